@@ -1,0 +1,113 @@
+"""Every error that Turnwire raises on purpose, with its wire code and whether asking again can help.
+
+TurnwireError
+├── BadRequest             the request itself is wrong; it never becomes right
+├── InvalidInput           well-formed, but a value is not allowed
+├── NotFound               no such turn, session or page
+├── TooLarge               a body, event or log is over its limit
+├── CursorGone             the cursor points to events that are no longer there
+├── InputMismatch          this turn, or this Idempotency-Key, was used with other input
+├── LeaseHeld              the turn is in progress and the caller asked not to attach
+├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
+├── QueueFull              too many turns wait already
+├── TurnLimit              the session has as many turns as it may have
+├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
+├── SettingsError          the process cannot start with this environment
+└── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
+    ├── AttemptFenced      a newer attempt owns the turn, or the lease was lost: write nothing more
+    ├── ProducerError      the product's code raised, or yielded something that is not an event
+    └── BackendTransportError  the model server could not be reached, refused, or broke off (worker/backends)
+
+Messages reach clients: they never name hosts, pids or keys.
+"""
+
+from typing import ClassVar
+
+
+class TurnwireError(Exception):
+    """Base of all of them.
+
+    `code` is the word on the wire, `retryable` says whether the same request may succeed later,
+    `retry_after_s` (seconds) says when, if known.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
+
+
+class BadRequest(TurnwireError):
+    code = "bad_request"
+
+
+class InvalidInput(TurnwireError):
+    code = "invalid"
+
+
+class NotFound(TurnwireError):
+    code = "not_found"
+
+
+class TooLarge(TurnwireError):
+    code = "too_large"
+
+
+class CursorGone(TurnwireError):
+    code = "cursor_gone"
+
+
+class InputMismatch(TurnwireError):
+    code = "input_mismatch"
+
+
+class LeaseHeld(TurnwireError):
+    code = "lease_held"
+    retryable = True
+    retry_after_s = 1.0
+
+
+class SessionBusy(TurnwireError):
+    code = "session_busy"
+    retryable = True
+    retry_after_s = 1.0
+
+
+class QueueFull(TurnwireError):
+    code = "queue_full"
+    retryable = True
+    retry_after_s = 5.0
+
+
+class TurnLimit(TurnwireError):
+    code = "turn_limit"
+
+
+class StoreUnavailable(TurnwireError):
+    code = "store_unavailable"
+    retryable = True
+    retry_after_s = 1.0
+
+
+class SettingsError(TurnwireError):
+    code = "settings"
+
+
+class TurnFailure(TurnwireError):
+    """Ends a turn as failed. `code` may be given per instance: a failure of the product has its own words."""
+
+    code = "turn_failed"
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code  # type: ignore[misc]
+        if retryable is not None:
+            self.retryable = retryable  # type: ignore[misc]
+
+
+class AttemptFenced(TurnFailure):
+    code = "attempt_fenced"
+
+
+class ProducerError(TurnFailure):
+    code = "producer_error"

@@ -1,0 +1,83 @@
+"""The events of a turn and their place in its log.
+
+An event's bytes are made once, here, in canonical form: `{"type":…,"data":{…}}`, type first. From then on they
+are spliced and compared, never decoded and encoded again. Names and payloads: docs/protocol.md.
+"""
+
+from typing import Any, Final, Self
+
+import msgspec
+
+from shared.errors import BadRequest
+
+RUN_STARTED: Final = "session.run.started"
+RUN_RESUMED: Final = "session.run.resumed"
+RUN_SUSPENDED: Final = "session.run.suspended"
+RUN_COMPLETED: Final = "session.run.completed"
+RUN_FAILED: Final = "session.run.failed"
+ERROR: Final = "error"
+RESULT: Final = "result"
+PART_UPDATED: Final = "message.part.updated"
+
+TERMINAL: Final = frozenset({RUN_COMPLETED, RUN_FAILED})
+TERMINAL_PREFIXES: Final = tuple(f'{{"type":"{name}"'.encode() for name in sorted(TERMINAL))
+
+
+class ChatStreamEvent(msgspec.Struct, frozen=True):
+    """One event as a producer may yield it: an open vocabulary of types, a JSON object as payload."""
+
+    type: str
+    data: dict[str, Any] = {}
+
+
+class Cursor(msgspec.Struct, frozen=True, order=True):
+    """An event's id, `<attempt>-<seq>`: both the fence of a write and the place where a reader goes on."""
+
+    attempt: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a client's cursor.
+
+        Raises:
+            BadRequest: not two plain decimal numbers joined by a dash.
+        """
+        attempt, dash, seq = text.partition("-")
+        if not (dash and len(text) <= 40 and attempt.isascii() and seq.isascii()):
+            raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
+        if not (attempt.isdigit() and seq.isdigit() and int(attempt) < 2**63 and int(seq) < 2**63):
+            raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
+        return cls(int(attempt), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.seq}"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One event with its place in the log: `id` is the cursor's text, `event` the canonical bytes."""
+
+    id: bytes
+    event: bytes
+
+    @property
+    def terminal(self) -> bool:
+        """True for the one event that ends a log."""
+        return is_terminal(self.event)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
+    """The canonical bytes of an event.
+
+    Raises:
+        TypeError, ValueError: `data` holds something that JSON has no form for.
+    """
+    return _encoder.encode({"type": event_type, "data": data})
+
+
+def is_terminal(event: bytes) -> bool:
+    """True if these canonical bytes are a `session.run.completed` or `session.run.failed`."""
+    return event.startswith(TERMINAL_PREFIXES)
