@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Run Turnwire from a checkout, on a machine that has nothing but python3.
+
+    python3 dev.py                 the whole service: Valkey, API, worker, an offline model
+    python3 dev.py test [args]     the tests (arguments go to pytest)
+    python3 dev.py lint            formatting, lint, types, import directions
+    python3 dev.py bench [name]    the benchmarks
+
+`python3 dev.py COMMAND --help` tells more about one of them. The first use installs the locked dependencies
+into .turnwire/venv (safe to delete); it needs no pip, no Redis and no root. An interpreter that has the
+dependencies already (`uv run dev.py`, an activated venv) is used as it is.
+"""
+
+# Old Pythons must be able to parse this file, or they could not say what is missing. Standard library only.
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+STATE = os.path.join(ROOT, ".turnwire")
+VENV = os.path.join(STATE, "venv")
+VENV_PYTHON = os.path.join(VENV, "bin", "python")
+MARKER = os.path.join(VENV, "turnwire-ready")
+LOCK = os.path.join(ROOT, "requirements.lock")
+OLDEST = (3, 11)
+
+
+def main(args):
+    if args[:1] in (["-h"], ["--help"], ["help"]):
+        print(__doc__.strip())
+        return
+    if os.name != "posix":
+        sys.exit("dev.py: Turnwire needs Linux or macOS (on Windows: WSL)")
+    os.chdir(ROOT)  # `-m` must find our packages first, wherever the command was given
+    if has_dependencies():
+        python = sys.executable
+    else:
+        if not is_ready():
+            set_up()
+        python = VENV_PYTHON
+    os.environ.pop("PYTHONSAFEPATH", None)  # it would hide the checkout from `python -m stack`
+    sys.stdout.flush()
+    os.execv(python, [python, "-m", "stack", *args])
+
+
+# -- is this interpreter, or our venv, good as it is?
+
+
+def has_dependencies():
+    """Does the running interpreter satisfy pyproject.toml? Reads versions only, imports no dependency."""
+    if sys.version_info < OLDEST:
+        return False
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        project = tomllib.load(file)
+    try:
+        return all(
+            satisfies(version(name), bounds)
+            for name, bounds in map(
+                parse, project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+            )
+        )
+    except PackageNotFoundError:
+        return False
+
+
+def parse(requirement):
+    """'redis[hiredis]>=5.3.1,<6; marker' -> ('redis', ['>=5.3.1', '<6'])."""
+    name, bounds = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)", requirement).groups()
+    return name, [bound.strip() for bound in bounds.split(",") if bound.strip()]
+
+
+def satisfies(version, bounds):
+    def numbers(text):  # enough of PEP 440 for the lower bounds and caps that pyproject.toml uses
+        return [int(digits) for digits in re.findall(r"\d+", text)]
+
+    have = numbers(version)
+    return all(have < numbers(bound) if bound.startswith("<") else have >= numbers(bound) for bound in bounds)
+
+
+def is_ready():
+    try:
+        with open(MARKER) as file:
+            return os.path.exists(VENV_PYTHON) and file.read() == fingerprint()
+    except OSError:
+        return False
+
+
+def fingerprint():
+    """What the venv was made from. Another lock, a moved checkout or an upgraded Python makes it stale."""
+    with open(LOCK, "rb") as file:
+        return "\n".join([hashlib.sha256(file.read()).hexdigest(), VENV, os.path.realpath(VENV_PYTHON)])
+
+
+# -- make the venv
+
+
+def set_up():
+    import fcntl
+
+    python, uv = find_python()
+    os.makedirs(STATE, exist_ok=True)
+    with open(os.path.join(STATE, "setup.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second waits and finds it done
+        if is_ready():
+            return
+        say("installing the locked dependencies into .turnwire/venv (once) ...")
+        shutil.rmtree(VENV, ignore_errors=True)  # half-made, or of another lock
+        if python:
+            check([python, "-m", "venv", "--without-pip", VENV])  # Debian has no ensurepip
+        else:
+            check([uv, "venv", "--quiet", "--python", ">=%d.%d" % OLDEST, VENV])
+        # pip runs out of its own wheel; which index it asks is the business of its owner's configuration.
+        pip = os.path.join(glob.glob(os.path.join(ROOT, "stack", "vendor", "pip-*.whl"))[0], "pip")
+        options = [
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--prefer-binary",
+            "--require-hashes",
+        ]
+        check([VENV_PYTHON, pip, "install", *options, "-r", LOCK])
+        link_checkout()
+        half = MARKER + ".half"
+        with open(half, "w") as file:
+            file.write(fingerprint())
+        os.rename(half, MARKER)  # last, and at once: from here on the venv counts
+
+
+def link_checkout():
+    """Makes api, worker, shared importable from any folder, as an editable install would."""
+    for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
+        with open(os.path.join(site, "turnwire.pth"), "w") as file:
+            file.write(ROOT + "\n")
+
+
+def find_python():
+    """(a Python that is new enough, None) or (None, uv, which can bring one)."""
+    for candidate in [sys.executable, "python3.13", "python3.12", "python3.11"]:
+        path = shutil.which(candidate)
+        if path and is_new_enough(path):
+            return path, None
+    uv = shutil.which("uv")
+    if uv:
+        return None, uv
+    sys.exit(
+        "dev.py: Turnwire needs Python %d.%d or newer; this is %d.%d, and neither python3.13, python3.12, "
+        "python3.11 nor uv is on the PATH" % (OLDEST + tuple(sys.version_info[:2]))
+    )
+
+
+def is_new_enough(python):
+    """Runs it: a name on the PATH may be a shim with nothing behind it, or lack the venv module."""
+    probe = "import sys, venv; sys.exit(sys.version_info < %r)" % (OLDEST,)
+    try:
+        return (
+            subprocess.call([python, "-c", probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+        )
+    except OSError:
+        return False
+
+
+def check(argv):
+    if subprocess.call(argv) != 0:
+        sys.exit("dev.py: could not set up .turnwire/venv (see above); run it again once that is mended")
+
+
+def say(text):
+    sys.stderr.write("dev.py: %s\n" % text)
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,76 @@
+"""The commands of `dev.py`, by name."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stack.cluster import ROOT
+
+LINTERS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+    "import-linter": ["lint-imports", "--no-cache"],
+}
+
+
+def run(args: list[str]) -> int:
+    """Redis, the API and a worker until Ctrl-C (this is the default)."""
+    from stack.run import main
+
+    return main(args)
+
+
+def test(args: list[str]) -> int:
+    """The tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`."""
+    return become(["-m", "pytest", *args])
+
+
+def lint(_: list[str]) -> int:
+    """Formatting, lint, types and the direction of imports; takes no arguments and changes nothing."""
+    tools = Path(sys.executable).parent
+    failed = []
+    for name, (tool, *options) in LINTERS.items():
+        print(f"-- {name}", flush=True)
+        if subprocess.run([str(tools / tool), *options], check=False, cwd=ROOT).returncode:
+            failed.append(name)
+    if failed:
+        print(f"lint: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def bench(args: list[str]) -> int:
+    """The benchmarks: `dev.py bench` lists them, `dev.py bench NAME [args]` runs one."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
+    if not args:
+        print("\n".join(names) or "there are none yet")
+        return 0
+    if args[0] not in names:
+        print(f"bench: no such benchmark: {args[0]} (there are: {', '.join(names)})", file=sys.stderr)
+        return 2
+    return become(["-m", f"benchmarks.{args[0]}", *args[1:]])
+
+
+def become(args: list[str]) -> int:
+    """Replaces this process, so that signals and the exit status are the command's own."""
+    os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"run": run, "test": test, "lint": lint, "bench": bench}
+OWN_HELP = {"run"}  # commands that parse their own options
+
+
+def main(args: list[str]) -> int:
+    """Runs the command that `args` name. Returns the exit status."""
+    name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else ("run", args)
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"dev.py: no such command: {name} (there are: {', '.join(COMMANDS)})", file=sys.stderr)
+        return 2
+    if rest[:1] in (["-h"], ["--help"]) and name not in OWN_HELP:
+        print(f"dev.py {name}: {command.__doc__}")
+        return 0
+    os.chdir(ROOT)
+    return command(rest)

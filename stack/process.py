@@ -1,0 +1,205 @@
+"""One child process: its log, its signals, its end. It never outlives the process that started it."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+TETHER = Path(__file__).with_name("tether.py")
+POLL_INTERVAL_S = 0.01
+LAST_LINES = 15
+
+
+class ProcessError(Exception):
+    """A child did not start, or ended by itself. The message carries its last log lines."""
+
+
+class Service:
+    """A command run as a child in its own process group: Ctrl-C in a terminal reaches only its parent.
+
+    Both outputs go to `log_path`, appended over restarts. The same object may be started again after its end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log_path: Path,
+        *,
+        cwd: Path | None = None,
+    ) -> None:
+        """`env` is the child's whole environment, `cwd` its working directory (default: the caller's)."""
+        self.name = name
+        self.argv = list(argv)
+        self.env = dict(env)
+        self.log_path = log_path
+        self.cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    def start(self) -> Self:
+        """Returns as soon as the child exists; `wait_until` waits for it to be of use.
+
+        Raises:
+            ProcessError: it runs already.
+        """
+        if self.running:
+            raise ProcessError(f"{self.name} is running already (pid {self.pid})")
+        on_linux_main = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+        tether = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(TETHER),
+            str(os.getpid()),
+            "kernel" if on_linux_main else "watch",
+        ]
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                tether + self.argv,
+                env=self.env,
+                cwd=self.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Process id of the latest start. Raises ProcessError before the first."""
+        return self._started.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal number when a signal ended it."""
+        return self._started.poll()
+
+    def log(self, *, since_start: bool = False) -> str:
+        """What it has written so far, over all its starts or since the latest one."""
+        with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
+            log.seek(self._log_start if since_start else 0)
+            return log.read().decode(errors="replace")
+        return ""
+
+    def last_lines(self) -> str:
+        """The end of the latest start's log, for an error message."""
+        return "\n".join(self.log(since_start=True).splitlines()[-LAST_LINES:])
+
+    def terminate(self) -> None:
+        """SIGTERM: asks it to end. Does nothing when it has ended already."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits until it is gone."""
+        self._send(signal.SIGKILL)
+        self._started.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it stands still, its connections stay open."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        self._send(signal.SIGCONT)
+
+    def wait(self, timeout_s: float) -> int:
+        """Its exit code. Raises TimeoutError when it still runs after `timeout_s`."""
+        try:
+            return self._started.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.name} still runs after {timeout_s:g} s") from None
+
+    def wait_until(
+        self, ready: Callable[[], bool], timeout_s: float, *, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Polls `ready` until it is true, calling `tick` all the while; what `tick` raises ends the wait.
+
+        Raises:
+            ProcessError: the child ended first.
+            TimeoutError: not true after `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if not self.running:
+                raise ProcessError(f"{self.name} ended with code {self.exit_code}:\n{self.last_lines()}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} was not ready within {timeout_s:g} s:\n{self.last_lines()}")
+            tick()
+            time.sleep(POLL_INTERVAL_S)
+
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ProcessError(f"{self.name} was not started")
+        return self._process
+
+    def _send(self, number: signal.Signals) -> None:
+        self._started.send_signal(number)
+
+
+def stop_all(
+    services: Sequence[Service], limit_s: float, *, hurry: Callable[[], bool] = lambda: False
+) -> list[Service]:
+    """Asks all of them to end at once, then kills what is left after `limit_s` or once `hurry()` is true.
+
+    Returns those that had to be killed.
+    """
+    running = [service for service in services if service.running]
+    for service in running:
+        service.terminate()
+        service.resume()  # a paused process would not see the signal
+    deadline = time.monotonic() + limit_s
+    while running and time.monotonic() < deadline and not hurry():
+        time.sleep(POLL_INTERVAL_S)
+        running = [service for service in running if service.running]
+    for service in running:
+        service.kill()
+    return running
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(url: str) -> bool:
+    """Does `GET url` answer 200 within a second? Proxies of the environment are not asked."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=1)
+    try:
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_http(url: str, timeout_s: float) -> None:
+    """Returns once `GET url` answers 200. Raises TimeoutError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not answers(url):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{url} did not answer 200 within {timeout_s:g} s")
+        time.sleep(POLL_INTERVAL_S)

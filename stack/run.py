@@ -1,0 +1,174 @@
+"""`dev.py run`: the whole service in one terminal."""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+from stack.cluster import ROOT, Stack, loopback
+from stack.foreground import Interrupts, LogTail, StopAskedError, say
+from stack.process import ProcessError, free_port
+from stack.redis_server import RedisServer, ServerNotFoundError, server_version
+
+STATE = ROOT / ".turnwire"
+LOOK_INTERVAL_S = 0.1
+KILLED_BY_USER = 130
+
+
+def main(args: list[str]) -> int:
+    """Redis (unless TURNWIRE_REDIS_URL is set), the API and a worker, until Ctrl-C."""
+    options = parser().parse_args(args)
+    try:
+        settings = Settings.from_env(os.environ)
+        with Interrupts() as interrupts, only_one(STATE), own_redis() as redis:
+            env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
+            env["TURNWIRE_PORT"] = str(choose_port(settings))
+            stack = Stack(STATE / "log", workers=options.workers, env=env, redis=redis)
+            return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis)
+    except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
+        say(f"stack: {error}")
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dev.py run",
+        description="Runs Redis, the API and a worker until Ctrl-C. Settings come from TURNWIRE_* variables: "
+        "with TURNWIRE_REDIS_URL it uses that server instead of its own, with TURNWIRE_LLM_BASE_URL that model "
+        "instead of the offline one. Data and logs are kept in .turnwire/.",
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers (default: 1)")
+    parser.add_argument("--quiet", action="store_true", help="do not show the logs of API and worker")
+    return parser
+
+
+class UsageError(Exception):
+    """Cannot start like this; the message says what to change."""
+
+
+class Terminal:
+    """Shows a stack's logs while it runs, notices a child that dies, and stops all in order."""
+
+    def __init__(self, stack: Stack, interrupts: Interrupts, *, quiet: bool) -> None:
+        self._stack = stack
+        self._interrupts = interrupts
+        labels = [service.name if len(stack.worker) > 1 else service.name[:-1] for service in stack.services]
+        self._tails = [
+            LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet
+        ]
+
+    def run(self, settings: Settings, redis: RedisServer | None) -> int:
+        """Exit status: 0 after a stop in order, 1 when a child ended by itself, 130 after a second Ctrl-C."""
+        try:
+            self._stack.start(tick=self._while_starting)
+        except StopAskedError:
+            return 0
+        say(introduction(self._stack.base_urls[0], settings, redis))
+        watched = self._stack.services + ([redis.service] if redis else [])
+        dead = None
+        while not dead and not self._interrupts.wait(LOOK_INTERVAL_S):
+            self._forward()
+            dead = next((service for service in watched if not service.running), None)
+        if dead:
+            say(f"stack: {dead.name} ended by itself with code {dead.exit_code}; its last lines:")
+            say(dead.last_lines())
+        say("stack: stopping API, worker, Redis (Ctrl-C again to kill them) ...")
+        killed = self._stack.stop(hurry=self._while_stopping)
+        self._forward()
+        if killed:
+            say(f"stack: killed {', '.join(killed)}")
+        if dead:
+            return 1
+        return KILLED_BY_USER if self._interrupts.count > 1 else 0
+
+    def _forward(self) -> None:
+        for tail in self._tails:
+            tail.forward()
+
+    def _while_starting(self) -> None:
+        self._forward()
+        if self._interrupts.count:
+            raise StopAskedError
+
+    def _while_stopping(self) -> bool:
+        self._forward()
+        return self._interrupts.count > 1
+
+
+def introduction(base_url: str, settings: Settings, redis: RedisServer | None) -> str:
+    """What somebody needs who sees this for the first time."""
+    redis_url = redis.url if redis else without_password(settings.redis_url)
+    where = f"{server_version()}, data in .turnwire/data" if redis else "from TURNWIRE_REDIS_URL"
+    model = "offline demo (set TURNWIRE_LLM_BASE_URL for a real one)"
+    if settings.hooks:
+        model = f"hooks {settings.hooks}"
+    elif settings.llm_base_url:
+        model = without_password(settings.llm_base_url)
+    turn = f"{base_url}/v1/sessions/demo/turns/0"
+    return f"""
+Turnwire is ready.
+  API     {base_url}
+  Redis   {redis_url} ({where})
+  model   {model}
+
+  try     curl -N -X POST {turn} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
+  look    redis-cli -u {redis_url} GET 'lease:chat:{{demo}}:0'
+  stop    Ctrl-C
+"""
+
+
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def choose_port(settings: Settings) -> int:
+    """The port that was asked for; if none was, 8000 or a free one. Raises UsageError when it is taken."""
+    asked = os.environ.get("TURNWIRE_PORT") or os.environ.get("PORT")
+    if asked == "0" or (not asked and not is_free(settings)):
+        port = free_port()
+        if not asked:
+            say(f"stack: port {settings.port} is taken, using {port}")
+        return port
+    if not is_free(settings):
+        raise UsageError(f"port {asked} is taken")
+    return settings.port
+
+
+def is_free(settings: Settings) -> bool:
+    host = loopback(settings.host).strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed one may linger
+        try:
+            probe.bind((host, settings.port))
+        except OSError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def own_redis() -> Iterator[RedisServer | None]:
+    """A server of our own with its data in .turnwire/data, or None when the user brings one."""
+    if os.environ.get("TURNWIRE_REDIS_URL"):
+        yield None
+        return
+    with RedisServer(STATE / "data", aof=True, port=0) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Two servers on one data directory would destroy it. Raises UsageError when another run holds it."""
+    state.mkdir(exist_ok=True)
+    with (state / "run.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("it runs already from this checkout; stop that one first") from None
+        yield
