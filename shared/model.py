@@ -1,12 +1,39 @@
-"""The records of a turn: what a client asks for, what Redis keeps of it, what it used."""
+"""The records of a turn: what a client asks for, what Redis keeps of it, what it used. Times are Redis time, ms."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
-OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
-OnDisconnect = Literal["continue", "cancel"]
+from shared.keys import TurnKey
+from shared.lifecycle import TERMINAL, TurnState
+
+OnBusy = Literal["enqueue", "reject", "concurrent"]
 Persist = Literal["none", "pending", "done"]
+
+
+class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks. Absent text fields are None, and count as null in the input hash."""
+
+    message: str
+    project: str | None = None
+    domain: str | None = None
+    model: str | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    on_busy: OnBusy = "enqueue"
+    traceparent: str | None = None
+
+    def fields(self) -> dict[str, str | bytes]:
+        """The request's part of the turn hash; absent values are left out."""
+        fields: dict[str, str | bytes] = {
+            name: value
+            for name in ("message", "project", "domain", "model", "user", "on_busy", "traceparent")
+            if (value := getattr(self, name)) is not None
+        }
+        if self.metadata is not None:
+            fields["metadata"] = msgspec.json.encode(self.metadata)
+        return fields
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -18,32 +45,140 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
     finish_reason: str | None = None
 
 
-class Usage:
-    """What a turn used so far: a list of model calls and their sums."""
+class Usage(msgspec.Struct):
+    """What a turn used: counts of model calls and tokens; a sum is None as soon as one part of it is unknown."""
 
-    def __init__(self, calls: list[ModelCall] | None = None) -> None:
-        self.calls: list[ModelCall] = calls or []
+    model_calls: int = 0
+    tokens_in: int | None = None
+    tokens_out: int | None = None
 
     def add(self, call: ModelCall) -> None:
         """Count one call of a model."""
-        self.calls.append(call)
-
-    @property
-    def tokens_in(self) -> int | None:
-        """Sum of prompt tokens; None if no call was made or any call did not report them."""
-        return _sum([call.tokens_in for call in self.calls])
-
-    @property
-    def tokens_out(self) -> int | None:
-        """Sum of completion tokens; None if no call was made or any call did not report them."""
-        return _sum([call.tokens_out for call in self.calls])
+        first = self.model_calls == 0
+        self.model_calls += 1
+        self.tokens_in = _sum(0 if first else self.tokens_in, call.tokens_in)
+        self.tokens_out = _sum(0 if first else self.tokens_out, call.tokens_out)
 
     def fields(self) -> dict[str, str]:
-        """The usage fields of the turn's hash: counts as decimal text, unknown ones left out."""
-        counts = {"model_calls": len(self.calls), "tokens_in": self.tokens_in, "tokens_out": self.tokens_out}
+        """The usage fields of the turn hash; unknown counts are left out."""
+        counts = msgspec.structs.asdict(self)
         return {name: str(count) for name, count in counts.items() if count is not None}
 
 
-def _sum(counts: list[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known and len(known) == len(counts) else None
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+class TurnError(msgspec.Struct, frozen=True):
+    """Why a turn failed, as its `error` event says it."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A turn as its hash holds it, and as `GET …/turns/{i}` shows it."""
+
+    run_id: str
+    session_id: str
+    turn_index: int
+    tenant_id: str
+    status: TurnState
+    attempt: int
+    message: str
+    project: str | None = None
+    domain: str | None = None
+    model: str | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: int
+    started_at: int | None = None
+    updated_at: int
+    completed_at: int | None = None
+    final_text: str | None = None
+    error: TurnError | None = None
+    persist: Persist = "none"
+    usage: Usage | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing more will happen unless it is asked again."""
+        return self.status in TERMINAL
+
+    @classmethod
+    def from_hash(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self | None:
+        """Read the turn hash; None if there is no such turn."""
+        if b"status" not in fields:
+            return None
+        text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+        if "metadata" in text:
+            text["metadata"] = msgspec.json.decode(text["metadata"])
+        if "error_code" in text:
+            text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1")
+        usage = {name: text[name] for name in Usage.__struct_fields__ if name in text}
+        text["usage"] = usage or None
+        named = {
+            "run_id": key.run_id,
+            "session_id": key.session.session,
+            "turn_index": key.index,
+            "tenant_id": key.session.tenant,
+        }
+        return msgspec.convert(text | named, cls, strict=False)
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One checkpoint. `status` and `cursor` stand first: cut_log in shared/lua/parts/log.lua reads them there."""
+
+    status: Literal["completed", "failed"]
+    cursor: str  # the last event that this step covers
+    index: int
+    intent: str
+    kind: str
+    input_hash: str | None = None
+    attempts: int
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: dict[str, Any] | None = None
+    started_at: int
+    completed_at: int
+
+
+PRODUCE_INTENT: Final = "turn"  # the producer as a whole
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """The right to write to a turn: `attempt` is the fencing token, `token` the lease's value."""
+
+    key: TurnKey
+    attempt: int
+    token: str
+    next_seq: int
+    record: TurnRecord
+    steps: dict[int, StepRecord]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Another worker has the lease for `ms` more milliseconds."""
+
+    ms: int
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """The turn's time comes when the earlier turn `index` of its session ends."""
+
+    index: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """There is nothing to run; `next_index` is the turn of the session whose time has come, if any."""
+
+    next_index: int | None = None
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """What a submit found. `asked` counts how often the open turn was asked for."""
+
+    verdict: Literal["created", "reopened", "attached", "replay"]
+    key: TurnKey
+    attempt: int
+    asked: int

@@ -1,0 +1,54 @@
+"""The Redis clients. Every timeout, retry and size is explicit: redis-py's defaults differ between 5 and 8."""
+
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from shared.errors import SettingsError
+
+_OPTIONS = {
+    "protocol": 2,
+    "decode_responses": False,
+    "socket_timeout": None,  # on Python 3.11 a socket timeout can swallow a cancellation; callers use asyncio.timeout
+    "socket_connect_timeout": 2.0,
+    "health_check_interval": 0,
+}
+
+
+def connect(url: str, *, connections: int) -> ArqRedis:
+    """A client for commands: at most `connections` sockets, callers wait for a free one.
+
+    A command that failed on a broken connection is sent again (three times, 50 ms to 1 s apart): every command of
+    ours may be repeated. Connects at first use. arq's own tools accept it as their pool.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+    """
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=None,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
+            retry_on_error=[RedisConnectionError, OSError],
+            **_OPTIONS,
+        )
+    except (ValueError, RedisError) as error:
+        raise SettingsError(f"not a Redis URL: {error}") from None
+    _keep_alive(pool)
+    return ArqRedis(pool)
+
+
+def connect_listener(url: str) -> Redis:
+    """A client for one connection that waits: a blocking pop or a subscription. It does not retry by itself."""
+    pool = ConnectionPool.from_url(url, retry=Retry(ExponentialBackoff(), 0), retry_on_error=[], **_OPTIONS)
+    _keep_alive(pool)
+    return Redis(connection_pool=pool)
+
+
+def _keep_alive(pool: ConnectionPool) -> None:
+    if pool.connection_class is Connection:  # a TCP peer that vanished must not hold a connection for ever
+        pool.connection_kwargs["socket_keepalive"] = True

@@ -1,0 +1,142 @@
+"""The only spelling of every Redis key.
+
+Rule 1: no other module, script or test builds a key from text; Lua gets every key from here.
+Rule 2: all keys of a session carry its hash tag, `{<scope>}`, so one script may touch them on a cluster.
+Rule 3: a client's text reaches a key only through `session_key`, which refuses what could forge a delimiter.
+"""
+
+import re
+from typing import Final, Self
+
+import msgspec
+
+from shared.errors import BadRequest
+
+DEFAULT_TENANT: Final = "default"
+MAX_TURN_INDEX: Final = 2**31 - 1
+
+_SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+_INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
+_RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
+
+# Queue Redis: not tied to a session.
+OPEN_TURNS: Final = "turnwire:open"  # zset    run id -> when the sweep should look at it (ms)
+HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
+QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
+JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job, TTL
+IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job, PX = lease
+
+
+class SessionKey(msgspec.Struct, frozen=True):
+    """Names one session of one tenant."""
+
+    tenant: str
+    session: str
+
+    @property
+    def scope(self) -> str:
+        """The session part of every key: `<tenant>~<session>`, without prefix for the default tenant."""
+        return self.session if self.tenant == DEFAULT_TENANT else f"{self.tenant}~{self.session}"
+
+    @property
+    def record(self) -> str:
+        """hash: tenant, created_at, next_index, `key:<Idempotency-Key>` -> index"""
+        return f"session:chat:{{{self.scope}}}"
+
+    @property
+    def turns(self) -> str:
+        """zset: the index of every turn"""
+        return f"turns:chat:{{{self.scope}}}"
+
+    @property
+    def open(self) -> str:
+        """zset: the indexes that are not terminal"""
+        return f"open:chat:{{{self.scope}}}"
+
+    def turn(self, index: int) -> "TurnKey":
+        """The key of one of its turns."""
+        return TurnKey(self, index)
+
+
+class TurnKey(msgspec.Struct, frozen=True):
+    """Names one turn."""
+
+    session: SessionKey
+    index: int
+
+    @classmethod
+    def parse(cls, run_id: str) -> Self:
+        """The inverse of `run_id`.
+
+        Raises:
+            BadRequest: not a run id.
+        """
+        match = _RUN_ID.match(run_id)
+        if match is None:
+            raise BadRequest("not a run id: chat:<session>:<index>")
+        return cls(SessionKey(match[1] or DEFAULT_TENANT, match[2]), int(match[3]))
+
+    def _key(self, kind: str) -> str:
+        return f"{kind}:chat:{{{self.session.scope}}}:{self.index}"
+
+    @property
+    def run_id(self) -> str:
+        """`chat:<session>:<index>`: the arq job id, and the name in logs."""
+        return f"chat:{self.session.scope}:{self.index}"
+
+    @property
+    def record(self) -> str:
+        """hash: status, attempt, the request, the outcome"""
+        return self._key("turn")
+
+    @property
+    def lease(self) -> str:
+        """string: `<worker id>#<attempt>`, PX = the lease"""
+        return self._key("lease")
+
+    @property
+    def steps(self) -> str:
+        """hash: `<n>` -> JSON step record"""
+        return self._key("steps")
+
+    @property
+    def events(self) -> str:
+        """stream: `<attempt>-<seq>` -> one field `e`, the event's bytes; also the turn's pub/sub channel"""
+        return self._key("events")
+
+    @property
+    def signals(self) -> str:
+        """hash: key -> JSON `{payload, emitted_at}`"""
+        return self._key("signals")
+
+
+def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
+    """The session that a client named.
+
+    Raises:
+        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    """
+    if not _SESSION.match(session):
+        raise BadRequest("a session id is 1 to 128 characters of A-Z a-z 0-9 . _ -")
+    return SessionKey(tenant, session)
+
+
+def turn_index(text: str) -> int:
+    """The turn index that a client named.
+
+    Raises:
+        BadRequest: not a plain decimal number from 0 to 2147483647.
+    """
+    if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
+        raise BadRequest(f"a turn index is a plain decimal number from 0 to {MAX_TURN_INDEX}")
+    return int(text)
+
+
+def job(run_id: str) -> str:
+    """Arq's key of the job of this run id."""
+    return JOB_PREFIX + run_id
+
+
+def in_progress(run_id: str) -> str:
+    """Arq's key of the claim on the job of this run id."""
+    return IN_PROGRESS_PREFIX + run_id

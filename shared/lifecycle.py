@@ -1,0 +1,55 @@
+"""The states of a turn, and the only ways from one to another.
+
+Rule 1: this table is the truth; the scripts in shared/lua implement it and a test holds them against it.
+Rule 2: nothing else changes a state. A pair that is not in the table is refused or changes nothing.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class TurnState(StrEnum):
+    """Where a turn stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Change(StrEnum):
+    """What happens to a turn."""
+
+    CLAIM = "claim"  # a worker takes it, or takes it over
+    HANDOVER = "handover"  # a draining worker gives it back
+    SUSPEND = "suspend"  # it waits for a signal
+    SIGNAL = "signal"  # the signal, or its timeout, arrived
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    ASK_AGAIN = "ask_again"  # the client repeats the same request
+
+
+TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED})
+
+TRANSITIONS: Final[dict[tuple[TurnState, Change], TurnState]] = {
+    (TurnState.QUEUED, Change.CLAIM): TurnState.RUNNING,
+    (TurnState.QUEUED, Change.CANCEL): TurnState.CANCELLED,
+    (TurnState.RUNNING, Change.CLAIM): TurnState.RUNNING,  # takeover: the lease ended
+    (TurnState.RUNNING, Change.HANDOVER): TurnState.QUEUED,
+    (TurnState.RUNNING, Change.SUSPEND): TurnState.SUSPENDED,
+    (TurnState.RUNNING, Change.COMPLETE): TurnState.COMPLETED,
+    (TurnState.RUNNING, Change.FAIL): TurnState.FAILED,
+    (TurnState.RUNNING, Change.CANCEL): TurnState.CANCELLED,
+    (TurnState.SUSPENDED, Change.SIGNAL): TurnState.QUEUED,
+    (TurnState.SUSPENDED, Change.CANCEL): TurnState.CANCELLED,
+    (TurnState.FAILED, Change.ASK_AGAIN): TurnState.QUEUED,
+    (TurnState.CANCELLED, Change.ASK_AGAIN): TurnState.QUEUED,
+}
+
+
+def advance(state: TurnState, change: Change) -> TurnState | None:
+    """The state after a change; None where the table does not allow it."""
+    return TRANSITIONS.get((state, change))

@@ -1,0 +1,29 @@
+-- finish    KEYS: open_turns queue hints job in_progress    ARGV: run_id worker job outcome delay_ms    -> 1 the job is gone | 0 it will run again | -1 it was not ours any more
+-- Outcomes: ended (the turn is terminal) | parked (something else will enqueue it) | again (after delay_ms).
+-- New job bytes mean that it was asked for meanwhile: run again at once.
+-- include: time
+local open_turns, queue, hints, job, in_progress = unpack(KEYS)
+local run_id, worker, bytes, outcome, delay_ms = unpack(ARGV)
+local holder = redis.call('GET', in_progress)
+if holder and holder ~= worker then
+    return -1
+end
+redis.call('DEL', in_progress)
+local current = redis.call('GET', job)
+if current and current ~= bytes then
+    outcome, delay_ms = 'again', '0'
+end
+if outcome ~= 'again' then
+    redis.call('DEL', job)
+    redis.call('ZREM', queue, run_id)
+    if outcome == 'ended' then
+        redis.call('ZREM', open_turns, run_id)
+    end
+    return 1
+end
+redis.call('ZADD', queue, now_ms() + delay_ms, run_id)
+if delay_ms == '0' then
+    redis.call('RPUSH', hints, run_id)
+    redis.call('LTRIM', hints, -1000, -1)
+end
+return 0

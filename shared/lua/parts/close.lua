@@ -1,0 +1,14 @@
+-- close_turn(keys, index, status, fields, retention_ms, now)    ends a turn: its fields, its lease, every TTL
+local function close_turn(keys, index, status, fields, retention_ms, now)
+    redis.call('HSET', keys.turn, 'status', status, 'completed_at', now, 'updated_at', now, unpack(fields))
+    redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')
+    redis.call('DEL', keys.lease)
+    redis.call('ZREM', keys.open, index)
+    for _, key in ipairs({keys.turn, keys.steps, keys.events, keys.signals}) do
+        redis.call('PEXPIRE', key, retention_ms)
+    end
+    if redis.call('EXISTS', keys.open) == 0 then
+        redis.call('PEXPIRE', keys.session, retention_ms)
+        redis.call('PEXPIRE', keys.turns, retention_ms)
+    end
+end

@@ -1,0 +1,56 @@
+-- add_events(log, attempt, seq, events)    -> nil | FENCED | GONE. Ids that are already there are a success.
+local function add_events(log, attempt, seq, events)
+    for i, event in ipairs(events) do
+        local id = attempt .. '-' .. (seq + i - 1)
+        local added
+        if seq + i == 1 then
+            added = redis.pcall('XADD', log, id, 'e', event)  -- only the first event creates a log
+        else
+            added = redis.pcall('XADD', log, 'NOMKSTREAM', id, 'e', event)
+        end
+        if not added then
+            return redis.error_reply('GONE the log of this turn was erased')
+        end
+        if added.err then
+            if not string.find(added.err, 'equal or smaller', 1, true) then
+                return added
+            end
+            if #redis.call('XRANGE', log, id, id) == 0 then
+                return redis.error_reply('FENCED a newer attempt writes to this turn')
+            end
+        end
+    end
+    -- readers get the same bytes: the first id, then one event a line
+    redis.call('PUBLISH', log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
+    return nil
+end
+
+-- cut_log(log, steps)    -> id of the last event that stands, or nil if there is no log. Later events are deleted.
+-- What the last completed step covers stands, at least the first event. A step record starts with what is read here.
+local function cut_log(log, steps)
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
+    if #first == 0 then
+        return nil
+    end
+    local attempt, seq = string.match(first[1][1], '(%d+)-(%d+)')
+    attempt, seq = tonumber(attempt), tonumber(seq)
+    for _, record in ipairs(redis.call('HVALS', steps)) do
+        local a, s = string.match(record, '^{"status":"completed","cursor":"(%d+)%-(%d+)"')
+        a, s = tonumber(a), tonumber(s)
+        if a and (a > attempt or (a == attempt and s > seq)) then
+            attempt, seq = a, s
+        end
+    end
+    local stands = attempt .. '-' .. seq
+    while true do
+        local rest = redis.call('XRANGE', log, '(' .. stands, '+', 'COUNT', 500)
+        if #rest == 0 then
+            return stands
+        end
+        local ids = {}
+        for i, entry in ipairs(rest) do
+            ids[i] = entry[1]
+        end
+        redis.call('XDEL', log, unpack(ids))
+    end
+end

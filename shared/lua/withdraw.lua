@@ -1,0 +1,30 @@
+-- withdraw    KEYS: session turns open turn lease steps events signals    ARGV: index asked verdict retention_ms event …    -> 1 taken back | 0 somebody else asked for it meanwhile, it stays
+-- For a submit that the queue refused: a new turn disappears, a reopened one fails again with the given events.
+-- include: time log close
+local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
+              events = KEYS[7], signals = KEYS[8]}
+local index, asked, verdict, retention_ms = unpack(ARGV, 1, 4)
+local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
+if state[1] ~= 'queued' or state[2] ~= asked then
+    return 0
+end
+if verdict == 'created' then
+    redis.call('DEL', keys.turn)
+    redis.call('ZREM', keys.turns, index)
+    redis.call('ZREM', keys.open, index)
+    if redis.call('EXISTS', keys.open) == 0 then
+        redis.call('PEXPIRE', keys.session, retention_ms)
+        redis.call('PEXPIRE', keys.turns, retention_ms)
+    end
+    return 1
+end
+local attempt = tonumber(state[3]) + 1
+local last = redis.call('XREVRANGE', keys.events, '+', '-', 'COUNT', 1)
+local seq = tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
+local refused = add_events(keys.events, attempt, seq, {unpack(ARGV, 5)})
+if refused then
+    return refused
+end
+local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns wait', 'retryable', '1'}
+close_turn(keys, index, 'failed', fields, retention_ms, now_ms())
+return 1

@@ -1,0 +1,116 @@
+"""Loads the Lua files, runs them by digest, and turns their refusals into our errors.
+
+Rule 1: every write to a turn or to the queue is one file in shared/lua; its first line is its contract.
+Rule 2: every script may be sent again after a lost reply.
+Rule 3: this is the only place where a Redis reply, or its absence, becomes an error of ours.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, TypeAlias
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.errors import (
+    AttemptFenced,
+    InputMismatch,
+    LeaseHeld,
+    NotFound,
+    QueueFull,
+    SessionBusy,
+    StoreUnavailable,
+    TurnLimit,
+    TurnwireError,
+)
+
+
+class IndexMoved(TurnwireError):
+    """The next index of the session is another one by now: hash the input again with `index`."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__(f"the next index is {index}")
+        self.index = int(index)
+
+
+REFUSALS: Final[dict[str, type[TurnwireError]]] = {
+    "FENCED": AttemptFenced,
+    "GONE": AttemptFenced,
+    "INPUT_MISMATCH": InputMismatch,
+    "LEASE_HELD": LeaseHeld,
+    "MOVED": IndexMoved,
+    "NOT_FOUND": NotFound,
+    "QUEUE_FULL": QueueFull,
+    "SESSION_BUSY": SessionBusy,
+    "TURN_LIMIT": TurnLimit,
+}
+
+# A server that is restarting, failing over, full or read-only: it may take the same command later.
+_UNAVAILABLE = re.compile(
+    r"(LOADING|READONLY|OOM|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|UNKILLABLE)\b"
+)
+
+Arg: TypeAlias = str | bytes | int
+
+
+class Script:
+    """One file in shared/lua."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = source(name)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Arg], *, timeout_s: float) -> Any:
+        """Run it.
+
+        Raises:
+            TurnwireError: the refusal that the script's contract names.
+            StoreUnavailable: no answer within `timeout_s`, or the server cannot write now. It may have run.
+        """
+        run: Any = redis.execute_command
+        with typed_refusals():
+            async with asyncio.timeout(timeout_s):
+                try:
+                    return await run("EVALSHA", self.sha, len(keys), *keys, *args)
+                except NoScriptError:  # a new server, or one that restarted
+                    return await run("EVAL", self.source, len(keys), *keys, *args)
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script, with the parts that its `-- include:` line names put before it."""
+    folder = files("shared") / "lua"
+    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
+    include = re.search(r"^-- include: (.+)$", text, re.MULTILINE)
+    parts = include[1].split() if include else []
+    return "\n".join([*((folder / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in parts), text])
+
+
+@contextmanager
+def typed_refusals() -> Generator[None]:
+    """Turn what Redis answers into our errors; what is not a verdict of ours stays loud."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise typed(error) from error
+
+
+def typed(error: Exception) -> Exception:
+    """Our error for one of redis-py's; the same error if it is not a verdict of ours: that is a bug."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError | TimeoutError):
+        return StoreUnavailable("the store does not answer")
+    if isinstance(error, ResponseError):
+        code, _, reason = str(error).partition(" ")
+        if code in REFUSALS:
+            return REFUSALS[code](reason)
+        if _UNAVAILABLE.match(str(error)) or " OOM " in str(error):
+            return StoreUnavailable("the store cannot write now")
+    return error

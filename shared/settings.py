@@ -1,0 +1,102 @@
+"""Every setting: read from the environment once, typed, refused by name when unknown or bad."""
+
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import SettingsError
+
+PREFIX = "TURNWIRE_"
+
+Positive = Annotated[int, Meta(gt=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One field per variable: `lease_ms` is `TURNWIRE_LEASE_MS`. docs/settings.md explains each."""
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    queue_redis_url: str | None = None  # default: the same server
+    redis_connections: Positive = 8  # per process and server, beside the one that listens
+    redis_timeout_s: PositiveSeconds = 5.0  # a command that takes longer counts as lost
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # what a product plugs in
+    hooks: str | None = None
+    llm_base_url: str | None = None
+    llm_api_key: str | None = None
+    llm_model: str = "default"
+    llm_max_attempts: Positive = 5
+    llm_initial_backoff_ms: Annotated[int, Meta(ge=0)] = 1000
+    llm_max_backoff_ms: Annotated[int, Meta(ge=0)] = 30_000
+    llm_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    llm_request_timeout_ms: Annotated[int, Meta(ge=0)] = 120_000
+    llm_idle_timeout_ms: Annotated[int, Meta(ge=0)] = 60_000
+    history_turns: Annotated[int, Meta(ge=0)] = 50
+
+    # the worker
+    max_jobs: Positive = 100
+    lease_ms: Annotated[int, Meta(ge=100)] = 5000
+    max_attempts: Positive = 5
+    turn_timeout_s: PositiveSeconds = 3600.0
+    drain_s: Annotated[float, Meta(ge=0)] = 30.0
+    persist_tries: Positive = 3
+    poll_s: PositiveSeconds = 0.5
+
+    # limits and retention
+    retention_s: Positive = 86_400
+    max_body_bytes: Positive = 1_048_576
+    max_event_bytes: Positive = 262_144
+    max_log_events: Positive = 100_000
+    max_log_bytes: Positive = 67_108_864
+    max_turns_per_session: Positive = 10_000
+    max_queued: Positive = 100_000
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read `TURNWIRE_*` (and `PORT`, which platforms set); an empty value counts as not set.
+
+        Raises:
+            SettingsError: names the variable that is unknown or whose value does not fit.
+        """
+        types_by_field = typing.get_type_hints(cls, include_extras=True)
+        values: dict[str, Any] = {}
+        if environ.get("PORT"):
+            values["port"] = _convert("PORT", environ["PORT"], types_by_field["port"])
+        for name, text in sorted(environ.items()):
+            if not name.startswith(PREFIX) or not text:
+                continue
+            field = name.removeprefix(PREFIX).lower()
+            if field not in types_by_field or name != name.upper():
+                raise SettingsError(f"{name}: no such setting (docs/settings.md lists them)")
+            values[field] = _convert(name, text, types_by_field[field])
+        settings = cls(**values)
+        settings._check_together()
+        return settings
+
+    def _check_together(self) -> None:
+        if self.lease_ms >= self.turn_timeout_s * 1000:
+            raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
+
+    @property
+    def queue_url(self) -> str:
+        """Where arq's keys live."""
+        return self.queue_redis_url or self.redis_url
+
+    @property
+    def retention_ms(self) -> int:
+        """How long a finished turn is kept."""
+        return self.retention_s * 1000
+
+
+def _convert(name: str, text: str, kind: Any) -> Any:
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        shown = "" if "KEY" in name else f" {text[:80]!r}"
+        raise SettingsError(f"{name}:{shown} does not fit ({error})") from None

@@ -1,0 +1,225 @@
+"""The data Redis: every write to a turn is one of these methods, each one script; reads are plain commands."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from shared import identity
+from shared.events import Cursor, Entry
+from shared.keys import SessionKey, TurnKey
+from shared.lifecycle import TurnState
+from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
+from shared.scripts import Arg, IndexMoved, Script, typed_refusals
+from shared.settings import Settings
+
+APPEND = Script("append")
+CHECKPOINT = Script("checkpoint")
+CLAIM = Script("claim")
+HANDOVER = Script("handover")
+RENEW = Script("renew")
+SETTLE = Script("settle")
+SUBMIT = Script("submit")
+WITHDRAW = Script("withdraw")
+
+_step = msgspec.json.Decoder(StepRecord)
+
+
+class TurnStore:
+    """Typed access to turns. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self._settings = settings
+        self._timeout_s = settings.redis_timeout_s
+
+    async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
+        """Accept a turn at this index, attach to it, ask it again, or find its answer.
+
+        Raises:
+            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        return await self._submit(key, request, is_next=False, idempotency_key="")
+
+    async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
+        """Accept a turn at the session's next index, or at the one that this Idempotency-Key already has.
+
+        Raises:
+            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        with typed_refusals():
+            next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
+        index = int((kept if idempotency_key else None) or next_index or 0)
+        while True:  # another request may take the index between reading and writing it
+            try:
+                return await self._submit(session.turn(index), request, is_next=True, idempotency_key=idempotency_key)
+            except IndexMoved as moved:
+                index = moved.index
+
+    async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
+        session = key.session
+        digest = identity.input_hash(
+            key, message=request.message, project=request.project, domain=request.domain, model=request.model
+        )
+        fields = {"session": session.session, "tenant": session.tenant, **request.fields()}
+        verdict, attempt, asked = await SUBMIT(
+            self.redis,
+            [session.record, session.turns, session.open, key.record, key.events, key.steps],
+            [
+                key.index,
+                int(is_next),
+                idempotency_key,
+                digest,
+                session.tenant,
+                request.on_busy,
+                self._settings.max_turns_per_session,
+                *_flat(fields),
+            ],
+            timeout_s=self._timeout_s,
+        )
+        return Submitted(verdict.decode(), key, attempt, asked)
+
+    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
+        """Take a submit back that the queue refused; False if somebody else relies on it by now.
+
+        `events` end the log of a turn that had been asked again.
+        """
+        key = submitted.key
+        args = [key.index, submitted.asked, submitted.verdict, self._settings.retention_ms, *events]
+        return bool(await WITHDRAW(self.redis, _all_keys(key), args, timeout_s=self._timeout_s))
+
+    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Ended:
+        """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
+        settings = self._settings
+        args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
+        reply = await CLAIM(self.redis, _all_keys(key), args, timeout_s=self._timeout_s)
+        match reply:
+            case [b"ok", attempt, next_seq, fields, steps]:
+                record = TurnRecord.from_hash(key, _pairs(fields))
+                assert record is not None
+                done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
+                return Claimed(key, attempt, f"{worker}#{attempt}", next_seq, record, done)
+            case [b"held", ms]:
+                return Held(max(ms, 0))
+            case [b"wait", index]:
+                return Waits(int(index))
+            case [b"ended", _, index]:
+                return Ended(int(index) if index else None)
+            case _:
+                return Ended()
+
+    async def append(self, key: TurnKey, attempt: int, seq: int, events: Sequence[bytes]) -> None:
+        """Append events with the ids `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
+
+        Raises:
+            AttemptFenced: a newer attempt writes to this turn, or the turn was erased.
+        """
+        await APPEND(self.redis, [key.events], [attempt, seq, *events], timeout_s=self._timeout_s)
+
+    async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
+        """Store a step's result; also extends the lease.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key, lease_ms = claimed.key, self._settings.lease_ms
+        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, msgspec.json.encode(step)]
+        await CHECKPOINT(self.redis, [key.record, key.lease, key.steps], args, timeout_s=self._timeout_s)
+
+    async def settle(
+        self,
+        claimed: Claimed,
+        status: TurnState,
+        seq: int,
+        events: Sequence[bytes],
+        fields: Mapping[str, Arg],
+    ) -> int | None:
+        """End the attempt: terminal events, outcome, lease and TTLs in one write.
+
+        Returns: the index of the session's turn whose time has come, if any.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        args: list[Arg] = [
+            claimed.key.index,
+            claimed.attempt,
+            claimed.token,
+            self._settings.retention_ms,
+            status.value,
+            seq,
+            len(events),
+            *events,
+            *_flat(fields),
+        ]
+        reply = await SETTLE(self.redis, _all_keys(claimed.key), args, timeout_s=self._timeout_s)
+        return int(reply) if reply else None
+
+    async def renew(self, claimed: Claimed) -> None:
+        """Extend the lease; one that lapsed but that nobody took comes back.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        args: list[Arg] = [claimed.attempt, claimed.token, self._settings.lease_ms]
+        await RENEW(self.redis, [claimed.key.record, claimed.key.lease], args, timeout_s=self._timeout_s)
+
+    async def handover(self, claimed: Claimed) -> bool:
+        """Give the turn back without spending an attempt; False if it was not ours any more."""
+        args: list[Arg] = [claimed.attempt, claimed.token]
+        return bool(
+            await HANDOVER(self.redis, [claimed.key.record, claimed.key.lease], args, timeout_s=self._timeout_s)
+        )
+
+    async def record(self, key: TurnKey) -> TurnRecord | None:
+        """The turn, or None."""
+        with typed_refusals():
+            return TurnRecord.from_hash(key, await self.redis.hgetall(key.record))
+
+    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
+        """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
+        with typed_refusals():
+            indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in indexes])
+
+    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
+        """The last `limit` turns before this one, ascending."""
+        if key.index == 0 or limit == 0:
+            return []
+        session = key.session
+        with typed_refusals():
+            last = f"({key.index}"
+            before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in reversed(before)])
+
+    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hgetall(key.record)
+            hashes = await pipe.execute()
+        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
+        return [record for record in found if record is not None]
+
+    async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
+        """Events after a cursor, from the start for None: at most `limit`, oldest first."""
+        with typed_refusals():
+            start = "-" if after is None else f"({after}"
+            entries = await self.redis.xrange(key.events, start, "+", limit)
+        return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
+
+
+def _all_keys(key: TurnKey) -> list[str]:
+    session = key.session
+    return [
+        session.record, session.turns, session.open,
+        key.record, key.lease, key.steps, key.events, key.signals,
+    ]  # fmt: skip
+
+
+def _flat(fields: Mapping[str, Arg]) -> list[Arg]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
