@@ -1,10 +1,8 @@
 """One child process: its log, its signals, its end. It never outlives the process that started it."""
 
 import contextlib
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+
+from stack.network import answers, free_port, wait_http
+
+__all__ = ["ProcessError", "Service", "answers", "free_port", "stop_all", "wait_http"]
 
 TETHER = Path(__file__).with_name("tether.py")
 POLL_INTERVAL_S = 0.01
@@ -173,33 +174,3 @@ def stop_all(
     for service in running:
         service.kill()
     return running
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(url: str) -> bool:
-    """Does `GET url` answer 200 within a second? Proxies of the environment are not asked."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=1)
-    try:
-        connection.request("GET", parts.path or "/")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def wait_http(url: str, timeout_s: float) -> None:
-    """Returns once `GET url` answers 200. Raises TimeoutError after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not answers(url):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} did not answer 200 within {timeout_s:g} s")
-        time.sleep(POLL_INTERVAL_S)

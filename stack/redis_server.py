@@ -142,7 +142,7 @@ class RedisServer:
         self._service.start()
         try:
             self._service.wait_until(self._pings, START_LIMIT_S)
-        except TimeoutError:
+        except BaseException:  # a Ctrl-C too: nothing half-started is left
             self._service.kill()
             raise
 
@@ -162,20 +162,22 @@ class RedisServer:
         else:
             options += ["--port", str(self._port), "--bind", "127.0.0.1"]
         version = re.search(r"\d+", server_version())
-        if (
-            version and int(version[0]) >= FIRST_WITH_DEBUG_SWITCH
-        ):  # DEBUG SLEEP and the like, for fault tests
+        if version and int(version[0]) >= FIRST_WITH_DEBUG_SWITCH:  # DEBUG SLEEP and the like, for fault tests
             options += ["--enable-debug-command", "local"]
         return options
 
     def _pings(self) -> bool:
-        """A bare PING. While it still loads its file it answers with an error, which is not yet."""
+        """Does this very process answer? On a TCP port it could be somebody else's server.
+
+        PING is refused while the file is still being read, INFO is not, so it takes both.
+        """
         family = socket.AF_UNIX if self._port is None else socket.AF_INET
         try:
             with socket.socket(family, socket.SOCK_STREAM) as client:
                 client.settimeout(1)
                 client.connect(str(self._socket_path) if self._port is None else ("127.0.0.1", self._port))
-                client.sendall(b"PING\r\n")
-                return client.recv(16).startswith(b"+PONG")
+                client.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+                return answer.startswith(b"+PONG") and b"process_id:%d\r" % self.pid in answer
         except OSError:
             return False

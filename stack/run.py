@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ def main(args: list[str]) -> int:
         with Interrupts() as interrupts, only_one(STATE), own_redis() as redis:
             env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
             env["TURNWIRE_PORT"] = str(choose_port(settings))
+            shutil.rmtree(STATE / "log", ignore_errors=True)  # or it would grow for ever
             stack = Stack(STATE / "log", workers=options.workers, env=env, redis=redis)
             return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis)
     except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
@@ -40,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dev.py run",
         description="Runs Redis, the API and a worker until Ctrl-C. Settings come from TURNWIRE_* variables: "
-        "with TURNWIRE_REDIS_URL it uses that server instead of its own, with TURNWIRE_LLM_BASE_URL that model "
-        "instead of the offline one. Data and logs are kept in .turnwire/.",
+        "with TURNWIRE_REDIS_URL it uses that server instead of its own, with TURNWIRE_LLM_BASE_URL that "
+        "model instead of the offline one. Data and logs are kept in .turnwire/.",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="how many workers (default: 1)")
     parser.add_argument("--quiet", action="store_true", help="do not show the logs of API and worker")
@@ -59,9 +61,7 @@ class Terminal:
         self._stack = stack
         self._interrupts = interrupts
         labels = [service.name if len(stack.worker) > 1 else service.name[:-1] for service in stack.services]
-        self._tails = [
-            LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet
-        ]
+        self._tails = [LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet]
 
     def run(self, settings: Settings, redis: RedisServer | None) -> int:
         """Exit status: 0 after a stop in order, 1 when a child ended by itself, 130 after a second Ctrl-C."""
@@ -69,6 +69,7 @@ class Terminal:
             self._stack.start(tick=self._while_starting)
         except StopAskedError:
             return 0
+        self._forward()
         say(introduction(self._stack.base_urls[0], settings, redis))
         watched = self._stack.services + ([redis.service] if redis else [])
         dead = None

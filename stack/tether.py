@@ -1,10 +1,10 @@
 """Runs a command that must not outlive its parent: `python tether.py PARENT_PID kernel|watch COMMAND ...`.
 
-A wrapper and not a `preexec_fn`, because Python promises nothing for code between fork and exec once there are
-threads. The command replaces the wrapper, so its pid is the one that the parent knows.
+A wrapper and not a `preexec_fn`, because Python promises nothing for code between fork and exec once there
+are threads. The command replaces the wrapper, so its pid is the one that the parent knows.
 
-`kernel` asks Linux for SIGKILL at the parent's end; Linux means the parent's *thread*, so it is only right for
-a command started from the main thread. `watch` leaves a small process that looks, and works everywhere.
+`kernel` asks Linux for SIGKILL at the parent's end; Linux means the parent's *thread*, so it is only right
+for a command started from the main thread. `watch` leaves a small process that looks, and works everywhere.
 """
 
 import os

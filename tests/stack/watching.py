@@ -1,0 +1,28 @@
+"""Waiting for what other processes do."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+
+def until(condition, limit_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_gone(pid: int) -> bool:
+    """Gone, or a corpse that whoever adopted it has not buried yet."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.parent.parent.is_dir() and stat.exists():
+            return stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
