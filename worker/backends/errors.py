@@ -1,0 +1,62 @@
+"""What can go wrong between the worker and a model server.
+
+BackendTransportError         no response, or one that is not 2xx
+├── BackendTruncatedError     the answer began and stopped before its end
+├── BackendReportedError      the server reported an error inside its answer
+└── BackendProtocolError      the answer is not what the protocol allows
+
+Messages reach clients, so they never name hosts. What the server itself said is kept apart, in `body`.
+"""
+
+from typing import Final
+
+from shared.errors import TurnFailure
+
+BODY_LIMIT_BYTES: Final = 2048
+
+
+class BackendTransportError(TurnFailure):
+    """Ends a turn whose model call failed.
+
+    `kind` is the backend's name, `status` the HTTP status (0 if there was no response), `body` at most 2 KiB
+    of what the server said, `retry_after_ms` how long it asked us to stay away (None if it did not).
+    """
+
+    code = "backend_transport"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        status: int,
+        retryable: bool,
+        body: bytes | str = b"",
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(message, retryable=retryable)
+        self.kind = kind
+        self.status = status
+        raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
+        self.body = raw[:BODY_LIMIT_BYTES].decode("utf-8", "ignore")  # "replace" could grow it past the limit
+        self.retry_after_ms = retry_after_ms
+        if retry_after_ms is not None:
+            self.retry_after_s = retry_after_ms / 1000
+
+
+class BackendTruncatedError(BackendTransportError):
+    """The answer began and then stopped: end of body without an end marker, a reset, or a long silence."""
+
+    code = "backend_truncated"
+
+
+class BackendReportedError(BackendTransportError):
+    """The server answered 200 and then put an error into its stream."""
+
+    code = "backend_error"
+
+
+class BackendProtocolError(BackendTransportError):
+    """The answer holds something that is not JSON, is too large, or has a form we do not know."""
+
+    code = "backend_protocol"

@@ -1,0 +1,156 @@
+"""Asks any server that speaks OpenAI's chat completions; the hooks that do so for every turn."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from shared.errors import SettingsError
+from shared.model import ModelCall
+from shared.settings import Settings
+from worker.backends.answer import Answer
+from worker.backends.body import read_events
+from worker.backends.errors import BackendTruncatedError
+from worker.backends.retry import RetryPolicy
+from worker.backends.transport import Transport
+from worker.hooks import ChatTurnHooks, Turn
+
+
+class OpenAIBackend:
+    """One model server. Makes its HTTP client at the first call, inside the running event loop.
+
+    Args:
+        base_url: where `/chat/completions` is found below, e.g. `http://127.0.0.1:8080/v1`.
+        api_key: sent as a Bearer token; empty or None sends no `Authorization`.
+        model: asked for unless a call names another.
+        policy: retries and deadlines.
+        client: used instead of an own client, and left open by `aclose`.
+        kind: the backend's name in errors.
+
+    Raises:
+        SettingsError: the URL is not http(s) with a host, the key cannot be a header, or there is no model.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        policy: RetryPolicy,
+        *,
+        client: httpx.AsyncClient | None = None,
+        kind: str = "openai",
+    ) -> None:
+        if not model:
+            raise SettingsError("the model's name must not be empty")
+        self.kind = kind
+        self._model = model
+        self._idle_timeout_ms = policy.idle_timeout_ms
+        self._transport = Transport(base_url, api_key, policy, client, kind)
+
+    def __repr__(self) -> str:
+        return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
+
+    async def aclose(self) -> None:
+        """Close the connections, unless the client was given to us. May be called again."""
+        await self._transport.aclose()
+
+    async def stream(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        model: str | None = None,
+        idempotency_key: str,
+        on_call: Callable[[ModelCall], None],
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """The answer to `messages`, as events `{"type", "data"}`. Who stops reading early must close it.
+
+        Requests are repeated only until a 2xx response begins. From then on the call was made and may be
+        billed: `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
+
+        Raises:
+            BackendTransportError: no 2xx response, or (its subclasses) an answer that is not whole.
+        """
+        asked = model or self._model
+        request = {
+            "model": asked,
+            "messages": messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        response = await self._transport.open(msgspec.json.encode(request), idempotency_key)
+        answer = Answer(self.kind)
+        try:
+            async with aclosing(self._events(response, answer)) as events:
+                async for event in events:
+                    yield event
+            call = answer.call(asked)
+            tool_calls = answer.tool_calls()
+        except BaseException:
+            on_call(ModelCall(asked))
+            raise
+        else:
+            on_call(call)
+        finally:
+            await response.aclose()
+        for tool_call in tool_calls:
+            yield tool_call
+
+    async def _events(self, response: httpx.Response, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
+        try:
+            async with aclosing(read_events(response, self.kind, self._idle_timeout_ms)) as received:
+                async for wire_event in received:
+                    for event in answer.take(wire_event):
+                        yield event
+        except BackendTruncatedError:
+            if not answer.complete:
+                raise
+            # All of the answer is here; what broke off could only have told us its usage.
+
+
+class OpenAIHooks(ChatTurnHooks):
+    """The hooks of a worker that was given a model server: history and message in, the model's answer out."""
+
+    def __init__(self, backend: OpenAIBackend) -> None:
+        self._backend = backend
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Hooks that ask the server of `TURNWIRE_LLM_BASE_URL`.
+
+        Raises:
+            SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
+        """
+        if not settings.llm_base_url:
+            raise SettingsError("TURNWIRE_LLM_BASE_URL: not set, so there is no model server to ask")
+        policy = RetryPolicy(
+            max_attempts=settings.llm_max_attempts,
+            initial_backoff_ms=settings.llm_initial_backoff_ms,
+            max_backoff_ms=settings.llm_max_backoff_ms,
+            jitter=settings.llm_jitter,
+            request_timeout_ms=settings.llm_request_timeout_ms,
+            idle_timeout_ms=settings.llm_idle_timeout_ms,
+        )
+        return cls(OpenAIBackend(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy))
+
+    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
+        """Stream the model's answer. The turn's own `model`, if the client named one, is asked.
+
+        Raises:
+            BackendTransportError: the model server did not give a whole answer.
+        """
+        answer = self._backend.stream(
+            [*turn.history(), {"role": "user", "content": turn.message}],
+            model=turn.model,
+            idempotency_key=f"{turn.run_id}/{turn.attempt}",
+            on_call=turn.usage.add,
+        )
+        async with aclosing(answer) as events:
+            async for event in events:
+                yield event
+
+    async def aclose(self) -> None:
+        """Close the connections to the model server."""
+        await self._backend.aclose()

@@ -1,0 +1,109 @@
+"""When to ask a model server again, and how long to wait before. Pure: no clock, no dice, no I/O."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import msgspec
+
+from shared.errors import SettingsError
+
+RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LONGEST_MS: Final = 24 * 3600 * 1000
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how patiently a model server is asked. All times in milliseconds.
+
+    `max_attempts` counts requests, the first included. The wait after request a is `initial_backoff_ms`
+    doubled a-1 times, at most `max_backoff_ms`, plus or minus the share `jitter` of itself. A `Retry-After`
+    makes it longer, up to `retry_after_cap_ms`. `request_timeout_ms` is the deadline of each request to its
+    response headers, `idle_timeout_ms` the longest silence inside an answer; 0 means none.
+
+    Raises:
+        SettingsError: a value makes no sense; the message names it.
+    """
+
+    max_attempts: int = 5
+    initial_backoff_ms: int = 1_000
+    max_backoff_ms: int = 30_000
+    jitter: float = 0.25
+    retry_statuses: frozenset[int] = RETRY_STATUSES
+    request_timeout_ms: int = 120_000
+    idle_timeout_ms: int = 60_000
+    retry_after_cap_ms: int = 60_000
+
+    def __post_init__(self) -> None:
+        _whole("max_attempts", self.max_attempts, 1, 100)
+        for name in (
+            "initial_backoff_ms",
+            "max_backoff_ms",
+            "request_timeout_ms",
+            "idle_timeout_ms",
+            "retry_after_cap_ms",
+        ):
+            _whole(name, getattr(self, name), 0, _LONGEST_MS)
+        if self.max_backoff_ms < self.initial_backoff_ms:
+            raise SettingsError("max_backoff_ms must not be less than initial_backoff_ms")
+        # not (0 <= x <= 1) rather than x < 0 or x > 1: NaN must fail as well
+        if isinstance(self.jitter, bool) or not (0 <= self.jitter <= 1):
+            raise SettingsError(f"jitter must be a number from 0 to 1, not {self.jitter!r}")
+        for status in self.retry_statuses:
+            _whole("each of retry_statuses", status, 400, 599)
+
+    def delay_ms(self, attempt: int, retry_after_ms: int | None, random: float) -> int:
+        """How long to wait after the failed request number `attempt` (1 is the first).
+
+        `random` is a number in [0, 1); 0.5 gives the wait without jitter. A `retry_after_ms` is a minimum:
+        jitter is only added to it, so that those who were told the same time do not all come back at once.
+        """
+        base_ms = min(self.initial_backoff_ms << (attempt - 1), self.max_backoff_ms)
+        wait_ms = base_ms * (1 + self.jitter * (2 * random - 1))
+        if retry_after_ms is not None:
+            asked_ms = min(retry_after_ms, self.retry_after_cap_ms)
+            wait_ms = max(wait_ms, asked_ms + base_ms * self.jitter * random)
+        return max(0, round(wait_ms))
+
+
+def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:
+    """The wait that response headers ask for, in ms; None if they ask for none or make no sense.
+
+    Takes `retry-after-ms`, and both forms of `Retry-After`: seconds, and an HTTP date. A date is compared
+    with the response's own `Date`, if it has one, since the server's clock may differ from ours (`now`, with
+    time zone). `headers` must find lower-case names.
+    """
+    exact = _milliseconds(headers.get("retry-after-ms", ""), 1)
+    if exact is not None:
+        return exact
+    asked = headers.get("retry-after", "")
+    seconds = _milliseconds(asked, 1000)
+    if seconds is not None:
+        return seconds
+    until = _http_date(asked)
+    if until is None:
+        return None
+    server_now = _http_date(headers.get("date", "")) or now
+    return max(0, math.ceil((until - server_now).total_seconds() * 1000))
+
+
+def _milliseconds(text: str, unit_ms: int) -> int | None:
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    return math.ceil(min(float(text) * unit_ms, _LONGEST_MS))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {value!r}")

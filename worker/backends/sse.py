@@ -1,0 +1,110 @@
+"""Bytes in, server-sent events out, as the WHATWG HTML standard wants it. Pure: no I/O, no clock."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+DEFAULT_MAX_EVENT_BYTES: Final = 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class SseLimitError(ValueError):
+    """An event, or a line, is larger than the decoder may hold."""
+
+
+class SseEvent(msgspec.Struct, frozen=True):
+    """One dispatched event: its data, its type and the last id seen so far."""
+
+    data: str
+    type: str = "message"
+    id: str = ""
+
+
+class SseDecoder:
+    """Takes the body in pieces that may be cut anywhere, also inside a character or between CR and LF.
+
+    `max_event_bytes` bounds one event with the line that is being received, and so the memory in use.
+    `retry_ms` is the reconnection time that the server asked for, None until it does.
+    An event that the body's end cuts off is not dispatched; so says the standard.
+    """
+
+    def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
+        self.retry_ms: int | None = None
+        self._max_bytes = max_event_bytes
+        self._line = bytearray()  # the beginning of a line whose end has not come yet
+        self._first_line = True
+        self._after_cr = False
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._type = b""
+        self._id = b""
+
+    def feed(self, piece: bytes) -> Iterator[SseEvent]:
+        """The events that this piece completes. To be exhausted before the next piece is fed.
+
+        Raises:
+            SseLimitError: an event became too large; those before it were yielded. The decoder is then spent.
+        """
+        for line in self._lines(piece):
+            if line:
+                self._field(line)
+                continue
+            event = self._dispatch()
+            if event:
+                yield event
+
+    def _lines(self, piece: bytes) -> Iterator[bytes]:
+        if self._after_cr and piece:
+            piece = piece.removeprefix(b"\n")  # a CR ended the last line already; this LF belongs to it
+            self._after_cr = False
+        if not piece:
+            return
+        lines = piece.splitlines()  # for bytes: at LF, CR and CRLF, nowhere else
+        self._after_cr = piece.endswith(b"\r")
+        rest = b"" if piece.endswith((b"\n", b"\r")) else lines.pop()
+        for line in lines:
+            yield self._completed(line)
+        self._check(len(self._line) + len(rest))
+        self._line += rest
+
+    def _completed(self, line: bytes) -> bytes:
+        self._check(len(self._line) + len(line))
+        if self._line:
+            line = bytes(self._line + line)
+            self._line.clear()
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(_BOM)
+        return line
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")  # a comment has an empty name
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(value) + 1
+        elif name == b"event":
+            self._type = value
+        elif name == b"id" and b"\0" not in value:
+            self._id = value
+        elif name == b"retry" and value.isdigit() and len(value) <= 18:
+            self.retry_ms = int(value)
+
+    def _dispatch(self) -> SseEvent | None:
+        data, self._data, self._data_bytes = self._data, [], 0
+        event_type, self._type = self._type, b""
+        if not data:
+            return None
+        # An LF never continues a UTF-8 character, so decoding line by line equals decoding the whole body.
+        return SseEvent(_text(b"\n".join(data)), _text(event_type) or "message", _text(self._id))
+
+    def _check(self, line_bytes: int) -> None:
+        if self._data_bytes + line_bytes > self._max_bytes:
+            self._line.clear()
+            self._data.clear()
+            raise SseLimitError(f"an event is larger than {self._max_bytes} bytes")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
