@@ -62,9 +62,7 @@ def has_dependencies():
     try:
         return all(
             satisfies(version(name), bounds)
-            for name, bounds in map(
-                parse, project["project"]["dependencies"] + project["dependency-groups"]["dev"]
-            )
+            for name, bounds in map(parse, project["project"]["dependencies"] + project["dependency-groups"]["dev"])
         )
     except PackageNotFoundError:
         return False
@@ -119,7 +117,7 @@ def set_up():
         # pip runs out of its own wheel; which index it asks is the business of its owner's configuration.
         pip = os.path.join(glob.glob(os.path.join(ROOT, "stack", "vendor", "pip-*.whl"))[0], "pip")
         options = [
-            "--quiet",
+            "-qq",
             "--no-input",
             "--disable-pip-version-check",
             "--prefer-binary",
@@ -159,9 +157,7 @@ def is_new_enough(python):
     """Runs it: a name on the PATH may be a shim with nothing behind it, or lack the venv module."""
     probe = "import sys, venv; sys.exit(sys.version_info < %r)" % (OLDEST,)
     try:
-        return (
-            subprocess.call([python, "-c", probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
-        )
+        return subprocess.call([python, "-c", probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
     except OSError:
         return False
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from watching import is_gone, until
+import standins
+from watching import children_of, is_gone, until
 
 from stack.process import free_port
 
@@ -24,49 +25,12 @@ stack.run.STATE = Path.cwd() / "state"
 sys.exit(stack.run.main(sys.argv[1:]))
 """
 
-ENDING = """
-import os, signal, socket, sys
-from urllib.parse import urlsplit
-
-def end(*_):
-    redis = urlsplit(os.environ["TURNWIRE_REDIS_URL"])
-    with socket.create_connection((redis.hostname, redis.port)):  # Redis must still be there
-        print(NAME, "stopped", file=open("order", "a"), flush=True)
-    if not os.environ.get("TURNWIRE_HOOKS"):  # here: the word for a worker that does not want to end
-        os._exit(0)
-
-signal.signal(signal.SIGTERM, end)
-"""
-
-API = f"""
-NAME = "api"
-{ENDING}
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/readyz" else 404)
-        self.end_headers()
-
-print("api listens", file=sys.stderr, flush=True)
-HTTPServer(("127.0.0.1", int(os.environ["TURNWIRE_PORT"])), Answer).serve_forever()
-"""
-
-WORKER = f"""
-NAME = "worker"
-{ENDING}
-print("worker ready", os.getpid(), file=sys.stderr, flush=True)
-while True:
-    signal.pause()
-"""
-
 
 class Terminal:
     """One `stack run` and what it has written so far."""
 
     def __init__(self, home: Path, *args: str, **env: str) -> None:
-        (home / "api.py").write_text(API)
-        (home / "worker.py").write_text(WORKER)
+        standins.write(home)
         self.home = home
         self.output = home / f"output{len(list(home.glob('output*')))}"
         plain = {k: v for k, v in os.environ.items() if not k.startswith("TURNWIRE_") and k != "PORT"}
@@ -86,15 +50,8 @@ class Terminal:
     def shows(self, words: str) -> bool:
         return until(lambda: words in self.text or self.process.poll() is not None) and words in self.text
 
-    def redis_pid(self) -> int:
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", "(redis|valkey)-server"], capture_output=True, check=True
-        )
-        return int(found.stdout.split()[0])
-
     def children(self) -> list[int]:
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, check=False)
-        return [int(pid) for pid in found.stdout.split()]
+        return children_of(self.process.pid)
 
 
 @pytest.fixture

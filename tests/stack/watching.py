@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -26,3 +27,11 @@ def is_gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def children_of(pid: int) -> list[int]:
+    linux = Path(f"/proc/{pid}/task/{pid}/children")
+    if linux.exists():
+        return [int(child) for child in linux.read_text().split()]
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, check=False)
+    return [int(child) for child in found.stdout.split()]

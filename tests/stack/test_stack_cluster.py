@@ -1,0 +1,73 @@
+"""`Stack`, as tests and benchmarks use it, with stand-ins for the API and the worker."""
+
+import os
+
+import pytest
+import standins
+from watching import is_gone
+
+from stack.cluster import Stack, bare_environment
+from stack.process import ProcessError, answers
+from stack.redis_server import RedisServer
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    standins.write(tmp_path)
+    monkeypatch.setattr("stack.cluster.ROOT", tmp_path)
+    return tmp_path
+
+
+def redis_over_tcp(home):
+    return RedisServer(home / "redis", port=0)
+
+
+def test_many_of_each_run_and_all_are_gone_afterwards(home):
+    with redis_over_tcp(home) as redis:
+        with Stack(home / "logs", workers=2, apis=2, redis=redis) as stack:
+            assert len(set(stack.base_urls)) == 2
+            assert all(answers(f"{url}/readyz") for url in stack.base_urls)
+            added = stack.add_worker()
+            pids = [service.pid for service in stack.services]
+            assert added.pid in pids
+            assert len(set(pids)) == 5
+        assert all(is_gone(pid) for pid in pids)
+        assert redis.service.running, "a server that was passed in stays its owner's"
+    order = (home / "order").read_text().split("\n")
+    assert order[:5] == ["api stopped"] * 2 + ["worker stopped"] * 3
+
+
+def test_one_that_was_killed_comes_back_at_the_same_address(home):
+    with redis_over_tcp(home) as redis, Stack(home / "logs", redis=redis) as stack:
+        stack.worker[0].kill()
+        stack.worker[0].start()
+        stack.wait_worker(0)
+        stack.api[0].kill()
+        assert not answers(f"{stack.base_urls[0]}/readyz")
+        stack.api[0].start()
+        stack.wait_api(0)
+
+
+def test_without_a_server_it_brings_its_own_and_takes_it_along(home):
+    stack = Stack(home / "logs", workers=1, apis=0)
+    with stack:
+        pid = stack.redis.pid
+        assert stack.worker[0].env["TURNWIRE_REDIS_URL"] == stack.redis.url
+        stack.worker[0].kill()  # the stand-in only knows how to say goodbye over TCP
+    assert is_gone(pid)
+
+
+def test_a_child_that_cannot_start_takes_all_others_along(home):
+    (home / "worker.py").write_text("raise SystemExit('TURNWIRE_HOOKS: no such module')")
+    stack = Stack(home / "logs")
+    with pytest.raises(ProcessError, match="worker0 ended with code 1:\nTURNWIRE_HOOKS: no such module"):
+        stack.start()
+    assert not any(service.running for service in [*stack.services, stack.redis.service])
+
+
+def test_settings_of_the_caller_do_not_leak_into_the_children(monkeypatch):
+    monkeypatch.setenv("TURNWIRE_LEASE_MS", "1")
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert not {"TURNWIRE_LEASE_MS", "PORT", "PYTHONSAFEPATH"} & bare_environment().keys()
+    assert bare_environment()["PATH"] == os.environ["PATH"]
