@@ -1,7 +1,7 @@
 """The records of a turn: what a client asks for, what Redis keeps of it, what it used. Times are Redis time, ms."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -136,14 +136,12 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     intent: str
     kind: str
     input_hash: str | None = None
-    attempts: int
+    attempts: int = 1
     result: msgspec.Raw = msgspec.Raw(b"null")
+    usage: Usage | None = None  # what the step used: a takeover must not forget it
     error: dict[str, Any] | None = None
-    started_at: int
-    completed_at: int
-
-
-PRODUCE_INTENT: Final = "turn"  # the producer as a whole
+    started_at: int = 0
+    completed_at: int = 0
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -153,6 +151,8 @@ class Claimed(msgspec.Struct, frozen=True):
     attempt: int
     token: str
     next_seq: int
+    at_ms: int  # Redis time of the claim
+    first_event: bytes  # what the claim appended: started or resumed
     record: TurnRecord
     steps: dict[int, StepRecord]
 

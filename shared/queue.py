@@ -75,11 +75,15 @@ class TurnQueue:
             )
         )
 
-    async def take(self, worker: str, count: int) -> list[Taken]:
-        """Claim up to `count` due jobs for a lease's time: one round trip."""
+    async def take(self, worker: str, count: int) -> tuple[list[Taken], int | None]:
+        """Claim up to `count` due jobs for a lease's time, in one round trip.
+
+        Returns: the jobs, and in how many ms the next one falls due (None: there is none).
+        """
         args: list[Arg] = [worker, self._settings.lease_ms, count, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
-        reply = await TAKE(self.redis, [keys.QUEUE, keys.HINTS], args, timeout_s=self._timeout_s)
-        return [Taken(run_id.decode(), job) for run_id, job in zip(reply[::2], reply[1::2], strict=True)]
+        wait_ms, *jobs = await TAKE(self.redis, [keys.QUEUE, keys.HINTS], args, timeout_s=self._timeout_s)
+        taken = [Taken(run_id.decode(), job) for run_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
+        return taken, None if wait_ms < 0 else wait_ms
 
     async def extend(self, worker: str, run_ids: Sequence[str]) -> set[str]:
         """Extend the claims on these jobs. Returns the run ids whose claim another worker has."""

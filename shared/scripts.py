@@ -58,6 +58,7 @@ _UNAVAILABLE = re.compile(
 )
 
 Arg: TypeAlias = str | bytes | int
+Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
 
 
 class Script:
@@ -82,6 +83,27 @@ class Script:
                     return await run("EVALSHA", self.sha, len(keys), *keys, *args)
                 except NoScriptError:  # a new server, or one that restarted
                     return await run("EVAL", self.source, len(keys), *keys, *args)
+
+    async def many(self, redis: Redis, calls: Sequence[Call], *, timeout_s: float) -> list[Any]:
+        """Run it once per (keys, args) in one round trip, in order.
+
+        Returns: a reply, or an error of ours, for each; StoreUnavailable for all when the server does not answer.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                replies = await self._pipelined(redis, calls)
+                if any(isinstance(reply, NoScriptError) for reply in replies):
+                    await redis.script_load(self.source)
+                    replies = await self._pipelined(redis, calls)
+        except (RedisError, OSError, TimeoutError) as error:
+            replies = [error] * len(calls)
+        return [typed(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+    async def _pipelined(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+        async with redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            return await pipe.execute(raise_on_error=False)
 
 
 @cache

@@ -11,7 +11,7 @@ from shared.events import Cursor, Entry
 from shared.keys import SessionKey, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
-from shared.scripts import Arg, IndexMoved, Script, typed_refusals
+from shared.scripts import Arg, Call, IndexMoved, Script, typed_refusals
 from shared.settings import Settings
 
 APPEND = Script("append")
@@ -31,7 +31,7 @@ class TurnStore:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
-        self._settings = settings
+        self.settings = settings
         self._timeout_s = settings.redis_timeout_s
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
@@ -73,7 +73,7 @@ class TurnStore:
                 digest,
                 session.tenant,
                 request.on_busy,
-                self._settings.max_turns_per_session,
+                self.settings.max_turns_per_session,
                 *_flat(fields),
             ],
             timeout_s=self._timeout_s,
@@ -86,20 +86,20 @@ class TurnStore:
         `events` end the log of a turn that had been asked again.
         """
         key = submitted.key
-        args = [key.index, submitted.asked, submitted.verdict, self._settings.retention_ms, *events]
+        args = [key.index, submitted.asked, submitted.verdict, self.settings.retention_ms, *events]
         return bool(await WITHDRAW(self.redis, _all_keys(key), args, timeout_s=self._timeout_s))
 
     async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
-        settings = self._settings
+        settings = self.settings
         args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
         reply = await CLAIM(self.redis, _all_keys(key), args, timeout_s=self._timeout_s)
         match reply:
-            case [b"ok", attempt, next_seq, fields, steps]:
+            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps]:
                 record = TurnRecord.from_hash(key, _pairs(fields))
                 assert record is not None
                 done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
-                return Claimed(key, attempt, f"{worker}#{attempt}", next_seq, record, done)
+                return Claimed(key, attempt, f"{worker}#{attempt}", next_seq, now_ms, first_event, record, done)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index]:
@@ -109,13 +109,16 @@ class TurnStore:
             case _:
                 return Ended()
 
-    async def append(self, key: TurnKey, attempt: int, seq: int, events: Sequence[bytes]) -> None:
-        """Append events with the ids `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
+    async def append_many(self, appends: Sequence[tuple[TurnKey, int, int, Sequence[bytes]]]) -> list[Exception | None]:
+        """Append to many logs in one round trip: (turn, attempt, seq, events) each.
 
-        Raises:
-            AttemptFenced: a newer attempt writes to this turn, or the turn was erased.
+        The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
+
+        Returns: for each None, AttemptFenced (a newer attempt writes, or the turn was erased) or StoreUnavailable.
         """
-        await APPEND(self.redis, [key.events], [attempt, seq, *events], timeout_s=self._timeout_s)
+        calls: list[Call] = [([key.events], [attempt, seq, *events]) for key, attempt, seq, events in appends]
+        replies = await APPEND.many(self.redis, calls, timeout_s=self._timeout_s)
+        return [reply if isinstance(reply, Exception) else None for reply in replies]
 
     async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
         """Store a step's result; also extends the lease.
@@ -123,7 +126,7 @@ class TurnStore:
         Raises:
             AttemptFenced: the lease was lost.
         """
-        key, lease_ms = claimed.key, self._settings.lease_ms
+        key, lease_ms = claimed.key, self.settings.lease_ms
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, msgspec.json.encode(step)]
         await CHECKPOINT(self.redis, [key.record, key.lease, key.steps], args, timeout_s=self._timeout_s)
 
@@ -146,7 +149,7 @@ class TurnStore:
             claimed.key.index,
             claimed.attempt,
             claimed.token,
-            self._settings.retention_ms,
+            self.settings.retention_ms,
             status.value,
             seq,
             len(events),
@@ -156,14 +159,17 @@ class TurnStore:
         reply = await SETTLE(self.redis, _all_keys(claimed.key), args, timeout_s=self._timeout_s)
         return int(reply) if reply else None
 
-    async def renew(self, claimed: Claimed) -> None:
-        """Extend the lease; one that lapsed but that nobody took comes back.
+    async def renew_many(self, attempts: Sequence[Claimed]) -> list[Exception | None]:
+        """Extend leases in one round trip; one that lapsed but that nobody took comes back.
 
-        Raises:
-            AttemptFenced: the lease was lost.
+        Returns: for each None, AttemptFenced (it was lost) or StoreUnavailable.
         """
-        args: list[Arg] = [claimed.attempt, claimed.token, self._settings.lease_ms]
-        await RENEW(self.redis, [claimed.key.record, claimed.key.lease], args, timeout_s=self._timeout_s)
+        calls: list[Call] = [
+            ([claimed.key.record, claimed.key.lease], [claimed.attempt, claimed.token, self.settings.lease_ms])
+            for claimed in attempts
+        ]
+        replies = await RENEW.many(self.redis, calls, timeout_s=self._timeout_s)
+        return [reply if isinstance(reply, Exception) else None for reply in replies]
 
     async def handover(self, claimed: Claimed) -> bool:
         """Give the turn back without spending an attempt; False if it was not ours any more."""

@@ -1,5 +1,5 @@
 -- claim    KEYS: session turns open turn lease steps events signals    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
--- Verdicts: {ok, attempt, next seq, turn fields, steps} | {held, ms left} | {wait, index of the turn before it}
+-- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps} | {held, ms left} | {wait, index of the turn before it}
 --           | {ended, status, next open index or ''} | {gone}. A claim whose reply was lost may be repeated.
 -- include: time log close
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
@@ -14,7 +14,8 @@ local function next_seq()
     return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
 end
 local function granted(attempt)
-    return {'ok', attempt, next_seq(), redis.call('HGETALL', keys.turn), redis.call('HGETALL', keys.steps)}
+    local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
+    return {'ok', attempt, next_seq(), now_ms(), first[2][2], redis.call('HGETALL', keys.turn), redis.call('HGETALL', keys.steps)}
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested', 'on_busy')
@@ -60,7 +61,8 @@ if refused then
     return refused
 end
 redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'crashes', crashes, 'worker', worker,
-    'started_at', now, 'updated_at', now)
+    'updated_at', now)
+redis.call('HSETNX', keys.turn, 'started_at', now)
 redis.call('HDEL', keys.turn, 'resume_reason')
 
 local code, message

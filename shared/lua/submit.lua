@@ -47,7 +47,8 @@ end
 redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
 if status then
     redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
-    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'completed_at', 'cancel_requested')
+    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
+        'completed_at', 'cancel_requested')
     cut_log(events, steps)  -- nobody may read the old end again
 else
     redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)

@@ -1,0 +1,1 @@
+"""Runs turns: claim, load, produce, append, settle. Imports `shared`, never `api`."""

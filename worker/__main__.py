@@ -1,0 +1,48 @@
+"""`python -m worker`: runs turns until it gets SIGTERM or SIGINT, then drains. Settings: docs/settings.md."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+from worker.products import Products
+from worker.turn_worker import TurnWorker
+
+
+async def run(settings: Settings, products: Products) -> None:
+    """Run one worker until it is drained."""
+    worker = TurnWorker(settings, products)
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, worker.drain)
+    try:
+        await worker.main()
+    finally:
+        await worker.close()
+
+
+def main() -> int:
+    """Read the settings and run; 2 if they are refused."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.parse_args()
+    sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module beside the caller
+    try:
+        settings = Settings.from_env(os.environ)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        products = Products.from_settings(settings)
+    except SettingsError as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return 2
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings, products))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Runs the product's producer and forwards its events: unchanged, in order, checked once at the boundary."""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, nullcontext
+from typing import Any
+
+import msgspec
+
+from shared.errors import ProducerError, TurnFailure
+from shared.events import ERROR, RESULT, RUN_FAILED, ChatStreamEvent, encode_event
+from shared.model import TurnError
+from worker.accumulator import TextAccumulator
+from worker.hooks import ChatTurnHooks, Turn
+from worker.products import call
+
+log = logging.getLogger(__name__)
+
+OWN_EVENTS = "session.run."  # written by Turnwire only; a producer's are withheld
+
+
+class Produced(msgspec.Struct, frozen=True):
+    """What a producer made: its text, and its own word that it failed, if it said so in an event."""
+
+    text: str
+    error: TurnError | None = None
+    error_shown: bool = False  # its `error` event is in the log already
+
+
+class Forwarder:
+    """Takes a producer's events one by one. `put` is where their bytes go."""
+
+    def __init__(self, turn: Turn, max_event_bytes: int) -> None:
+        self._turn = turn
+        self._max_event_bytes = max_event_bytes
+        self._text = TextAccumulator()
+        self._error: TurnError | None = None
+        self._error_shown = False
+        self.has_result = False
+
+    def take(self, event: Any) -> bytes | None:
+        """The canonical bytes to append; None for an event that is withheld.
+
+        Raises:
+            ProducerError: `invalid_event`, it is not an event or not JSON.
+            TurnFailure: `event_too_large`.
+        """
+        event_type, data = _parts(event)
+        if event_type.startswith(OWN_EVENTS):
+            if event_type == RUN_FAILED and self._error is None:
+                self._error = _in_band_error(data)
+            return None
+        try:
+            encoded = encode_event(event_type, data)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ProducerError(
+                f"the producer yielded an event that is not JSON: {error}", code="invalid_event"
+            ) from error
+        if len(encoded) > self._max_event_bytes:
+            raise TurnFailure("the producer yielded an event that is too large", code="event_too_large")
+        self._text.add(event_type, data)
+        if event_type == RESULT:
+            self.has_result = True
+        elif event_type == ERROR and self._error is None:
+            self._error, self._error_shown = _in_band_error(data), True
+        return encoded
+
+    def produced(self, final_text: Any) -> Produced:
+        """The outcome; the producer's own final text wins if there is any."""
+        text = final_text if isinstance(final_text, str) and final_text else self._text.text
+        return Produced(text, self._error, self._error_shown)
+
+
+def _parts(event: Any) -> tuple[str, dict[str, Any]]:
+    event_type: Any
+    data: Any
+    if isinstance(event, ChatStreamEvent):
+        event_type, data = event.type, event.data
+    elif isinstance(event, dict):
+        event_type, data = event.get("type"), event.get("data")
+    else:
+        raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
+    if not isinstance(event_type, str) or not event_type or not isinstance(data, dict | None):
+        raise ProducerError("an event is {type: text, data: object}", code="invalid_event")
+    return event_type, data or {}
+
+
+def _in_band_error(data: dict[str, Any]) -> TurnError:
+    message, code = data.get("message"), data.get("code")
+    return TurnError(
+        code=code if isinstance(code, str) and code else "producer_error",
+        message=message if isinstance(message, str) and message else "the producer reported an error",
+        retryable=data.get("retryable") is True,
+    )
+
+
+def _closing(stream: Any) -> Any:
+    """Close a generator at once and here, however its loop ends; any other iterator has nothing to close."""
+    return aclosing(stream) if hasattr(stream, "aclose") else nullcontext()
+
+
+async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Any) -> Produced:
+    """Run the producer to its end; `sink.put` takes each event and says when to wait for `sink.room`.
+
+    Raises:
+        TurnFailure: the producer raised one, or what it yielded is refused.
+        ProducerError: the producer raised anything else; the message is the product's own.
+    """
+    try:
+        source = hooks.produce(turn)
+        if inspect.isawaitable(source):
+            source = await source
+        stream: AsyncIterator[Any] = source if hasattr(source, "__aiter__") else source.stream
+        async with _closing(stream):
+            async for event in stream:
+                encoded = forwarder.take(event)
+                if encoded is not None and sink.put(encoded):
+                    await sink.room()
+        final_text = await call(source.final_text) if hasattr(source, "final_text") else None
+    except TurnFailure:
+        raise
+    except Exception as error:
+        log.exception("%s: the producer raised", turn.run_id)
+        raise ProducerError(str(error)[:1000] or type(error).__name__) from error
+    produced = forwarder.produced(final_text)
+    if not forwarder.has_result and produced.error is None:
+        sink.put(encode_event(RESULT, {"finalText": produced.text}))
+    return produced

@@ -1,0 +1,96 @@
+"""Finds the hooks of a turn's product, and calls them."""
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.errors import SettingsError, TurnFailure
+from shared.settings import Settings
+from worker.hooks import ChatTurnHooks
+
+
+class Products:
+    """The hooks of every product of this worker. One entry under None serves every project."""
+
+    def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
+        self._hooks = dict(hooks)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Products":
+        """Import what TURNWIRE_HOOKS names: `module:attr`, or `legal=legal_app:hooks,tax=tax_app:hooks`.
+
+        Without it: the OpenAI-compatible backend if TURNWIRE_LLM_BASE_URL is set, else the offline demo.
+
+        Raises:
+            SettingsError: names the entry that cannot be imported, or that has no `produce`.
+        """
+        if settings.hooks is None:
+            return cls({None: _default_hooks(settings)})
+        hooks: dict[str | None, ChatTurnHooks] = {}
+        for entry in settings.hooks.split(","):
+            project, named, path = entry.strip().rpartition("=")
+            if (project if named else None) in hooks:
+                raise SettingsError(f"TURNWIRE_HOOKS: {entry.strip()!r} is the second entry for its project")
+            hooks[project if named else None] = _import(path)
+        return cls(hooks)
+
+    def for_project(self, project: str | None) -> ChatTurnHooks:
+        """The hooks that this project's turns run.
+
+        Raises:
+            TurnFailure: `unknown_project`.
+        """
+        hooks = self._hooks.get(project) or self._hooks.get(None)
+        if hooks is None:
+            raise TurnFailure("no product serves this project", code="unknown_project")
+        return hooks
+
+    def names(self) -> str:
+        """For the log: the projects and their hooks."""
+        return ", ".join(f"{project or '*'}={type(hooks).__name__}" for project, hooks in self._hooks.items())
+
+    async def aclose(self) -> None:
+        """Close every product's hooks, whatever one of them raises."""
+        closing = [hooks.aclose() for hooks in self._hooks.values() if hasattr(hooks, "aclose")]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+
+def _default_hooks(settings: Settings) -> ChatTurnHooks:
+    if settings.llm_base_url:
+        from worker.backends.openai import OpenAIHooks
+
+        return OpenAIHooks.from_settings(settings)
+    from worker.backends.demo import DemoHooks
+
+    return DemoHooks()
+
+
+def _import(path: str) -> ChatTurnHooks:
+    module_name, colon, attribute = path.strip().partition(":")
+    if not (module_name and colon and attribute):
+        raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()!r} is not module:attribute")
+    try:
+        hooks = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()}: {error}") from error
+    if isinstance(hooks, type) or not callable(getattr(hooks, "produce", None)):
+        raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()} is not an instance with a produce method")
+    return hooks  # type: ignore[no-any-return]
+
+
+def hook(hooks: ChatTurnHooks, name: str) -> Callable[..., Any] | None:
+    """A product's optional hook, or None where it has none of its own."""
+    found = getattr(hooks, name, None)
+    if getattr(found, "__func__", found) is getattr(ChatTurnHooks, name):
+        return None
+    return found
+
+
+async def call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a hook: a coroutine function here, a plain one in a thread, so that it cannot hold up other turns."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    result = await asyncio.to_thread(function, *args)
+    return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,212 @@
+"""One turn from claim to settle: claim, load, produce, append, settle.
+
+A turn runs in two tasks. The inner one works: it produces and finishes, and may be cancelled at any point by a lost
+lease, a drain, a timeout. The outer one always gets the last word: it settles, or gives the turn back, or writes
+nothing. So there is one place where an attempt ends, whatever ended it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from shared.errors import AttemptFenced, TurnFailure
+from shared.events import ERROR as ERROR_EVENT
+from shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
+from shared.keys import TurnKey
+from shared.lifecycle import TurnState
+from shared.model import Claimed, Ended, Held, Persist, TurnError, Waits
+from shared.patience import until_answered
+from shared.queue import TurnQueue
+from shared.scripts import Arg
+from shared.store import TurnStore
+from worker.appender import Appender
+from worker.attempt import Attempt, Stop
+from worker.finish import finish, keep
+from worker.hooks import ChatTurnHooks
+from worker.produce import Forwarder, Produced, produce
+from worker.products import Products
+from worker.turn import Turn
+
+log = logging.getLogger(__name__)
+
+PRODUCE = "turn"  # the intent of the step that is the whole producer
+ACCEPTED = 2**31  # no queue limit for a turn that was accepted before
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The job is finished: the turn has ended, or was not there."""
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """The job is finished, but the turn is not: something else will enqueue it."""
+
+
+class Again(msgspec.Struct, frozen=True):
+    """Somebody should look at the turn again after `delay_ms`."""
+
+    delay_ms: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How an attempt's work ended."""
+
+    text: str | None
+    persist: Persist = "none"
+    error: TurnError | None = None
+    error_shown: bool = False
+
+
+class TurnRunner:
+    """Runs turns; `attempts` are those that run now, by run id."""
+
+    def __init__(self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str) -> None:
+        self.attempts: dict[str, Attempt] = {}
+        self.appender = Appender(store)
+        self._store = store
+        self._queue = queue
+        self._products = products
+        self._worker_id = worker_id
+
+    async def run(self, run_id: str) -> Done | Parked | Again:
+        """Run one attempt of the turn, if it is there to be run. Says what becomes of the job."""
+        key = TurnKey.parse(run_id)
+        match await until_answered(lambda: self._store.claim(key, self._worker_id)):
+            case Held(ms):
+                return Again(ms + 1)
+            case Waits():
+                return Parked()
+            case Ended(next_index):
+                await self._enqueue_next(key, next_index)
+                return Done()
+            case Claimed() as claimed:
+                return await self._run(claimed)
+
+    async def renew(self, attempts: Sequence[Claimed]) -> list[Exception | None]:
+        """Extend the leases of these attempts; see TurnStore.renew_many."""
+        return await self._store.renew_many(attempts)
+
+    async def _run(self, claimed: Claimed) -> Done | Parked | Again:
+        attempt = Attempt(claimed, self._store, self.appender)
+        run_id = claimed.key.run_id
+        self.attempts[run_id] = attempt
+        ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:  # this process stops: the turn goes back before the cancellation goes on
+            attempt.stop(Stop.DRAIN)
+            await ending
+            raise
+        finally:
+            attempt.log.abandon()
+            del self.attempts[run_id]
+        return ending.result()
+
+    async def _end(self, attempt: Attempt) -> Done | Parked | Again:
+        """Wait for the work, then have the last word."""
+        work = asyncio.create_task(self._work(attempt), name=f"work {attempt.claimed.key.run_id}")
+        attempt.begin(work)
+        await asyncio.wait({work})
+        try:
+            if attempt.stopped is Stop.LOST:
+                raise AttemptFenced("the lease was lost")
+            if work.cancelled():
+                return await self._give_back(attempt)
+            return await self._settle(attempt, _outcome(attempt, work))
+        except AttemptFenced:
+            log.warning("%s: attempt %d lost its lease", attempt.claimed.key.run_id, attempt.claimed.attempt)
+            return Again(self._store.settings.lease_ms)
+        finally:
+            await attempt.close()
+
+    async def _work(self, attempt: Attempt) -> Outcome:
+        """Load, produce, finish. May be cancelled at any point."""
+        claimed, settings = attempt.claimed, self._store.settings
+        hooks = self._products.for_project(claimed.record.project)
+        earlier = await until_answered(lambda: self._store.history(claimed.key, settings.history_turns))
+        turn = Turn(claimed, earlier, attempt.usage)
+        attempt.open_side_channel(hooks, turn)
+        spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
+        limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
+        try:
+            async with limit:
+                return await self._produce_and_finish(attempt, hooks, turn)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Outcome(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
+
+    async def _produce_and_finish(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn) -> Outcome:
+        settings = self._store.settings
+        failed: Produced | None = None
+
+        async def answer() -> str:
+            nonlocal failed
+            produced = await produce(hooks, turn, Forwarder(turn, settings.max_event_bytes), attempt)
+            if produced.error is not None:
+                failed = produced
+                raise TurnFailure(produced.error.message)
+            return produced.text
+
+        try:
+            text: str = await attempt.run(PRODUCE, answer, kind="llm")
+        except TurnFailure:
+            if failed is None:
+                raise
+            kept = await keep(attempt, hooks, turn, failed.text, settings.persist_tries) if failed.text else None
+            return Outcome(
+                kept.final_text if kept else None, kept.persist if kept else "none", failed.error, failed.error_shown
+            )
+        finished = await finish(attempt, hooks, turn, text, settings.persist_tries)
+        return Outcome(finished.final_text, finished.persist)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> Done:
+        claimed = attempt.claimed
+        await attempt.log.flush()
+        session_id = claimed.record.session_id
+        fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.usage.fields()}
+        if outcome.text is not None:
+            fields["final_text"] = outcome.text
+        events: list[bytes] = []
+        if outcome.error is None:
+            status = TurnState.COMPLETED
+            completed = {"sessionId": session_id, "replayed": False, "persisted": outcome.persist != "pending"}
+            events.append(encode_event(RUN_COMPLETED, completed))
+        else:
+            status, error = TurnState.FAILED, outcome.error
+            fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
+            if not outcome.error_shown:
+                events.append(encode_event(ERROR_EVENT, msgspec.structs.asdict(error)))
+            failed = {"sessionId": session_id, "message": error.message, "code": error.code}
+            events.append(encode_event(RUN_FAILED, failed))
+            log.warning("%s: failed: %s: %s", claimed.key.run_id, error.code, error.message)
+        seq = attempt.log.next_seq
+        next_index = await until_answered(lambda: self._store.settle(claimed, status, seq, events, fields))
+        attempt.show(events)
+        await self._enqueue_next(claimed.key, next_index)
+        return Done()
+
+    async def _give_back(self, attempt: Attempt) -> Again:
+        claimed = attempt.claimed
+        await until_answered(lambda: self._store.handover(claimed))
+        log.info("%s: handed over after attempt %d", claimed.key.run_id, claimed.attempt)
+        return Again(0)
+
+    async def _enqueue_next(self, key: TurnKey, next_index: int | None) -> None:
+        """Wake the turn of the session whose time has come."""
+        if next_index is not None and next_index > key.index:
+            run_id = key.session.turn(next_index).run_id
+            await until_answered(lambda: self._queue.enqueue(run_id, max_queued=ACCEPTED))
+
+
+def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, AttemptFenced):
+        raise error
+    if isinstance(error, TurnFailure):
+        return Outcome(None, error=TurnError(error.code, str(error), error.retryable))
+    log.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
+    return Outcome(None, error=TurnError("internal", "the worker failed", retryable=True))

@@ -1,0 +1,194 @@
+"""arq's worker, changed where long streaming jobs need it. docs/worker.md has the list and the measurements.
+
+- An idle worker waits in BLPOP for a hint, or for the next job to fall due: it does not poll.
+- A claim takes as many due jobs as there are free slots, in one round trip, and moves them out of sight for a lease.
+- One heartbeat per process renews every lease and every claim.
+- A drain lets turns finish, then gives them back; nothing is stranded. Redis may go away: the worker waits for it.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.connect import connect, connect_listener
+from shared.errors import AttemptFenced, StoreUnavailable
+from shared.identity import worker_id
+from shared.patience import until_answered
+from shared.queue import RUN_TURN, Taken, TurnQueue, decode_job, encode_job
+from shared.settings import Settings
+from shared.store import TurnStore
+from worker.attempt import Stop
+from worker.products import Products
+from worker.run import Again, Done, Parked, TurnRunner
+
+log = logging.getLogger(__name__)
+
+GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back
+HEALTH_S: Final = 15  # arq's health key is refreshed so often
+
+
+class TurnWorker(Worker):
+    """Claims turns from arq's queue and runs up to `max_jobs` of them side by side."""
+
+    def __init__(self, settings: Settings, products: Products) -> None:
+        self.id = worker_id()
+        self._settings = settings
+        self._products = products
+        self._data = connect(settings.redis_url, connections=settings.redis_connections)
+        queue_redis = self._data
+        if settings.queue_url != settings.redis_url:
+            queue_redis = connect(settings.queue_url, connections=settings.redis_connections)
+        self._listener: Any = connect_listener(settings.queue_url)
+        self.queue = TurnQueue(queue_redis, settings)
+        self.runner = TurnRunner(TurnStore(self._data, settings), self.queue, products, self.id)
+        self._taken: dict[str, Taken] = {}
+        self._slot_free = asyncio.Event()
+        self._draining = asyncio.Event()
+        super().__init__(
+            functions=[func(_not_called, name=RUN_TURN)],
+            redis_pool=queue_redis,
+            max_jobs=settings.max_jobs,
+            handle_signals=False,
+            keep_result=0,
+            health_check_interval=HEALTH_S,
+            job_serializer=encode_job,
+            job_deserializer=decode_job,
+        )
+
+    def drain(self) -> None:
+        """Claim nothing more, finish what runs for `drain_s`, give back the rest. A second call gives back at once."""
+        if self._draining.is_set():
+            self._give_back()
+        self._draining.set()
+
+    async def main(self) -> None:
+        """Work until drained. Replaces arq's poll loop."""
+        log.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
+        async with asyncio.TaskGroup() as group:
+            side = [
+                group.create_task(self.runner.appender.run(), name="appender"),
+                group.create_task(self._heartbeat(), name="heartbeat"),
+                group.create_task(self._report_health(), name="health"),
+            ]
+            dispatch = group.create_task(self._dispatch(), name="dispatch")
+            await self._draining.wait()
+            dispatch.cancel()
+            await self._finish_running()
+            for task in side:
+                task.cancel()
+
+    async def _finish_running(self) -> None:
+        log.info("draining: %d turns run", len(self.tasks))
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=self._settings.drain_s)
+        self._give_back()
+        if self.tasks:
+            _, stuck = await asyncio.wait(self.tasks.values(), timeout=GIVE_BACK_S)
+            for task in stuck:  # Redis does not answer: their leases will end
+                task.cancel()
+
+    def _give_back(self) -> None:
+        for attempt in list(self.runner.attempts.values()):
+            attempt.stop(Stop.DRAIN)
+
+    async def _dispatch(self) -> None:
+        while True:
+            free = self.max_jobs - len(self.tasks)
+            if free == 0:
+                self._slot_free.clear()
+                await self._slot_free.wait()
+                continue
+            taken, wait_ms = await until_answered(lambda: self.queue.take(self.id, free))  # noqa: B023 - awaited here
+            for job in taken:
+                self._start(job)
+            if len(taken) < free:
+                await self._wait_for_hint(wait_ms)
+
+    async def _wait_for_hint(self, wait_ms: int | None) -> None:
+        """Until a job is enqueued or the next one falls due; a timer stands behind both."""
+        longest_s = self._settings.poll_s
+        timeout_s = longest_s if wait_ms is None else min(longest_s, max(wait_ms, 1) / 1000)
+        try:
+            await self._listener.blpop([keys.HINTS], timeout=timeout_s)
+        except (RedisError, OSError) as error:
+            log.warning("waiting for the queue: %s", type(error).__name__)
+            await asyncio.sleep(0.2)
+
+    def _start(self, taken: Taken) -> None:
+        if taken.run_id in self.tasks:  # the claim lapsed while we were late; the heartbeat has it back
+            return
+        self._taken[taken.run_id] = taken
+        self.job_counter += 1
+        task = self.loop.create_task(self._run_taken(taken), name=f"job {taken.run_id}")
+        self.tasks[taken.run_id] = task
+        task.add_done_callback(lambda _: self._ended(taken.run_id))
+
+    def _ended(self, run_id: str) -> None:
+        del self.tasks[run_id]
+        del self._taken[run_id]
+        self.job_counter -= 1
+        self._slot_free.set()
+
+    async def _run_taken(self, taken: Taken) -> None:
+        try:
+            match await self.runner.run(taken.run_id):
+                case Done():
+                    self.jobs_complete += 1
+                    await until_answered(lambda: self.queue.end(self.id, taken))
+                case Parked():
+                    await until_answered(lambda: self.queue.park(self.id, taken))
+                case Again(delay_ms):
+                    self.jobs_retried += 1
+                    await until_answered(lambda: self.queue.again(self.id, taken, delay_ms))
+        except Exception:  # a bug of ours must not end the worker: the claim lapses, somebody tries again
+            self.jobs_failed += 1
+            log.exception("%s: the job failed", taken.run_id)
+
+    async def _heartbeat(self) -> None:
+        """Renew every lease and claim, three times in a lease's time."""
+        while True:
+            await asyncio.sleep(self._settings.lease_ms / 3000)
+            attempts = list(self.runner.attempts.values())
+            if attempts:
+                results = await self.runner.renew([attempt.claimed for attempt in attempts])
+                for attempt, error in zip(attempts, results, strict=True):
+                    if isinstance(error, AttemptFenced):
+                        attempt.stop(Stop.LOST)
+            if self._taken:
+                try:
+                    await self.queue.extend(self.id, list(self._taken))
+                except StoreUnavailable as error:
+                    log.warning("heartbeat: %s", error)
+
+    async def _report_health(self) -> None:
+        while True:
+            try:
+                await self.record_health()
+            except (RedisError, OSError) as error:
+                log.warning("health: %s", type(error).__name__)
+            await asyncio.sleep(HEALTH_S)
+
+    async def close(self) -> None:
+        """Close the connections; arq's health key expires by itself, for other workers share it."""
+        await self._products.aclose()
+        await self._listener.aclose()
+        for redis in {id(pool): pool for pool in (self._data, self.queue.redis)}.values():
+            await redis.aclose()
+        self._pool = None
+
+
+async def _not_called(ctx: dict[Any, Any], run_id: str) -> None:
+    """Stands for the turn in arq's table of functions; TurnWorker runs it by itself."""
+    raise NotImplementedError
+
+
+class WorkerSettings:
+    """For arq's own command line: `arq --check worker.turn_worker.WorkerSettings`."""
+
+    functions = [func(_not_called, name=RUN_TURN)]  # noqa: RUF012 - arq reads a plain class
+    redis_pool: ArqRedis | None = None
