@@ -2,3 +2,5 @@
 
 Nothing here imports `api` or `worker`, and nothing here decides what a product does with a turn.
 """
+
+__version__ = "0.1.0"

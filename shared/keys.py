@@ -19,9 +19,12 @@ _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
+CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids whose worker should stop
+
 # Queue Redis: not tied to a session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    run id -> when the sweep should look at it (ms)
 HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
+WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
 JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job, TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job, PX = lease

@@ -10,16 +10,23 @@ from arq.jobs import serialize_job
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.scripts import Arg, Script
+from shared.scripts import Arg, Script, typed_refusals
 from shared.settings import Settings
 
+ANNOUNCE = Script("announce")
+BURY = Script("bury")
+DUE = Script("due")
 ENQUEUE = Script("enqueue")
 EXTEND = Script("extend")
 FINISH = Script("finish")
+FORGET = Script("forget")
+OWNED = Script("owned")
 TAKE = Script("take")
 
 RUN_TURN = "run_turn"  # the name of arq's function
+ANNOUNCED_MS = 5_000  # a turn that was announced, but has no job after so long, is looked at
 JOB_TTL_MS = 86_400_000  # arq's own: the sweep puts a turn back whose job expired
+_NO_LIMIT = 2**53
 SWEEP_MS = 15_000  # an open turn that nobody touched for so long is looked at
 
 
@@ -49,10 +56,10 @@ class TurnQueue:
         self._settings = settings
         self._timeout_s = settings.redis_timeout_s
 
-    async def enqueue(self, run_id: str, *, max_queued: int | None = None) -> bool:
+    async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
         """Make sure that a worker will look at the turn; False if its job waits already.
 
-        `max_queued` overrides the limit of the settings: a turn that was accepted before is never refused.
+        The queue's limit does not count for a turn that was `accepted` before.
 
         Raises:
             QueueFull: nothing was written.
@@ -65,7 +72,7 @@ class TurnQueue:
             time.time_ns() // 1_000_000,
             serializer=encode_job,
         )
-        limit = self._settings.max_queued if max_queued is None else max_queued
+        limit = _NO_LIMIT if accepted else self._settings.max_queued
         return bool(
             await ENQUEUE(
                 self.redis,
@@ -85,11 +92,55 @@ class TurnQueue:
         taken = [Taken(run_id.decode(), job) for run_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
-    async def extend(self, worker: str, run_ids: Sequence[str]) -> set[str]:
-        """Extend the claims on these jobs. Returns the run ids whose claim another worker has."""
-        args: list[Arg] = [worker, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *run_ids]
-        lost = await EXTEND(self.redis, [keys.QUEUE, keys.OPEN_TURNS], args, timeout_s=self._timeout_s)
-        return {run_id.decode() for run_id in lost}
+    async def extend(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> set[str]:
+        """The heartbeat: register the worker with `entry`, extend its claims on these jobs.
+
+        Returns: the run ids whose claim another worker has.
+        """
+        args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *run_ids]
+        names = [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS]
+        return {run_id.decode() for run_id in await EXTEND(self.redis, names, args, timeout_s=self._timeout_s)}
+
+    async def workers(self) -> dict[str, bytes]:
+        """Worker id -> the entry of its last heartbeat."""
+        with typed_refusals():
+            return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
+
+    async def leave(self, worker: str) -> None:
+        """Take a worker that stops off the list."""
+        with typed_refusals():
+            await self.redis.hdel(keys.WORKERS, worker)
+
+    async def depth(self) -> int:
+        """How many jobs there are, waiting and running."""
+        with typed_refusals():
+            return int(await self.redis.zcard(keys.QUEUE))
+
+    async def owned(self, worker: str) -> list[str]:
+        """The run ids that a worker has claimed."""
+        reply = await OWNED(self.redis, [keys.QUEUE], [worker, keys.IN_PROGRESS_PREFIX], timeout_s=self._timeout_s)
+        return [run_id.decode() for run_id in reply]
+
+    async def bury(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> bool:
+        """Take a dead worker off the list and make its jobs due; False if it registered again since `entry`."""
+        args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *run_ids]
+        names = [keys.WORKERS, keys.QUEUE, keys.HINTS]
+        return bool(await BURY(self.redis, names, args, timeout_s=self._timeout_s))
+
+    async def announce(self, run_id: str) -> str:
+        """Before a turn is written: the sweep looks at it if no job follows. Returns a mark for `forget`."""
+        reply = await ANNOUNCE(self.redis, [keys.OPEN_TURNS], [run_id, ANNOUNCED_MS], timeout_s=self._timeout_s)
+        return str(reply.decode())
+
+    async def forget(self, run_id: str, mark: str) -> None:
+        """Take an announcement back, or end the sweep's interest in a turn; an empty mark changes nothing."""
+        if mark:
+            await FORGET(self.redis, [keys.OPEN_TURNS], [run_id, mark], timeout_s=self._timeout_s)
+
+    async def due(self, limit: int = 100) -> list[tuple[str, str]]:
+        """Open turns that nobody touched for long: (run id, mark). Each is handed out once in a while only."""
+        reply = await DUE(self.redis, [keys.OPEN_TURNS], [limit, SWEEP_MS], timeout_s=self._timeout_s)
+        return [(run_id.decode(), mark.decode()) for run_id, mark in zip(reply[::2], reply[1::2], strict=True)]
 
     async def end(self, worker: str, taken: Taken) -> None:
         """The turn has ended: remove its job, unless it was enqueued again meanwhile."""

@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     turn_timeout_s: PositiveSeconds = 3600.0
     drain_s: Annotated[float, Meta(ge=0)] = 30.0
     persist_tries: Positive = 3
-    poll_s: PositiveSeconds = 0.5
+    poll_s: PositiveSeconds = 2.0
 
     # limits and retention
     retention_s: Positive = 86_400

@@ -8,15 +8,17 @@ from redis.asyncio import Redis
 
 from shared import identity
 from shared.events import Cursor, Entry
-from shared.keys import SessionKey, TurnKey
+from shared.keys import CANCELS, SessionKey, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
 from shared.scripts import Arg, Call, IndexMoved, Script, typed_refusals
 from shared.settings import Settings
 
 APPEND = Script("append")
+CANCEL = Script("cancel")
 CHECKPOINT = Script("checkpoint")
 CLAIM = Script("claim")
+FREE = Script("free")
 HANDOVER = Script("handover")
 RENEW = Script("renew")
 SETTLE = Script("settle")
@@ -159,17 +161,37 @@ class TurnStore:
         reply = await SETTLE(self.redis, _all_keys(claimed.key), args, timeout_s=self._timeout_s)
         return int(reply) if reply else None
 
-    async def renew_many(self, attempts: Sequence[Claimed]) -> list[Exception | None]:
+    async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
         """Extend leases in one round trip; one that lapsed but that nobody took comes back.
 
-        Returns: for each None, AttemptFenced (it was lost) or StoreUnavailable.
+        Returns: for each True (somebody wants it cancelled), False, AttemptFenced (it was lost) or StoreUnavailable.
         """
         calls: list[Call] = [
             ([claimed.key.record, claimed.key.lease], [claimed.attempt, claimed.token, self.settings.lease_ms])
             for claimed in attempts
         ]
         replies = await RENEW.many(self.redis, calls, timeout_s=self._timeout_s)
-        return [reply if isinstance(reply, Exception) else None for reply in replies]
+        return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
+
+    async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
+        """Cancel a turn: at once if nobody runs it, else its worker is told.
+
+        Returns: `ended` (it was terminal already), `cancelled` or `requested`; and the index of the session's turn
+        whose time has come, if any.
+
+        Raises:
+            NotFound: there is no such turn.
+        """
+        args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
+        verdict, index = await CANCEL(self.redis, _all_keys(key), args, timeout_s=self._timeout_s)
+        return verdict.decode(), int(index) if index else None
+
+    async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
+        """Drop the leases that a dead worker holds on these turns."""
+        calls: list[Call] = [([key.lease], [worker]) for key in keys]
+        for reply in await FREE.many(self.redis, calls, timeout_s=self._timeout_s):
+            if isinstance(reply, Exception):
+                raise reply
 
     async def handover(self, claimed: Claimed) -> bool:
         """Give the turn back without spending an attempt; False if it was not ours any more."""

@@ -23,6 +23,7 @@ class Stop(Enum):
     """Why an attempt is stopped from outside."""
 
     LOST = auto()  # another attempt owns the turn: write nothing more
+    CANCEL = auto()  # somebody asked for it
     DRAIN = auto()  # this worker stops: give the turn back
 
 

@@ -7,7 +7,6 @@ nothing. So there is one place where an attempt ends, whatever ended it.
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 import msgspec
 
@@ -31,8 +30,8 @@ from worker.turn import Turn
 
 log = logging.getLogger(__name__)
 
+CANCELLED = "cancelled"
 PRODUCE = "turn"  # the intent of the step that is the whole producer
-ACCEPTED = 2**31  # no queue limit for a turn that was accepted before
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -63,6 +62,7 @@ class TurnRunner:
 
     def __init__(self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str) -> None:
         self.attempts: dict[str, Attempt] = {}
+        self._claiming: dict[str, bool] = {}  # run id -> somebody asked to cancel it meanwhile
         self.appender = Appender(store)
         self._store = store
         self._queue = queue
@@ -72,23 +72,46 @@ class TurnRunner:
     async def run(self, run_id: str) -> Done | Parked | Again:
         """Run one attempt of the turn, if it is there to be run. Says what becomes of the job."""
         key = TurnKey.parse(run_id)
-        match await until_answered(lambda: self._store.claim(key, self._worker_id)):
+        self._claiming[run_id] = False
+        try:
+            claim = await until_answered(lambda: self._store.claim(key, self._worker_id))
+        finally:
+            cancelled = self._claiming.pop(run_id)
+        match claim:
             case Held(ms):
                 return Again(ms + 1)
-            case Waits():
+            case Waits(index):  # that turn's end wakes this one; make sure that it has a job itself
+                await self._enqueue(key.session.turn(index))
                 return Parked()
             case Ended(next_index):
                 await self._enqueue_next(key, next_index)
                 return Done()
             case Claimed() as claimed:
-                return await self._run(claimed)
+                return await self._run(claimed, cancelled=cancelled)
 
-    async def renew(self, attempts: Sequence[Claimed]) -> list[Exception | None]:
-        """Extend the leases of these attempts; see TurnStore.renew_many."""
-        return await self._store.renew_many(attempts)
+    async def renew(self) -> None:
+        """Extend the lease of every attempt that runs here; stop those that were lost or should be cancelled."""
+        attempts = list(self.attempts.values())
+        replies = await self._store.renew_many([attempt.claimed for attempt in attempts]) if attempts else []
+        for attempt, reply in zip(attempts, replies, strict=True):
+            if isinstance(reply, AttemptFenced):
+                attempt.stop(Stop.LOST)
+            elif isinstance(reply, Exception):
+                log.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
+            elif reply:
+                attempt.stop(Stop.CANCEL)
 
-    async def _run(self, claimed: Claimed) -> Done | Parked | Again:
+    def cancel(self, run_id: str) -> None:
+        """Stop a turn because somebody asked for it, also one that is just being claimed here."""
+        if run_id in self.attempts:
+            self.attempts[run_id].stop(Stop.CANCEL)
+        elif run_id in self._claiming:
+            self._claiming[run_id] = True
+
+    async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
         attempt = Attempt(claimed, self._store, self.appender)
+        if cancelled:
+            attempt.stop(Stop.CANCEL)
         run_id = claimed.key.run_id
         self.attempts[run_id] = attempt
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
@@ -111,7 +134,7 @@ class TurnRunner:
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
-            if work.cancelled():
+            if work.cancelled() and attempt.stopped is not Stop.CANCEL:
                 return await self._give_back(attempt)
             return await self._settle(attempt, _outcome(attempt, work))
         except AttemptFenced:
@@ -164,23 +187,14 @@ class TurnRunner:
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> Done:
         claimed = attempt.claimed
         await attempt.log.flush()
-        session_id = claimed.record.session_id
+        status, events = _last_events(claimed, outcome)
         fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.usage.fields()}
         if outcome.text is not None:
             fields["final_text"] = outcome.text
-        events: list[bytes] = []
-        if outcome.error is None:
-            status = TurnState.COMPLETED
-            completed = {"sessionId": session_id, "replayed": False, "persisted": outcome.persist != "pending"}
-            events.append(encode_event(RUN_COMPLETED, completed))
-        else:
-            status, error = TurnState.FAILED, outcome.error
+        if outcome.error is not None:
+            error = outcome.error
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
-            if not outcome.error_shown:
-                events.append(encode_event(ERROR_EVENT, msgspec.structs.asdict(error)))
-            failed = {"sessionId": session_id, "message": error.message, "code": error.code}
-            events.append(encode_event(RUN_FAILED, failed))
-            log.warning("%s: failed: %s: %s", claimed.key.run_id, error.code, error.message)
+            log.warning("%s: %s: %s: %s", claimed.key.run_id, status, error.code, error.message)
         seq = attempt.log.next_seq
         next_index = await until_answered(lambda: self._store.settle(claimed, status, seq, events, fields))
         attempt.show(events)
@@ -196,11 +210,15 @@ class TurnRunner:
     async def _enqueue_next(self, key: TurnKey, next_index: int | None) -> None:
         """Wake the turn of the session whose time has come."""
         if next_index is not None and next_index > key.index:
-            run_id = key.session.turn(next_index).run_id
-            await until_answered(lambda: self._queue.enqueue(run_id, max_queued=ACCEPTED))
+            await self._enqueue(key.session.turn(next_index))
+
+    async def _enqueue(self, key: TurnKey) -> None:
+        await until_answered(lambda: self._queue.enqueue(key.run_id, accepted=True))
 
 
 def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
+    if work.cancelled():
+        return Outcome(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
     error = work.exception()
     if error is None:
         return work.result()
@@ -210,3 +228,17 @@ def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
         return Outcome(None, error=TurnError(error.code, str(error), error.retryable))
     log.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
     return Outcome(None, error=TurnError("internal", "the worker failed", retryable=True))
+
+
+def _last_events(claimed: Claimed, outcome: Outcome) -> tuple[TurnState, list[bytes]]:
+    """The terminal event, after an `error` event where there is news in it."""
+    session_id, error = claimed.record.session_id, outcome.error
+    if error is None:
+        completed = {"sessionId": session_id, "replayed": False, "persisted": outcome.persist != "pending"}
+        return TurnState.COMPLETED, [encode_event(RUN_COMPLETED, completed)]
+    failed = encode_event(RUN_FAILED, {"sessionId": session_id, "message": error.message, "code": error.code})
+    if error.code == CANCELLED:
+        return TurnState.CANCELLED, [failed]
+    if outcome.error_shown:
+        return TurnState.FAILED, [failed]
+    return TurnState.FAILED, [encode_event(ERROR_EVENT, msgspec.structs.asdict(error)), failed]

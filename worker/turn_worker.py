@@ -8,23 +8,31 @@
 
 import asyncio
 import logging
+import os
+import socket
+from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 from arq.connections import ArqRedis
+from arq.utils import timestamp_ms
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from shared import keys
+from shared import __version__, keys
 from shared.connect import connect, connect_listener
-from shared.errors import AttemptFenced, StoreUnavailable
+from shared.errors import StoreUnavailable
 from shared.identity import worker_id
 from shared.patience import until_answered
 from shared.queue import RUN_TURN, Taken, TurnQueue, decode_job, encode_job
 from shared.settings import Settings
 from shared.store import TurnStore
 from worker.attempt import Stop
+from worker.cancels import listen
+from worker.liveness import Liveness, WorkerEntry
 from worker.products import Products
 from worker.run import Again, Done, Parked, TurnRunner
+from worker.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +53,14 @@ class TurnWorker(Worker):
             queue_redis = connect(settings.queue_url, connections=settings.redis_connections)
         self._listener: Any = connect_listener(settings.queue_url)
         self.queue = TurnQueue(queue_redis, settings)
-        self.runner = TurnRunner(TurnStore(self._data, settings), self.queue, products, self.id)
+        store = TurnStore(self._data, settings)
+        self.runner = TurnRunner(store, self.queue, products, self.id)
+        self._liveness_redis = connect_listener(settings.queue_url)
+        self._cancels_redis = connect_listener(settings.redis_url)
+        self._liveness = Liveness(self._liveness_redis, store, self.queue, self.id)
+        self._sweep = Sweep(store, self.queue)
+        self._started_at_ms = timestamp_ms()
+        self._beats = 0
         self._taken: dict[str, Taken] = {}
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
@@ -74,6 +89,9 @@ class TurnWorker(Worker):
                 group.create_task(self.runner.appender.run(), name="appender"),
                 group.create_task(self._heartbeat(), name="heartbeat"),
                 group.create_task(self._report_health(), name="health"),
+                group.create_task(self._liveness.run(lambda: len(self._taken), self._register), name="liveness"),
+                group.create_task(self._sweep.run(), name="sweep"),
+                group.create_task(listen(self._cancels_redis, self.runner.cancel), name="cancels"),
             ]
             dispatch = group.create_task(self._dispatch(), name="dispatch")
             await self._draining.wait()
@@ -152,18 +170,29 @@ class TurnWorker(Worker):
     async def _heartbeat(self) -> None:
         """Renew every lease and claim, three times in a lease's time."""
         while True:
+            await self.runner.renew()
+            await self._register()
             await asyncio.sleep(self._settings.lease_ms / 3000)
-            attempts = list(self.runner.attempts.values())
-            if attempts:
-                results = await self.runner.renew([attempt.claimed for attempt in attempts])
-                for attempt, error in zip(attempts, results, strict=True):
-                    if isinstance(error, AttemptFenced):
-                        attempt.stop(Stop.LOST)
-            if self._taken:
-                try:
-                    await self.queue.extend(self.id, list(self._taken))
-                except StoreUnavailable as error:
-                    log.warning("heartbeat: %s", error)
+
+    async def _register(self) -> None:
+        """Show that this process lives, and keep its claims on jobs."""
+        self._beats += 1
+        entry = WorkerEntry(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self._started_at_ms,
+            heartbeat=self._beats,
+            at=timestamp_ms(),
+            running=len(self._taken),
+            capacity=self.max_jobs,
+            client_id=self._liveness.client_id,
+            server=self._liveness.server,
+        )
+        try:
+            await self.queue.extend(self.id, msgspec.json.encode(entry), list(self._taken))
+        except StoreUnavailable as error:
+            log.warning("heartbeat: %s", error)
 
     async def _report_health(self) -> None:
         while True:
@@ -176,9 +205,10 @@ class TurnWorker(Worker):
     async def close(self) -> None:
         """Close the connections; arq's health key expires by itself, for other workers share it."""
         await self._products.aclose()
-        await self._listener.aclose()
-        for redis in {id(pool): pool for pool in (self._data, self.queue.redis)}.values():
-            await redis.aclose()
+        with suppress(StoreUnavailable):
+            await self.queue.leave(self.id)
+        for redis in (self._listener, self._liveness_redis, self._cancels_redis, self._data, self.queue.redis):
+            await redis.aclose(close_connection_pool=True)
         self._pool = None
 
 

@@ -1,9 +1,14 @@
--- extend    KEYS: queue open_turns    ARGV: worker lease_ms sweep_ms in_progress_prefix run_id …    -> run_ids whose claim was lost
+-- extend    KEYS: queue open_turns workers    ARGV: worker entry lease_ms sweep_ms in_progress_prefix run_id …    -> run_ids whose claim another worker has
+-- The heartbeat: registers the worker and extends its claims; one that lapsed but that nobody took comes back.
 -- include: time
-local worker, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 4)
+local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
+redis.call('HSET', KEYS[3], worker, entry)
+if #ARGV == 5 then
+    return {}
+end
 local now = now_ms()
 local lost = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
     local run_id = ARGV[i]
     local key = in_progress_prefix .. run_id
     local holder = redis.call('GET', key)

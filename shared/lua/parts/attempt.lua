@@ -1,0 +1,51 @@
+-- next_seq(log)    -> the seq after the last event that stands
+local function next_seq(log)
+    local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
+    return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
+end
+
+-- open_attempt(keys, index, attempt, reason, worker, now)    -> nil | FENCED. Cuts the log, writes the attempt's first event.
+-- From here on Redis refuses every event of an older attempt.
+local function open_attempt(keys, index, attempt, reason, worker, now)
+    local stands = cut_log(keys.events, keys.steps)
+    local event
+    if stands then
+        event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
+            .. '","reason":"' .. reason .. '"}}'
+    else
+        local names = redis.call('HMGET', keys.turn, 'session', 'tenant')
+        event = '{"type":"session.run.started","data":{"sessionId":"' .. names[1] .. '","tenantId":"' .. names[2]
+            .. '","turnIndex":' .. index .. ',"attempt":' .. attempt .. '}}'
+    end
+    local refused = add_events(keys.events, attempt, next_seq(keys.events), {event})
+    if refused then
+        return refused
+    end
+    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'worker', worker, 'updated_at', now)
+    redis.call('HSETNX', keys.turn, 'started_at', now)
+    redis.call('HDEL', keys.turn, 'resume_reason')
+    return nil
+end
+
+-- cancel_message(reason)    -> what a cancelled turn says
+local function cancel_message(reason)
+    return 'the turn was cancelled' .. (reason ~= '' and ': ' .. reason or '')
+end
+
+-- give_up(keys, index, attempt, code, message, retention_ms, now)    -> nil | FENCED. Ends an attempt that nobody runs.
+local function give_up(keys, index, attempt, code, message, retention_ms, now)
+    local quoted = cjson.encode(message)
+    local failed = '{"type":"session.run.failed","data":{"sessionId":"' .. redis.call('HGET', keys.turn, 'session')
+        .. '","message":' .. quoted .. ',"code":"' .. code .. '"}}'
+    local events = {failed}
+    if code ~= 'cancelled' then
+        events = {'{"type":"error","data":{"message":' .. quoted .. ',"code":"' .. code .. '","retryable":false}}', failed}
+    end
+    local refused = add_events(keys.events, attempt, next_seq(keys.events), events)
+    if refused then
+        return refused
+    end
+    local fields = {'error_code', code, 'error_message', message, 'retryable', '0'}
+    close_turn(keys, index, code == 'cancelled' and 'cancelled' or 'failed', fields, retention_ms, now)
+    return nil
+end

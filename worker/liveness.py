@@ -1,0 +1,110 @@
+"""Sees within a second that another worker's process is gone: its connection to Redis is.
+
+Each worker registers the client id of one connection. While others run turns, every worker asks Redis for those ids
+every 250 ms. One that is missing twice, and has not sent a heartbeat in between, is buried: its leases end now and its
+jobs are due now. A wrong suspicion is safe, the fence sees to that; three guards make it rare: ids count only on the
+Redis process that gave them out (a restart looks like nobody's death), a worker that reconnects registers its new id at
+once, and where CLIENT LIST is not permitted only the lease tells.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from shared.errors import StoreUnavailable
+from shared.keys import QUEUE, TurnKey
+from shared.queue import TurnQueue
+from shared.store import TurnStore
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.25  # between two looks at the others
+IDLE_LOOK_S: Final = 0.5  # while nobody else runs anything
+
+
+class WorkerEntry(msgspec.Struct, frozen=True):
+    """What a worker says of itself with each heartbeat, as JSON in `turnwire:workers`."""
+
+    host: str
+    pid: int
+    version: str
+    started_at: int  # ms, the worker's own clock
+    heartbeat: int  # counts up: a changed entry is a sign of life
+    at: int  # ms, the worker's own clock
+    running: int
+    capacity: int
+    client_id: int  # of the connection that stands for the process, 0: none
+    server: str  # run id of the Redis that gave it out
+
+
+_entry = msgspec.json.Decoder(WorkerEntry)
+
+
+class Liveness:
+    """Watches the other workers over a connection of its own, which also stands for this process."""
+
+    def __init__(self, redis: Redis, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
+        self.client_id = 0
+        self.server = ""
+        self._redis: Any = redis  # one connection, no retries: if it breaks, we want to know
+        self._store = store
+        self._queue = queue
+        self._worker_id = worker_id
+        self._missed: dict[str, bytes] = {}  # worker id -> its entry when it was first missed
+
+    async def run(self, running: Callable[[], int], register: Callable[[], Any]) -> None:
+        """Watch until cancelled. `running`: turns here; `register`: sends a heartbeat now."""
+        while True:
+            try:
+                if not self.client_id:
+                    await self._connect()
+                    await register()
+                async with asyncio.timeout(2.0):
+                    others_run = await self._redis.zcard(QUEUE) > running()
+                    if others_run:
+                        await self._look()
+                await asyncio.sleep(LOOK_S if others_run else IDLE_LOOK_S)
+            except ResponseError as error:
+                log.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
+                return
+            except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+                log.warning("liveness: %s", type(error).__name__)
+                self.client_id, self._missed = 0, {}
+                await self._redis.connection_pool.disconnect()
+                await asyncio.sleep(LOOK_S)
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(2.0):
+            self.server = (await self._redis.info("server"))["run_id"]
+            self.client_id = await self._redis.client_id()
+
+    async def _look(self) -> None:
+        entries = {
+            worker: entry for worker, entry in (await self._queue.workers()).items() if worker != self._worker_id
+        }
+        expected: dict[int, str] = {}
+        for worker, raw in entries.items():
+            entry = _entry.decode(raw)
+            if entry.client_id and entry.server == self.server:
+                expected[entry.client_id] = worker
+        if not expected:
+            return
+        connected = {int(client["id"]) for client in await self._redis.client_list(client_id=list(expected))}
+        missing = {worker for client_id, worker in expected.items() if client_id not in connected}
+        dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
+        self._missed = {worker: entries[worker] for worker in missing}
+        for worker in dead:
+            await self.bury(worker, entries[worker])
+
+    async def bury(self, worker: str, entry: bytes) -> None:
+        """End the leases of a dead worker, then let its jobs be taken: in this order, so that they can be claimed."""
+        run_ids = await self._queue.owned(worker)
+        await self._store.free([TurnKey.parse(run_id) for run_id in run_ids], worker)
+        if await self._queue.bury(worker, entry, run_ids):
+            log.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
+        self._missed.pop(worker, None)
