@@ -1,0 +1,56 @@
+"""What most tests start from: a real Redis of our own, empty for each test and looked through after it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from arq.connections import ArqRedis
+
+from shared.connect import connect
+from shared.queue import TurnQueue
+from shared.settings import Settings
+from shared.store import TurnStore
+from stack.redis_server import RedisServer
+from tests.support.keyleak import find_leaks
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Shared by all tests: who pauses or kills a server starts one of their own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
+    """A client of an empty server. After the test no key may be left that nobody owns or that stays for ever."""
+    client = connect(redis_url, connections=8)
+    await client.flushall()
+    try:
+        yield client
+        leaks = await find_leaks(client)
+        assert not leaks, "keys leaked:\n" + "\n".join(leaks)
+    finally:
+        await client.aclose(close_connection_pool=True)  # redis-py leaves a pool open that it was given
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Short times; the lease is long enough for a slow machine, so tests delete it instead of waiting for its end."""
+    return Settings(
+        redis_url=redis_url, lease_ms=3000, poll_s=0.2, drain_s=2.0, turn_timeout_s=20.0, retention_s=60, max_attempts=3
+    )
+
+
+@pytest.fixture
+def store(redis: ArqRedis, settings: Settings) -> TurnStore:
+    return TurnStore(redis, settings)
+
+
+@pytest.fixture
+def queue(redis: ArqRedis, settings: Settings) -> TurnQueue:
+    return TurnQueue(redis, settings)

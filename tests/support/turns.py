@@ -1,0 +1,80 @@
+"""Shorthand for turns: make them, look at them."""
+
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from shared.events import PART_UPDATED, encode_event
+from shared.keys import TurnKey, session_key
+from shared.model import Claimed, StepRecord, TurnRequest
+from shared.store import TurnStore
+
+SESSION = session_key("demo")
+KEY = SESSION.turn(0)
+WORKER = "host/1/aaaaaa"
+OTHER_WORKER = "host/2/bbbbbb"
+
+
+def request(message: str = "hello", **fields: Any) -> TurnRequest:
+    return TurnRequest(message=message, **fields)
+
+
+def delta(text: str) -> bytes:
+    """The canonical bytes of a text delta."""
+    return encode_event(PART_UPDATED, {"part": {"type": "text"}, "delta": text})
+
+
+def step(position: int, cursor: str, intent: str = "search", result: Any = None) -> StepRecord:
+    raw = msgspec.Raw(msgspec.json.encode(result))
+    return StepRecord(status="completed", cursor=cursor, index=position, intent=intent, kind="tool", result=raw)
+
+
+async def claim(store: TurnStore, key: TurnKey = KEY, worker: str = WORKER) -> Claimed:
+    """The claim of a turn that is there to be claimed."""
+    claimed = await store.claim(key, worker)
+    assert isinstance(claimed, Claimed), claimed
+    return claimed
+
+
+async def submit_and_claim(store: TurnStore, key: TurnKey = KEY, worker: str = WORKER, **fields: Any) -> Claimed:
+    await store.submit(key, request(**fields))
+    return await claim(store, key, worker)
+
+
+async def lose_lease(store: TurnStore, key: TurnKey = KEY) -> None:
+    """What the passing of the lease's time does."""
+    assert await store.redis.delete(key.lease) == 1
+
+
+async def take_over(store: TurnStore, key: TurnKey = KEY, worker: str = OTHER_WORKER) -> Claimed:
+    """The lease ends and another worker claims the turn."""
+    await lose_lease(store, key)
+    return await claim(store, key, worker)
+
+
+async def append(store: TurnStore, claimed: Claimed, seq: int, *events: bytes) -> None:
+    """Append, or raise what the store refused it with."""
+    [error] = await store.append_many([(claimed.key, claimed.attempt, seq, events)])
+    if error is not None:
+        raise error
+
+
+async def log_of(store: TurnStore, key: TurnKey = KEY) -> list[tuple[str, str, dict[str, Any]]]:
+    """Its whole log: (id, type, data)."""
+    events = [(entry.id.decode(), msgspec.json.decode(entry.event)) for entry in await store.read(key, None, 10_000)]
+    return [(entry_id, event["type"], event["data"]) for entry_id, event in events]
+
+
+def types_of(log: list[tuple[str, str, dict[str, Any]]]) -> list[str]:
+    return [event_type for _, event_type, _ in log]
+
+
+def seqs_of(log: list[tuple[str, str, dict[str, Any]]]) -> list[int]:
+    return [int(entry_id.partition("-")[2]) for entry_id, _, _ in log]
+
+
+async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
+    """Every key with its content and the time at which it expires: equal snapshots, nothing was written."""
+    names = sorted(await redis.keys("*"))
+    return {name: (await redis.dump(name), await redis.pexpiretime(name)) for name in names}
