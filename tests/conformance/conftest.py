@@ -1,0 +1,93 @@
+"""The service under test: TURNWIRE_CONFORMANCE_URL, or one of our own for the whole session. See README.md."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from conversation import Conversation
+from hypothesis import HealthCheck, settings
+from recorder import Recorder
+
+from stack.cluster import Stack
+
+HERE: Final = Path(__file__).parent
+OWN_SERVICE: Final = {"TURNWIRE_HOOKS": "product:hooks", "PYTHONPATH": str(HERE), "TURNWIRE_LEASE_MS": "2000"}
+
+settings.register_profile(
+    "conformance",
+    derandomize=True,  # a failure in CI must be the same failure here
+    database=None,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(scope="session")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None]:
+    """A real Redis, API and worker; None when the suite is pointed at another service."""
+    if os.environ.get("TURNWIRE_CONFORMANCE_URL"):
+        yield None
+        return
+    with Stack(tmp_path_factory.mktemp("conformance"), workers=2, env=OWN_SERVICE) as stack:
+        yield stack
+
+
+@pytest.fixture
+def ours(own_stack: Stack | None) -> Stack:
+    """The suite's own processes."""
+    if own_stack is None:
+        pytest.skip("needs processes of our own, TURNWIRE_CONFORMANCE_URL names somebody else's")
+    return own_stack
+
+
+@pytest.fixture(scope="session")
+def base_url(own_stack: Stack | None) -> str:
+    return own_stack.base_urls[0] if own_stack else os.environ["TURNWIRE_CONFORMANCE_URL"].rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    host, _, port = os.environ.get("TURNWIRE_CONFORMANCE_RECORDER", "127.0.0.1:0").rpartition(":")
+    with Recorder(host, int(port)) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def make_http() -> Iterator[Callable[[str], httpx.Client]]:
+    clients = []
+
+    def make(url: str) -> httpx.Client:
+        key = os.environ.get("TURNWIRE_CONFORMANCE_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx.Limits(max_connections=None)
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=25, trust_env=False, limits=limits))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def http(base_url: str, make_http: Callable[[str], httpx.Client]) -> httpx.Client:
+    return make_http(base_url)
+
+
+@pytest.fixture
+def chat(http: httpx.Client, recorder: Recorder) -> Conversation:
+    return Conversation(http, recorder)
+
+
+@pytest.fixture
+def other_chat(http: httpx.Client, recorder: Recorder) -> Conversation:
+    return Conversation(http, recorder)
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid.uuid4().hex[:16]

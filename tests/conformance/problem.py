@@ -1,0 +1,41 @@
+"""What every refusal must look like: RFC 9457, typed, and nothing about our insides."""
+
+import re
+
+import httpx
+
+WORDS = {
+    400: {"bad_request"},
+    404: {"not_found"},
+    405: {"method_not_allowed"},
+    406: {"not_acceptable"},
+    409: {"lease_held", "session_busy"},
+    410: {"cursor_gone"},
+    413: {"too_large"},
+    415: {"unsupported_media_type"},
+    422: {"invalid", "input_mismatch", "turn_limit"},
+    429: {"queue_full", "rate_limited"},
+}
+INSIDES = re.compile(r"Traceback|redis|(turn|lease|events|steps):chat:|\.py\b|0x[0-9a-f]{6}|#\d+$", re.IGNORECASE)
+
+
+def check_problem(response: httpx.Response, status: int | set[int], code: str | None = None) -> dict[str, object]:
+    """Assert that this is a refusal with this status (and code), and return it."""
+    allowed = {status} if isinstance(status, int) else status
+    assert response.status_code in allowed, (response.status_code, response.text[:500])
+    check_form(response.status_code, response.headers, response.json())
+    document: dict[str, object] = response.json()
+    if code is not None:
+        assert document["code"] == code, document
+    return document
+
+
+def check_form(status: int, headers: "httpx.Headers", document: dict[str, object]) -> None:
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["cache-control"] == "no-store"
+    assert set(document) >= {"type", "title", "status", "detail", "code", "retryable"}, document
+    assert document["status"] == status
+    assert isinstance(document["retryable"], bool)
+    assert all(isinstance(document[word], str) and document[word] for word in ("type", "title", "detail", "code"))
+    assert document["code"] in WORDS[status], document
+    assert not INSIDES.search(str(document["detail"])), document

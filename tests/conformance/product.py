@@ -1,0 +1,146 @@
+"""The product that the conformance suite talks to: each request says in its `metadata` how its turn shall behave.
+
+`{"play": [action, …], "persist": "raise", "transform": "upper", …, "recorder": URL}`; `plays` instead of `play` is a
+list of plays, one per attempt. An action is one of
+
+    {"say": text, "part": id?}   a text delta           {"event": {…}}    any event, as it is
+    {"hold": name}               waits for the test     {"history": true}  an event that shows turn.history()
+    {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
+
+With a `recorder` every hook call is POSTed there, so a test in another process sees what the product saw.
+Deploy it with TURNWIRE_HOOKS=product:hooks and this directory on PYTHONPATH.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from worker.hooks import ChatStreamEvent, ChatTurnHooks, Turn, TurnFailure
+
+DEFAULT_PLAY = [{"say": "hel"}, {"say": "lo"}]
+
+
+class ConformanceHooks(ChatTurnHooks):
+    """Does what it is told, and tells what it was asked."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    def produce(self, turn: Turn) -> "Playing":
+        return Playing(self, turn)
+
+    async def transform_final_text(self, turn: Turn, text: str) -> Any:
+        await self.tell(turn, "transform_final_text", text=text)
+        match turn.metadata.get("transform"):
+            case "upper":
+                return text.upper()
+            case "raise":
+                raise RuntimeError("transform failed")
+        return text
+
+    async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
+        await self.tell(turn, "persist_assistant_message", text=final_text, message_id=turn.message_id)
+        await self.obey(turn, "persist")
+
+    async def on_turn_complete(self, turn: Turn, final_text: str) -> None:
+        await self.tell(turn, "on_turn_complete", text=final_text)
+        await self.obey(turn, "complete")
+
+    async def on_event(self, turn: Turn, event: ChatStreamEvent) -> None:
+        await self.tell(turn, "on_event", type=event.type, data=event.data)
+        await self.obey(turn, "on_event")
+
+    async def trace_flush(self, turn: Turn) -> None:
+        await self.tell(turn, "trace_flush")
+        await self.obey(turn, "trace_flush")
+
+    async def obey(self, turn: Turn, hook: str) -> None:
+        """`"raise"` raises, `{"hold": name}` waits for the test, nothing does nothing."""
+        order = turn.metadata.get(hook)
+        if order == "raise":
+            raise RuntimeError(f"{hook} failed")
+        if isinstance(order, dict):
+            await self.hold(turn, order["hold"])
+
+    async def tell(self, turn: Turn, hook: str, **details: Any) -> None:
+        if recorder := turn.metadata.get("recorder"):
+            call = {"run_id": turn.run_id, "attempt": turn.attempt, "hook": hook, **details}
+            (await self._http().post(f"{recorder}/calls", json=call)).raise_for_status()
+
+    async def hold(self, turn: Turn, name: str) -> None:
+        recorder = turn.metadata["recorder"]
+        (await self._http().post(f"{recorder}/hold/{name}")).raise_for_status()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:  # made here: it belongs to the worker's event loop
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+            self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=limits)
+        return self._client
+
+
+class Playing:
+    """A Producer: plays the actions of its attempt."""
+
+    def __init__(self, hooks: ConformanceHooks, turn: Turn) -> None:
+        self._hooks = hooks
+        self._turn = turn
+        self._final_text = ""
+        self.stream = self._play()
+
+    def final_text(self) -> str:
+        return self._final_text
+
+    async def _play(self) -> AsyncIterator[dict[str, Any]]:
+        turn = self._turn
+        await self._hooks.tell(turn, "produce", message=turn.message, model=turn.model, user=turn.user_id)
+        try:
+            for action in _play_of(turn):
+                match action:
+                    case {"say": text, **rest}:
+                        part = {"type": "text"} | ({"id": rest["part"]} if "part" in rest else {})
+                        yield {"type": "message.part.updated", "data": {"part": part, "delta": text}}
+                    case {"event": event}:
+                        yield event
+                    case {"history": _}:
+                        yield {"type": "history", "data": {"messages": turn.history()}}
+                    case {"hold": name}:
+                        await self._hooks.hold(turn, name)
+                    case {"final_text": text}:
+                        self._final_text = text
+                    case {"raise": how}:
+                        raise _error(how)
+        finally:
+            await self._hooks.tell(turn, "produce_closed")
+
+
+def _play_of(turn: Turn) -> list[dict[str, Any]]:
+    if plays := turn.metadata.get("plays"):
+        return plays[min(turn.attempt, len(plays)) - 1]
+    return turn.metadata.get("play", DEFAULT_PLAY)
+
+
+def _error(how: dict[str, Any]) -> Exception:
+    match how["kind"]:
+        case "failure":
+            return TurnFailure(how["message"], code=how["code"], retryable=how["retryable"])
+        case "http":
+            request = httpx.Request("POST", "http://model.invalid/v1/chat/completions")
+            response = httpx.Response(how["status"], request=request, text=how["body"])
+            return _raised(response)
+    return RuntimeError(how["message"])
+
+
+def _raised(response: httpx.Response) -> Exception:
+    try:
+        response.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        return error
+    raise AssertionError("not an error status")
+
+
+hooks = ConformanceHooks()
