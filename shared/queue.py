@@ -82,12 +82,12 @@ class TurnQueue:
             )
         )
 
-    async def take(self, worker: str, count: int) -> tuple[list[Taken], int | None]:
-        """Claim up to `count` due jobs for a lease's time, in one round trip.
+    async def take(self, worker: str, count: int, *, woken: bool = True) -> tuple[list[Taken], int | None]:
+        """Claim up to `count` due jobs for a lease's time, in one round trip. `woken`: a hint was popped before.
 
         Returns: the jobs, and in how many ms the next one falls due (None: there is none).
         """
-        args: list[Arg] = [worker, self._settings.lease_ms, count, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
+        args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
         wait_ms, *jobs = await TAKE(self.redis, [keys.QUEUE, keys.HINTS], args, timeout_s=self._timeout_s)
         taken = [Taken(run_id.decode(), job) for run_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms

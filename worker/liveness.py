@@ -94,7 +94,8 @@ class Liveness:
                 expected[entry.client_id] = worker
         if not expected:
             return
-        connected = {int(client["id"]) for client in await self._redis.client_list(client_id=list(expected))}
+        clients = await self._redis.execute_command("CLIENT LIST", "ID", *expected)
+        connected = {int(client["id"]) for client in clients}
         missing = {worker for client_id, worker in expected.items() if client_id not in connected}
         dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
         self._missed = {worker: entries[worker] for worker in missing}

@@ -115,27 +115,29 @@ class TurnWorker(Worker):
             attempt.stop(Stop.DRAIN)
 
     async def _dispatch(self) -> None:
+        woken = True  # there may be hints of before our time
         while True:
             free = self.max_jobs - len(self.tasks)
             if free == 0:
                 self._slot_free.clear()
                 await self._slot_free.wait()
                 continue
-            taken, wait_ms = await until_answered(lambda: self.queue.take(self.id, free))  # noqa: B023 - awaited here
+            taken, wait_ms = await until_answered(lambda: self.queue.take(self.id, free, woken=woken))  # noqa: B023
             for job in taken:
                 self._start(job)
             if len(taken) < free:
-                await self._wait_for_hint(wait_ms)
+                woken = await self._wait_for_hint(wait_ms)
 
-    async def _wait_for_hint(self, wait_ms: int | None) -> None:
-        """Until a job is enqueued or the next one falls due; a timer stands behind both."""
+    async def _wait_for_hint(self, wait_ms: int | None) -> bool:
+        """Until a job is enqueued (True) or the next one falls due; a timer stands behind both."""
         longest_s = self._settings.poll_s
         timeout_s = longest_s if wait_ms is None else min(longest_s, max(wait_ms, 1) / 1000)
         try:
-            await self._listener.blpop([keys.HINTS], timeout=timeout_s)
+            return await self._listener.blpop([keys.HINTS], timeout=timeout_s) is not None
         except (RedisError, OSError) as error:
             log.warning("waiting for the queue: %s", type(error).__name__)
             await asyncio.sleep(0.2)
+            return True
 
     def _start(self, taken: Taken) -> None:
         if taken.run_id in self.tasks:  # the claim lapsed while we were late; the heartbeat has it back

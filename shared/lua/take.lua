@@ -1,8 +1,8 @@
--- take    KEYS: queue hints    ARGV: worker lease_ms count job_prefix in_progress_prefix    -> ms until the next job is due or -1, run_id, job bytes or '', …
+-- take    KEYS: queue hints    ARGV: worker lease_ms count woken(0|1) job_prefix in_progress_prefix    -> ms until the next job is due or -1, run_id, job bytes or '', …
 -- Claims due jobs for a worker: arq's in-progress key holds its name, the score moves to the end of the lease.
 -- include: time
 local queue, hints = KEYS[1], KEYS[2]
-local worker, lease_ms, count, job_prefix, in_progress_prefix = unpack(ARGV)
+local worker, lease_ms, count, woken, job_prefix, in_progress_prefix = unpack(ARGV)
 local now = now_ms()
 local reply = {-1}
 local jobs = redis.call('ZRANGEBYSCORE', queue, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count + 1)
@@ -21,7 +21,7 @@ for i = 1, #jobs, 2 do
         redis.call('ZADD', queue, now + math.max(redis.call('PTTL', in_progress), 0) + 1, run_id)
     end
 end
-if reply[1] ~= 0 then
+if reply[1] ~= 0 and (woken == '1' or #reply > 1) then
     redis.call('DEL', hints)  -- nothing else is due: older hints would wake for nothing
 end
 return reply
