@@ -59,6 +59,11 @@ class Usage(msgspec.Struct):
         self.tokens_in = _sum(0 if first else self.tokens_in, call.tokens_in)
         self.tokens_out = _sum(0 if first else self.tokens_out, call.tokens_out)
 
+    def restore(self, earlier: "Usage | None") -> None:
+        """Take over what an earlier attempt used; None changes nothing."""
+        for name, count in msgspec.structs.asdict(earlier).items() if earlier else ():
+            setattr(self, name, count)
+
     def fields(self) -> dict[str, str]:
         """The usage fields of the turn hash; unknown counts are left out."""
         counts = msgspec.structs.asdict(self)

@@ -106,11 +106,6 @@ class TurnQueue:
         with typed_refusals():
             return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
 
-    async def leave(self, worker: str) -> None:
-        """Take a worker that stops off the list."""
-        with typed_refusals():
-            await self.redis.hdel(keys.WORKERS, worker)
-
     async def depth(self) -> int:
         """How many jobs there are, waiting and running."""
         with typed_refusals():

@@ -111,7 +111,7 @@ class Attempt:
         """
         done = self.completed(intent)
         if done is not None:
-            self.usage = done.usage or self.usage
+            self.usage.restore(done.usage)
             return msgspec.json.decode(done.result)
         started_at = self.now_ms
         result = await work()

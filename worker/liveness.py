@@ -89,8 +89,8 @@ class Liveness:
         }
         expected: dict[int, str] = {}
         for worker, raw in entries.items():
-            entry = _entry.decode(raw)
-            if entry.client_id and entry.server == self.server:
+            entry = _read(raw)
+            if entry is not None and entry.client_id and entry.server == self.server:
                 expected[entry.client_id] = worker
         if not expected:
             return
@@ -103,9 +103,19 @@ class Liveness:
             await self.bury(worker, entries[worker])
 
     async def bury(self, worker: str, entry: bytes) -> None:
-        """End the leases of a dead worker, then let its jobs be taken: in this order, so that they can be claimed."""
+        """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
+
+        Of a dead one, or by one that stops, of its own.
+        """
         run_ids = await self._queue.owned(worker)
         await self._store.free([TurnKey.parse(run_id) for run_id in run_ids], worker)
-        if await self._queue.bury(worker, entry, run_ids):
+        if await self._queue.bury(worker, entry, run_ids) and worker != self._worker_id:
             log.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
         self._missed.pop(worker, None)
+
+
+def _read(raw: bytes) -> WorkerEntry | None:
+    try:
+        return _entry.decode(raw)
+    except msgspec.MsgspecError:  # of another version: its lease will tell
+        return None

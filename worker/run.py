@@ -10,7 +10,7 @@ import logging
 
 import msgspec
 
-from shared.errors import AttemptFenced, TurnFailure
+from shared.errors import AttemptFenced, BadRequest, TurnFailure
 from shared.events import ERROR as ERROR_EVENT
 from shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from shared.keys import TurnKey
@@ -31,6 +31,7 @@ from worker.turn import Turn
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
+FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
 PRODUCE = "turn"  # the intent of the step that is the whole producer
 
 
@@ -71,7 +72,11 @@ class TurnRunner:
 
     async def run(self, run_id: str) -> Done | Parked | Again:
         """Run one attempt of the turn, if it is there to be run. Says what becomes of the job."""
-        key = TurnKey.parse(run_id)
+        try:
+            key = TurnKey.parse(run_id)
+        except BadRequest:
+            log.error("%r is not a turn: who else uses this queue?", run_id)
+            return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
             claim = await until_answered(lambda: self._store.claim(key, self._worker_id))
@@ -194,7 +199,7 @@ class TurnRunner:
         if outcome.error is not None:
             error = outcome.error
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
-            log.warning("%s: %s: %s: %s", claimed.key.run_id, status, error.code, error.message)
+            log.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
         seq = attempt.log.next_seq
         next_index = await until_answered(lambda: self._store.settle(claimed, status, seq, events, fields))
         attempt.show(events)

@@ -8,8 +8,9 @@ import asyncio
 import logging
 from typing import Final
 
-from shared.errors import StoreUnavailable
+from shared.errors import BadRequest, StoreUnavailable
 from shared.keys import TurnKey
+from shared.model import TurnRecord
 from shared.queue import TurnQueue
 from shared.store import TurnStore
 
@@ -39,9 +40,16 @@ class Sweep:
         """Look at what is due, at most 100 turns. Returns how many."""
         due = await self._queue.due()
         for run_id, mark in due:
-            record = await self._store.record(TurnKey.parse(run_id))
+            record = await self._record(run_id)
             if record is None or record.terminal:
                 await self._queue.forget(run_id, mark)
             elif await self._queue.enqueue(run_id, accepted=True):
                 log.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
         return len(due)
+
+    async def _record(self, run_id: str) -> TurnRecord | None:
+        try:
+            return await self._store.record(TurnKey.parse(run_id))
+        except BadRequest:
+            log.error("%r is not a turn", run_id)
+            return None

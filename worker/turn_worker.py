@@ -61,6 +61,7 @@ class TurnWorker(Worker):
         self._sweep = Sweep(store, self.queue)
         self._started_at_ms = timestamp_ms()
         self._beats = 0
+        self._entry = b""
         self._taken: dict[str, Taken] = {}
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
@@ -191,8 +192,9 @@ class TurnWorker(Worker):
             client_id=self._liveness.client_id,
             server=self._liveness.server,
         )
+        self._entry = msgspec.json.encode(entry)
         try:
-            await self.queue.extend(self.id, msgspec.json.encode(entry), list(self._taken))
+            await self.queue.extend(self.id, self._entry, list(self._taken))
         except StoreUnavailable as error:
             log.warning("heartbeat: %s", error)
 
@@ -207,8 +209,8 @@ class TurnWorker(Worker):
     async def close(self) -> None:
         """Close the connections; arq's health key expires by itself, for other workers share it."""
         await self._products.aclose()
-        with suppress(StoreUnavailable):
-            await self.queue.leave(self.id)
+        with suppress(StoreUnavailable):  # gives back what it had claimed and not yet begun
+            await self._liveness.bury(self.id, self._entry)
         for redis in (self._listener, self._liveness_redis, self._cancels_redis, self._data, self.queue.redis):
             await redis.aclose(close_connection_pool=True)
         self._pool = None

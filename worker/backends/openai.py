@@ -80,21 +80,19 @@ class OpenAIBackend:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        response = await self._transport.open(msgspec.json.encode(request), idempotency_key)
-        answer = Answer(self.kind)
-        try:
-            async with aclosing(self._events(response, answer)) as events:
-                async for event in events:
-                    yield event
-            call = answer.call(asked)
-            tool_calls = answer.tool_calls()
-        except BaseException:
-            on_call(ModelCall(asked))
-            raise
-        else:
-            on_call(call)
-        finally:
-            await response.aclose()
+        async with self._transport.exchange(msgspec.json.encode(request), idempotency_key) as response:
+            answer = Answer(self.kind)
+            try:
+                async with aclosing(self._events(response, answer)) as events:
+                    async for event in events:
+                        yield event
+                call = answer.call(asked)
+                tool_calls = answer.tool_calls()
+            except BaseException:
+                on_call(ModelCall(asked))
+                raise
+            else:
+                on_call(call)
         for tool_call in tool_calls:
             yield tool_call
 

@@ -3,22 +3,20 @@
 import asyncio
 import logging
 import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import httpx
 
 from shared.errors import SettingsError
 from worker.backends.body import read_error_body
+from worker.backends.clients import TIMEOUTS, Clients, Loan
 from worker.backends.errors import BackendTransportError
 from worker.backends.retry import RetryPolicy, retry_after_ms
 
 log = logging.getLogger(__name__)
-
-# The deadline to headers and the longest silence are ours (RetryPolicy), as httpx has one `read` timeout for both.
-# Waiting for a free connection counts as waiting for headers. Connecting never takes longer than 10 s.
-_TIMEOUTS: Final = httpx.Timeout(connect=10.0, write=30.0, read=None, pool=None)
-_LIMITS: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
 class Transport:
@@ -33,19 +31,16 @@ class Transport:
         self._url = _completions_url(base_url)
         self._headers = _headers(api_key)
         self._policy = policy
-        self._client = client
-        self._owns_client = client is None
+        self._clients = Clients(client)
         self._kind = kind
 
     async def aclose(self) -> None:
         """Close the connections, unless the client was given to us. May be called again."""
-        client = self._client
-        if self._owns_client and client is not None:
-            self._client = None
-            await client.aclose()
+        await self._clients.aclose()
 
-    async def open(self, body: bytes, idempotency_key: str) -> httpx.Response:
-        """A 2xx response whose body is still to be read, and which the caller has to close.
+    @asynccontextmanager
+    async def exchange(self, body: bytes, idempotency_key: str) -> AsyncGenerator[httpx.Response]:
+        """Send a request, until a 2xx response begins. Its body is left to read; it is closed at the end.
 
         Raises:
             BackendTransportError: the last request got no response (status 0), or one that is not 2xx.
@@ -53,37 +48,44 @@ class Transport:
         headers = {**self._headers, "Idempotency-Key": idempotency_key}
         attempt = 1
         while True:
-            try:
-                return await self._request(body, headers, attempt)
-            except BackendTransportError as failure:
-                if attempt == self._policy.max_attempts or not failure.retryable:
-                    raise
-                spread = random.random()  # noqa: S311 - spreads retries, protects nothing
-                delay_ms = self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
-                log.warning("model call failed, again in %d ms: %s", delay_ms, failure)
+            async with self._clients.lend() as loan:
+                try:
+                    response = await self._request(loan, body, headers, attempt)
+                except BackendTransportError as failure:
+                    if attempt == self._policy.max_attempts or not failure.retryable:
+                        raise
+                    delay_ms = self._delay_ms(attempt, failure)
+                else:
+                    async with aclosing(response):
+                        yield response
+                        loan.sound = response.is_closed  # by httpx itself, as it was read to its end
+                    return
             await asyncio.sleep(delay_ms / 1000)
             attempt += 1
 
-    async def _request(self, body: bytes, headers: dict[str, str], attempt: int) -> httpx.Response:
-        if self._client is None:
-            self._client = httpx.AsyncClient(limits=_LIMITS, timeout=_TIMEOUTS)
-        client, timeout_ms = self._client, self._policy.request_timeout_ms
-        request = client.build_request("POST", self._url, content=body, headers=headers, timeout=_TIMEOUTS)
+    async def _request(self, loan: Loan, body: bytes, headers: dict[str, str], attempt: int) -> httpx.Response:
+        client, timeout_ms = loan.client, self._policy.request_timeout_ms
+        request = client.build_request("POST", self._url, content=body, headers=headers, timeout=TIMEOUTS)
         try:
             # Not wait_for: on Python 3.11 it can swallow the cancellation of a turn.
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
                 response = await client.send(request, stream=True)
         except TimeoutError as error:
             self._unreachable(f"no answer within {timeout_ms} ms", attempt, error)
-        except httpx.ConnectTimeout as error:
-            self._unreachable("connecting took too long", attempt, error)
-        except httpx.ConnectError as error:
-            self._unreachable("no connection", attempt, error)
         except httpx.TransportError as error:
-            self._unreachable("the connection broke before an answer", attempt, error)
+            loan.sound = True  # it ended by itself, nothing was cancelled
+            self._unreachable(_reason(error), attempt, error)
         if not response.is_success:
-            raise await self._refusal(response, attempt)
+            refusal = await self._refusal(response, attempt)
+            loan.sound = True
+            raise refusal
         return response
+
+    def _delay_ms(self, attempt: int, failure: BackendTransportError) -> int:
+        spread = random.random()  # noqa: S311 - spreads retries, protects nothing
+        delay_ms = self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
+        log.warning("model call failed, again in %d ms: %s", delay_ms, failure)
+        return delay_ms
 
     def _unreachable(self, reason: str, attempt: int, cause: Exception) -> NoReturn:
         message = f"the model server is unreachable: {reason} ({self._count(attempt)})"
@@ -102,6 +104,14 @@ class Transport:
 
     def _count(self, attempt: int) -> str:
         return f"attempt {attempt} of {self._policy.max_attempts}"
+
+
+def _reason(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectTimeout):
+        return "connecting took too long"
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    return "the connection broke before an answer"
 
 
 def _completions_url(base_url: str) -> httpx.URL:
