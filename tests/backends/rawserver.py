@@ -37,6 +37,7 @@ class RawServer:
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[Request] = []
+        self.open = 0  # connections
         self.hung_up = asyncio.Event()  # a client left while we were hanging
         self._answers: list[list[Step]] = []
         self._changed = asyncio.Condition()
@@ -50,6 +51,7 @@ class RawServer:
             await self._changed.wait_for(condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             request = await read_request(reader)
             async with self._changed:
@@ -58,6 +60,7 @@ class RawServer:
             answer = self._answers[min(len(self.requests), len(self._answers)) - 1]
             for step in answer:
                 await self._step(step, reader, writer)
+        self.open -= 1
         writer.close()
 
     async def _step(self, step: Step, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -99,9 +99,10 @@ async def test_c26_the_network_may_cut_anywhere(cuts):
         ([sse(text("hel"), '{"choices":', "[DONE]")], BackendProtocolError, False),
         ([sse(text("hel"), text(["a"]), "[DONE]")], BackendProtocolError, False),
         ([sse(text("hel"), "[]", "[DONE]")], BackendProtocolError, False),
-        ([sse("[" * 100_000)], BackendProtocolError, False),
+        ([sse('{"usage":' + "[" * 100_000)], BackendProtocolError, False),
         ([b"data: " + b"x" * 1_100_000], BackendProtocolError, False),
         ([sse({"error": {"message": "overloaded on host-7"}}, "[DONE]")], BackendReportedError, True),
+        ([sse({"error": {"code": 500, "message": "é" * 9000}})], BackendReportedError, True),
         ([sse({"error": {"code": 404}})], BackendReportedError, False),
         ([sse({"error": {"code": "429"}})], BackendReportedError, True),
         ([sse({"error": {"code": None, "type": "invalid_request_error"}})], BackendReportedError, False),
@@ -117,6 +118,7 @@ async def test_w12_what_is_not_an_answer(raw, ask, steps, error, retryable):
     assert isinstance(caught.value, BackendTransportError)
     assert (caught.value.status, caught.value.kind, caught.value.retryable) == (200, "openai", retryable)
     assert "host-7" not in str(caught.value)
+    assert len(caught.value.body.encode()) <= 2048
     assert asking.text in ("", "hel")
     assert asking.calls == [ModelCall("tiny")]
     assert len(raw.requests) == 1, "nothing is asked again once the answer began"
@@ -252,3 +254,26 @@ async def test_c33_closing_the_stream_early_closes_the_connection(raw, ask):
     await stream.aclose()
     await raw.hung_up.wait()
     assert asking.calls == [ModelCall("tiny")]
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+IN_ONE_CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(WHOLE), WHOLE)
+
+
+@pytest.mark.parametrize("answer", [[CHUNKED, IN_ONE_CHUNK, HANG], [HEAD + sse(text("hel")), HANG], [HANG]])
+async def test_c33_cancelled_at_any_moment_no_connection_is_left_behind(raw, ask, answer):
+    """httpcore's pool leaked some: cancelled when a request took its connection, or when an answer gave it back."""
+    raw.play(*answer)
+    asking = ask(raw.url)
+    for turns_of_the_loop in range(80):
+        task = asyncio.create_task(asking.run())
+        for _ in range(turns_of_the_loop):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled() or task.exception() is None
+    current = asking.backend._transport._clients._current
+    kept = current._transport._pool.connections if current else []
+    assert all(connection.is_idle() for connection in kept)
+    await wait_until(lambda: raw.open == len(kept))
+    assert len(raw.requests) > 20

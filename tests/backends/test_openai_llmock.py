@@ -121,7 +121,7 @@ async def test_the_connection_is_used_again(llmock_server, ask):
     asking = ask(llmock_server.url, POLICY)
     for _ in range(3):
         await asking.run()
-    pool = asking.backend._transport._client._transport._pool
+    pool = asking.backend._transport._clients._current._transport._pool
     assert [connection.info() for connection in pool.connections] == [
         f"'{llmock_server.url.removesuffix('/v1')}', HTTP/1.1, IDLE, Request Count: 3"
     ]
