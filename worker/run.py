@@ -75,7 +75,7 @@ class TurnRunner:
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
-            log.error("%r is not a turn: who else uses this queue?", run_id)
+            log.warning("%r is not a turn: who else uses this queue?", run_id)
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:

@@ -51,5 +51,5 @@ class Sweep:
         try:
             return await self._store.record(TurnKey.parse(run_id))
         except BadRequest:
-            log.error("%r is not a turn", run_id)
+            log.warning("%r is not a turn", run_id)
             return None

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from arq.connections import ArqRedis
 from arq.utils import timestamp_ms
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
@@ -66,7 +65,7 @@ class TurnWorker(Worker):
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
         super().__init__(
-            functions=[func(_not_called, name=RUN_TURN)],
+            functions=[func(run_turn, name=RUN_TURN)],
             redis_pool=queue_redis,
             max_jobs=settings.max_jobs,
             handle_signals=False,
@@ -216,13 +215,6 @@ class TurnWorker(Worker):
         self._pool = None
 
 
-async def _not_called(ctx: dict[Any, Any], run_id: str) -> None:
+async def run_turn(ctx: dict[Any, Any], run_id: str) -> None:
     """Stands for the turn in arq's table of functions; TurnWorker runs it by itself."""
     raise NotImplementedError
-
-
-class WorkerSettings:
-    """For arq's own command line: `arq --check worker.turn_worker.WorkerSettings`."""
-
-    functions = [func(_not_called, name=RUN_TURN)]  # noqa: RUF012 - arq reads a plain class
-    redis_pool: ArqRedis | None = None
