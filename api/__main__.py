@@ -1,0 +1,21 @@
+"""`python -m api`: the environment becomes settings, the settings a server."""
+
+import os
+import sys
+
+from api.server import serve
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+def main() -> int:
+    """Exit status 2: the settings are wrong; 1: it crashed."""
+    try:
+        return 0 if serve(Settings.from_env(os.environ)) else 1
+    except SettingsError as error:
+        sys.stderr.write(f"turnwire api: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

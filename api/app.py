@@ -1,0 +1,76 @@
+"""The ASGI application: routes, lifespan, errors."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.events import Events
+from api.probes import Probes, say_durability
+from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
+from api.records import Records
+from api.resource import Resource, page
+from api.services import Services
+from api.turns import Turns
+from shared.errors import TurnwireError
+from shared.settings import Settings
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application. `app.state.services` is what its server needs to end it well.
+
+    Raises:
+        SettingsError: a Redis URL cannot be read.
+    """
+    services = Services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with services.running(), asyncio.TaskGroup() as group:
+            group.create_task(say_durability(services.redis))
+            yield
+
+    app = Starlette(
+        routes=_routes(services),
+        lifespan=lifespan,
+        middleware=[Middleware(_DrainGate, services=services)],
+        exception_handlers={
+            TurnwireError: on_turnwire_error,
+            HTTPException: on_http_error,
+            Exception: on_defect,
+        },
+    )
+    app.router.redirect_slashes = False  # a path is right or unknown
+    app.state.services = services
+    return app
+
+
+def _routes(services: Services) -> list[Route]:
+    turns, records, events, probes = Turns(services), Records(services), Events(services), Probes(services)
+    turn = "/v1/sessions/{session}/turns/{index}"
+    return [
+        Route("/v1/sessions/{session}/turns", page(records.turns, post=turns.post_next)),
+        Route(turn, page(records.record, post=turns.post)),
+        Route(f"{turn}/events", Resource(get=events.get)),
+        Route("/healthz", page(probes.alive)),
+        Route("/readyz", page(probes.ready)),
+    ]
+
+
+class _DrainGate:
+    """Refuses what arrives while the process ends; a load balancer, or the client, asks another one."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._services.draining and scope["path"] != "/healthz":
+            await problem_response(Draining("the server is about to stop"))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)

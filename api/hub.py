@@ -1,0 +1,138 @@
+"""Everybody in this process who follows a turn: one pub/sub connection, however many readers.
+
+A channel per followed turn, shared by its readers. The hub spreads what arrives; each reader decides by its own
+cursor whether it may use it (tail.py), and reads of the log are shared per turn (topic.py).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from redis.asyncio import Redis
+
+from api.ending import Ending
+from api.listener import Listener
+from api.publication import Publication
+from api.tail import Tail
+from api.topic import Reader, Topic
+from shared.events import Cursor
+from shared.keys import TurnKey
+from shared.store import TurnStore
+
+BUFFER_BYTES: Final = 1_048_576  # per reader
+SILENCE_S: Final = 5.0  # after so long without an event a reader looks into the log
+
+_log = logging.getLogger(__name__)
+
+
+def _ignore() -> None:
+    """Nobody to tell."""
+
+
+class Hub:
+    """An async context manager: its tasks live inside it. `on_crash` is called when listening ends by a defect."""
+
+    def __init__(
+        self,
+        listener: Redis,
+        store: TurnStore,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+        silence_s: float = SILENCE_S,
+        on_crash: Callable[[], None] = _ignore,
+    ) -> None:
+        self._redis = listener
+        self._store = store
+        self._buffer_bytes = buffer_bytes
+        self._silence_s = silence_s
+        self._on_crash = on_crash
+        self._listener = Listener(listener, self._on_message, self._on_subscribed)
+        self._topics: dict[str, Topic] = {}
+        self._group = asyncio.TaskGroup()
+        self._pump: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def topics(self) -> int:
+        """How many turns are followed."""
+        return len(self._topics)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._pump = self._group.create_task(self._listen())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for topic in self._topics.values():
+            topic.close()
+        if self._pump:
+            self._pump.cancel()
+        await self._group.__aexit__(kind, error, trace)
+        await self._redis.aclose()
+
+    @contextmanager
+    def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:
+        """Follow a turn's events after a cursor, from the first one for None; see Tail for `idle_s`."""
+        topic = self._topic(key)
+        tail = Tail(
+            after, ask=topic.ask, buffer_bytes=self._buffer_bytes, silence_s=self._silence_s, idle_s=idle_s
+        )  # fmt: skip
+        with self._joined(topic, tail):
+            yield tail
+
+    @contextmanager
+    def watch(self, key: TurnKey) -> Generator[Ending]:
+        """Wait for the end of a turn without reading its events."""
+        ending = Ending(key, self._store, silence_s=self._silence_s)
+        with self._joined(self._topic(key), ending):
+            yield ending
+
+    def stop(self) -> None:
+        """Every reader ends at the next event boundary; later ones end at once."""
+        self._stopped = True
+        for topic in self._topics.values():
+            for reader in topic.readers:
+                reader.stop()
+
+    def _topic(self, key: TurnKey) -> Topic:
+        topic = self._topics.get(key.events)
+        if topic is None:
+            topic = self._topics[key.events] = Topic(key, self._store, self._group, patience_s=self._silence_s)
+            self._listener.subscribe(key.events)
+        return topic
+
+    @contextmanager
+    def _joined(self, topic: Topic, reader: Reader) -> Generator[None]:
+        topic.readers.add(reader)
+        if self._stopped:
+            reader.stop()
+        try:
+            yield
+        finally:
+            topic.readers.discard(reader)
+            if not topic.readers:
+                topic.close()
+                del self._topics[topic.key.events]
+                self._listener.unsubscribe(topic.key.events)
+
+    async def _listen(self) -> None:
+        try:
+            await self._listener.run()
+        except Exception:
+            _log.critical("the hub crashed", exc_info=True)
+            self._on_crash()
+            raise
+
+    def _on_message(self, channel: str, payload: bytes) -> None:
+        if topic := self._topics.get(channel):
+            topic.spread(Publication.parse(payload))
+
+    def _on_subscribed(self, channel: str) -> None:
+        if topic := self._topics.get(channel):
+            topic.subscribed()

@@ -1,0 +1,117 @@
+"""The one pub/sub connection of this process: subscriptions in, messages out, reconnected for as long as it takes.
+
+Channels come and go while it reads, so one task reads, one writes, and nobody else touches the connection.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+PING_S: Final = 5.0
+DEAD_S: Final = 12.0  # no sign of life, not even to a ping
+CONNECT_S: Final = 3.0
+MAX_BACKOFF_S: Final = 1.0
+CHANNELS_PER_COMMAND: Final = 500
+
+_LOST = (RedisError, OSError, TimeoutError)
+_log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Calls `on_message(channel, payload)`, and `on_subscribed(channel)` once messages of a channel will arrive."""
+
+    def __init__(
+        self, redis: Redis, on_message: Callable[[str, bytes], None], on_subscribed: Callable[[str], None]
+    ) -> None:
+        self._pool: Any = redis.connection_pool  # redis-py's own annotations do not pass a strict checker
+        self._on_message = on_message
+        self._on_subscribed = on_subscribed
+        self._wanted: set[str] = set()
+        self._orders: list[tuple[str, list[str]]] = []
+        self._ordered = asyncio.Event()
+        self._unconfirmed: Counter[str] = Counter()
+
+    def subscribe(self, channel: str) -> None:
+        """Want a channel; `on_subscribed` is called for it, and again after each reconnection."""
+        self._wanted.add(channel)
+        self._unconfirmed[channel] += 1
+        self._order("SUBSCRIBE", channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Want it no longer."""
+        self._wanted.discard(channel)
+        self._order("UNSUBSCRIBE", channel)
+
+    def _order(self, verb: str, channel: str) -> None:
+        if self._orders and self._orders[-1][0] == verb and len(self._orders[-1][1]) < CHANNELS_PER_COMMAND:
+            self._orders[-1][1].append(channel)
+        else:
+            self._orders.append((verb, [channel]))
+        self._ordered.set()
+
+    async def run(self) -> None:
+        """Listen until cancelled; a lost connection is replaced with a capped back-off."""
+        failures = 0
+        while True:
+            connection = self._pool.make_connection()
+            lost: BaseException | None = None
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await connection.connect()
+                failures = 0
+                self._start_over()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._write(connection))
+                    group.create_task(self._read(connection))
+            except* _LOST as errors:
+                lost = errors.exceptions[0]
+            finally:
+                await connection.disconnect(nowait=True)
+            if failures == 0:
+                _log.warning("the subscription was lost, connecting again: %s", type(lost).__name__)
+            await asyncio.sleep(min(MAX_BACKOFF_S, 0.05 * 2**failures))
+            failures = min(failures + 1, 10)
+
+    def _start_over(self) -> None:
+        """A new connection knows no channel and will confirm each once."""
+        self._orders = []
+        self._unconfirmed = Counter(self._wanted)
+        for channel in self._wanted:
+            self._order("SUBSCRIBE", channel)
+
+    async def _write(self, connection: Any) -> None:
+        while True:
+            orders, self._orders = self._orders, []
+            self._ordered.clear()
+            if orders:
+                await self._send(connection, [(verb, *channels) for verb, channels in orders])
+            try:
+                async with asyncio.timeout(PING_S):
+                    await self._ordered.wait()
+            except TimeoutError:
+                await self._send(connection, [("PING",)])
+
+    async def _send(self, connection: Any, commands: Iterable[tuple[str, ...]]) -> None:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+
+    async def _read(self, connection: Any) -> None:
+        now = asyncio.get_running_loop().time
+        async with asyncio.timeout(DEAD_S) as patience:
+            while True:
+                match await connection.read_response():
+                    case [b"message", channel, payload]:
+                        self._on_message(channel.decode(), payload)
+                    case [b"subscribe", channel, _]:
+                        self._confirm(channel.decode())
+                patience.reschedule(now() + DEAD_S)
+
+    def _confirm(self, channel: str) -> None:
+        self._unconfirmed[channel] -= 1
+        if self._unconfirmed[channel] <= 0:  # an older confirmation may be followed by an unsubscription
+            del self._unconfirmed[channel]
+            self._on_subscribed(channel)

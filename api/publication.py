@@ -1,0 +1,46 @@
+"""What an append publishes to the readers of a turn: `<attempt>-<first seq>`, then one event a line."""
+
+from typing import Self
+
+import msgspec
+
+from shared.events import Cursor, Entry, is_terminal
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """Events that were appended together. Their ids are dense: the first one's seq counts up."""
+
+    attempt: int
+    seq: int
+    entries: list[Entry]
+    size: int  # bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Read a message of the turn's channel."""
+        head, *events = payload.split(b"\n")
+        attempt, seq = (int(number) for number in head.split(b"-"))
+        entries = [Entry(b"%d-%d" % (attempt, seq + place), event) for place, event in enumerate(events)]
+        return cls(attempt, seq, entries, len(payload))
+
+    @property
+    def last(self) -> Cursor:
+        """The cursor of its last event."""
+        return Cursor(self.attempt, self.seq + len(self.entries) - 1)
+
+    @property
+    def terminal(self) -> bool:
+        """True if it ends the log."""
+        return is_terminal(self.entries[-1].event)
+
+    def after(self, cursor: Cursor | None) -> list[Entry] | None:
+        """What a reader at `cursor` has not seen; None if it cannot be told without reading the log.
+
+        A new attempt may have discarded events, so its first publication never follows by itself.
+        """
+        if cursor is None:
+            return self.entries if self.seq == 0 else None
+        if self.attempt != cursor.attempt:
+            return None if self.attempt > cursor.attempt else []
+        seen = cursor.seq + 1 - self.seq
+        return None if seen < 0 else self.entries[seen:]

@@ -1,0 +1,71 @@
+"""The server process: uvicorn, told to end its streams when it is asked to stop."""
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+
+from api.app import create_app
+from api.services import Services
+from shared.settings import Settings
+
+GRACE_S = 5  # for a client that does not read; everybody else's stream ends at once
+
+_log = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn waits for open streams for ever; this one ends them first, each after a whole line."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self.crashed = False
+        self._services = services
+        self._loop: asyncio.AbstractEventLoop | None = None
+        services.on_crash = self._crash
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._services.drain)
+        super().handle_exit(sig, frame)
+
+    def _crash(self) -> None:
+        """A defect that would leave every stream silent: end, so that whoever started this starts it again."""
+        self.crashed = True
+        self.should_exit = True
+        self._services.drain()
+
+
+def serve(settings: Settings) -> bool:
+    """Run until a signal; False after a crash.
+
+    Raises:
+        SettingsError: a Redis URL cannot be read.
+    """
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_keep_alive=75,  # longer than the idle time of common proxies, which else meet a closing connection
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=4096,
+    )
+    server = Server(config, app.state.services)
+    server.run()
+    return not server.crashed

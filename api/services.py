@@ -1,0 +1,54 @@
+"""What the handlers of one process share, from its start to its end."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from api.hub import Hub
+from shared.connect import connect, connect_listener
+from shared.queue import TurnQueue
+from shared.settings import Settings
+from shared.store import TurnStore
+
+_log = logging.getLogger(__name__)
+
+
+class Services:
+    """Built without touching the network; `running` starts the hub and closes everything at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.redis: Any = connect(settings.redis_url, connections=settings.redis_connections)
+        self.queue_redis: Any = self.redis
+        if settings.queue_url != settings.redis_url:
+            self.queue_redis = connect(settings.queue_url, connections=settings.redis_connections)
+        self.store = TurnStore(self.redis, settings)
+        self.queue = TurnQueue(self.queue_redis, settings)
+        self.draining = False
+        self.on_crash: Callable[[], None] = self.drain
+        self._hub: Hub | None = None
+
+    @property
+    def hub(self) -> Hub:
+        """Only inside `running`."""
+        assert self._hub is not None
+        return self._hub
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Everything that needs an event loop."""
+        listener = connect_listener(self.settings.redis_url)
+        try:
+            async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
+                yield
+        finally:
+            await self.redis.aclose()
+            if self.queue_redis is not self.redis:
+                await self.queue_redis.aclose()
+
+    def drain(self) -> None:
+        """Take nothing new; every stream ends after its last whole line, its client resumes at its cursor elsewhere."""
+        self.draining = True
+        if self._hub:
+            self._hub.stop()

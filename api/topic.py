@@ -1,0 +1,133 @@
+"""One turn that somebody follows: its readers, and the reads of its log that they share."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from api.publication import Publication
+from api.tail import Page, Tail
+from shared.errors import StoreUnavailable
+from shared.events import Cursor, Entry
+from shared.keys import TurnKey
+from shared.store import TurnStore
+
+PAGE_BYTES: Final = 1_048_576  # about so much of a log is held per read, however large its events are
+FIRST_PAGE_EVENTS: Final = 100
+MAX_PAGE_EVENTS: Final = 1000
+_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+_log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """What a topic tells those who follow its turn."""
+
+    def offer(self, publication: Publication) -> None: ...
+    def fall_behind(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class _Flight:
+    """A read on its way. `version` is the topic's at its start; None before."""
+
+    def __init__(self) -> None:
+        self.version: int | None = None
+        self.tails: list[Tail] = []
+        self.silent = True
+
+
+class Topic:
+    """Spreads publications over the readers and reads the log for those that are behind."""
+
+    def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup, *, patience_s: float) -> None:
+        self.key = key
+        self.readers: set[Reader] = set()
+        self._store = store
+        self._group = group
+        self._patience_s = patience_s
+        self._subscribed = asyncio.Event()
+        self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared
+        self._flights: dict[Cursor | None, _Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._page_events = FIRST_PAGE_EVENTS
+
+    def spread(self, publication: Publication) -> None:
+        """A publication arrived."""
+        self._version += 1
+        for reader in self.readers:
+            reader.offer(publication)
+
+    def subscribed(self) -> None:
+        """Redis confirmed the subscription: what it published before may have been missed."""
+        self._subscribed.set()
+        self._version += 1
+        for reader in self.readers:
+            reader.fall_behind()
+
+    def ask(self, tail: Tail, silent: bool) -> None:
+        """Read the log after the tail's cursor; tails at the same place share one read.
+
+        `silent`: nothing came for long, so look also whether anything can still come.
+        """
+        flight = self._flights.get(tail.cursor)
+        if flight is None or flight.version not in {None, self._version}:
+            flight = self._flights[tail.cursor] = _Flight()
+            task = self._group.create_task(self._fly(flight, tail.cursor))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        flight.tails.append(tail)
+        flight.silent = flight.silent and silent
+
+    def close(self) -> None:
+        """The last reader has left."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _fly(self, flight: _Flight, cursor: Cursor | None) -> None:
+        try:
+            await self._wait_for_subscription()
+            page = await self._read(flight, cursor)
+        except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
+            _log.exception("a turn's log cannot be read", extra={"run_id": self.key.run_id})
+            for tail in flight.tails:
+                tail.fail(error)
+            return
+        finally:
+            if self._flights.get(cursor) is flight:
+                del self._flights[cursor]
+        for tail in flight.tails:
+            tail.land(page)
+
+    async def _wait_for_subscription(self) -> None:
+        """Reading first could miss an event in between. Without a subscription the silence timer still reads."""
+        if not self._subscribed.is_set():
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._subscribed.wait()
+            except TimeoutError:
+                return
+
+    async def _read(self, flight: _Flight, cursor: Cursor | None) -> Page:
+        failures = 0
+        while True:
+            flight.version = self._version
+            try:
+                # the record first: an empty read after a terminal record means that nothing more can come
+                over = flight.silent and await self._over()
+                entries = await self._store.read(self.key, cursor, limit := self._page_events)
+            except StoreUnavailable:
+                await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+                failures += 1
+            else:
+                self._learn_size(entries)
+                return Page(entries, more=len(entries) == limit, gone=over and not entries)
+
+    async def _over(self) -> bool:
+        record = await self._store.record(self.key)
+        return record is None or record.terminal
+
+    def _learn_size(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            mean_bytes = sum(len(entry.event) for entry in entries) // len(entries)
+            self._page_events = max(1, min(MAX_PAGE_EVENTS, PAGE_BYTES // max(1, mean_bytes)))
