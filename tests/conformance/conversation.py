@@ -15,7 +15,7 @@ DELTA = "message.part.updated"
 
 def say(text: str, part: str | None = None) -> dict[str, Any]:
     """An action of the product: one text delta."""
-    return {"say": text} if part is None else {"say": text, "part": part}
+    return {"say": text} if part is None else {"say": text, "id": part}
 
 
 def delta(text: str) -> Line:

@@ -3,7 +3,8 @@
 `{"play": [action, …], "persist": "raise", "transform": "upper", …, "recorder": URL}`; `plays` instead of `play` is a
 list of plays, one per attempt. An action is one of
 
-    {"say": text, "part": id?}   a text delta           {"event": {…}}    any event, as it is
+    {"say": text, "id": part?}   a text delta           {"event": {…}}    any event, as it is
+    {"count": n}                 n text deltas: "0 ", "1 ", …
     {"hold": name}               waits for the test     {"history": true}  an event that shows turn.history()
     {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
 
@@ -48,7 +49,8 @@ class ConformanceHooks(ChatTurnHooks):
         await self.obey(turn, "complete")
 
     async def on_event(self, turn: Turn, event: ChatStreamEvent) -> None:
-        await self.tell(turn, "on_event", type=event.type, data=event.data)
+        if not turn.metadata.get("quiet"):
+            await self.tell(turn, "on_event", type=event.type, data=event.data)
         await self.obey(turn, "on_event")
 
     async def trace_flush(self, turn: Turn) -> None:
@@ -102,8 +104,10 @@ class Playing:
             for action in _play_of(turn):
                 match action:
                     case {"say": text, **rest}:
-                        part = {"type": "text"} | ({"id": rest["part"]} if "part" in rest else {})
-                        yield {"type": "message.part.updated", "data": {"part": part, "delta": text}}
+                        yield _delta(text, rest)
+                    case {"count": count}:
+                        for number in range(count):
+                            yield _delta(f"{number} ")
                     case {"event": event}:
                         yield event
                     case {"history": _}:
@@ -116,6 +120,10 @@ class Playing:
                         raise _error(how)
         finally:
             await self._hooks.tell(turn, "produce_closed")
+
+
+def _delta(text: str, part: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "message.part.updated", "data": {"part": {"type": "text", **(part or {})}, "delta": text}}
 
 
 def _play_of(turn: Turn) -> list[dict[str, Any]]:
