@@ -74,7 +74,7 @@ class Hub:
         if self._pump:
             self._pump.cancel()
         await self._group.__aexit__(kind, error, trace)
-        await self._redis.aclose()
+        await self._redis.aclose(close_connection_pool=True)
 
     @contextmanager
     def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:

@@ -43,9 +43,9 @@ class Services:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
                 yield
         finally:
-            await self.redis.aclose()
+            await self.redis.aclose(close_connection_pool=True)
             if self.queue_redis is not self.redis:
-                await self.queue_redis.aclose()
+                await self.queue_redis.aclose(close_connection_pool=True)
 
     def drain(self) -> None:
         """Take nothing new; every stream ends after its last whole line, its client resumes at its cursor elsewhere."""

@@ -21,7 +21,6 @@ from shared.keys import TurnKey
 from shared.model import Submitted, TurnRecord
 
 
-
 class Turns:
     """The submitting endpoints, as ASGI applications."""
 
