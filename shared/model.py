@@ -181,9 +181,9 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """What a submit found. `asked` counts how often the open turn was asked for."""
+    """What a submit found; `mark` tells it from every other submit of the turn."""
 
-    verdict: Literal["created", "reopened", "attached", "replay"]
+    verdict: Literal["created", "reopened", "attached", "running", "replay"]
     key: TurnKey
     attempt: int
-    asked: int
+    mark: str

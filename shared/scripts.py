@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import (
@@ -52,10 +52,10 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "TURN_LIMIT": TurnLimit,
 }
 
-# A server that is restarting, failing over, full or read-only: it may take the same command later.
-_UNAVAILABLE = re.compile(
-    r"(LOADING|READONLY|OOM|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|UNKILLABLE)\b"
-)
+# A server that is restarting, failing over, full or read-only: it may take the same command later. redis-py has
+# types for some of these and leaves the others as they came; within a script the code stands further on.
+_UNAVAILABLE_TYPES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError, TimeoutError)
+_UNAVAILABLE = re.compile(r"(?:^|-)(?:OOM|READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF)\b")
 
 Arg: TypeAlias = str | bytes | int
 Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
@@ -127,12 +127,12 @@ def typed_refusals() -> Generator[None]:
 
 def typed(error: Exception) -> Exception:
     """Our error for one of redis-py's; the same error if it is not a verdict of ours: that is a bug."""
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError | TimeoutError):
+    if isinstance(error, _UNAVAILABLE_TYPES):
         return StoreUnavailable("the store does not answer")
     if isinstance(error, ResponseError):
         code, _, reason = str(error).partition(" ")
         if code in REFUSALS:
             return REFUSALS[code](reason)
-        if _UNAVAILABLE.match(str(error)) or " OOM " in str(error):
+        if _UNAVAILABLE.search(str(error)):
             return StoreUnavailable("the store cannot write now")
     return error

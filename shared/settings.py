@@ -1,5 +1,6 @@
 """Every setting: read from the environment once, typed, refused by name when unknown or bad."""
 
+import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +13,9 @@ from shared.errors import SettingsError
 PREFIX = "TURNWIRE_"
 
 Positive = Annotated[int, Meta(gt=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
+_PASSWORD = re.compile(r"(?<=://)[^@/?#]*(?=@)|(?<=password=)[^&#]*")
+
+PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_ms: Annotated[int, Meta(ge=100)] = 5000
     max_attempts: Positive = 5
     turn_timeout_s: PositiveSeconds = 3600.0
-    drain_s: Annotated[float, Meta(ge=0)] = 30.0
+    drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
     poll_s: PositiveSeconds = 3.0  # behind the wake-up, for a hint that was lost
 
@@ -83,6 +86,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.lease_ms >= self.turn_timeout_s * 1000:
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
 
+    def __repr__(self) -> str:
+        """Without secrets: settings end up in logs and tracebacks."""
+        shown = (f"{name}={_without_secrets(name, getattr(self, name))!r}" for name in self.__struct_fields__)
+        return f"Settings({', '.join(shown)})"
+
     @property
     def queue_url(self) -> str:
         """Where arq's keys live."""
@@ -100,3 +108,9 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     except msgspec.ValidationError as error:
         shown = "" if "KEY" in name else f" {text[:80]!r}"
         raise SettingsError(f"{name}:{shown} does not fit ({error})") from None
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return "***" if name.endswith("_key") else _PASSWORD.sub("***", value)

@@ -65,7 +65,7 @@ class TurnStore:
             key, message=request.message, project=request.project, domain=request.domain, model=request.model
         )
         fields = {"session": session.session, "tenant": session.tenant, **request.fields()}
-        verdict, attempt, asked = await SUBMIT(
+        verdict, attempt, mark = await SUBMIT(
             self.redis,
             [session.record, session.turns, session.open, key.record, key.events, key.steps],
             [
@@ -80,7 +80,7 @@ class TurnStore:
             ],
             timeout_s=self._timeout_s,
         )
-        return Submitted(verdict.decode(), key, attempt, asked)
+        return Submitted(verdict.decode(), key, attempt, mark.decode())
 
     async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
         """Take a submit back that the queue refused; False if somebody else relies on it by now.
@@ -88,7 +88,7 @@ class TurnStore:
         `events` end the log of a turn that had been asked again.
         """
         key = submitted.key
-        args = [key.index, submitted.asked, submitted.verdict, self.settings.retention_ms, *events]
+        args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
         return bool(await WITHDRAW(self.redis, _all_keys(key), args, timeout_s=self._timeout_s))
 
     async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Ended:

@@ -6,13 +6,12 @@ local run_id, bytes, job_ttl_ms, max_queued, sweep_ms = unpack(ARGV)
 local now = now_ms()
 local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, run_id)
 local runs = redis.call('EXISTS', in_progress) == 1
+if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
+    return redis.error_reply('QUEUE_FULL too many turns wait')
+end
 redis.call('ZADD', open_turns, now + sweep_ms, run_id)
 if waits and not runs then
     return 0
-end
-if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
-    redis.call('ZREM', open_turns, run_id)
-    return redis.error_reply('QUEUE_FULL too many turns wait')
 end
 redis.call('SET', job, bytes, 'PX', job_ttl_ms)
 if not runs then

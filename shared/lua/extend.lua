@@ -14,7 +14,7 @@ for i = 6, #ARGV do
     local holder = redis.call('GET', key)
     if holder and holder ~= worker then
         lost[#lost + 1] = run_id
-    else
+    elseif redis.call('ZSCORE', KEYS[1], run_id) then  -- else it ended while this was under way
         redis.call('SET', key, worker, 'PX', lease_ms)
         redis.call('ZADD', KEYS[1], now + lease_ms, run_id)
         redis.call('ZADD', KEYS[2], 'XX', now + sweep_ms, run_id)

@@ -1,5 +1,5 @@
--- submit    KEYS: session turns open turn events steps    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, asked | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
--- Verdicts: created | reopened (it had failed or was cancelled) | attached (it is open) | replay (it is completed).
+-- submit    KEYS: session turns open turn events steps    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
+-- Verdicts: created | reopened (it had failed or was cancelled) | attached (it waits) | running (or suspended) | replay (it is completed).
 -- include: time log
 local session, turns, open, turn, events, steps = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy = unpack(ARGV, 1, 6)
@@ -17,19 +17,26 @@ if is_next == '1' then  -- the caller hashed the input with an index it had read
     end
 end
 
+local function mark()  -- of this submit, unlike any other: withdraw takes back only what nobody asked for since
+    local t = redis.call('TIME')
+    local asked = t[1] .. string.format('%06d', t[2])
+    redis.call('HSET', turn, 'asked', asked)
+    return asked
+end
+
 local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash')
 local status = old[1]
 if status and old[3] ~= input_hash then
     return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
 end
 if status == 'completed' then
-    return {'replay', tonumber(old[2]), 0}
+    return {'replay', tonumber(old[2]), ''}
 end
 if status == 'queued' or status == 'running' or status == 'suspended' then
     if on_busy == 'reject' then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
-    return {'attached', tonumber(old[2]), redis.call('HINCRBY', turn, 'asked', 1)}
+    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), mark()}
 end
 if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
@@ -39,7 +46,6 @@ if not status and redis.call('ZCARD', turns) >= max_turns then
 end
 
 local now = now_ms()
-local asked = redis.call('HINCRBY', turn, 'asked', 1)
 local fields = {}
 for i = 8, #ARGV do
     fields[#fields + 1] = ARGV[i]
@@ -66,4 +72,4 @@ redis.call('ZADD', open, index, index)
 for _, key in ipairs({session, turns, turn, events, steps}) do
     redis.call('PERSIST', key)
 end
-return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked}
+return {status and 'reopened' or 'created', tonumber(old[2] or '0'), mark()}
