@@ -36,8 +36,8 @@ def connect(url: str, *, connections: int) -> ArqRedis:
             retry_on_error=[RedisConnectionError, OSError],
             **_OPTIONS,
         )
-    except (ValueError, RedisError) as error:
-        raise SettingsError(f"not a Redis URL: {error}") from None
+    except (ValueError, RedisError):  # its text may hold the password
+        raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…)") from None
     _keep_alive(pool)
     return ArqRedis(pool)
 

@@ -113,4 +113,4 @@ def _convert(name: str, text: str, kind: Any) -> Any:
 def _without_secrets(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return "***" if name.endswith("_key") else _PASSWORD.sub("***", value)
+    return "***" if name.endswith("_key") else _IN_URL.sub("***", value)
