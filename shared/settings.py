@@ -13,9 +13,9 @@ from shared.errors import SettingsError
 PREFIX = "TURNWIRE_"
 
 Positive = Annotated[int, Meta(gt=0)]
-_PASSWORD = re.compile(r"(?<=://)[^@/?#]*(?=@)|(?<=password=)[^&#]*")
-
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+
+_IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,8 +31,6 @@ async def test_it_registers_the_worker_also_one_without_jobs(queue):
     await queue.extend(OTHER_WORKER, b"old", [])
     await queue.extend(OTHER_WORKER, b"new", [])
     assert await queue.workers() == {WORKER: ENTRY, OTHER_WORKER: b"new"}
-    await queue.leave(OTHER_WORKER)
-    assert await queue.workers() == {WORKER: ENTRY}
 
 
 async def test_a_claim_that_lapsed_but_that_nobody_took_comes_back(redis, queue):

@@ -40,7 +40,7 @@ async def fail(store: TurnStore, key=KEY) -> None:
 async def test_a_new_turn_is_queued_with_everything_the_client_gave(store, redis):
     asked = request("hi", project="p", domain="d", model="m", user="u", metadata={"k": "é"}, traceparent="00-1")
     submitted = await store.submit(KEY, asked)
-    assert (submitted.verdict, submitted.attempt, submitted.asked) == ("created", 0, 1)
+    assert (submitted.verdict, submitted.attempt) == ("created", 0)
     record = await store.record(KEY)
     assert (record.status, record.attempt, record.terminal) == (TurnState.QUEUED, 0, False)
     assert (record.message, record.project, record.domain, record.model, record.user) == ("hi", "p", "d", "m", "u")
@@ -53,8 +53,16 @@ async def test_a_new_turn_is_queued_with_everything_the_client_gave(store, redis
 async def test_a_repeated_submit_of_an_open_turn_attaches(store):
     await store.submit(KEY, request())
     assert (await store.submit(KEY, request())).verdict == "attached"
+
+
+async def test_a_repeated_submit_of_a_turn_that_runs_says_so(store):
     await submit_and_claim(store)
-    assert (await store.submit(KEY, request())).verdict == "attached"
+    assert (await store.submit(KEY, request())).verdict == "running"
+
+
+async def test_every_submit_of_an_open_turn_has_a_mark_of_its_own(store):
+    marks = [(await store.submit(KEY, request())).mark for _ in range(5)]
+    assert len(set(marks)) == 5
 
 
 async def test_submitting_twice_makes_one_turn(store, redis, twice):
