@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import pages
 from api.events import Events
 from api.probes import Probes, say_durability
 from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
@@ -59,6 +60,8 @@ def _routes(services: Services) -> list[Route]:
         Route(f"{turn}/events", Resource(get=events.get)),
         Route("/healthz", page(probes.alive)),
         Route("/readyz", page(probes.ready)),
+        Route("/openapi.json", page(pages.description)),
+        Route("/docs", page(pages.docs)),
     ]
 
 

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from api.encode import SSE
 from api.requests import path_turn, query_text, single
 from api.services import Services
-from api.stream import negotiate, send_tail, silence_s
+from api.stream import negotiate, send_tail, silence_s, stream_headers
 from shared.errors import BadRequest, CursorGone, NotFound
 from shared.events import Cursor
 from shared.keys import TurnKey
@@ -26,8 +26,9 @@ class Events:
         assert framing is not None
         idle_s = silence_s(scope, framing)
         after = wanted_cursor(scope)
-        if await self._at_end(key, after) and framing is SSE:
-            await Response(status_code=204)(scope, receive, send)  # an EventSource would go on connecting
+        if await self._at_end(key, after):
+            status = 204 if framing is SSE else 200  # after a 200 an EventSource would go on connecting
+            await Response(status_code=status, headers=stream_headers(framing))(scope, receive, send)
             return
         with self._services.hub.follow(key, after, idle_s=idle_s) as tail:
             await send_tail(tail, framing, {}, receive, send)

@@ -63,13 +63,14 @@ async def _stop_when_gone(tail: Tail, receive: Receive) -> None:
     tail.stop()
 
 
+def stream_headers(framing: Framing) -> dict[str, str]:
+    """What every stream says about itself: nobody may keep it, and no proxy may hold it back."""
+    media_type = f"{framing.media_type}; charset=utf-8"
+    return {"content-type": media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
+
+
 def _start(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:
-    named = {
-        "content-type": f"{framing.media_type}; charset=utf-8",
-        "cache-control": "no-store",
-        "x-accel-buffering": "no",
-        **headers,
-    }
+    named = {**stream_headers(framing), **headers}
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
     return {"type": "http.response.start", "status": 200, "headers": raw}
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.accept import wants_async
+from api.body import ClientGone, read_turn
 from api.encode import Framing
-from api.requests import ClientGone, idempotency_key, joined, path_session, path_turn, read_turn
+from api.requests import idempotency_key, joined, path_session, path_turn
 from api.services import Services
 from api.stream import negotiate, send_events, send_tail, silence_s
 from shared.errors import NotFound, QueueFull
