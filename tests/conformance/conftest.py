@@ -1,7 +1,6 @@
 """The service under test: TURNWIRE_CONFORMANCE_URL, or one of our own for the whole session. See README.md."""
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -9,22 +8,12 @@ from typing import Final
 import httpx
 import pytest
 from conversation import Conversation
-from hypothesis import HealthCheck, settings
 from recorder import Recorder
 
 from stack.cluster import Stack
 
 HERE: Final = Path(__file__).parent
 OWN_SERVICE: Final = {"TURNWIRE_HOOKS": "product:hooks", "PYTHONPATH": str(HERE), "TURNWIRE_LEASE_MS": "2000"}
-
-settings.register_profile(
-    "conformance",
-    derandomize=True,  # a failure in CI must be the same failure here
-    database=None,
-    deadline=None,
-    max_examples=100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +24,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None
         return
     with Stack(tmp_path_factory.mktemp("conformance"), workers=2, env=OWN_SERVICE) as stack:
         yield stack
+        assert "Traceback" not in stack.api[0].log(), stack.api[0].log()  # whatever a test sent it
 
 
 @pytest.fixture
@@ -43,6 +33,13 @@ def ours(own_stack: Stack | None) -> Stack:
     if own_stack is None:
         pytest.skip("needs processes of our own, TURNWIRE_CONFORMANCE_URL names somebody else's")
     return own_stack
+
+
+@pytest.fixture
+def second_api(ours: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """Another API process on the same Redis, to be stopped."""
+    with Stack(tmp_path, workers=0, apis=1, env=OWN_SERVICE, redis=ours.redis) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +83,3 @@ def chat(http: httpx.Client, recorder: Recorder) -> Conversation:
 @pytest.fixture
 def other_chat(http: httpx.Client, recorder: Recorder) -> Conversation:
     return Conversation(http, recorder)
-
-
-@pytest.fixture
-def name() -> str:
-    return uuid.uuid4().hex[:16]

@@ -13,13 +13,13 @@ import httpx
 TIMEOUT_S: Final = 20.0
 
 
-def send(base_url: str, request: bytes) -> httpx.Response:
+def send(base_url: str, request: bytes, method: str | None = None) -> httpx.Response:
     """Send these bytes on a connection of their own; the answer, without the rest of its body if that is a stream."""
     parts = urlsplit(base_url)
     with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=TIMEOUT_S) as connection:
         with contextlib.suppress(ConnectionError):  # refused while we were still sending: the answer is there already
             connection.sendall(request)
-        answer = http.client.HTTPResponse(connection)
+        answer = http.client.HTTPResponse(connection, method=method)
         answer.begin()
         streams = answer.getheader("content-type", "").startswith(("application/x-ndjson", "text/event-stream"))
         body = b"" if streams else answer.read()
@@ -37,7 +37,7 @@ def request(
     if not named & {"content-length", "transfer-encoding"} and (body or method == "POST"):
         lines.append(b"Content-Length: %d" % len(body))
     lines += [b"%b: %b" % (name.encode(), _bytes(value)) for name, value in headers]
-    return send(base_url, b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)
+    return send(base_url, b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body, method)
 
 
 def chunked(body: bytes, size: int = 65_536) -> bytes:

@@ -51,3 +51,10 @@ def test_head_answers_like_get_without_a_body(chat: Conversation, path: str):
 def test_what_is_not_http_gets_no_5xx(base_url: str, request_line: bytes):
     response = rawhttp.send(base_url, request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert 400 <= response.status_code < 500
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_answer_200_and_are_not_stored(chat: Conversation, path: str):
+    response = chat.http.get(path)
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
