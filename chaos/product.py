@@ -1,0 +1,83 @@
+"""The product that is run while things break: its answers say which attempt made them, its calls are written down.
+
+A turn's `metadata` says how it goes; every key is optional:
+
+    {"events": 10, "pace_ms": 20,       how many deltas, and the time between two of them
+     "gate": {"4": "/path"},            before delta 4, wait until this file exists
+     "die": true,                       the process of every attempt kills itself after its first delta
+     "leak": true,                      the producer raises CancelledError by itself
+     "persist_gate": "/path"}           persist waits until this file exists
+
+Delta k of attempt a reads `a.k `, so a text that mixes two attempts shows. Each call is one line of JSON appended to
+CHAOS_LEDGER: written before the call does anything, and there even if the process is killed at the next instruction.
+"""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+from worker.hooks import ChatTurnHooks, Turn
+
+DEFAULT_EVENTS = 10
+GATE_LOOK_S = 0.01
+
+
+class ChaosHooks(ChatTurnHooks):
+    """Does what the metadata says, and notes it."""
+
+    def __init__(self) -> None:
+        self._ledger = os.open(os.environ["CHAOS_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def produce(self, turn: Turn) -> AsyncIterator[dict[str, Any]]:
+        """The model call: `events` deltas at a pace."""
+        self.note(turn, "produce")
+        ended = False
+        try:
+            for number in range(turn.metadata.get("events", DEFAULT_EVENTS)):
+                await pass_gate(turn.metadata.get("gate", {}).get(str(number)))
+                await asyncio.sleep(turn.metadata.get("pace_ms", 0) / 1000)
+                yield {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": delta(turn, number)}}
+                if turn.metadata.get("die"):
+                    await asyncio.sleep(0.05)  # the delta shall have left
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if turn.metadata.get("leak"):
+                    raise asyncio.CancelledError
+            ended = True
+        finally:
+            self.note(turn, "produced" if ended else "cut")
+
+    async def transform_final_text(self, turn: Turn, text: str) -> str:
+        """Keeps the text."""
+        self.note(turn, "transform_final_text")
+        return text
+
+    async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
+        """Notes under which id."""
+        self.note(turn, "persist_assistant_message", message_id=turn.message_id, text=final_text)
+        await pass_gate(turn.metadata.get("persist_gate"))
+
+    async def on_turn_complete(self, turn: Turn, final_text: str) -> None:
+        """Notes it."""
+        self.note(turn, "on_turn_complete", text=final_text)
+
+    def note(self, turn: Turn, call: str, **details: Any) -> None:
+        """One write: lines of several processes do not mix."""
+        line = {"run_id": turn.run_id, "attempt": turn.attempt, "pid": os.getpid(), "call": call, **details}
+        os.write(self._ledger, json.dumps(line).encode() + b"\n")
+
+
+def delta(turn: Turn, number: int) -> str:
+    """What delta `number` of this attempt reads."""
+    return f"{turn.attempt}.{number} "
+
+
+async def pass_gate(path: str | None) -> None:
+    """Wait until the file exists."""
+    while path is not None and not os.path.exists(path):
+        await asyncio.sleep(GATE_LOOK_S)
+
+
+hooks = ChaosHooks()

@@ -1,0 +1,169 @@
+"""Reconciles turns from outside: what clients read, what Redis holds, what the product was asked. Shared with the tests.
+
+Each check returns sentences, one per violation; an empty list means that everything holds (docs/failure-modes.md).
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from chaos.client import TERMINAL, Answer, Client, Line
+from shared import keys
+from shared.keys import TurnKey
+from tests.support.keyleak import find_leaks
+
+STEPS = {  # the step's intent -> the hook that it keeps from being called again
+    "turn": "produce",
+    "transform_final_text": "transform_final_text",
+    "persist_assistant_message": "persist_assistant_message",
+    "on_turn_complete": "on_turn_complete",
+}
+Call = dict[str, Any]
+
+
+def cursor(text: str) -> tuple[int, int]:
+    """`<attempt>-<seq>` as numbers."""
+    attempt, seq = text.split("-")
+    return int(attempt), int(seq)
+
+
+def effective(lines: Iterable[Line]) -> list[Line]:
+    """What a client keeps: it drops what it got after the `after` of a resumed event."""
+    kept: list[Line] = []
+    for line in lines:
+        if line["type"] == "session.run.resumed":
+            while kept and cursor(kept[-1]["id"]) > cursor(line["data"]["after"]):
+                kept.pop()
+        kept.append(line)
+    return kept
+
+
+def text_of(lines: Iterable[Line]) -> str:
+    """What a reader of the deltas sees."""
+    return "".join(line["data"]["delta"] for line in lines if line["type"] == "message.part.updated")
+
+
+def read_ledger(path: Path) -> dict[str, list[Call]]:
+    """The product's calls by run id, in order."""
+    calls: dict[str, list[Call]] = defaultdict(list)
+    if path.exists():
+        for line in path.read_text().splitlines():
+            call = json.loads(line)
+            calls[call["run_id"]].append(call)
+    return calls
+
+
+def check_lines(lines: Sequence[Line], *, status: str = "completed", events: int = 10) -> list[str]:
+    """A client's lines: each id once and ascending, seq dense, one terminal event, the text of one whole attempt."""
+    found = []
+    ids = [cursor(line["id"]) for line in lines]
+    if any(one >= other for one, other in zip(ids, ids[1:], strict=False)):
+        found.append(f"ids do not ascend: {ids}")
+    kept = effective(lines)
+    seqs = [cursor(line["id"])[1] for line in kept]
+    if seqs != list(range(len(seqs))):
+        found.append(f"seq is not dense: {seqs}")
+    types = [line["type"] for line in kept]
+    terminal = "session.run.completed" if status == "completed" else "session.run.failed"
+    if types[:1] != ["session.run.started"] or types[-1:] != [terminal]:
+        found.append(f"not from started to {terminal}: {types}")
+    if sum(line["type"] in TERMINAL for line in lines) != 1:
+        found.append(f"not exactly one terminal event: {[line['type'] for line in lines]}")
+    if status == "completed":
+        found += _check_text(kept, events)
+    return found
+
+
+def _check_text(kept: Sequence[Line], events: int) -> list[str]:
+    text = text_of(kept)
+    attempt = text.partition(".")[0]
+    if text != answer_text(attempt, events):
+        return [f"not the text of one attempt: {text!r}"]
+    results = [line["data"].get("finalText") for line in kept if line["type"] == "result"]
+    return [] if results == [text] else [f"results {results}, the text is {text!r}"]
+
+
+def answer_text(attempt: int | str, events: int) -> str:
+    """What the product answers in this attempt."""
+    return "".join(f"{attempt}.{number} " for number in range(events))
+
+
+def check_calls(calls: Sequence[Call], steps: dict[str, Any], *, status: str = "completed") -> list[str]:
+    """The product's calls: none of a step whose checkpoint stands, the same message id always.
+
+    `steps` are the step records by intent; a step's cursor tells which attempt completed it.
+    """
+    found = []
+    for intent, hook in STEPS.items():
+        attempts = [call["attempt"] for call in calls if call["call"] == hook]
+        if len(attempts) != len(set(attempts)):
+            found.append(f"{hook} was called twice in one attempt: {attempts}")
+        if intent not in steps:
+            if status == "completed":
+                found.append(f"completed without the step {intent}")
+            continue
+        done_in = cursor(steps[intent]["cursor"])[0]
+        if any(attempt > done_in for attempt in attempts):
+            found.append(f"{hook} was called in {attempts}, but attempt {done_in} had completed it")
+    if len({call["message_id"] for call in calls if "message_id" in call}) > 1:
+        found.append("persisted under more than one message id")
+    return found
+
+
+async def check_turn(client: Client, redis: Redis, answer: Answer, calls: Sequence[Call]) -> list[str]:
+    """One turn that should have completed: its client, a fresh reader, its record, its steps, its calls."""
+    events = answer.metadata.get("events", 10)
+    found = [f"the client: {text}" for text in check_lines(answer.lines, events=events)]
+    fresh = await client.read(answer)
+    found += [f"a fresh reader: {text}" for text in check_lines(fresh, events=events)]
+    if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
+        found.append("the client and a fresh reader see different logs")
+    found += await check_outcome(client, redis, answer, calls, text=text_of(fresh))
+    return [f"{answer.run_id}: {text}" for text in found]
+
+
+async def check_outcome(
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str
+) -> list[str]:  # fmt: skip
+    """The record says completed and persisted with this text, the product was asked only what was needed."""
+    found = []
+    record = await client.record(answer)
+    if (record["status"], record["persist"], record["final_text"]) != ("completed", "done", text):
+        found.append(f"the record is {record}, the text {text!r}")
+    persisted = [call["text"] for call in calls if call["call"] == "persist_assistant_message"]
+    if text not in persisted[-1:]:
+        found.append(f"persisted last: {persisted[-1:]}, the text is {text!r}")
+    return found + check_calls(calls, await steps_of(redis, answer.run_id))
+
+
+async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
+    """The step records of a turn by intent."""
+    records = [json.loads(value) for value in (await redis.hgetall(TurnKey.parse(run_id).steps)).values()]  # type: ignore[misc]
+    return {record["intent"]: record for record in records}
+
+
+async def check_leftovers(redis: Redis) -> list[str]:
+    """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end."""
+    found = []
+    for name in (keys.QUEUE, keys.OPEN_TURNS):
+        if left := await redis.zrange(name, 0, -1, withscores=True):
+            found.append(f"{name} holds {left}")
+    for pattern in ("lease:*", f"{keys.IN_PROGRESS_PREFIX}*", f"{keys.JOB_PREFIX}*", "open:*"):
+        if left := await redis.keys(pattern):
+            found.append(f"left: {left}")
+    return found + await find_leaks(redis)
+
+
+def check_order(records: Iterable[dict[str, Any]]) -> list[str]:
+    """In each session no turn started before the one before it had ended, by Redis' clock."""
+    found = []
+    by_place = {(record["session_id"], record["turn_index"]): record for record in records}
+    for (session, index), record in by_place.items():
+        before = by_place.get((session, index - 1))
+        if before and record["started_at"] < before["completed_at"]:
+            found.append(f"{record['run_id']} started before {before['run_id']} had ended")
+    return found

@@ -1,0 +1,37 @@
+"""Processes that a module's tests share; who breaks Redis itself, or counts workers, starts their own."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.cluster import Stack
+from stack.redis_server import RedisServer
+from tests.faults.scene import SETTINGS, Scene
+
+
+@pytest.fixture(scope="module")
+def module_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def shared_stack(module_directory: Path) -> Iterator[Stack]:
+    """Redis, one API, one worker."""
+    env = SETTINGS | {"CHAOS_LEDGER": str(module_directory / "ledger")}
+    with Stack(module_directory, workers=1, env=env) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def view(shared_stack: Stack, module_directory: Path) -> AsyncIterator[Scene]:
+    """The module's processes."""
+    async with Scene(shared_stack, module_directory / "ledger") as view:
+        yield view
+
+
+@pytest.fixture
+def durable_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server with an append-only file that the test may kill."""
+    with RedisServer(tmp_path / "redis", aof=True) as server:
+        yield server

@@ -1,0 +1,11 @@
+"""`python -m tests.faults.crashing_api`: the ordinary API with a fault at one of its writes; see crashing_worker."""
+
+import sys
+
+from tests.faults.crashing_worker import plant_from_environment
+
+if __name__ == "__main__":
+    from api.__main__ import main
+
+    plant_from_environment()
+    sys.exit(main())

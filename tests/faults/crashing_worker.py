@@ -1,0 +1,113 @@
+"""`python -m tests.faults.crashing_worker`: the ordinary worker, but at one of its writes it dies or loses the reply.
+
+CRASH_AT=<write>:<n>:<mode>. The write is a script's name; a checkpoint's has its intent (`checkpoint.turn`), a
+finish its outcome (`finish.ended`), an extend or a take without jobs does not count. Modes:
+
+    before      SIGKILL of itself instead of sending the n-th such write
+    after       SIGKILL of itself once the reply has arrived
+    lost        the write is done, the caller gets a ConnectionError and the connections are gone
+
+What happened is printed as `crash point reached`, so that a test can tell that it tested something.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+
+from shared import scripts
+
+NAMES = (
+    "announce append bury cancel checkpoint claim due enqueue extend finish forget free handover owned renew settle "
+    "submit take withdraw"
+).split()
+BY_SCRIPT: dict[Any, str] = {scripts.Script(name).sha: name for name in NAMES}
+BY_SCRIPT |= {scripts.source(name): name for name in NAMES}
+EXTEND_WITHOUT_JOBS = 3 + 3 + 5  # verb, sha, count; keys; args
+
+
+def write_of(command: Sequence[Any]) -> str | None:
+    """The name of the write that this command is, None for anything else."""
+    if command[0] not in {"EVALSHA", "EVAL"} or command[1] not in BY_SCRIPT:
+        return None
+    name = BY_SCRIPT[command[1]]
+    if name == "checkpoint":
+        return f"checkpoint.{json.loads(command[-1])['intent']}"
+    if name == "finish":
+        return f"finish.{command[-2]}"
+    if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
+        return None
+    return name
+
+
+class Fault:
+    """Waits for its write, then strikes once."""
+
+    def __init__(self, write: str, count: int, mode: str) -> None:
+        self.write, self.count, self.mode = write, count, mode
+        self.seen: Counter[str] = Counter()
+        self.struck = False
+
+    async def around(self, redis: Redis, writes: set[str | None], send: Callable[[], Awaitable[Any]]) -> Any:
+        if self.struck or self.write not in writes:
+            return await send()
+        if self.mode == "before" and self.seen[self.write] == self.count - 1:
+            self.die()
+        reply = await send()
+        if self.write == "take" and len(reply) == 1:  # nothing was taken
+            return reply
+        if isinstance(reply, list) and any(isinstance(part, NoScriptError) for part in reply):
+            return reply  # of a pipeline: it did not run
+        self.seen[self.write] += 1
+        if self.seen[self.write] == self.count:
+            if self.mode == "after":
+                self.die()
+            self.say()
+            await redis.connection_pool.disconnect(inuse_connections=False)
+            raise RedisConnectionError("reply lost")
+        return reply
+
+    def die(self) -> None:
+        self.say()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def say(self) -> None:
+        self.struck = True
+        print(f"crash point reached: {self.write} {self.mode}", file=sys.stderr, flush=True)
+
+
+def plant(fault: Fault) -> None:
+    """Put the fault between the program and its Redis clients."""
+    execute_command, execute = Redis.execute_command, Pipeline.execute
+
+    async def faulty_command(self: Redis, *args: Any, **options: Any) -> Any:
+        return await fault.around(self, {write_of(args)}, lambda: execute_command(self, *args, **options))
+
+    async def faulty_pipeline(self: Any, raise_on_error: bool = True) -> Any:
+        writes = {write_of(args) for args, _ in self.command_stack}
+        return await fault.around(self, writes, lambda: execute(self, raise_on_error))
+
+    Redis.execute_command = faulty_command  # type: ignore[method-assign]
+    Pipeline.execute = faulty_pipeline  # type: ignore[method-assign]
+
+
+def plant_from_environment() -> None:
+    write, count, mode = os.environ["CRASH_AT"].split(":")
+    assert write.split(".")[0] in NAMES, write
+    assert mode in {"before", "after", "lost"}, mode
+    plant(Fault(write, int(count), mode))
+
+
+if __name__ == "__main__":
+    from worker.__main__ import main
+
+    plant_from_environment()
+    sys.exit(main())

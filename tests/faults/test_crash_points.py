@@ -1,0 +1,84 @@
+"""A worker dies, or loses a reply, at each of its writes: the client's stream is whole, nothing is done twice.
+
+Two turns of a session each, so that waking the next one is among the writes. The other worker stands still until the
+fault has struck, so that the faulty one gets the turn.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from chaos.client import Answer
+from stack.process import Service
+from tests.faults.scene import Scene
+from tests.support.waiting import wait_until
+
+MODES = ["before", "after", "lost"]
+WRITES = [
+    "take:1",
+    "claim:1",
+    "append:1",
+    "append:2",
+    "append:4",
+    "checkpoint.turn:1",
+    "checkpoint.transform_final_text:1",
+    "checkpoint.persist_assistant_message:1",
+    "checkpoint.on_turn_complete:1",
+    "settle:1",
+    "enqueue:1",
+    "finish.ended:1",
+    "renew:1",
+    "extend:1",
+]
+
+
+@asynccontextmanager
+async def faulty_workers(view: Scene, write: str, **env: str) -> AsyncIterator[list[Service]]:
+    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end."""
+    view.stack.worker[0].pause()
+    services = [
+        view.worker(f"{write}-{mode}", "tests.faults.crashing_worker", CRASH_AT=f"{write}:{mode}", **env)
+        for mode in MODES
+    ]
+    try:
+        for service in services:
+            service.start()
+        yield services
+    finally:
+        view.stack.worker[0].resume()
+        for service in services:
+            service.kill()
+
+
+def struck(service: Service) -> bool:
+    return "crash point reached" in service.log()
+
+
+async def until_all_struck(services: list[Service]) -> None:
+    for service in services:
+        await wait_until(lambda s=service: struck(s), f"the fault of {service.name}:\n{service.last_lines()}", 15)
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_fault_at_this_write_neither_shows_nor_repeats_anything(view: Scene, write: str):
+    first = [view.turn(pace_ms=60 if write in {"renew:1", "extend:1"} else 10) for _ in MODES]
+    second = [view.turn(answer.session, 1, events=3) for answer in first]
+    view.stack.worker[0].pause()
+    readers = [view.ask(answer) for answer in first]
+    await wait_until(lambda: all_accepted(view, first), "the first turns stand in the queue")
+    readers += [view.ask(answer) for answer in second]
+    await wait_until(lambda: all_accepted(view, second), "the second turns stand in the queue")
+    async with faulty_workers(view, write, TURNWIRE_MAX_JOBS="1") as services:
+        await until_all_struck(services)
+        view.stack.worker[0].resume()
+        for reader in readers:
+            await reader
+        await view.check(*first, *second)
+        assert [service.running for service in services] == [False, False, True]  # a lost reply ends nobody
+    assert all(answer.connections == 1 for answer in first + second)
+
+
+async def all_accepted(view: Scene, answers: list[Answer]) -> bool:
+    queued = [run_id.decode() for run_id in await view.redis.zrange("arq:queue", 0, -1)]
+    return all(answer.run_id in queued for answer in answers)
