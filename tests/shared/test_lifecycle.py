@@ -12,6 +12,7 @@ from tests.support.turns import KEY, OTHER_WORKER, claim, lose_lease, request, s
 
 COMPLETED, FAILED = encode_event(RUN_COMPLETED, {}), encode_event(RUN_FAILED, {})
 IMPLEMENTED = [Change.CLAIM, Change.HANDOVER, Change.COMPLETE, Change.FAIL, Change.CANCEL, Change.ASK_AGAIN]
+BY_A_HOLDER = {Change.HANDOVER, Change.COMPLETE, Change.FAIL}
 REACHED = [state for state in TurnState if state is not TurnState.SUSPENDED]
 
 
@@ -66,11 +67,18 @@ async def change_it(store, change: Change, claimed: Claimed | None, state: TurnS
         case Change.FAIL if claimed:
             await store.settle(claimed, TurnState.FAILED, 1, [FAILED], {})
         case _:
-            pytest.skip("nobody holds an attempt of a turn that never ran")
+            raise AssertionError(change)
 
 
-@pytest.mark.parametrize("change", IMPLEMENTED, ids=str)
-@pytest.mark.parametrize("state", REACHED, ids=str)
+@pytest.mark.parametrize(
+    ("state", "change"),
+    [
+        (state, change)
+        for state in REACHED
+        for change in IMPLEMENTED
+        if not (state is TurnState.QUEUED and change in BY_A_HOLDER)  # nobody holds what never ran
+    ],
+)
 async def test_the_scripts_follow_the_table(store, state, change):
     claimed = await bring_to(store, state)
     if advance(state, change) is None:

@@ -1,0 +1,156 @@
+"""What holds for the source as a whole: directions, names, scripts, who spells keys, who sleeps."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("api", "worker", "shared")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LUA = sorted((ROOT / "shared" / "lua").glob("*.lua"))
+PARTS = sorted((ROOT / "shared" / "lua" / "parts").glob("*.lua"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+KEY_TEXT = re.compile(
+    r"""["'f](?:turn|lease|steps|events|signals|session|turns|open):chat|arq:(?:job|in-progress|queue|abort|result)|(?<!urn:)turnwire:"""
+)
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+# Who waits by sleeping: one module for everybody, and those of suites that need nothing else of ours.
+WAITING = {
+    "tests/support/waiting.py",
+    "tests/stack/watching.py",  # waits for other processes, synchronously
+    "tests/backends/asking.py",
+    "tests/backends/serverprocess.py",
+    "tests/backends/test_openai_requests.py",  # a deadline: the passing of time is what is tested
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def calls_in(path: Path, but_not: str = "") -> list[str]:
+    """What the file calls, as dotted text: `asyncio.sleep`. `but_not`: arguments of calls to leave out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [ast.unparse(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]
+
+
+def imported_names(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
+
+
+def without_comments(path: Path) -> str:
+    """The code as Python reads it: no comments, no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0] = ast.Pass()
+    return ast.unparse(tree)
+
+
+def test_every_script_has_a_file_and_every_file_a_script():
+    used = [name for path in SOURCES for name in re.findall(r'\bScript\("(\w+)"\)', path.read_text(encoding="utf-8"))]
+    assert sorted(used) == [path.stem for path in LUA]
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
+def test_a_script_opens_with_its_contract(path):
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    assert re.match(rf"-- {path.stem}    KEYS: \w+( \w+)*    ARGV: \S.*    -> \S", first), first
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
+def test_a_part_opens_with_the_contract_of_its_first_function(path):
+    text = path.read_text(encoding="utf-8")
+    functions = re.findall(r"^local function (\w+)\((.*)\)$", text, re.MULTILINE)
+    assert functions
+    contracts = re.findall(r"^-- (\w+)\((.*)\)    \S", text, re.MULTILINE)
+    assert contracts == functions
+    assert text.startswith(f"-- {functions[0][0]}(")
+
+
+def test_every_part_is_included_and_every_include_is_a_part():
+    included = {
+        part
+        for path in LUA
+        for line in re.findall(r"^-- include: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for part in line.split()
+    }
+    assert included == {path.stem for path in PARTS}
+
+
+def test_only_keys_py_spells_keys():
+    spelled = [
+        f"{name_of(path)}: {match[0]}"
+        for path in SOURCES
+        if name_of(path) != "shared/keys.py"
+        for match in KEY_TEXT.finditer(without_comments(path))
+    ]
+    lua = [
+        f"{name_of(path)}: {match[0]}"
+        for path in [*LUA, *PARTS]
+        for match in KEY_TEXT.finditer(re.sub(r"--.*", "", path.read_text(encoding="utf-8")))
+    ]
+    assert spelled + lua == []
+
+
+def test_python_writes_to_no_key_by_itself():
+    """Every write is a script, so that it is fenced and may be repeated."""
+    writes = re.compile(
+        r"(redis|pipe|client)\.(set\w*|getset|del\w*|unlink|[lr]push\w*|[lr]trim|[hz]\w*(set|add|rem|del|incrby)\w*|s(add|rem)"
+        r"|x(add|del|trim)|incr\w*|decr\w*|p?expire\w*|persist|rename\w*)$"
+    )
+    assert [f"{name_of(path)}: {call}" for path in SOURCES for call in calls_in(path) if writes.search(call)] == []
+
+
+def test_api_and_worker_stand_side_by_side_on_shared():
+    linted = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_no_module_has_an_empty_name():
+    assert [name_of(path) for path in SOURCES + TESTS if path.stem in EMPTY_NAMES] == []
+
+
+def test_no_other_distribution_brings_packages_of_our_names():
+    """PyPI's `shared` and `worker` would replace ours without a word (style.md §6)."""
+    owners = importlib.metadata.packages_distributions()
+    assert {package: owners.get(package, []) for package in (*PACKAGES, "tests")} == {
+        package: ["turnwire"] if package in owners else [] for package in (*PACKAGES, "tests")
+    }
+
+
+def test_only_the_waiting_modules_of_the_tests_sleep():
+    """`sleep(0)` is none: it lets the other tasks run once."""
+    sleepers = {
+        name_of(path) for path in TESTS if any(call.endswith("sleep") for call in calls_in(path, but_not="(0)"))
+    }
+    assert sorted(sleepers - WAITING) == []
+
+
+def test_nobody_waits_with_asyncio_wait_for():
+    """On Python 3.11 it can swallow a cancellation: a drain or a lost lease would be overheard."""
+    assert [name_of(path) for path in SOURCES if "asyncio.wait_for" in calls_in(path)] == []
+    assert [name_of(path) for path in SOURCES if "asyncio.wait_for" in imported_names(path)] == []
+
+
+def test_files_stay_small():
+    sizes = {name_of(path): path.read_text(encoding="utf-8").count("\n") for path in SOURCES + TESTS}
+    assert {name: size for name, size in sizes.items() if size > 300} == {}
