@@ -39,7 +39,6 @@ def test_a_cursor_before_everything_gives_everything(chat: Conversation):
     assert chat.ask(0) == chat.events(after="0-9")
 
 
-@pytest.mark.xfail(reason="NDJSON: the tail ends only after its 5 s of silence", strict=True)
 def test_a_reader_at_the_end_of_a_finished_turn_gets_an_empty_rest_at_once(chat: Conversation):
     last = chat.ask(0)[-1]["id"]
     response = chat.http.get(chat.path(0, "/events"), params={"after": last}, timeout=AT_ONCE_S)
