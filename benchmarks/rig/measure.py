@@ -1,0 +1,59 @@
+"""Percentiles, readings of /proc, facts about the machine."""
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from stack.redis_server import server_version
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def p50_p99(values: Sequence[float], prefix: str) -> dict[str, float]:
+    """Both, under `<prefix> p50` and `<prefix> p99`."""
+    return {f"{prefix} p50": percentile(values, 50), f"{prefix} p99": percentile(values, 99)}
+
+
+def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of several rounds with the same figures: the median of each."""
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ProcessLookupError(pid)
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of all threads of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def cpu_of(pids: Iterable[int]) -> dict[int, float]:
+    """`cpu_s` of each."""
+    return {pid: cpu_s(pid) for pid in pids}
+
+
+def machine() -> dict[str, str]:
+    """What a figure depends on and a reader must know."""
+    load = os.getloadavg()[0]
+    return {
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "redis": server_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load before": f"{load:.1f}",
+    }

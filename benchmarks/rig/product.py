@@ -1,0 +1,49 @@
+"""The product under load: a turn's metadata says how many events it yields, how fast and how big.
+
+With BENCH_STARTS in the environment each turn also writes down when its producer got control.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from time import monotonic_ns
+from typing import Any
+
+import msgspec
+
+from benchmarks.rig.systems.stamps import stamp_start
+from worker.hooks import ChatTurnHooks, Turn
+
+
+class Load(msgspec.Struct, frozen=True):
+    """`events` text deltas of `bytes` characters, `rate_per_s` of them a second (0: as fast as they are taken)."""
+
+    events: int = 0
+    rate_per_s: float = 0
+    bytes: int = 40
+    stamp: bool = False  # each event carries `at`: monotonic ns of its making
+
+
+async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+    """The events of one turn. A late one is not made up for by a pause: the schedule counts from the start."""
+    load = msgspec.convert(metadata, Load)
+    clock = asyncio.get_running_loop().time
+    started_s, text = clock(), "x" * load.bytes
+    for number in range(1, load.events + 1):
+        if load.rate_per_s:
+            await asyncio.sleep(max(0.0, started_s + number / load.rate_per_s - clock()))
+        data: dict[str, Any] = {"part": {"type": "text"}, "delta": text}
+        if load.stamp:
+            data["at"] = monotonic_ns()
+        yield {"type": "message.part.updated", "data": data}
+
+
+class LoadHooks(ChatTurnHooks):
+    """Only `produce`: what the benchmarks measure is the service, not a product."""
+
+    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
+        stamp_start(turn.run_id)
+        async for event in deltas(turn.metadata):
+            yield event
+
+
+hooks = LoadHooks()

@@ -1,0 +1,87 @@
+"""A benchmark's command line and its result: one table as text and, if asked, as JSON."""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.rig.measure import machine
+
+Cell = str | float | None
+
+
+def options(doc: str | None, name: str, *, rounds: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(prog=f"python3 dev.py bench {name}", description=doc)
+    parser.add_argument("--rounds", type=int, default=rounds, help="measure so often, print medians (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small and rough: does it work at all?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    return parser
+
+
+class Report:
+    """Collects rows, prints them as one markdown table under the facts of the machine."""
+
+    def __init__(self, name: str, args: argparse.Namespace, columns: Sequence[str]) -> None:
+        self._facts = machine()
+        self._name = name
+        self._args = args
+        self.columns = list(columns)
+        self._rows: list[list[Cell]] = []
+        self._notes: list[str] = []
+        self._began_s = time.monotonic()
+
+    def row(self, *cells: Cell) -> None:
+        """One line of the table; numbers are rounded when printed only."""
+        self._rows.append(list(cells))
+
+    def note(self, text: str) -> None:
+        """A line below the table."""
+        self._notes.append(text)
+
+    def publish(self) -> None:
+        """Print, and write the file of `--json`."""
+        given = {name: value for name, value in vars(self._args).items() if name != "json"}
+        settings = ", ".join(f"{name} {value}" for name, value in given.items())
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts.items())
+        print(f"\n{self._name}: {settings}; {time.monotonic() - self._began_s:.0f} s\n{facts}\n")
+        print(markdown(self.columns, self._rows))
+        for note in self._notes:
+            print(f"\n{note}")
+        if self._args.json:
+            document = {
+                "benchmark": self._name,
+                "settings": given,
+                "machine": self._facts,
+                "columns": self.columns,
+                "rows": self._rows,
+                "notes": self._notes,
+            }
+            self._args.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A table that reads well as text, too."""
+    texts = [list(columns), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in texts]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def ratio(ours: float, theirs: float, *, higher_is_better: bool = False) -> str:
+    """How many times better ours is; below 1 it is worse."""
+    better, worse = (ours, theirs) if higher_is_better else (theirs, ours)
+    times = better / worse if worse else math.inf
+    return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    if abs(cell) >= 100:
+        return f"{cell:,.0f}"
+    return f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:.2f}"
