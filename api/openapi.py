@@ -119,8 +119,8 @@ def _answer(status: int, schema: str | None, *, body: bool) -> dict[str, Any]:
         return {"description": "Server-sent events only: the cursor is that of the terminal event"}
     if status == 202:
         headers = {"Location": {"description": "the record", "schema": {"type": "string"}}}
-        content = {JSON: {"schema": _reference("TurnRecord")}}
-        return {"description": "Accepted; the record as it is", "headers": headers, "content": content}
+        record = {JSON: {"schema": _reference("TurnRecord")}}
+        return {"description": "Accepted; the record as it is", "headers": headers, "content": record}
     if schema is not None:
         return {"description": "OK", "content": {JSON: {"schema": _reference(schema) if schema else {}}}}
     content: dict[str, Any] = {
