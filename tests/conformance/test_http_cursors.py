@@ -2,7 +2,7 @@
 
 import pytest
 import rawhttp
-from conversation import Conversation, say
+from conversation import Conversation, parse, say
 from problem import check_problem
 
 BAD_CURSORS = [
@@ -35,8 +35,22 @@ def test_a_cursor_beyond_the_end_of_a_turn_is_refused_at_once(chat: Conversation
     check_problem(response, {400, 410})
 
 
-def test_a_cursor_before_everything_gives_everything(chat: Conversation):
-    assert chat.ask(0) == chat.events(after="0-9")
+@pytest.mark.xfail(reason="it is followed in silence, and swallows what comes", strict=True)
+def test_a_cursor_beyond_what_a_running_turn_has_is_refused_at_once(chat: Conversation):
+    hold = chat.hold("middle")
+    chat.submit(0, {"play": [say("a"), {"hold": hold}]})
+    chat.recorder.wait_held(hold)
+    try:
+        response = chat.http.get(chat.path(0, "/events"), params={"after": "1-50"}, timeout=AT_ONCE_S)
+    finally:
+        chat.recorder.release(hold)
+    check_problem(response, {400, 410})
+
+
+def test_a_cursor_before_everything_gives_everything_or_is_refused(chat: Conversation):
+    lines = chat.ask(0)
+    response = chat.http.get(chat.path(0, "/events"), params={"after": "0-9"})
+    assert response.status_code == 400 or parse(response.content) == lines
 
 
 def test_a_reader_at_the_end_of_a_finished_turn_gets_an_empty_rest_at_once(chat: Conversation):
