@@ -1,0 +1,38 @@
+"""A TurnRunner in this process, its appender running; and the turn that it runs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from shared.queue import TurnQueue
+from shared.store import TurnStore
+from tests.support.turns import WORKER
+from worker import finish
+from worker.products import Products
+from worker.run import TurnRunner
+
+
+@pytest.fixture(autouse=True)
+def no_pause_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finish, "RETRY_S", 0.0)
+
+
+@pytest.fixture
+async def runner_of(store: TurnStore, queue: TurnQueue) -> AsyncIterator[Callable[..., TurnRunner]]:
+    """Makes runners whose appender runs; the products by project, or one for all."""
+    tasks = []
+
+    def make(hooks: Any, worker: str = WORKER, store: TurnStore = store) -> TurnRunner:
+        products = Products(hooks if isinstance(hooks, dict) else {None: hooks})
+        runner = TurnRunner(store, queue, products, worker)
+        tasks.append(asyncio.create_task(runner.appender.run()))
+        return runner
+
+    yield make
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

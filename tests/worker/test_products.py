@@ -1,0 +1,115 @@
+"""TURNWIRE_HOOKS: one product or several, refused by name when wrong."""
+
+import sys
+import threading
+import types
+
+import msgspec
+import pytest
+
+from shared.errors import SettingsError, TurnFailure
+from shared.settings import Settings
+from tests.support.product import Product, Scripted
+from worker.backends.demo import DemoHooks
+from worker.backends.openai import OpenAIHooks
+from worker.products import Products, call, hook
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """A product's module."""
+    module = types.ModuleType("demo_app")
+    module.hooks, module.other = Scripted(), Scripted()
+    module.Hooks, module.number = Scripted, 5
+    module.nested = types.SimpleNamespace(hooks=module.other)
+    monkeypatch.setitem(sys.modules, "demo_app", module)
+    return module
+
+
+def products(hooks: str) -> Products:
+    return Products.from_settings(Settings(hooks=hooks))
+
+
+def test_one_product_serves_every_project(app):
+    found = products("demo_app:hooks")
+    assert found.for_project(None) is found.for_project("legal") is app.hooks
+
+
+def test_several_products_are_chosen_by_project(app):
+    found = products(" legal=demo_app:hooks , tax=demo_app:other")
+    assert found.for_project("legal") is app.hooks
+    assert found.for_project("tax") is app.other
+
+
+@pytest.mark.parametrize("project", [None, "other"])
+def test_a_project_that_nobody_serves_fails_its_turn(app, project):
+    with pytest.raises(TurnFailure) as refused:
+        products("legal=demo_app:hooks").for_project(project)
+    assert refused.value.code == "unknown_project"
+
+
+def test_a_product_without_a_project_serves_the_rest(app):
+    found = products("legal=demo_app:hooks,demo_app:other")
+    assert found.for_project("legal") is app.hooks
+    assert found.for_project("else") is app.other
+
+
+@pytest.mark.parametrize(
+    ("hooks", "named"),
+    [("nonsense", "nonsense"), ("demo_app:", "demo_app:"), (":hooks", ":hooks"), ("no_such:hooks", "no_such"),
+     ("demo_app:missing", "missing"), ("demo_app:Hooks", "demo_app:Hooks"), ("demo_app:number", "demo_app:number"),
+     ("demo_app:hooks,demo_app:other", "second entry"), ("a=demo_app:hooks,a=demo_app:other", "second entry"),
+     ("demo_app:hooks,", "''"), ("", "''")],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_by_name(app, hooks, named):
+    with pytest.raises(SettingsError, match=r"^TURNWIRE_HOOKS: ") as refused:
+        products(hooks)
+    assert named in str(refused.value)
+
+
+def test_a_module_that_raises_while_it_is_imported_is_refused_by_name(monkeypatch, tmp_path):
+    (tmp_path / "broken_app.py").write_text("raise RuntimeError('no database')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=r"^TURNWIRE_HOOKS: broken_app:hooks: .*no database"):
+        products("broken_app:hooks")
+
+
+async def test_without_hooks_it_is_the_model_server_if_there_is_one_else_the_demo():
+    assert isinstance(Products.from_settings(Settings()).for_project(None), DemoHooks)
+    model = Products.from_settings(msgspec.structs.replace(Settings(), llm_base_url="http://127.0.0.1:1/v1"))
+    assert isinstance(model.for_project(None), OpenAIHooks)
+    await model.aclose()
+
+
+async def test_every_product_is_closed_whatever_one_of_them_raises():
+    closed = []
+
+    class Closing(Scripted):
+        async def aclose(self):
+            closed.append(self)
+            raise RuntimeError("no")
+
+    await Products({"a": Closing(), "b": Closing(), "c": types.SimpleNamespace(produce=None)}).aclose()
+    assert len(closed) == 2
+
+
+def test_only_a_hook_of_the_products_own_counts():
+    assert hook(Scripted(), "on_event") is None
+    assert hook(types.SimpleNamespace(), "on_event") is None
+    product = Product()
+    assert hook(product, "on_event") == product.on_event
+
+
+async def test_plain_functions_run_in_a_thread_and_coroutines_here():
+    async def here():
+        return threading.current_thread()
+
+    assert await call(threading.current_thread) is not threading.current_thread()
+    assert await call(here) is threading.current_thread()
+
+
+async def test_a_plain_function_that_returns_a_coroutine_is_awaited():
+    async def answer(number):
+        return number
+
+    assert await call(lambda number: answer(number + 1), 6) == 7
