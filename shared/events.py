@@ -41,12 +41,12 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         """Read a client's cursor.
 
         Raises:
-            BadRequest: not two plain decimal numbers joined by a dash.
+            BadRequest: not two plain decimal numbers joined by a dash, or attempt 0, which never was.
         """
         attempt, dash, seq = text.partition("-")
         if not (dash and len(text) <= 40 and attempt.isascii() and seq.isascii()):
             raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
-        if not (attempt.isdigit() and seq.isdigit() and int(attempt) < 2**63 and int(seq) < 2**63):
+        if not (attempt.isdigit() and seq.isdigit() and 0 < int(attempt) < 2**63 and int(seq) < 2**63):
             raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
         return cls(int(attempt), int(seq))
 

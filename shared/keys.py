@@ -117,9 +117,9 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     """The session that a client named.
 
     Raises:
-        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`.
+        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`, or a path step: `.` and `..` get lost on the way here.
     """
-    if not _SESSION.match(session):
+    if not _SESSION.match(session) or session in {".", ".."}:
         raise BadRequest("a session id is 1 to 128 characters of A-Z a-z 0-9 . _ -")
     return SessionKey(tenant, session)
 

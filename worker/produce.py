@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from typing import Any
@@ -17,7 +18,10 @@ from worker.products import call
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE_CHARACTERS = 500
 OWN_EVENTS = "session.run."  # written by Turnwire only; a producer's are withheld
+
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)  # URLs carry hosts, and sometimes keys
 
 
 class Produced(msgspec.Struct, frozen=True):
@@ -95,6 +99,16 @@ def _in_band_error(data: dict[str, Any]) -> TurnError:
     )
 
 
+def _safe_message(error: Exception) -> str:
+    """What a client may read of a product's exception: its own words, on one line, without addresses.
+
+    An error with an HTTP response keeps its status.
+    """
+    text = _ADDRESS.sub("[address]", " ".join(str(error).split()))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"{status}: {text}" if isinstance(status, int) and str(status) not in text else text
+
+
 def _closing(stream: Any) -> Any:
     """Close a generator at once and here, however its loop ends; any other iterator has nothing to close."""
     return aclosing(stream) if hasattr(stream, "aclose") else nullcontext()
@@ -122,7 +136,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
         raise
     except Exception as error:
         log.exception("%s: the producer raised", turn.run_id)
-        raise ProducerError(str(error)[:1000] or type(error).__name__) from error
+        raise ProducerError(_safe_message(error)) from error
     produced = forwarder.produced(final_text)
     if not forwarder.has_result and produced.error is None:
         sink.put(encode_event(RESULT, {"finalText": produced.text}))
