@@ -35,7 +35,8 @@ async def drive(enqueue: Callable[[str], Awaitable[object]]) -> None:
 
     The time of each, from before its enqueue call, goes to BENCH_SENT.
     """
-    jobs = [f"chat:bench-{number}:0" for number in range(int(os.environ["BENCH_JOBS"]))]
+    name = os.environ["BENCH_NAME"]
+    jobs = [f"chat:{name}-{number}:0" for number in range(int(os.environ["BENCH_JOBS"]))]
     rate = float(os.environ.get("BENCH_RATE", "0"))
     sent: list[str] = []
 

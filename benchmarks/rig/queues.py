@@ -1,0 +1,130 @@
+"""The job queues that are compared: how to start a worker of each, how to fill it, how to see that it is done."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.rig.services import LOAD_HOOKS, START_LIMIT_S, running, workspace
+from benchmarks.rig.systems.stamps import read_stamps
+from stack.cluster import ROOT, bare_environment
+from stack.process import Service
+from stack.redis_server import RedisServer
+
+LOCK = ROOT / "requirements-bench.lock"
+PEERS_VENV = ROOT / ".turnwire" / "venv-bench"
+DRIVE_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One system in one configuration."""
+
+    name: str
+    system: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        return self.system == "turnwire"
+
+    @property
+    def python(self) -> str:
+        """The interpreter that has its library."""
+        return sys.executable if self.system in {"turnwire", "arq"} else str(peers_python())
+
+    def program(self, role: str) -> list[str]:
+        if self.ours and role == "worker":
+            return ["-m", "worker"]
+        return ["-m", f"benchmarks.rig.systems.on_{self.system}", role]
+
+
+TURNWIRE = Queue("Turnwire", "turnwire", {"TURNWIRE_MAX_JOBS": "100"})
+ARQ = Queue("arq, poll 0.5 s (default)", "arq", {"BENCH_POLL": "0.5", "BENCH_MAX_JOBS": "100"})
+ARQ_BUSY = Queue("arq, poll 0.01 s", "arq", {"BENCH_POLL": "0.01", "BENCH_MAX_JOBS": "100"})
+STREAQ = Queue("streaq", "streaq", {"BENCH_MAX_JOBS": "100"})
+TASKIQ = Queue("taskiq, stream broker", "taskiq", {"BENCH_MAX_JOBS": "100"})
+SAQ = Queue("saq", "saq", {"BENCH_MAX_JOBS": "100"})
+
+
+class Pool:
+    """Workers of one queue on an empty Redis, warm and idle."""
+
+    def __init__(self, queue: Queue, redis: RedisServer, directory: Path, workers: Sequence[Service]) -> None:
+        self.queue = queue
+        self.redis = redis
+        self.workers = workers
+        self._directory = directory
+        self._drives = 0
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """Job -> when its first line ran."""
+        return read_stamps(self._directory / "starts")
+
+    def drive(self, jobs: int, rate: float = 0) -> dict[str, int]:
+        """Enqueue jobs from a process of its own. Returns job -> when its enqueue call began."""
+        self._drives += 1
+        sent = self._directory / f"sent{self._drives}"
+        env = _environment(self.queue, self.redis, self._directory) | {
+            "BENCH_JOBS": str(jobs), "BENCH_RATE": str(rate), "BENCH_SENT": str(sent),
+            "BENCH_NAME": f"{self._drives}",
+        }  # fmt: skip
+        program = self.queue.program("drive")
+        with running(self._directory, f"drive{self._drives}", program, env, self.queue.python) as driver:
+            code = driver.wait(DRIVE_LIMIT_S + jobs / rate if rate else DRIVE_LIMIT_S)
+            assert code == 0, f"{self.queue.name}: the driver failed:\n{driver.last_lines()}"
+        return read_stamps(sent)
+
+    def wait(self, jobs: dict[str, int], limit_s: float) -> dict[str, int]:
+        """Until all of these jobs ran. Returns their starts."""
+        deadline = time.monotonic() + limit_s
+        while not jobs.keys() <= (starts := self.starts).keys():
+            dead = [worker.last_lines() for worker in self.workers if not worker.running]
+            assert not dead, f"{self.queue.name}: a worker ended:\n{dead[0]}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.queue.name}: {len(jobs.keys() - starts.keys())} jobs did not run")
+            time.sleep(0.02)
+        return {job: starts[job] for job in jobs}
+
+
+@contextmanager
+def idle_pool(queue: Queue, workers: int) -> Iterator[Pool]:
+    """Redis and workers of its own, after a few jobs, so that nothing is measured that happens once."""
+    with ExitStack() as stack:
+        directory = stack.enter_context(workspace())
+        redis = stack.enter_context(RedisServer(directory / "redis", port=0))
+        env = _environment(queue, redis, directory)
+        services = [
+            stack.enter_context(running(directory, f"worker{number}", queue.program("worker"), env, queue.python))
+            for number in range(workers)
+        ]
+        ready = Pool(queue, redis, directory, services)
+        for _ in range(3):
+            ready.wait(ready.drive(10 * workers), START_LIMIT_S)
+        time.sleep(1.0)
+        yield ready
+
+
+def _environment(queue: Queue, redis: RedisServer, directory: Path) -> dict[str, str]:
+    bench = {"BENCH_REDIS": redis.url, "BENCH_STARTS": str(directory / "starts")}
+    ours = {"TURNWIRE_REDIS_URL": redis.url, **LOAD_HOOKS} if queue.ours else {}
+    return bare_environment() | bench | ours | queue.settings
+
+
+def peers_python() -> Path:
+    """The venv of the other systems, made at first use from requirements-bench.lock."""
+    python, marker = PEERS_VENV / "bin" / "python", PEERS_VENV / "turnwire-ready"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not (marker.exists() and marker.read_text() == wanted):
+        print("installing the systems to compare with into .turnwire/venv-bench (once) ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", PEERS_VENV], check=True)
+        pip = next((ROOT / "stack" / "vendor").glob("pip-*.whl")) / "pip"
+        options = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
+        subprocess.run([python, pip, "install", *options, "-r", LOCK], check=True)
+        marker.write_text(wanted)
+    return python

@@ -1,0 +1,30 @@
+"""Turnwire: its own `python -m worker` runs the turns; here they are submitted as the API does it, both scripts."""
+
+import asyncio
+import os
+
+from benchmarks.rig.systems.stamps import drive
+from shared.connect import connect
+from shared.keys import TurnKey
+from shared.model import TurnRequest
+from shared.queue import TurnQueue
+from shared.settings import Settings
+from shared.store import TurnStore
+
+
+async def main() -> None:
+    """A session per turn: the turns of one session run one after the other."""
+    settings = Settings(redis_url=os.environ["BENCH_REDIS"], redis_connections=32)
+    redis = connect(settings.redis_url, connections=settings.redis_connections)
+    store, queue, request = TurnStore(redis, settings), TurnQueue(redis, settings), TurnRequest(message="go")
+
+    async def submit(run_id: str) -> None:
+        await store.submit(TurnKey.parse(run_id), request)
+        await queue.enqueue(run_id)
+
+    await drive(submit)
+    await redis.aclose(close_connection_pool=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
