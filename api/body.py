@@ -1,7 +1,7 @@
 """The body of a POST: read up to its limit, checked, and turned into what the store takes."""
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -34,7 +34,7 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     on_disconnect: Annotated[Literal["continue"], Meta(description="what a lost client connection does")] = "continue"
 
 
-_decode_body = msgspec.json.Decoder(TurnBody).decode
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -48,21 +48,36 @@ async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> TurnReque
         BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
         ClientGone: the body did not arrive.
     """
+    turn = await read_body(scope, receive, max_bytes, TurnBody)
+    if turn.metadata is not None:
+        _check_metadata(turn.metadata)
+    fields = msgspec.structs.asdict(turn)
+    del fields["on_disconnect"]
+    return TurnRequest(**fields, traceparent=_traceparent(Headers(scope=scope)))
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
+    """A body as a document of this kind; an empty one is `absent`, if there may be none.
+
+    Raises:
+        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
+        ClientGone: the body did not arrive.
+    """
     headers = Headers(scope=scope)
     _check_media_type(headers)
-    turn = parse_turn(await _read_body(headers, receive, max_bytes))
-    return msgspec.structs.replace(turn, traceparent=_traceparent(headers))
+    body = await _receive_all(headers, receive, max_bytes)
+    return absent if absent is not None and not body else parse(body, kind)
 
 
-def parse_turn(body: bytes) -> TurnRequest:
-    """Read a body.
+def parse(body: bytes, kind: type[T]) -> T:
+    """Read JSON.
 
     Raises:
         BadRequest: not JSON in UTF-8.
-        InvalidInput: JSON, but not such an object.
+        InvalidInput: JSON, but not such a document.
     """
     try:
-        turn = _decode_body(body)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise InvalidInput(str(error)) from None
     except UnicodeDecodeError:
@@ -71,11 +86,6 @@ def parse_turn(body: bytes) -> TurnRequest:
         raise BadRequest(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
-    if turn.metadata is not None:
-        _check_metadata(turn.metadata)
-    fields = msgspec.structs.asdict(turn)
-    del fields["on_disconnect"]
-    return TurnRequest(**fields)
 
 
 def _check_media_type(headers: Headers) -> None:
@@ -88,7 +98,7 @@ def _check_media_type(headers: Headers) -> None:
         raise UnsupportedMediaType("the body must not be compressed")
 
 
-async def _read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
     too_large = TooLarge(f"a body has at most {max_bytes} bytes")
     if int(headers.get("content-length") or 0) > max_bytes:
         raise too_large

@@ -103,7 +103,7 @@ class Hub:
     def _topic(self, key: TurnKey) -> Topic:
         topic = self._topics.get(key.events)
         if topic is None:
-            topic = self._topics[key.events] = Topic(key, self._store, self._group, patience_s=self._silence_s)
+            topic = self._topics[key.events] = Topic(key, self._store, self._group)
             self._listener.subscribe(key.events)
         return topic
 

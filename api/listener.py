@@ -5,7 +5,6 @@ Channels come and go while it reads, so one task reads, one writes, and nobody e
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -23,7 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Calls `on_message(channel, payload)`, and `on_subscribed(channel)` once messages of a channel will arrive."""
+    """Calls `on_message(channel, payload)`, and `on_subscribed(channel)` whenever messages of it begin to arrive.
+
+    That may be once more than needed: a channel that was left and joined again is confirmed for both.
+    """
 
     def __init__(
         self, redis: Redis, on_message: Callable[[str, bytes], None], on_subscribed: Callable[[str], None]
@@ -34,12 +36,10 @@ class Listener:
         self._wanted: set[str] = set()
         self._orders: list[tuple[str, list[str]]] = []
         self._ordered = asyncio.Event()
-        self._unconfirmed: Counter[str] = Counter()
 
     def subscribe(self, channel: str) -> None:
-        """Want a channel; `on_subscribed` is called for it, and again after each reconnection."""
+        """Want a channel; `on_subscribed` is called for it, again after each reconnection."""
         self._wanted.add(channel)
-        self._unconfirmed[channel] += 1
         self._order("SUBSCRIBE", channel)
 
     def unsubscribe(self, channel: str) -> None:
@@ -78,9 +78,8 @@ class Listener:
             failures = min(failures + 1, 10)
 
     def _start_over(self) -> None:
-        """A new connection knows no channel and will confirm each once."""
+        """A new connection knows no channel."""
         self._orders = []
-        self._unconfirmed = Counter(self._wanted)
         for channel in self._wanted:
             self._order("SUBSCRIBE", channel)
 
@@ -107,11 +106,5 @@ class Listener:
                     case [b"message", channel, payload]:
                         self._on_message(channel.decode(), payload)
                     case [b"subscribe", channel, _]:
-                        self._confirm(channel.decode())
+                        self._on_subscribed(channel.decode())
                 patience.reschedule(now() + DEAD_S)
-
-    def _confirm(self, channel: str) -> None:
-        self._unconfirmed[channel] -= 1
-        if self._unconfirmed[channel] <= 0:  # an older confirmation may be followed by an unsubscription
-            del self._unconfirmed[channel]
-            self._on_subscribed(channel)

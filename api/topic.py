@@ -29,10 +29,10 @@ class Reader(Protocol):
 
 
 class _Flight:
-    """A read on its way. `version` is the topic's at its start; None before."""
+    """A read on its way. `version` is the topic's at its start."""
 
-    def __init__(self) -> None:
-        self.version: int | None = None
+    def __init__(self, version: int) -> None:
+        self.version = version
         self.tails: list[Tail] = []
         self.silent = True
 
@@ -40,13 +40,11 @@ class _Flight:
 class Topic:
     """Spreads publications over the readers and reads the log for those that are behind."""
 
-    def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup, *, patience_s: float) -> None:
+    def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup) -> None:
         self.key = key
         self.readers: set[Reader] = set()
         self._store = store
         self._group = group
-        self._patience_s = patience_s
-        self._subscribed = asyncio.Event()
         self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared
         self._flights: dict[Cursor | None, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,8 +57,7 @@ class Topic:
             reader.offer(publication)
 
     def subscribed(self) -> None:
-        """Redis confirmed the subscription: what it published before may have been missed."""
-        self._subscribed.set()
+        """Redis confirmed the subscription, the first time or again: what it published before may have been missed."""
         self._version += 1
         for reader in self.readers:
             reader.fall_behind()
@@ -71,8 +68,8 @@ class Topic:
         `silent`: nothing came for long, so look also whether anything can still come.
         """
         flight = self._flights.get(tail.cursor)
-        if flight is None or flight.version not in {None, self._version}:
-            flight = self._flights[tail.cursor] = _Flight()
+        if flight is None or flight.version != self._version:
+            flight = self._flights[tail.cursor] = _Flight(self._version)
             task = self._group.create_task(self._fly(flight, tail.cursor))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -86,7 +83,6 @@ class Topic:
 
     async def _fly(self, flight: _Flight, cursor: Cursor | None) -> None:
         try:
-            await self._wait_for_subscription()
             page = await self._read(flight, cursor)
         except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
             _log.exception("a turn's log cannot be read", extra={"run_id": self.key.run_id})
@@ -98,15 +94,6 @@ class Topic:
                 del self._flights[cursor]
         for tail in flight.tails:
             tail.land(page)
-
-    async def _wait_for_subscription(self) -> None:
-        """Reading first could miss an event in between. Without a subscription the silence timer still reads."""
-        if not self._subscribed.is_set():
-            try:
-                async with asyncio.timeout(self._patience_s):
-                    await self._subscribed.wait()
-            except TimeoutError:
-                return
 
     async def _read(self, flight: _Flight, cursor: Cursor | None) -> Page:
         failures = 0

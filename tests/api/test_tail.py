@@ -1,0 +1,188 @@
+"""A reader's state without Redis: what it accepts, and when it reads the log."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from api.publication import Publication
+from api.tail import Page, Tail
+from shared.errors import StoreUnavailable
+from shared.events import Cursor, Entry
+from tests.support.turns import delta
+
+LONG_S = 3600.0
+END = b'{"type":"session.run.completed","data":{}}'
+
+
+def publication(attempt: int, first: int, *events: bytes) -> Publication:
+    return Publication.parse(b"\n".join([b"%d-%d" % (attempt, first), *events]))
+
+
+def page(*ids: str, more: bool = False, gone: bool = False) -> Page:
+    return Page([Entry(entry_id.encode(), delta("x")) for entry_id in ids], more, gone)
+
+
+class Asked:
+    """A tail whose wish to read the log is only counted."""
+
+    def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000, silence_s: float = LONG_S) -> None:
+        self.cursors: list[Cursor | None] = []
+        self.silences: list[bool] = []
+        self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, silence_s=silence_s, idle_s=0.01)
+
+    def _ask(self, tail: Tail, silent: bool) -> None:
+        self.cursors.append(tail.cursor)
+        self.silences.append(silent)
+
+    async def next(self) -> list[str]:
+        return [entry.id.decode() for entry in await anext(self.tail)]
+
+    async def live(self, *ids: str) -> None:
+        """Bring it to the end of a log of these ids."""
+        assert await self.next() == []
+        self.tail.land(page(*ids))
+        assert await self.next() == list(ids)
+        assert await self.next() == []
+        self.cursors.clear()
+
+
+async def test_it_reads_the_log_before_it_takes_a_publication():
+    asked = Asked()
+    asked.tail.offer(publication(1, 2, delta("c")))
+    assert await asked.next() == []
+    assert asked.cursors == [None]
+    asked.tail.land(page("1-0", "1-1"))
+    assert await asked.next() == ["1-0", "1-1"]
+    assert await asked.next() == ["1-2"]
+
+
+async def test_publications_come_together_in_one_batch():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.offer(publication(1, 1, delta("a"), delta("b")))
+    asked.tail.offer(publication(1, 3, delta("c")))
+    assert await asked.next() == ["1-1", "1-2", "1-3"]
+    assert asked.cursors == []
+
+
+async def test_a_gap_sends_it_to_the_log():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.offer(publication(1, 2, delta("b")))
+    assert await asked.next() == []
+    assert asked.cursors == [Cursor(1, 0)]
+
+
+async def test_a_new_attempt_sends_it_to_the_log():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.offer(publication(2, 1, delta("b")))
+    assert await asked.next() == []
+    assert asked.cursors == [Cursor(1, 0)]
+
+
+async def test_what_comes_while_it_reads_is_not_lost():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.fall_behind()
+    assert await asked.next() == []
+    asked.tail.offer(publication(1, 2, delta("b")))
+    asked.tail.land(page("1-1"))
+    assert await asked.next() == ["1-1"]
+    assert await asked.next() == ["1-2"]
+
+
+async def test_falling_behind_while_it_reads_makes_it_read_again():
+    asked = Asked()
+    assert await asked.next() == []
+    asked.tail.fall_behind()
+    asked.tail.land(page("1-0"))
+    assert await asked.next() == ["1-0"]
+    assert await asked.next() == []
+    assert asked.cursors == [None, Cursor(1, 0)]
+
+
+async def test_a_cut_page_is_followed_by_the_next():
+    asked = Asked()
+    assert await asked.next() == []
+    asked.tail.land(page("1-0", more=True))
+    assert await asked.next() == ["1-0"]
+    assert await asked.next() == []
+    assert asked.cursors == [None, Cursor(1, 0)]
+
+
+async def test_a_full_buffer_is_dropped_and_read_from_the_log():
+    asked = Asked(buffer_bytes=300)
+    await asked.live("1-0")
+    for seq in range(1, 5):
+        asked.tail.offer(publication(1, seq, delta("x" * 100)))
+    asked.tail.offer(publication(1, 5, b'{"type":"' + b"x" * 500 + b'","data":{}}'))  # larger than the whole buffer
+    assert await asked.next() == []
+    assert asked.cursors == [Cursor(1, 0)]
+
+
+async def test_a_long_silence_makes_it_look_whether_anything_can_still_come():
+    asked = Asked(silence_s=0.001)
+    assert await asked.next() == []
+    asked.tail.land(page("1-0"))
+    assert await asked.next() == ["1-0"]
+    while asked.silences[-1:] != [True]:
+        assert await asked.next() == []
+    asked.tail.land(page(gone=True))
+    with pytest.raises(StopAsyncIteration):
+        await asked.next()
+
+
+@pytest.mark.parametrize("way", ["publication", "page"])
+async def test_it_ends_after_the_terminal_event(way: str):
+    asked = Asked()
+    await asked.live("1-0")
+    if way == "publication":
+        asked.tail.offer(publication(1, 1, END))
+        asked.tail.offer(publication(2, 2, delta("asked again")))
+    else:
+        asked.tail.fall_behind()
+        assert await asked.next() == []
+        asked.tail.land(Page([Entry(b"1-1", END)]))
+    assert await asked.next() == ["1-1"]
+    with pytest.raises(StopAsyncIteration):
+        await asked.next()
+
+
+async def test_a_defect_reaches_the_reader():
+    asked = Asked()
+    asked.tail.fail(StoreUnavailable("x"))
+    with pytest.raises(StoreUnavailable):
+        await asked.next()
+
+
+async def test_stopping_wakes_a_waiting_reader():
+    tail = Tail(None, ask=lambda *_: None, buffer_bytes=1, silence_s=LONG_S, idle_s=None)
+    waiting = asyncio.ensure_future(anext(tail))
+    await asyncio.sleep(0)
+    tail.stop()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    ("cursor", "fresh"),
+    [
+        (None, None),  # its first event is not the log's first: read
+        (Cursor(1, 4), None),  # another attempt: its events may have been discarded
+        (Cursor(2, 3), None),  # a gap
+        (Cursor(2, 4), ["2-5", "2-6"]),
+        (Cursor(2, 5), ["2-6"]),
+        (Cursor(2, 6), []),
+        (Cursor(2, 9), []),
+        (Cursor(3, 0), []),
+    ],
+)
+def test_what_follows_a_cursor(cursor: Cursor | None, fresh: Sequence[str] | None):
+    found = publication(2, 5, delta("a"), delta("b")).after(cursor)
+    assert (found and [entry.id.decode() for entry in found]) == fresh
+
+
+def test_the_first_publication_of_a_log_needs_no_read():
+    assert publication(1, 0, delta("a")).after(None) == [Entry(b"1-0", delta("a"))]
