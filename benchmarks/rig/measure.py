@@ -4,7 +4,8 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stack.redis_server import server_version
@@ -42,9 +43,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def cpu_of(pids: Iterable[int]) -> dict[int, float]:
-    """`cpu_s` of each."""
-    return {pid: cpu_s(pid) for pid in pids}
+def group(leader: int) -> list[int]:
+    """The processes of a process group that run now."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == leader:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def machine() -> dict[str, str]:
