@@ -3,7 +3,7 @@
 A turn's `metadata` says how it goes; every key is optional:
 
     {"events": 10, "pace_ms": 20,       how many deltas, and the time between two of them
-     "gate": {"4": "/path"},            before delta 4, wait until this file exists
+     "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
      "die": true,                       the process of every attempt kills itself after its first delta
      "leak": true,                      the producer raises CancelledError by itself
      "persist_gate": "/path"}           persist waits until this file exists
@@ -37,7 +37,7 @@ class ChaosHooks(ChatTurnHooks):
         ended = False
         try:
             for number in range(turn.metadata.get("events", DEFAULT_EVENTS)):
-                await pass_gate(turn.metadata.get("gate", {}).get(str(number)))
+                await pass_gate(turn, turn.metadata.get("gate", {}).get(str(number)))
                 await asyncio.sleep(turn.metadata.get("pace_ms", 0) / 1000)
                 yield {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": delta(turn, number)}}
                 if turn.metadata.get("die"):
@@ -57,7 +57,7 @@ class ChaosHooks(ChatTurnHooks):
     async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
         """Notes under which id."""
         self.note(turn, "persist_assistant_message", message_id=turn.message_id, text=final_text)
-        await pass_gate(turn.metadata.get("persist_gate"))
+        await pass_gate(turn, turn.metadata.get("persist_gate"))
 
     async def on_turn_complete(self, turn: Turn, final_text: str) -> None:
         """Notes it."""
@@ -74,9 +74,12 @@ def delta(turn: Turn, number: int) -> str:
     return f"{turn.attempt}.{number} "
 
 
-async def pass_gate(path: str | None) -> None:
+async def pass_gate(turn: Turn, path: str | None) -> None:
     """Wait until the file exists."""
-    while path is not None and not os.path.exists(path):
+    if path is None:
+        return
+    path = path.replace("{attempt}", str(turn.attempt))
+    while not os.access(path, os.F_OK):  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(GATE_LOOK_S)
 
 

@@ -1,8 +1,9 @@
-"""Reconciles turns from outside: what clients read, what Redis holds, what the product was asked. Shared with the tests.
+"""Reconciles turns from outside: what clients read, what Redis holds, what the product was asked.
 
-Each check returns sentences, one per violation; an empty list means that everything holds (docs/failure-modes.md).
+Shared with the tests. Each check returns sentences, one per violation; an empty list means that everything holds.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -61,7 +62,7 @@ def check_lines(lines: Sequence[Line], *, status: str = "completed", events: int
     """A client's lines: each id once and ascending, seq dense, one terminal event, the text of one whole attempt."""
     found = []
     ids = [cursor(line["id"]) for line in lines]
-    if any(one >= other for one, other in zip(ids, ids[1:], strict=False)):
+    if any(one >= other for one, other in itertools.pairwise(ids)):
         found.append(f"ids do not ascend: {ids}")
     kept = effective(lines)
     seqs = [cursor(line["id"])[1] for line in kept]
@@ -148,13 +149,10 @@ async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
 
 async def check_leftovers(redis: Redis) -> list[str]:
     """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end."""
-    found = []
-    for name in (keys.QUEUE, keys.OPEN_TURNS):
-        if left := await redis.zrange(name, 0, -1, withscores=True):
-            found.append(f"{name} holds {left}")
+    left = {name: await redis.zrange(name, 0, -1, withscores=True) for name in (keys.QUEUE, keys.OPEN_TURNS)}
     for pattern in ("lease:*", f"{keys.IN_PROGRESS_PREFIX}*", f"{keys.JOB_PREFIX}*", "open:*"):
-        if left := await redis.keys(pattern):
-            found.append(f"left: {left}")
+        left[pattern] = await redis.keys(pattern)
+    found = [f"{name} holds {content}" for name, content in left.items() if content]
     return found + await find_leaks(redis)
 
 

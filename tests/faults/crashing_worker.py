@@ -16,6 +16,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,10 +26,7 @@ from redis.exceptions import NoScriptError
 
 from shared import scripts
 
-NAMES = (
-    "announce append bury cancel checkpoint claim due enqueue extend finish forget free handover owned renew settle "
-    "submit take withdraw"
-).split()
+NAMES = [path.name.removesuffix(".lua") for path in (files("shared") / "lua").iterdir() if path.is_file()]
 BY_SCRIPT: dict[Any, str] = {scripts.Script(name).sha: name for name in NAMES}
 BY_SCRIPT |= {scripts.source(name): name for name in NAMES}
 EXTEND_WITHOUT_JOBS = 3 + 3 + 5  # verb, sha, count; keys; args

@@ -29,10 +29,16 @@ SETTINGS = {
     "TURNWIRE_HOOKS": "chaos.product:hooks",
     "TURNWIRE_LEASE_MS": "1000",
     "TURNWIRE_POLL_S": "0.5",
+    "TURNWIRE_REDIS_TIMEOUT_S": "1",
     "TURNWIRE_MAX_ATTEMPTS": "5",
     "TURNWIRE_DRAIN_S": "0",
     "TURNWIRE_RETENTION_S": "600",
 }
+
+
+def open_gate(gate: Path, attempt: int) -> None:
+    """Let one attempt go on."""
+    Path(str(gate).replace("{attempt}", str(attempt))).touch()
 
 
 class Scene:
@@ -44,6 +50,7 @@ class Scene:
         self.ledger = ledger
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[Any]] = []
+        self._services: list[Service] = []
 
     async def __aenter__(self) -> Self:
         assert self.stack.redis is not None
@@ -55,6 +62,11 @@ class Scene:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        for service in self.stack.services:
+            service.resume()
+        for service in self._services:
+            if service.running:
+                service.kill()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,6 +91,10 @@ class Scene:
     def gate(self) -> Path:
         """A place where a producer can be made to wait: it goes on once this file exists."""
         return self.directory / f"gate-{uuid.uuid4().hex[:12]}"
+
+    def gate_of_each_attempt(self) -> Path:
+        """The same, but each attempt waits for a file of its own: `open_gate` makes it."""
+        return self.directory / f"gate-{uuid.uuid4().hex[:12]}-{{attempt}}"
 
     def calls(self, answer: Answer, name: str | None = None) -> list[dict[str, Any]]:
         """What the product was asked for this turn so far."""
@@ -146,10 +162,12 @@ class Scene:
             )
 
     def worker(self, name: str, module: str = "worker", **env: str) -> Service:
-        """One more process beside the stack's own, not started: `python -m module` with `env` on top."""
+        """One more process beside the stack's own, not started yet: `python -m module` with `env` on top."""
         template = self.stack.worker[0]
         argv = [sys.executable, "-m", module]
-        return Service(name, argv, template.env | env, self.directory / f"{name}.log", cwd=ROOT)
+        log_path = self.directory / f"{name}-{len(self._services)}.log"
+        self._services.append(Service(name, argv, template.env | env, log_path, cwd=ROOT))
+        return self._services[-1]
 
 
 @asynccontextmanager

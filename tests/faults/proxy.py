@@ -1,0 +1,100 @@
+"""A TCP proxy between one process and its Redis, in the test's event loop: a network that can be broken.
+
+pass        forwards both ways
+hold        nothing moves; what was sent arrives once it passes again: a partition that heals
+black hole  nothing moves, and connections of this time stay silent for ever: a peer that vanished
+deaf        commands arrive, replies are lost, for ever on connections of this time
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+Mode = Literal["pass", "hold", "black hole", "deaf"]
+
+
+class Proxy:
+    """An async context manager; `url` is what the process is given."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._target = urlsplit(redis_url)
+        self._mode: Mode = "pass"
+        self._passes = asyncio.Event()
+        self._passes.set()
+        self._links: set[_Link] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*(link.task for link in self._links if link.task), return_exceptions=True)
+
+    def set(self, mode: Mode) -> None:
+        self._mode = mode
+        if mode in {"black hole", "deaf"}:
+            for link in self._links:
+                link.spoiled.add("replies")
+                if mode == "black hole":
+                    link.spoiled.add("commands")
+        if mode == "hold":
+            self._passes.clear()
+        else:
+            self._passes.set()
+
+    def cut(self) -> None:
+        """Close every connection."""
+        for link in self._links:
+            if link.task:
+                link.task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link()
+        if self._mode in {"black hole", "deaf"}:
+            link.spoiled = {"replies", "commands"} if self._mode == "black hole" else {"replies"}
+        link.task = asyncio.current_task()
+        self._links.add(link)
+        writers = [writer]
+        try:
+            up_reader, up_writer = await self._connect()
+            writers.append(up_writer)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, up_writer, link, "commands"))
+                group.create_task(self._pump(up_reader, writer, link, "replies"))
+        except* (OSError, asyncio.CancelledError, _EndedError):
+            pass  # either side is gone
+        finally:
+            self._links.discard(link)
+            for each in writers:
+                each.close()
+                with suppress(OSError):
+                    await each.wait_closed()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.scheme == "unix":
+            return await asyncio.open_unix_connection(self._target.path)
+        return await asyncio.open_connection(self._target.hostname, self._target.port)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: "_Link", what: str
+    ) -> None:  # fmt: skip
+        while data := await reader.read(65536):
+            await self._passes.wait()
+            if what not in link.spoiled:
+                writer.write(data)
+                await writer.drain()
+        raise _EndedError
+
+
+class _Link:
+    def __init__(self) -> None:
+        self.spoiled: set[str] = set()
+        self.task: asyncio.Task[None] | None = None
+
+
+class _EndedError(Exception):
+    pass
