@@ -129,6 +129,12 @@ def test_no_module_has_an_empty_name():
     assert [name_of(path) for path in SOURCES + TESTS if path.stem in EMPTY_NAMES] == []
 
 
+def test_no_two_test_modules_have_the_same_name():
+    """pytest imports them by their bare names."""
+    names = [path.name for path in TESTS if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_other_distribution_brings_packages_of_our_names():
     """PyPI's `shared` and `worker` would replace ours without a word (style.md §6)."""
     owners = importlib.metadata.packages_distributions()
