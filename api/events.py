@@ -8,9 +8,12 @@ from api.encode import SSE
 from api.requests import path_turn, query_text, single
 from api.services import Services
 from api.stream import negotiate, send_tail, silence_s, stream_headers
-from shared.errors import BadRequest, CursorGone, NotFound
+from shared.errors import BadRequest, CursorGone, NotFound, TurnwireError
 from shared.events import Cursor
 from shared.keys import TurnKey
+from shared.lifecycle import TurnState
+
+MAX_SEQ = 2**63 - 1
 
 
 class Events:
@@ -45,16 +48,23 @@ class Events:
             raise NotFound("no such turn")
         if after is not None and after.attempt > record.attempt:
             raise BadRequest("this turn has not come to the attempt of that cursor")
-        if not record.terminal or await store.read(key, after, 1):
+        if not record.terminal:
+            # while it is queued, events of its attempt may have been discarded: their cursors go on to be good
+            if after and after.attempt == record.attempt and record.status != TurnState.QUEUED:
+                await self._require(key, after, CursorGone("this turn has no such event: read it from its start"))
             return False
-        if not await store.read(key, None, 1):
+        if await store.read(key, after, 1):
+            return False
+        if after is None or not await store.read(key, None, 1):
             raise CursorGone("the events of this turn were erased")
-        assert after is not None
-        before = Cursor(after.attempt, after.seq - 1) if after.seq else Cursor(after.attempt - 1, 2**63 - 1)
-        last = await store.read(key, before, 1)
-        if not last or last[0].id != str(after).encode():
-            raise BadRequest("this turn ended before that cursor")
+        await self._require(key, after, BadRequest("this turn ended before that cursor"))
         return True
+
+    async def _require(self, key: TurnKey, cursor: Cursor, error: TurnwireError) -> None:
+        before = Cursor(cursor.attempt, cursor.seq - 1) if cursor.seq else Cursor(cursor.attempt - 1, MAX_SEQ)
+        found = await self._services.store.read(key, before, 1)
+        if not found or found[0].id != str(cursor).encode():
+            raise error
 
 
 def wanted_cursor(scope: Scope) -> Cursor | None:
