@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 
 from api.app import create_app
+from api.protocol import Protocol
 from api.services import Services
 from shared.settings import Settings
 
@@ -55,7 +56,7 @@ def serve(settings: Settings) -> bool:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         access_log=False,
