@@ -13,6 +13,7 @@ from stack.redis_server import RedisServer
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0
 LOAD_HOOKS = {"TURNWIRE_HOOKS": "benchmarks.rig.product:hooks"}
+SHORT_DRAIN = {"TURNWIRE_DRAIN_S": "1"}  # so that Ctrl-C ends a benchmark soon
 
 
 class Target:
@@ -44,7 +45,9 @@ def turnwire(
     directory: Path, redis: RedisServer, *, workers: int = 1, env: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
     """Our API and workers with the load product."""
-    with Stack(directory / "turnwire", workers=workers, env={**LOAD_HOOKS, **(env or {})}, redis=redis) as stack:
+    with Stack(
+        directory / "turnwire", workers=workers, env={**LOAD_HOOKS, **SHORT_DRAIN, **(env or {})}, redis=redis
+    ) as stack:
         yield stack
 
 
