@@ -64,18 +64,25 @@ class Terminal:
         self._tails = [LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet]
 
     def run(self, settings: Settings, redis: RedisServer | None) -> int:
-        """Exit status: 0 after a stop in order, 1 when a child ended by itself, 130 after a second Ctrl-C."""
+        """Exit status: 0 after a stop in order, 1 when a child ended by itself, 130 after a second Ctrl-C.
+
+        An API or a worker that somebody killed is started again: to see a turn survive it.
+        """
         try:
             self._stack.start(tick=self._while_starting)
         except StopAskedError:
             return 0
         self._forward()
-        say(introduction(self._stack.base_urls[0], settings, redis))
+        say(introduction(self._stack, settings, redis))
         watched = self._stack.services + ([redis.service] if redis else [])
         dead = None
         while not dead and not self._interrupts.wait(LOOK_INTERVAL_S):
             self._forward()
             dead = next((service for service in watched if not service.running), None)
+            if dead and dead in self._stack.services and (dead.exit_code or 0) < 0:
+                say(f"stack: {dead.name} was killed by signal {-(dead.exit_code or 0)}; starting it again")
+                dead.start()
+                dead = None
         if dead:
             say(f"stack: {dead.name} ended by itself with code {dead.exit_code}; its last lines:")
             say(dead.last_lines())
@@ -102,8 +109,9 @@ class Terminal:
         return self._interrupts.count > 1
 
 
-def introduction(base_url: str, settings: Settings, redis: RedisServer | None) -> str:
+def introduction(stack: Stack, settings: Settings, redis: RedisServer | None) -> str:
     """What somebody needs who sees this for the first time."""
+    base_url = stack.base_urls[0]
     redis_url = redis.url if redis else without_password(settings.redis_url)
     where = f"{server_version()}, data in .turnwire/data" if redis else "from TURNWIRE_REDIS_URL"
     model = "offline demo (set TURNWIRE_LLM_BASE_URL for a real one)"
@@ -120,6 +128,7 @@ Turnwire is ready.
 
   try     curl -N -X POST {turn} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
   look    redis-cli -u {redis_url} GET 'lease:chat:{{demo}}:0'
+  kill    kill -9 {stack.worker[0].pid}    (the worker, while it speaks: the stream goes on)
   stop    Ctrl-C
 """
 
