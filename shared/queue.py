@@ -10,7 +10,7 @@ from arq.jobs import serialize_job
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.scripts import Arg, Script, typed_refusals
+from shared.scripts import Arg, Script, answered_within
 from shared.settings import Settings
 
 ANNOUNCE = Script("announce")
@@ -103,12 +103,12 @@ class TurnQueue:
 
     async def workers(self) -> dict[str, bytes]:
         """Worker id -> the entry of its last heartbeat."""
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
 
     async def depth(self) -> int:
         """How many jobs there are, waiting and running."""
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             return int(await self.redis.zcard(keys.QUEUE))
 
     async def owned(self, worker: str) -> list[str]:

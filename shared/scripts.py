@@ -8,8 +8,8 @@ Rule 3: this is the only place where a Redis reply, or its absence, becomes an e
 import asyncio
 import hashlib
 import re
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
@@ -123,6 +123,14 @@ def typed_refusals() -> Generator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         raise typed(error) from error
+
+
+@asynccontextmanager
+async def answered_within(timeout_s: float) -> AsyncGenerator[None]:
+    """For plain reads: typed refusals, and StoreUnavailable after `timeout_s` seconds: a Redis may hang, not fail."""
+    with typed_refusals():
+        async with asyncio.timeout(timeout_s):
+            yield
 
 
 def typed(error: Exception) -> Exception:

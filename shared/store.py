@@ -11,7 +11,7 @@ from shared.events import Cursor, Entry
 from shared.keys import CANCELS, SessionKey, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
-from shared.scripts import Arg, Call, IndexMoved, Script, typed_refusals
+from shared.scripts import Arg, Call, IndexMoved, Script, answered_within
 from shared.settings import Settings
 
 APPEND = Script("append")
@@ -50,7 +50,7 @@ class TurnStore:
         Raises:
             InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
         index = int((kept if idempotency_key else None) or next_index or 0)
         while True:  # another request may take the index between reading and writing it
@@ -202,12 +202,12 @@ class TurnStore:
 
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """The turn, or None."""
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             return TurnRecord.from_hash(key, await self.redis.hgetall(key.record))
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
             return await self._records([session.turn(int(index)) for index in indexes])
 
@@ -216,7 +216,7 @@ class TurnStore:
         if key.index == 0 or limit == 0:
             return []
         session = key.session
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             last = f"({key.index}"
             before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
             return await self._records([session.turn(int(index)) for index in reversed(before)])
@@ -231,7 +231,7 @@ class TurnStore:
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
         """Events after a cursor, from the start for None: at most `limit`, oldest first."""
-        with typed_refusals():
+        async with answered_within(self._timeout_s):
             start = "-" if after is None else f"({after}"
             entries = await self.redis.xrange(key.events, start, "+", limit)
         return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
