@@ -46,6 +46,11 @@ class Answer:
         return bool(self.lines) and self.lines[-1]["type"] in TERMINAL
 
     @property
+    def replayed(self) -> bool:
+        """It came when the turn had ended: a replay's lines stand in no log and have no ids."""
+        return bool(self.lines) and "id" not in self.lines[-1]
+
+    @property
     def types(self) -> list[str]:
         """The type of each line."""
         return [line["type"] for line in self.lines]
@@ -115,6 +120,8 @@ class Client:
 
     async def _lines(self, answer: Answer) -> AsyncIterator[Line]:
         url = self.base_url() + answer.path
+        if answer.replayed:
+            answer.lines.clear()  # cut off within a replay: ask again
         if answer.lines:
             request = self.http.stream("GET", f"{url}/events", params={"after": answer.lines[-1]["id"]})
         else:

@@ -25,8 +25,9 @@ def shared_stack(module_directory: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 async def view(shared_stack: Stack, module_directory: Path) -> AsyncIterator[Scene]:
-    """The module's processes."""
+    """The module's processes, and an empty Redis: what a failed test left shall not fail the next one."""
     async with Scene(shared_stack, module_directory / "ledger") as view:
+        await view.redis.flushall()
         yield view
 
 

@@ -154,12 +154,13 @@ class Scene:
         except AssertionError:
             raise AssertionError("\n".join(found)) from None
 
-    async def taken(self, *answers: Answer) -> None:
-        """Until a worker has claimed the job of each."""
-        for answer in answers:
-            await wait_until(
-                lambda a=answer: self.redis.exists(keys.in_progress(a.run_id)), f"a claim on {answer.run_id}"
-            )
+    async def due_now(self, answer: Answer) -> None:
+        """Let the sweep look at the turn the next time it looks: what the passing of its time does."""
+        await self.redis.zadd(keys.OPEN_TURNS, {answer.run_id: 0})
+
+    async def crashes(self, answer: Answer) -> int:
+        """How many of the turn's workers count as crashed."""
+        return int(await self.redis.hget(TurnKey.parse(answer.run_id).record, "crashes"))
 
     def worker(self, name: str, module: str = "worker", **env: str) -> Service:
         """One more process beside the stack's own, not started yet: `python -m module` with `env` on top."""

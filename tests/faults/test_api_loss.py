@@ -1,0 +1,85 @@
+"""An API process dies: clients resume at their cursor on another one, and a submit that was cut in half is healed."""
+
+import pytest
+
+from chaos.client import Answer, Client
+from stack.network import free_port
+from stack.process import Service, answers
+from tests.faults.scene import Scene, scene
+from tests.support.waiting import wait_until
+
+
+async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_path):
+    async with scene(tmp_path, apis=2) as view:
+        gates = [view.gate() for _ in range(8)]
+        turns = [view.turn(events=12, pace_ms=5, gate={"5": str(gate)}) for gate in gates]
+        readers = [view.ask(answer, retry=True) for answer in turns]
+        await wait_until(lambda: all(answer.deltas() == 5 for answer in turns), "every client is mid-stream")
+        view.stack.api[0].kill()
+        for gate in gates:
+            gate.touch()
+        for reader in readers:
+            await reader
+        await wait_until(lambda: all(answer.ended for answer in turns), "every end")
+        view.client.base_urls[0] = view.client.base_urls[1]  # fresh readers ask who is there
+        await view.check(*turns)
+        assert sorted(answer.connections for answer in turns) == [1] * 4 + [2] * 4
+        assert all(view.count(answer)["produce"] == 1 for answer in turns)
+
+
+def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
+    port = free_port()
+    service = view.worker("api", "tests.faults.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
+    return service, f"http://127.0.0.1:{port}"
+
+
+async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:
+    """A turn whose only client got no answer: its API died at this write."""
+    service, url = crashing_api(view, f"{write}:1:{mode}")
+    service.start()
+    await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
+    answer = view.turn()
+    async with Client([url]) as client:
+        await client.ask(answer, retry=False)
+    assert answer.refusals
+    assert not answer.lines
+    assert service.wait(5) == -9
+    return answer
+
+
+@pytest.mark.parametrize("mode", ["before", "after"])
+@pytest.mark.parametrize("write", ["announce", "submit", "enqueue"])
+async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(view: Scene, write: str, mode: str):
+    answer = await submit_to_dying_api(view, write, mode)
+    retried = view.turn(answer.session)
+    await view.ask(retried)
+    assert retried.at_s[-1] - retried.at_s[0] < 1.0
+    await view.check(retried)
+    assert view.count(retried)["produce"] == 1
+
+
+async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any_client(view: Scene):
+    """The client may be gone with its API: the submit was announced before, so the sweep finds it."""
+    answer = await submit_to_dying_api(view, "enqueue", "before")
+    await view.ended(answer, limit_s=12)
+    assert await view.status(answer) == "completed"
+    await view.nothing_left()
+
+
+async def test_a_turn_that_was_announced_but_never_written_is_forgotten(view: Scene):
+    answer = await submit_to_dying_api(view, "submit", "before")
+    await view.nothing_left(limit_s=12)
+    assert await view.status(answer) is None
+
+
+@pytest.mark.parametrize("write", ["submit", "enqueue"])
+async def test_a_reply_lost_by_the_api_is_a_503_and_the_repeated_post_runs_the_turn_once(view: Scene, write: str):
+    service, url = crashing_api(view, f"{write}:1:lost")
+    service.start()
+    await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
+    answer = view.turn()
+    async with Client([url]) as client:
+        await client.ask(answer)
+    assert answer.refusals == ["503 store_unavailable retry-after 1"]
+    await view.check(answer)
+    assert view.count(answer)["produce"] == 1

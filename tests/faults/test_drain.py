@@ -1,0 +1,165 @@
+"""A worker is asked to stop: its turns go on elsewhere at once, at no cost, and nothing is stranded."""
+
+import asyncio
+import random
+import signal
+import time
+
+import pytest
+
+from chaos.client import Answer
+from shared import keys
+from stack.process import Service
+from tests.faults.scene import Scene, scene
+from tests.support.waiting import let_pass, wait_until
+
+LONG_LEASE = {"TURNWIRE_LEASE_MS": "10000"}  # a lease that had to run out would be seen
+
+
+def started(answers: list[Answer], deltas: int = 1) -> bool:
+    return all(answer.deltas() >= deltas for answer in answers)
+
+
+async def exited(service: Service, limit_s: float) -> None:
+    await wait_until(lambda: not service.running, f"the end of {service.name}", limit_s)
+    assert service.exit_code == 0, service.last_lines()
+
+
+async def stranded(view: Scene) -> list[str]:
+    """Claims of workers that are no more."""
+    alive = {service.pid for service in view.stack.worker if service.running}
+    names = await view.redis.keys(f"{keys.IN_PROGRESS_PREFIX}*")
+    holders = [(name.decode(), await view.redis.get(name)) for name in names]
+    return [f"{name} of {who.decode()}" for name, who in holders if who and int(who.split(b"/")[1]) not in alive]
+
+
+@pytest.mark.parametrize("drain_s", ["0", "0.5"])
+async def test_turns_of_a_stopped_worker_are_handed_over_at_once_and_count_no_crash(tmp_path, drain_s: str):
+    async with scene(tmp_path, workers=2, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": drain_s}) as view:
+        turns = [view.turn(events=20, pace_ms=50) for _ in range(50)]
+        readers = [view.ask(answer) for answer in turns]
+        await wait_until(lambda: started(turns), "all turns run")
+        stopped = view.stack.worker[0]
+        own = [answer for answer in turns if (await view.runs_on(answer)) is stopped]
+        assert own
+        asked_at_s = time.monotonic()
+        stopped.terminate()
+        await exited(stopped, float(drain_s) + 2)
+        assert await stranded(view) == []
+        await asyncio.gather(*readers)
+        await view.check(*turns)
+        for answer in turns:
+            resumed = [
+                (line["data"]["reason"], at_s)
+                for line, at_s in zip(answer.lines, answer.at_s, strict=True)
+                if line["type"] == "session.run.resumed"
+            ]
+            assert [reason for reason, _ in resumed] == (["handover"] if answer in own else [])
+            assert all(at_s - asked_at_s < float(drain_s) + 1.5 for _, at_s in resumed)
+            assert await view.crashes(answer) == 0
+
+
+async def test_turns_that_end_within_the_drain_time_are_not_handed_over(tmp_path):
+    async with scene(tmp_path, workers=2, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": "10"}) as view:
+        turns = [view.turn(events=10, pace_ms=50) for _ in range(20)]
+        readers = [view.ask(answer) for answer in turns]
+        await wait_until(lambda: started(turns), "all turns run")
+        view.stack.worker[0].terminate()
+        await asyncio.gather(*readers)
+        await exited(view.stack.worker[0], 2)
+        assert all(view.count(answer)["produce"] == 1 for answer in turns)
+        await view.check(*turns)
+
+
+async def test_what_was_checkpointed_before_a_handover_is_not_repeated(tmp_path):
+    async with scene(tmp_path, workers=2, env=LONG_LEASE) as view:
+        gate = view.gate()
+        answer = view.turn(persist_gate=str(gate))
+        reader = view.ask(answer)
+        await view.called(answer, "persist_assistant_message")
+        (await view.runs_on(answer)).terminate()
+        await view.called(answer, "persist_assistant_message", 2)
+        gate.touch()
+        await reader
+        await view.check(answer)
+        assert view.count(answer)["produce"] == 1
+
+
+async def test_a_second_sigterm_hands_over_at_once(tmp_path):
+    async with scene(tmp_path, workers=2, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": "30"}) as view:
+        gate = view.gate_of_each_attempt()
+        answer = view.turn(gate={"3": str(gate)})
+        reader = view.ask(answer)
+        await wait_until(lambda: answer.deltas() == 3, "the answer under way")
+        stopped = await view.runs_on(answer)
+        stopped.terminate()
+        await wait_until(lambda: "draining" in stopped.log(), "it drains")
+        stopped.terminate()
+        await exited(stopped, 2)
+        (tmp_path / gate.name.replace("{attempt}", "2")).touch()
+        await reader
+        await view.check(answer)
+
+
+@pytest.mark.timeout(90)
+async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
+    chance = random.Random(7)
+    async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:
+        turns: list[Answer] = []
+        load = asyncio.create_task(keep_asking(view, turns, 0.01))
+        for round_ in range(10):
+            pair = [view.stack.worker[(round_ % 2) * 2 + place] for place in range(2)]
+            for service in pair:
+                await wait_until(lambda s=service: "worker ready" in s.log(since_start=True), f"{service.name} is ready")
+                await let_pass(chance.random() * 0.05)
+                service.terminate()
+            for service in pair:
+                await exited(service, 8)
+            assert await stranded(view) == []
+            for service in pair:
+                service.start()
+        load.cancel()
+        await view.ended(*turns, limit_s=8)
+        await view.nothing_left()
+        assert len(turns) > 200
+        for answer in turns:
+            assert await view.status(answer) == "completed"
+            assert await view.crashes(answer) == 0
+
+
+async def keep_asking(view: Scene, turns: list[Answer], pause_s: float) -> None:
+    while True:
+        answer = view.turn(events=5, pace_ms=20)
+        await view.submit(answer)
+        turns.append(answer)
+        await let_pass(pause_s)
+
+
+async def test_a_rolling_restart_of_all_workers_costs_no_turn_and_no_connection(tmp_path):
+    async with scene(tmp_path, workers=3, env=LONG_LEASE) as view:
+        turns = [view.turn(events=100, pace_ms=25) for _ in range(30)]
+        readers = [view.ask(answer) for answer in turns]
+        await wait_until(lambda: started(turns), "all turns run")
+        for number, service in enumerate(view.stack.worker):
+            service.terminate()
+            await exited(service, 3)
+            service.start()
+            await wait_until(lambda s=service: "worker ready" in s.log(since_start=True), f"worker {number}")
+        await asyncio.gather(*readers)
+        await view.check(*turns)
+        assert {await view.crashes(answer) for answer in turns} == {0}
+
+
+async def test_a_worker_can_be_stopped_while_redis_does_not_answer(tmp_path):
+    async with scene(tmp_path, workers=1, env={"TURNWIRE_DRAIN_S": "0.2"}) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        view.ask(answer)
+        await wait_until(lambda: answer.deltas() == 3, "the answer under way")
+        assert view.stack.redis is not None
+        view.stack.redis.pause()
+        try:
+            view.stack.worker[0].terminate()
+            await wait_until(lambda: not view.stack.worker[0].running, "its end", 10)
+        finally:
+            view.stack.redis.resume()
+        assert view.stack.worker[0].exit_code in {0, -signal.SIGTERM}

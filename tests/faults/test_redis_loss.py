@@ -1,0 +1,136 @@
+"""Redis goes away for a while: everybody waits and goes on, no accepted turn is lost, no stream is cut."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from chaos.client import Answer, refusal
+from stack.network import free_port
+from stack.redis_server import RedisServer
+from tests.faults.scene import Scene, scene
+from tests.support.waiting import let_pass, wait_until
+
+LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than any outage here: nobody has a reason to take over
+AWAY_S = 1.5
+UNAVAILABLE = "503 store_unavailable retry-after 1"
+
+Outage = Callable[[Scene, RedisServer], Awaitable[None]]
+
+
+async def restart_in_order(view: Scene, server: RedisServer) -> None:
+    server.service.terminate()
+    await wait_until(lambda: not server.service.running, "the end of Redis")
+    await let_pass(AWAY_S)
+    server.start()
+
+
+async def kill_and_start(view: Scene, server: RedisServer) -> None:
+    server.kill()
+    await let_pass(AWAY_S)
+    server.start()
+
+
+async def pause_clients(view: Scene, server: RedisServer) -> None:
+    await view.redis.execute_command("CLIENT PAUSE 2000 ALL")
+    await let_pass(2)
+
+
+async def cut_connections(view: Scene, server: RedisServer) -> None:
+    for kind in ("normal", "pubsub"):
+        await view.redis.execute_command(f"CLIENT KILL TYPE {kind}")
+    await let_pass(1)
+
+
+async def stop_process(view: Scene, server: RedisServer) -> None:
+    server.pause()
+    await let_pass(3)
+    server.resume()
+
+
+async def fill_memory(view: Scene, server: RedisServer) -> None:
+    await view.redis.config_set("maxmemory", 1)
+    await let_pass(AWAY_S)
+    await view.redis.config_set("maxmemory", 0)
+
+
+async def become_replica(view: Scene, server: RedisServer) -> None:
+    await view.redis.execute_command("REPLICAOF", "127.0.0.1", free_port())
+    await let_pass(AWAY_S)
+    await view.redis.execute_command("REPLICAOF NO ONE")
+
+
+OUTAGES = [
+    restart_in_order,
+    kill_and_start,
+    pause_clients,
+    cut_connections,
+    stop_process,
+    fill_memory,
+    become_replica,
+]
+
+
+@asynccontextmanager
+async def watched(view: Scene) -> AsyncIterator[list[tuple[str, str, float]]]:
+    """Meanwhile, ask the API all the time: (request, answer, seconds) each."""
+    seen: list[tuple[str, str, float]] = []
+
+    async def watch(name: str, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
+        while True:
+            began_s = time.monotonic()
+            response = await ask()
+            word = "ok" if response.status_code < 300 else refusal(response)
+            seen.append((name, word, time.monotonic() - began_s))
+            await let_pass(0.1)
+
+    known = view.turn()
+    await view.ask(known)
+    tasks = [
+        asyncio.create_task(watch("post", lambda: view.client.submit(view.turn()))),
+        asyncio.create_task(watch("get", lambda: view.client.http.get(view.client.base_url() + known.path))),
+    ]
+    try:
+        yield seen
+        assert not any(task.done() for task in tasks), tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.__name__)
+async def test_turns_and_streams_outlive_it(tmp_path, durable_redis: RedisServer, outage: Outage):
+    async with scene(tmp_path, workers=2, env=LEASE, redis=durable_redis) as view:
+        processes = {service.name: service.pid for service in view.stack.services}
+        running = [view.turn(events=60, pace_ms=20) for _ in range(8)]
+        waiting = [view.turn(answer.session, 1) for answer in running]
+        accepted = [view.turn() for _ in range(20)]
+        readers = [view.ask(answer) for answer in running]
+        await wait_until(lambda: all(answer.deltas() for answer in running), "turns run")
+        readers += [view.ask(answer) for answer in waiting]
+        await wait_until(lambda: all_accepted(view, waiting), "the next turns wait")
+        async with watched(view) as seen:
+            await view.submit(*accepted)
+            await outage(view, durable_redis)
+            back_at_s = time.monotonic()
+            await wait_until(lambda: seen[-1][1] == seen[-2][1] == "ok" or None, "the API answers again")
+            async with asyncio.timeout(10):
+                await asyncio.gather(*readers)
+        assert time.monotonic() - back_at_s < 10
+        assert {word for _, word, _ in seen} <= {"ok", UNAVAILABLE}
+        slow = [entry for entry in seen if entry[2] > 2.5]
+        assert not slow, f"requests that neither got an answer nor an error in time: {slow}"
+        await view.ended(*accepted)
+        assert {await view.status(answer) for answer in accepted} == {"completed"}
+        await view.check(*running, *waiting)
+        assert {answer.connections for answer in running + waiting} == {1}
+        assert {view.count(answer)["produce"] for answer in running + waiting} == {1}
+        assert {service.name: service.pid for service in view.stack.services if service.running} == processes
+
+
+async def all_accepted(view: Scene, answers: list[Answer]) -> bool:
+    return all([await view.status(answer) for answer in answers])

@@ -1,0 +1,125 @@
+"""Turns that nobody works on are found, and turns that cannot end are ended."""
+
+import pytest
+
+from shared import keys
+from shared.keys import TurnKey
+from tests.faults.scene import Scene, scene
+from tests.support.waiting import let_pass, wait_until
+
+SWEEP_LIMIT_S = 8.0  # the sweep looks every 3 s
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param(["job", "entry"], id="job and queue entry"),
+        pytest.param(["job"], id="job"),
+        pytest.param(["entry"], id="queue entry"),
+    ],
+)
+async def test_a_turn_whose_job_was_lost_is_put_back(view: Scene, lost: list[str]):
+    view.stack.worker[0].pause()
+    answer = view.turn()
+    await view.submit(answer)
+    if "job" in lost:
+        assert await view.redis.delete(keys.job(answer.run_id))
+    if "entry" in lost:
+        assert await view.redis.zrem(keys.QUEUE, answer.run_id)
+    await view.redis.delete(keys.HINTS)
+    await view.due_now(answer)
+    view.stack.worker[0].resume()
+    await view.ended(answer, limit_s=SWEEP_LIMIT_S)
+    await view.ask(answer)
+    assert answer.lines[-1]["data"]["replayed"] is True
+    await view.nothing_left()
+
+
+async def test_a_running_turn_with_neither_lease_nor_job_is_put_back(tmp_path):
+    """Its worker is gone and so is everything that would lead to it, but the list of open turns."""
+    async with scene(tmp_path, workers=2) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        reader = view.ask(answer)
+        await wait_until(lambda: answer.deltas() == 3, "the answer under way")
+        answer.metadata.clear()
+        for service in view.stack.worker:
+            service.pause()
+        (await view.runs_on(answer)).kill()
+        gone = [keys.job(answer.run_id), keys.in_progress(answer.run_id), TurnKey.parse(answer.run_id).lease]
+        await view.redis.delete(*gone, keys.WORKERS)
+        await view.redis.zrem(keys.QUEUE, answer.run_id)
+        await view.redis.hset(TurnKey.parse(answer.run_id).record, "metadata", "{}")
+        await view.due_now(answer)
+        for service in view.stack.worker:
+            if service.running:
+                service.resume()
+        await reader
+        await view.check(answer)
+
+
+async def test_a_turn_that_nobody_woke_after_the_one_before_it_runs(view: Scene):
+    view.stack.worker[0].pause()
+    first, second = view.turn(), None
+    await view.submit(first)
+    second = view.turn(first.session, 1)
+    await view.submit(second)
+    assert await view.redis.delete(keys.job(second.run_id))
+    assert await view.redis.zrem(keys.QUEUE, second.run_id)
+    assert await view.store.cancel(TurnKey.parse(first.run_id)) == ("cancelled", 1)  # and whoever cancels dies here
+    await view.due_now(second)
+    view.stack.worker[0].resume()
+    await view.ended(second, limit_s=SWEEP_LIMIT_S)
+    assert await view.status(second) == "completed"
+    await view.nothing_left(limit_s=SWEEP_LIMIT_S)
+
+
+@pytest.mark.timeout(60)
+async def test_a_turn_that_kills_each_of_its_workers_is_given_up(tmp_path):
+    async with scene(tmp_path, workers=3, env={"TURNWIRE_MAX_ATTEMPTS": "3"}) as view:
+        answer = view.turn(die=True)
+        reader = view.ask(answer)
+        await wait_until(lambda: not any(service.running for service in view.stack.worker), "three dead workers", 15)
+        survivor = view.worker("survivor")
+        survivor.start()
+        await reader
+        assert answer.lines[-1]["type"] == "session.run.failed"
+        assert answer.lines[-1]["data"]["code"] == "attempts_exhausted"
+        assert view.count(answer)["produce"] == 3
+        record = await view.client.record(answer)
+        assert (record["status"], record["error"]["code"]) == ("failed", "attempts_exhausted")
+        await view.nothing_left()
+        assert survivor.running
+
+
+async def test_a_producer_that_cancels_itself_is_not_run_for_ever(tmp_path):
+    """A CancelledError that leaks out of a producer looks like a stop from outside; it must not become a hot loop."""
+    async with scene(tmp_path, env={"TURNWIRE_MAX_ATTEMPTS": "3"}) as view:
+        answer = view.turn(leak=True)
+        reader = view.ask(answer)
+        await let_pass(1.5)
+        assert view.count(answer)["produce"] <= 3
+        await wait_until(lambda: answer.ended, "its end", 5)
+        await reader
+        assert answer.lines[-1]["type"] == "session.run.failed"
+
+
+async def test_a_turn_that_takes_too_long_fails_as_timeout(tmp_path):
+    async with scene(tmp_path, env={"TURNWIRE_TURN_TIMEOUT_S": "1.5"}) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        await view.ask(answer)
+        assert answer.lines[-1]["data"]["code"] == "timeout"
+        assert view.count(answer) == {"produce": 1, "cut": 1}
+        await view.nothing_left()
+
+
+async def test_the_time_of_a_turn_goes_on_while_its_workers_die(tmp_path):
+    async with scene(tmp_path, workers=2, env={"TURNWIRE_TURN_TIMEOUT_S": "2.5"}) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        reader = view.ask(answer)
+        await wait_until(lambda: answer.deltas() == 3, "the answer under way")
+        (await view.runs_on(answer)).kill()
+        await view.called(answer, "produce", 2)
+        await reader
+        assert answer.lines[-1]["data"]["code"] == "timeout"
+        assert answer.at_s[-1] - answer.at_s[0] < 4
+        await view.nothing_left()
