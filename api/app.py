@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import pages
+from api.cancels import Cancels
 from api.events import Events
 from api.probes import Probes, say_durability
 from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
@@ -58,6 +59,7 @@ def _routes(services: Services) -> list[Route]:
         Route("/v1/sessions/{session}/turns", page(records.turns, post=turns.post_next)),
         Route(turn, page(records.record, post=turns.post)),
         Route(f"{turn}/events", Resource(get=events.get)),
+        Route(f"{turn}/cancel", Resource(post=Cancels(services).post)),
         Route("/healthz", page(probes.alive)),
         Route("/readyz", page(probes.ready)),
         Route("/openapi.json", page(pages.description)),

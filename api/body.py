@@ -19,6 +19,7 @@ MAX_METADATA_DEPTH: Final = 32
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+OnDisconnect = Literal["continue", "cancel"]
 
 
 class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +32,7 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user: Name | None = None
     metadata: Annotated[dict[str, Any] | None, Meta(description="kept with the turn, at most 16 KiB")] = None
     on_busy: Annotated[OnBusy, Meta(description="if an earlier turn of the session is in progress")] = "enqueue"
-    on_disconnect: Annotated[Literal["continue"], Meta(description="what a lost client connection does")] = "continue"
+    on_disconnect: Annotated[OnDisconnect, Meta(description="what a lost connection of this request does")] = "continue"
 
 
 T = TypeVar("T")
@@ -41,7 +42,14 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete: nothing happened, nobody to answer."""
 
 
-async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> TurnRequest:
+class Asked(msgspec.Struct, frozen=True):
+    """What a POST asks for: the turn, and what concerns only this request."""
+
+    request: TurnRequest
+    cancel_on_disconnect: bool
+
+
+async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> Asked:
     """The turn that a POST asks for.
 
     Raises:
@@ -52,8 +60,9 @@ async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> TurnReque
     if turn.metadata is not None:
         _check_metadata(turn.metadata)
     fields = msgspec.structs.asdict(turn)
-    del fields["on_disconnect"]
-    return TurnRequest(**fields, traceparent=_traceparent(Headers(scope=scope)))
+    on_disconnect = fields.pop("on_disconnect")
+    request = TurnRequest(**fields, traceparent=_traceparent(Headers(scope=scope)))
+    return Asked(request, on_disconnect == "cancel")
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:

@@ -9,6 +9,7 @@ import msgspec
 
 from api.accept import JSON
 from api.body import TurnBody
+from api.cancels import CancelBody
 from api.encode import NDJSON, SSE
 from api.problems import STATUS, Problem
 from api.records import MAX_PAGE_TURNS, PAGE_TURNS, TurnList
@@ -33,7 +34,9 @@ _SSE_EXAMPLE = (
 @cache
 def document() -> bytes:
     """The description as JSON."""
-    _, schemas = msgspec.json.schema_components([TurnBody, TurnRecord, TurnList, Problem], ref_template=_SCHEMA)
+    _, schemas = msgspec.json.schema_components(
+        [TurnBody, CancelBody, TurnRecord, TurnList, Problem], ref_template=_SCHEMA
+    )
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -64,7 +67,7 @@ def _paths() -> dict[str, Any]:
                 "Ask a turn at the session's next index",
                 ["session", "keepalive", "idempotencyKey", "prefer", "traceparent"],
                 submit,
-                body=True,
+                body="TurnBody",
             ),
             "get": _operation(
                 "listTurns", "The turns of a session, ascending", ["session", "afterIndex", "limit"],
@@ -77,7 +80,7 @@ def _paths() -> dict[str, Any]:
                 "Ask a turn, attach to it while it runs, or get its answer again",
                 ["session", "index", "keepalive", "prefer", "traceparent"],
                 submit,
-                body=True,
+                body="TurnBody",
             ),
             "get": _operation(
                 "getTurn", "A turn's record, now or when it has ended", ["session", "index", "wait"],
@@ -91,13 +94,19 @@ def _paths() -> dict[str, Any]:
                 [200, 204, 400, 404, 405, 406, 410, 503],
             ),
         },
+        f"{_TURN}/cancel": {
+            "post": _operation(
+                "cancelTurn", "Cancel a turn, whether it waits, runs or has lost its worker", ["session", "index"],
+                [200, 202, 400, 404, 405, 413, 415, 422, 503], schema="TurnRecord", body="CancelBody",
+            ),
+        },
         "/healthz": {"get": _operation("isAlive", "The process answers", [], [200], schema="")},
         "/readyz": {"get": _operation("isReady", "Turns can be taken", [], [200, 503], schema="")},
     }  # fmt: skip
 
 
 def _operation(
-    name: str, summary: str, parameters: Sequence[str], statuses: Sequence[int], *, body: bool = False,
+    name: str, summary: str, parameters: Sequence[str], statuses: Sequence[int], *, body: str = "",
     schema: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """`schema` names the answer's document; "" is any, and None is a stream."""
@@ -105,10 +114,13 @@ def _operation(
         "operationId": name,
         "summary": summary,
         "parameters": [{"$ref": f"#/components/parameters/{parameter}"} for parameter in parameters],
-        "responses": {str(status): _answer(status, schema, body=body) for status in statuses},
+        "responses": {str(status): _answer(status, schema, body=bool(body)) for status in statuses},
     }
     if body:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference("TurnBody")}}}
+        operation["requestBody"] = {
+            "required": body == "TurnBody",
+            "content": {JSON: {"schema": _reference(body)}},
+        }
     return operation
 
 

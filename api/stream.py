@@ -37,8 +37,11 @@ def silence_s(scope: Scope, framing: Framing) -> float | None:
 
 async def send_tail(
     tail: Tail, framing: Framing, headers: Mapping[str, str], receive: Receive, send: Send
-) -> None:  # fmt: skip
-    """Stream until the tail ends or the client is gone; the body always ends after a whole event."""
+) -> bool:  # fmt: skip
+    """Stream until the tail ends or the client is gone; the body always ends after a whole event.
+
+    Returns: True if the client left before the end.
+    """
     await send(_start(framing, headers))
     if framing.opening:
         await send(_chunk(framing.opening))
@@ -46,8 +49,10 @@ async def send_tail(
         watch = group.create_task(_stop_when_gone(tail, receive))
         async for batch in tail:
             await send(_chunk(framing.lines(batch) if batch else framing.silence))
+        client_left = watch.done()
         watch.cancel()
     await send({"type": "http.response.body", "body": b""})
+    return client_left
 
 
 async def send_events(events: Sequence[bytes], framing: Framing, headers: Mapping[str, str], send: Send) -> None:
@@ -65,8 +70,7 @@ async def _stop_when_gone(tail: Tail, receive: Receive) -> None:
 
 def stream_headers(framing: Framing) -> dict[str, str]:
     """What every stream says about itself: nobody may keep it, and no proxy may hold it back."""
-    media_type = f"{framing.media_type}; charset=utf-8"
-    return {"content-type": media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
+    return {"content-type": framing.media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 def _start(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:

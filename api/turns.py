@@ -4,6 +4,7 @@ Rule: the client is answered only after the turn stands in the store and in the 
 """
 
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 from starlette.datastructures import Headers
@@ -11,15 +12,25 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.accept import wants_async
-from api.body import ClientGone, read_turn
+from api.body import Asked, ClientGone, read_turn
+from api.cancels import cancel
 from api.encode import Framing
+from api.intake import Accepted, Intake
 from api.requests import idempotency_key, joined, path_session, path_turn
 from api.services import Services
 from api.stream import negotiate, send_events, send_tail, silence_s
-from shared.errors import NotFound, QueueFull
-from shared.events import ERROR, RESULT, RUN_COMPLETED, RUN_FAILED, RUN_STARTED, encode_event
+from shared.errors import NotFound
+from shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_event
 from shared.keys import TurnKey
-from shared.model import Submitted, TurnRecord
+from shared.model import TurnRecord
+from shared.patience import until_answered
+
+
+class Form(NamedTuple):
+    """The form of the answer (no framing: the record) and after how many seconds of silence to say something."""
+
+    framing: Framing | None
+    idle_s: float | None
 
 
 class Turns:
@@ -27,42 +38,44 @@ class Turns:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._intake = Intake(services.store, services.queue)
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /v1/sessions/{session}/turns/{index}"""
         key = path_turn(scope)
-        framing, idle_s = _form(scope)
+        form = _form(scope)
         with suppress(ClientGone):
-            request = await read_turn(scope, receive, self._services.settings.max_body_bytes)
-            submitted = await self._services.store.submit(key, request)
-            await self._answer(submitted, framing, idle_s, scope, receive, send)
+            asked = await read_turn(scope, receive, self._services.settings.max_body_bytes)
+            accepted = await self._intake.submit(key, asked.request)
+            await self._answer(accepted, asked, form, scope, receive, send)
 
     async def post_next(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /v1/sessions/{session}/turns"""
         session = path_session(scope)
         repeat_key = idempotency_key(Headers(scope=scope))
-        framing, idle_s = _form(scope)
+        form = _form(scope)
         with suppress(ClientGone):
-            request = await read_turn(scope, receive, self._services.settings.max_body_bytes)
-            submitted = await self._services.store.submit_next(session, request, repeat_key)
-            await self._answer(submitted, framing, idle_s, scope, receive, send)
+            asked = await read_turn(scope, receive, self._services.settings.max_body_bytes)
+            accepted = await self._intake.submit_next(session, asked.request, repeat_key)
+            await self._answer(accepted, asked, form, scope, receive, send)
 
     async def _answer(
-        self, submitted: Submitted, framing: Framing | None, idle_s: float | None, scope: Scope, receive: Receive,
-        send: Send,
-    ) -> None:  # fmt: skip
-        headers = _location(submitted.key)
-        if submitted.verdict == "replay":
-            await self._replay(submitted.key, framing, headers, scope, receive, send)
-        elif framing is None:
-            await self._enqueue(submitted)
-            record = await self._record(submitted.key)
+        self, accepted: Accepted, asked: Asked, form: Form, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        key, headers = accepted.key, _location(accepted.key)
+        if accepted.is_replay:
+            await self._replay(key, form.framing, headers, scope, receive, send)
+        elif form.framing is None:
+            await self._intake.enqueue(accepted)
+            record = await self._record(key)
             await _record_response(record, headers, 200 if record.terminal else 202)(scope, receive, send)
         else:
             # joined before the queue knows of it: the first event arrives as a publication
-            with self._services.hub.follow(submitted.key, None, idle_s=idle_s) as tail:
-                await self._enqueue(submitted)
-                await send_tail(tail, framing, headers, receive, send)
+            with self._services.hub.follow(key, None, idle_s=form.idle_s) as tail:
+                await self._intake.enqueue(accepted)
+                client_left = await send_tail(tail, form.framing, headers, receive, send)
+            if client_left and asked.cancel_on_disconnect:
+                await until_answered(lambda: cancel(self._services, key, "its client disconnected"))
 
     async def _replay(
         self, key: TurnKey, framing: Framing | None, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
@@ -73,27 +86,6 @@ class Turns:
             await _record_response(record, headers, 200)(scope, receive, send)
         else:
             await send_events(replay_events(record), framing, headers, send)
-
-    async def _enqueue(self, submitted: Submitted) -> None:
-        """Put it in the queue; a turn that had been accepted before is never refused.
-
-        Raises:
-            QueueFull: a new turn is taken back first.
-        """
-        queue, run_id = self._services.queue, submitted.key.run_id
-        if submitted.verdict == "attached":  # in the queue already, unless its submit was cut in half
-            await queue.enqueue(run_id, accepted=True)
-            return
-        try:
-            await queue.enqueue(run_id)
-        except QueueFull as full:
-            session = submitted.key.session.session
-            detail = {"message": str(full), "code": full.code}
-            error = encode_event(ERROR, {**detail, "retryable": True})
-            failed = encode_event(RUN_FAILED, {"sessionId": session, **detail})
-            if await self._services.store.withdraw(submitted, [error, failed]):
-                raise
-            await queue.enqueue(run_id, accepted=True)  # somebody else relies on it by now
 
     async def _record(self, key: TurnKey) -> TurnRecord:
         record = await self._services.store.record(key)
@@ -123,12 +115,11 @@ def turn_path(key: TurnKey) -> str:
     return f"/v1/sessions/{key.session.session}/turns/{key.index}"
 
 
-def _form(scope: Scope) -> tuple[Framing | None, float | None]:
-    """The form of the answer (None: the record) and after how many seconds of silence to say something."""
+def _form(scope: Scope) -> Form:
     framing = negotiate(scope, record=True)
     if framing is None or wants_async(joined(Headers(scope=scope), "prefer")):
-        return None, None
-    return framing, silence_s(scope, framing)
+        return Form(None, None)
+    return Form(framing, silence_s(scope, framing))
 
 
 def _location(key: TurnKey) -> dict[str, str]:

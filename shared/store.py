@@ -11,7 +11,7 @@ from shared.events import Cursor, Entry
 from shared.keys import CANCELS, SessionKey, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
-from shared.scripts import Arg, Call, IndexMoved, Script, answered_within
+from shared.scripts import Arg, Call, Script, answered_within
 from shared.settings import Settings
 
 APPEND = Script("append")
@@ -44,20 +44,25 @@ class TurnStore:
         """
         return await self._submit(key, request, is_next=False, idempotency_key="")
 
-    async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
-        """Accept a turn at the session's next index, or at the one that this Idempotency-Key already has.
-
-        Raises:
-            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
-        """
+    async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
+        """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
         async with answered_within(self._timeout_s):
             next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
-        index = int((kept if idempotency_key else None) or next_index or 0)
-        while True:  # another request may take the index between reading and writing it
-            try:
-                return await self._submit(session.turn(index), request, is_next=True, idempotency_key=idempotency_key)
-            except IndexMoved as moved:
-                index = moved.index
+        return int((kept if idempotency_key else None) or next_index or 0)
+
+    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
+        """Accept a turn at the index that `next_index` gave.
+
+        Raises:
+            IndexMoved: somebody else took the index meanwhile; nothing was written.
+            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
+
+    async def is_completed(self, key: TurnKey) -> bool:
+        """True if a request of this turn can only be a replay, or a mismatch."""
+        async with answered_within(self._timeout_s):
+            return bool(await self.redis.hget(key.record, "status") == b"completed")
 
     async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
         session = key.session

@@ -26,7 +26,7 @@ async def read(*chunks: bytes, gone: bool = False, limit: int = 100_000, **heade
     async def receive() -> Message:
         return next(arriving)
 
-    return await read_turn({"type": "http", "headers": raw}, receive, limit)
+    return (await read_turn({"type": "http", "headers": raw}, receive, limit)).request
 
 
 async def test_a_body_may_come_in_pieces():

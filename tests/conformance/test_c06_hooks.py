@@ -160,7 +160,6 @@ def test_c86_an_http_error_of_the_product_keeps_its_status_and_message(chat: Con
     assert only(lines, FAILED)["message"] == message
 
 
-@pytest.mark.xfail(reason="the text of the product's own exception reaches clients as it is", strict=True)
 def test_c86_an_http_error_of_the_product_names_no_host(chat: Conversation):
     lines = chat.ask(0, {"play": [{"raise": {"kind": "http", "status": 503, "body": ""}}]})
     assert "model.invalid" not in only(lines, "error")["message"]

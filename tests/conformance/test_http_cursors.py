@@ -35,7 +35,6 @@ def test_a_cursor_beyond_the_end_of_a_turn_is_refused_at_once(chat: Conversation
     check_problem(response, {400, 410})
 
 
-@pytest.mark.xfail(reason="it is followed in silence, and swallows what comes", strict=True)
 def test_a_cursor_beyond_what_a_running_turn_has_is_refused_at_once(chat: Conversation):
     hold = chat.hold("middle")
     chat.submit(0, {"play": [say("a"), {"hold": hold}]})

@@ -19,6 +19,7 @@ from tests.support.turns import (
     snapshot,
     step,
     submit_and_claim,
+    submit_next,
     types_of,
 )
 
@@ -185,48 +186,48 @@ async def test_two_tenants_may_have_a_session_of_the_same_name(store):
 
 
 async def test_the_next_index_follows_the_highest_one_so_far(store):
-    assert (await store.submit_next(SESSION, request("a"))).key.index == 0
-    assert (await store.submit_next(SESSION, request("b"))).key.index == 1
+    assert (await submit_next(store, SESSION, request("a"))).key.index == 0
+    assert (await submit_next(store, SESSION, request("b"))).key.index == 1
     await store.submit(SESSION.turn(7), request("c"))
-    assert (await store.submit_next(SESSION, request("d"))).key.index == 8
+    assert (await submit_next(store, SESSION, request("d"))).key.index == 8
     await store.submit(SESSION.turn(3), request("e"))
-    assert (await store.submit_next(SESSION, request("f"))).key.index == 9
+    assert (await submit_next(store, SESSION, request("f"))).key.index == 9
 
 
 async def test_many_at_once_get_an_index_each(store):
-    submitted = await asyncio.gather(*(store.submit_next(SESSION, request(f"m{n}")) for n in range(20)))
+    submitted = await asyncio.gather(*(submit_next(store, SESSION, request(f"m{n}")) for n in range(20)))
     assert sorted(one.key.index for one in submitted) == list(range(20))
 
 
 async def test_an_idempotency_key_gives_the_same_index_again(store):
-    first = await store.submit_next(SESSION, request("a"), "key-1")
-    await store.submit_next(SESSION, request("b"))
-    again = await store.submit_next(SESSION, request("a"), "key-1")
+    first = await submit_next(store, SESSION, request("a"), "key-1")
+    await submit_next(store, SESSION, request("b"))
+    again = await submit_next(store, SESSION, request("a"), "key-1")
     assert (again.key, again.verdict) == (first.key, "attached")
 
 
 async def test_many_at_once_with_one_idempotency_key_are_one_turn(store, redis):
-    submitted = await asyncio.gather(*(store.submit_next(SESSION, request("a"), "key-1") for _ in range(10)))
+    submitted = await asyncio.gather(*(submit_next(store, SESSION, request("a"), "key-1") for _ in range(10)))
     assert {one.key.index for one in submitted} == {0}
     assert await redis.zcard(SESSION.turns) == 1
 
 
 async def test_an_idempotency_key_with_other_input_is_a_mismatch(store, redis):
-    await store.submit_next(SESSION, request("a"), "key-1")
+    await submit_next(store, SESSION, request("a"), "key-1")
     before = await snapshot(redis)
     with pytest.raises(InputMismatch):
-        await store.submit_next(SESSION, request("b"), "key-1")
+        await submit_next(store, SESSION, request("b"), "key-1")
     assert await snapshot(redis) == before
 
 
 async def test_an_idempotency_key_belongs_to_its_session(store):
-    await store.submit_next(SESSION, request("a"), "key-1")
-    other = await store.submit_next(session_key("other"), request("b"), "key-1")
+    await submit_next(store, SESSION, request("a"), "key-1")
+    other = await submit_next(store, session_key("other"), request("b"), "key-1")
     assert (other.verdict, other.key.index) == ("created", 0)
 
 
 async def test_a_keyed_submit_whose_reply_was_lost_is_one_turn(store, redis, twice):
-    await twice(lambda: store.submit_next(SESSION, request("a"), "key-1"))
+    await twice(lambda: submit_next(store, SESSION, request("a"), "key-1"))
     assert await redis.zcard(SESSION.turns) == 1
 
 

@@ -13,6 +13,7 @@ from tests.support.turns import (
     seqs_of,
     snapshot,
     submit_and_claim,
+    submit_next,
     types_of,
 )
 
@@ -40,9 +41,9 @@ async def test_a_new_turn_that_disappeared_can_be_asked_again(store):
 
 
 async def test_a_keyed_turn_that_disappeared_can_be_asked_again_with_its_key(store):
-    first = await store.submit_next(SESSION, request(), "key-1")
+    first = await submit_next(store, SESSION, request(), "key-1")
     await store.withdraw(first, ENDING)
-    again = await store.submit_next(SESSION, request(), "key-1")
+    again = await submit_next(store, SESSION, request(), "key-1")
     assert (again.verdict, again.key) == ("created", first.key)
 
 

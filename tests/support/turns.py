@@ -6,8 +6,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from shared.events import PART_UPDATED, encode_event
-from shared.keys import TurnKey, session_key
-from shared.model import Claimed, StepRecord, TurnRequest
+from shared.keys import SessionKey, TurnKey, session_key
+from shared.model import Claimed, StepRecord, Submitted, TurnRequest
+from shared.scripts import IndexMoved
 from shared.store import TurnStore
 
 SESSION = session_key("demo")
@@ -78,3 +79,15 @@ async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
     """Every key with its content and the time at which it expires: equal snapshots, nothing was written."""
     names = sorted(await redis.keys("*"))
     return {name: (await redis.dump(name), await redis.pexpiretime(name)) for name in names}
+
+
+async def submit_next(
+    store: TurnStore, session: SessionKey, request: TurnRequest, idempotency_key: str = ""
+) -> Submitted:
+    """As the API does it: read the next index, submit there, and again if somebody else was quicker."""
+    index = await store.next_index(session, idempotency_key)
+    while True:
+        try:
+            return await store.submit_next(session.turn(index), request, idempotency_key)
+        except IndexMoved as moved:
+            index = moved.index
