@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.model import Claimed, StepRecord, Usage
+from shared.patience import until_answered
 from shared.store import TurnStore
 from worker.appender import Appender
 from worker.hooks import ChatTurnHooks, Turn
@@ -128,5 +129,5 @@ class Attempt:
             started_at=started_at,
             completed_at=self.now_ms,
         )
-        await self._store.checkpoint(self.claimed, record)
+        await until_answered(lambda: self._store.checkpoint(self.claimed, record))
         return result
