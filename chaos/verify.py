@@ -3,8 +3,10 @@
 Shared with the tests. Each check returns sentences, one per violation; an empty list means that everything holds.
 """
 
+import asyncio
 import itertools
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ STEPS = {  # the step's intent -> the hook that it keeps from being called again
     "on_turn_complete": "on_turn_complete",
 }
 Call = dict[str, Any]
+LOOK_S = 0.1
 
 
 def cursor(text: str) -> tuple[int, int]:
@@ -146,9 +149,9 @@ async def check_outcome(
     record = await client.record(answer)
     if (record["status"], record["persist"], record["final_text"]) != ("completed", "done", text):
         found.append(f"the record is {record}, the text {text!r}")
-    persisted = [call["text"] for call in calls if call["call"] == "persist_assistant_message"]
-    if text not in persisted[-1:]:
-        found.append(f"persisted last: {persisted[-1:]}, the text is {text!r}")
+    persisted = {call["text"] for call in calls if call["call"] == "persist_assistant_message"}
+    if persisted != {text}:
+        found.append(f"persisted: {persisted}, the text is {text!r}")
     return found + check_calls(calls, await steps_of(redis, answer.run_id))
 
 
@@ -165,6 +168,16 @@ async def check_leftovers(redis: Redis) -> list[str]:
         left[pattern] = await redis.keys(pattern)
     found = [f"{name} holds {content}" for name, content in left.items() if content]
     return found + await find_leaks(redis)
+
+
+async def leftovers(redis: Redis, limit_s: float) -> list[str]:
+    """`check_leftovers`, once it finds nothing, or what it still finds after `limit_s`."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        found = await check_leftovers(redis)
+        if not found or time.monotonic() > deadline_s:
+            return found
+        await asyncio.sleep(LOOK_S)
 
 
 def check_order(records: Iterable[dict[str, Any]]) -> list[str]:

@@ -53,12 +53,23 @@ def bench(args: list[str]) -> int:
     return become(["-m", f"benchmarks.{args[0]}", *args[1:]])
 
 
+def chaos(args: list[str]) -> int:
+    """Breaks everything at random under load, then reconciles every turn: `dev.py chaos --minutes 5 [--seed 7]`."""
+    return become(["-m", "chaos", *args])
+
+
 def become(args: list[str]) -> int:
     """Replaces this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"run": run, "test": test, "lint": lint, "bench": bench}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": run,
+    "test": test,
+    "lint": lint,
+    "bench": bench,
+    "chaos": chaos,
+}
 OWN_HELP = {"run"}  # commands that parse their own options
 
 

@@ -86,7 +86,7 @@ class Scene:
         """Ask turns without reading them."""
         for answer in answers:
             response = await self.client.submit(answer)
-            assert response.status_code == 202, response.text
+            assert response.status_code in {200, 202}, response.text  # 200: it has ended already
 
     def gate(self) -> Path:
         """A place where a producer can be made to wait: it goes on once this file exists."""

@@ -3,6 +3,7 @@
 import pytest
 
 from chaos.client import Answer, Client
+from shared import keys
 from stack.network import free_port
 from stack.process import Service, answers
 from tests.faults.scene import Scene, scene
@@ -68,7 +69,9 @@ async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any
 
 async def test_a_turn_that_was_announced_but_never_written_is_forgotten(view: Scene):
     answer = await submit_to_dying_api(view, "submit", "before")
-    await view.nothing_left(limit_s=12)
+    assert await view.redis.zscore(keys.OPEN_TURNS, answer.run_id)
+    await view.due_now(answer)
+    await view.nothing_left()
     assert await view.status(answer) is None
 
 

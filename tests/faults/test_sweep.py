@@ -10,28 +10,20 @@ from tests.support.waiting import let_pass, wait_until
 SWEEP_LIMIT_S = 8.0  # the sweep looks every 3 s
 
 
-@pytest.mark.parametrize(
-    "lost",
-    [
-        pytest.param(["job", "entry"], id="job and queue entry"),
-        pytest.param(["job"], id="job"),
-        pytest.param(["entry"], id="queue entry"),
-    ],
-)
-async def test_a_turn_whose_job_was_lost_is_put_back(view: Scene, lost: list[str]):
+async def test_turns_whose_jobs_were_lost_are_put_back(view: Scene):
     view.stack.worker[0].pause()
-    answer = view.turn()
-    await view.submit(answer)
-    if "job" in lost:
+    no_job, no_entry, neither = turns = [view.turn() for _ in range(3)]
+    await view.submit(*turns)
+    for answer in (no_job, neither):
         assert await view.redis.delete(keys.job(answer.run_id))
-    if "entry" in lost:
+    for answer in (no_entry, neither):
         assert await view.redis.zrem(keys.QUEUE, answer.run_id)
     await view.redis.delete(keys.HINTS)
-    await view.due_now(answer)
+    for answer in turns:
+        await view.due_now(answer)
     view.stack.worker[0].resume()
-    await view.ended(answer, limit_s=SWEEP_LIMIT_S)
-    await view.ask(answer)
-    assert answer.lines[-1]["data"]["replayed"] is True
+    await view.ended(*turns, limit_s=SWEEP_LIMIT_S)
+    assert {await view.status(answer) for answer in turns} == {"completed"}
     await view.nothing_left()
 
 

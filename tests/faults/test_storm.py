@@ -1,0 +1,39 @@
+"""Many sessions while workers die, one every two seconds. The long and varied form is `python3 dev.py chaos`."""
+
+import asyncio
+import random
+
+import pytest
+
+from chaos.load import Load, reconcile
+from chaos.monkey import Monkey
+from tests.faults.scene import scene
+from tests.support.waiting import let_pass
+
+SESSIONS, TURNS = 50, 3
+EVERY_S = 2.0
+
+
+@pytest.mark.timeout(90)
+async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
+    chance = random.Random(11)
+    async with scene(tmp_path, workers=3, env={"TURNWIRE_MAX_ATTEMPTS": "50"}) as view:
+        assert view.stack.redis is not None
+        load = Load(view.client, chance, lambda chance: {"events": 10, "pace_ms": chance.choice([5, 50])})
+        monkey = Monkey(view.stack, view.stack.redis, view.redis, chance, lease_s=1.0)
+        killing = asyncio.create_task(keep_killing(monkey))
+        for _ in range(SESSIONS):
+            load.start_session(TURNS)
+            await let_pass(0.2)
+        violations = await load.over(20)
+        killing.cancel()
+        violations += [text async for text in reconcile(view.client, view.redis, load.answers, view.ledger)]
+        assert not violations, "\n".join(violations)
+        assert len(load.answers) == SESSIONS * TURNS
+        assert {answer.connections for answer in load.answers} == {1}  # no client noticed anything but time
+
+
+async def keep_killing(monkey: Monkey) -> None:
+    while True:
+        await let_pass(EVERY_S)
+        await monkey.kill_worker()
