@@ -137,7 +137,7 @@ class TailClient:
 
     async def _send(self, method: str, path: str, body: bytes = b"") -> Answer:
         head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\naccept: application/x-ndjson\r\n"
-        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head += f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         loop = asyncio.get_running_loop()
         _, answer = await loop.create_connection(lambda: Answer(head.encode() + body), *self._address)
         return answer
