@@ -10,7 +10,7 @@ import logging
 
 import msgspec
 
-from shared.errors import AttemptFenced, BadRequest, TurnFailure
+from shared.errors import AttemptFenced, BadRequest, ProducerError, TurnFailure
 from shared.events import ERROR as ERROR_EVENT
 from shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from shared.keys import TurnKey
@@ -139,7 +139,7 @@ class TurnRunner:
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
-            if work.cancelled() and attempt.stopped is not Stop.CANCEL:
+            if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._give_back(attempt)
             return await self._settle(attempt, _outcome(attempt, work))
         except AttemptFenced:
@@ -223,7 +223,9 @@ class TurnRunner:
 
 def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
     if work.cancelled():
-        return Outcome(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
+        if attempt.stopped is Stop.CANCEL:
+            return Outcome(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
+        return Outcome(None, error=TurnError(ProducerError.code, "the producer cancelled itself", retryable=False))
     error = work.exception()
     if error is None:
         return work.result()

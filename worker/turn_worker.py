@@ -122,19 +122,30 @@ class TurnWorker(Worker):
                 self._slot_free.clear()
                 await self._slot_free.wait()
                 continue
-            taken, wait_ms = await until_answered(lambda: self.queue.take(self.id, free, woken=woken))  # noqa: B023
+            try:
+                taken, wait_ms = await self.queue.take(self.id, free, woken=woken)
+            except StoreUnavailable:
+                taken, wait_ms = await until_answered(lambda: self._take_again(free))  # noqa: B023 - awaited here
             for job in taken:
                 self._start(job)
             if len(taken) < free:
                 woken = await self._wait_for_hint(wait_ms)
+
+    async def _take_again(self, free: int) -> tuple[list[Taken], int | None]:
+        """After a lost reply: what that call claimed, and we never heard of, is due again."""
+        for run_id in await self.queue.owned(self.id):
+            if run_id not in self.tasks:
+                await self.queue.again(self.id, Taken(run_id, b""))
+        return await self.queue.take(self.id, free)
 
     async def _wait_for_hint(self, wait_ms: int | None) -> bool:
         """Until a job is enqueued (True) or the next one falls due; a timer stands behind both."""
         longest_s = self._settings.poll_s
         timeout_s = longest_s if wait_ms is None else min(longest_s, max(wait_ms, 1) / 1000)
         try:
-            return await self._listener.blpop([keys.HINTS], timeout=timeout_s) is not None
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(timeout_s + self._settings.redis_timeout_s):  # the reply may be lost for ever
+                return await self._listener.blpop([keys.HINTS], timeout=timeout_s) is not None
+        except (RedisError, OSError, TimeoutError) as error:
             log.warning("waiting for the queue: %s", type(error).__name__)
             await asyncio.sleep(0.2)
             return True
