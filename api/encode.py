@@ -1,6 +1,6 @@
 """How events look on the wire. Lines are spliced from the log's own bytes; no event is decoded or encoded again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -8,6 +8,30 @@ import msgspec
 from shared.events import Entry
 
 RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again
+PIECE_BYTES: Final = 65_536  # a client that does not read costs about so much memory beside its page
+
+
+class Latest:
+    """The lines of the latest batch: the readers of a turn get the same one, one right after the other.
+
+    They hold the very same entries. Two batches that share the first and the last, and are as long, are equal: between
+    them is what the log, or one attempt's dense publications, have there.
+    """
+
+    def __init__(self) -> None:
+        self._entries: Sequence[Entry] = ()
+        self._lines = b""
+
+    def get(self, entries: Sequence[Entry]) -> bytes | None:
+        """The lines of these entries, if they were the latest."""
+        kept = self._entries
+        if len(entries) == len(kept) and entries[0] is kept[0] and entries[-1] is kept[-1]:
+            return self._lines
+        return None
+
+    def put(self, entries: Sequence[Entry], lines: bytes) -> None:
+        """Keep these instead."""
+        self._entries, self._lines = entries, lines
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -18,6 +42,19 @@ class Framing(msgspec.Struct, frozen=True):
     silence: bytes  # while nothing happens
     lines: Callable[[Sequence[Entry]], bytes]  # events of the log, with their cursors
     bare: Callable[[bytes], bytes]  # an event that is not in the log: no id, so that nobody resumes from it
+    latest: Latest = msgspec.field(default_factory=Latest)
+
+    def pieces(self, entries: Sequence[Entry]) -> Iterable[bytes]:
+        """The lines of a batch as they are sent: whole lines, about PIECE_BYTES at a time, each made when it is due."""
+        lines = self.latest.get(entries)
+        if lines is not None:
+            return (lines,)
+        parts = list(_parts(entries))
+        if len(parts) > 1:
+            return map(self.lines, parts)  # a part of a replay: every reader has its own place
+        lines = self.lines(entries)
+        self.latest.put(entries, lines)
+        return (lines,)
 
 
 def ndjson_lines(entries: Sequence[Entry]) -> bytes:
@@ -28,6 +65,16 @@ def ndjson_lines(entries: Sequence[Entry]) -> bytes:
 def sse_lines(entries: Sequence[Entry]) -> bytes:
     """`id:`, `event:` and `data:` of each event; the data is the event's JSON, type and all."""
     return b"".join([b"id: %b\n%b" % (entry.id, _sse_block(entry.event)) for entry in entries])
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = size = 0
+    for place, entry in enumerate(entries):
+        size += len(entry.event)
+        if size > PIECE_BYTES and place > start:
+            yield entries[start:place]
+            start, size = place, len(entry.event)
+    yield entries[start:]
 
 
 def event_type(event: bytes) -> bytes:

@@ -22,7 +22,7 @@ from shared.events import Cursor
 from shared.keys import TurnKey
 from shared.store import TurnStore
 
-BUFFER_BYTES: Final = 1_048_576  # per reader
+BUFFER_BYTES: Final = 262_144  # per reader; the publications in it are shared with the turn's other readers
 SILENCE_S: Final = 5.0  # after so long without an event a reader looks into the log
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ class Hub:
         """Follow a turn's events after a cursor, from the first one for None; see Tail for `idle_s`."""
         topic = self._topic(key)
         tail = Tail(
-            after, ask=topic.ask, buffer_bytes=self._buffer_bytes, silence_s=self._silence_s, idle_s=idle_s
+            after, ask=topic.ask, buffer_bytes=self._buffer_bytes, silence_s=self._silence_s, idle_s=idle_s,
+            stall_s=self._store.settings.stall_s,
         )  # fmt: skip
         with self._joined(topic, tail):
             yield tail

@@ -1,7 +1,14 @@
-"""Sends a tail to a client: each batch in one piece, silence as the form and the client want it."""
+"""Sends a tail to a client: each burst in one piece, silence as the form and the client want it.
+
+A client that reads slowly is followed at its pace; one that takes nothing at all is cut off, and may resume.
+"""
 
 import asyncio
+import logging
+import socket
 from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any, Final, Self
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -12,7 +19,9 @@ from api.requests import joined, query_seconds
 from api.tail import Tail
 
 SSE_COMMENT_S = 15.0
+UNSENT_BYTES: Final = 131_072  # that the kernel takes beyond what is on its way: else up to 4 MiB for each slow reader
 FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
+_log = logging.getLogger(__name__)
 
 
 def negotiate(scope: Scope, *, record: bool = False) -> Framing | None:
@@ -42,16 +51,18 @@ async def send_tail(
 
     Returns: True if the client left before the end.
     """
-    await send(_start(framing, headers))
-    if framing.opening:
-        await send(_chunk(framing.opening))
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(_stop_when_gone(tail, receive))
-        async for batch in tail:
-            await send(_chunk(framing.lines(batch) if batch else framing.silence))
-        client_left = watch.done()
-        watch.cancel()
-    await send({"type": "http.response.body", "body": b""})
+    with _Line(send, receive, tail.stall_s) as line:
+        await line.send(_start(framing, headers))
+        if framing.opening:
+            await line.send(_chunk(framing.opening))
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(_stop_when_gone(tail, receive))
+            async for batch in tail:
+                for piece in framing.pieces(batch) if batch else (framing.silence,):
+                    await line.send(_chunk(piece))
+            client_left = watch.done()
+            watch.cancel()
+        await line.send({"type": "http.response.body", "body": b""})
     return client_left
 
 
@@ -81,3 +92,61 @@ def _start(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:
 
 def _chunk(body: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+class _Line:
+    """The way to one client; cut off when the client takes nothing for `stall_s` seconds (None: never).
+
+    That is for it to say who sends: a `send` that waits. The kernel is told the same for what it has taken itself,
+    so that a peer which vanished, or which stops reading at the very end, does not hold a connection for ever either.
+    """
+
+    def __init__(self, send: Send, receive: Receive, stall_s: float | None) -> None:
+        self._send = send
+        self._stall_s = stall_s
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # ASGI has no way to break a connection off; uvicorn's `receive` is a method of the request that has it
+        self._transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+
+    def __enter__(self) -> Self:
+        if self._transport and self._stall_s:
+            _limit_kernel(self._transport.get_extra_info("socket"), self._stall_s)
+            self._look_in(self._stall_s)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self._waiting_since = asyncio.get_running_loop().time()
+        await self._send(message)
+        self._waiting_since = None
+
+    def _look_in(self, delay_s: float) -> None:
+        # one timer per stream: one per `send` would cost more than the `send`
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        assert self._stall_s
+        waited_s = asyncio.get_running_loop().time() - (self._waiting_since or inf)
+        if waited_s < self._stall_s:
+            self._look_in(self._stall_s - max(0.0, waited_s))
+        else:
+            _log.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
+            self._transport.abort()  # `send` returns, `receive` reports the disconnect; a close would wait for it
+
+
+def _limit_kernel(connection: socket.socket, stall_s: float) -> None:
+    """Little memory for a slow reader, an end for one that is gone; each option where the system has it."""
+    ms, seconds = round(stall_s * 1000), max(1, round(stall_s / 2))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in {
+        "TCP_NOTSENT_LOWAT": UNSENT_BYTES,
+        "TCP_USER_TIMEOUT": ms,
+        "TCP_KEEPIDLE": seconds,
+        "TCP_KEEPINTVL": seconds,
+    }.items():
+        if option := getattr(socket, name, None):
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

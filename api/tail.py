@@ -32,9 +32,10 @@ class Tail:
 
     def __init__(
         self, after: Cursor | None, *, ask: Callable[["Tail", bool], None], buffer_bytes: int, silence_s: float,
-        idle_s: float | None,
+        idle_s: float | None, stall_s: float | None = None,
     ) -> None:  # fmt: skip
         self.cursor = after
+        self.stall_s = stall_s  # for whoever sends it: how long its client may take nothing; None: for ever
         self._ask = ask  # asks for a page after the cursor; it comes through `land`
         self._buffer_bytes = buffer_bytes
         self._silence_s = silence_s
@@ -42,6 +43,7 @@ class Tail:
         self._wake = asyncio.Event()
         self._inbox: deque[Publication] = deque()
         self._inbox_bytes = 0
+        self._overflowed = False
         self._behind = True
         self._silent = False  # behind only because nothing came for long
         self._asked = False
@@ -51,11 +53,13 @@ class Tail:
 
     def offer(self, publication: Publication) -> None:
         """Take a publication; a reader that is too slow for its buffer drops it and falls behind."""
+        if self._overflowed:
+            return  # the page that it will ask for has it: until then a stalled reader holds nothing
         self._inbox.append(publication)
         self._inbox_bytes += publication.size
         if self._inbox_bytes > self._buffer_bytes:
             self._empty_inbox()
-            self._behind = True
+            self._behind = self._overflowed = True
         self._wake.set()
 
     def fall_behind(self) -> None:
@@ -115,6 +119,7 @@ class Tail:
     def _ask_if_behind(self) -> None:
         if self._behind and not self._asked:
             self._behind, self._asked = False, True  # what comes from here on is newer than the page, or in it
+            self._overflowed = False
             self._ask(self, self._silent)
             self._silent = False
 

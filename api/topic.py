@@ -12,8 +12,8 @@ from shared.events import Cursor, Entry
 from shared.keys import TurnKey
 from shared.store import TurnStore
 
-PAGE_BYTES: Final = 1_048_576  # about so much of a log is held per read, however large its events are
-FIRST_PAGE_EVENTS: Final = 100
+PAGE_BYTES: Final = 262_144  # so much of a log is held per reader, or one event
+FIRST_PAGE_EVENTS: Final = 64  # while nobody knows how large they are
 MAX_PAGE_EVENTS: Final = 1000
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -108,7 +108,9 @@ class Topic:
                 failures += 1
             else:
                 self._learn_size(entries)
-                return Page(entries, more=len(entries) == limit, gone=over and not entries)
+                page = _within(entries, PAGE_BYTES)
+                more = len(entries) == limit or len(page) < len(entries)
+                return Page(page, more=more, gone=over and not entries)
 
     async def _over(self) -> bool:
         record = await self._store.record(self.key)
@@ -118,3 +120,13 @@ class Topic:
         if entries:
             mean_bytes = sum(len(entry.event) for entry in entries) // len(entries)
             self._page_events = max(1, min(MAX_PAGE_EVENTS, PAGE_BYTES // max(1, mean_bytes)))
+
+
+def _within(entries: list[Entry], max_bytes: int) -> list[Entry]:
+    """As many as fit, at least one: the size of events is only known once they are read."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += len(entry.event)
+        if size > max_bytes and count:
+            return entries[:count]
+    return entries

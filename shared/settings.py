@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # limits and retention
     retention_s: Positive = 86_400
+    stall_s: PositiveSeconds = 30.0  # a client that takes nothing for so long is cut off
     max_body_bytes: Positive = 1_048_576
     max_event_bytes: Positive = 262_144
     max_log_events: Positive = 100_000
