@@ -9,7 +9,8 @@ once, and where CLIENT LIST is not permitted only the lease tells.
 
 import asyncio
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +25,8 @@ from shared.store import TurnStore
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25  # between two looks at the others
-IDLE_LOOK_S: Final = 0.5  # while nobody else runs anything
+IDLE_LOOK_S: Final = 0.6  # while nobody else runs anything
+ANSWER_S: Final = 2.0  # a connection that is silent for longer is broken
 
 
 class WorkerEntry(msgspec.Struct, frozen=True):
@@ -45,45 +47,75 @@ class WorkerEntry(msgspec.Struct, frozen=True):
 _entry = msgspec.json.Decoder(WorkerEntry)
 
 
+class HeldConnection:
+    """One connection that is never replaced behind our back: when it breaks, we hear of it."""
+
+    def __init__(self, redis: Redis) -> None:
+        pool: Any = redis.connection_pool
+        self._connection = pool.make_connection()
+
+    async def connect(self) -> tuple[int, str]:
+        """Returns: its client id, and the run id of the server that gave it out."""
+        async with asyncio.timeout(ANSWER_S):
+            await self._connection.connect()
+        client_id = await self.call("CLIENT", "ID")
+        server = re.search(rb"run_id:(\w+)", await self.call("INFO", "server"))
+        return client_id, server[1].decode() if server else ""
+
+    async def call(self, *command: str | int) -> Any:
+        """Send a command; the raw reply.
+
+        Raises:
+            ResponseError: Redis refuses it.
+            RedisError, OSError, TimeoutError: the connection is broken, or silent for 2 s.
+        """
+        async with asyncio.timeout(ANSWER_S):
+            await self._connection.send_command(*command, check_health=False)
+            return await self._connection.read_response()
+
+    async def close(self) -> None:
+        """Close it, whatever state it is in."""
+        await self._connection.disconnect(nowait=True)
+
+
 class Liveness:
     """Watches the other workers over a connection of its own, which also stands for this process."""
 
     def __init__(self, redis: Redis, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
-        self.client_id = 0
+        self.client_id = 0  # 0: no connection stands for us now
         self.server = ""
-        self._redis: Any = redis  # one connection, no retries: if it breaks, we want to know
+        self._redis = redis
         self._store = store
         self._queue = queue
         self._worker_id = worker_id
         self._missed: dict[str, bytes] = {}  # worker id -> its entry when it was first missed
 
-    async def run(self, running: Callable[[], int], register: Callable[[], Any]) -> None:
+    async def run(self, running: Callable[[], int], register: Callable[[], Awaitable[None]]) -> None:
         """Watch until cancelled. `running`: turns here; `register`: sends a heartbeat now."""
         while True:
+            connection = HeldConnection(self._redis)
             try:
-                if not self.client_id:
-                    await self._connect()
-                    await register()
-                async with asyncio.timeout(2.0):
-                    others_run = await self._redis.zcard(QUEUE) > running()
-                    if others_run:
-                        await self._look()
-                await asyncio.sleep(LOOK_S if others_run else IDLE_LOOK_S)
+                self.client_id, self.server = await connection.connect()
+                await register()
+                await self._watch(connection, running)
             except ResponseError as error:
                 log.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
                 return
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
-                log.warning("liveness: %s", type(error).__name__)
+                log.warning("liveness: %s, connecting again", type(error).__name__)
+            finally:
                 self.client_id, self._missed = 0, {}
-                await self._redis.connection_pool.disconnect()
-                await asyncio.sleep(LOOK_S)
+                await connection.close()
+            await asyncio.sleep(LOOK_S)
 
-    async def _connect(self) -> None:
-        async with asyncio.timeout(2.0):
-            self.server = (await self._redis.info("server"))["run_id"]
-            self.client_id = await self._redis.client_id()
+    async def _watch(self, connection: HeldConnection, running: Callable[[], int]) -> None:
+        while True:
+            others_run = await connection.call("ZCARD", QUEUE) > running()
+            if others_run:
+                await self._look(connection)
+            await asyncio.sleep(LOOK_S if others_run else IDLE_LOOK_S)
 
-    async def _look(self) -> None:
+    async def _look(self, connection: HeldConnection) -> None:
         entries = {
             worker: entry for worker, entry in (await self._queue.workers()).items() if worker != self._worker_id
         }
@@ -94,8 +126,8 @@ class Liveness:
                 expected[entry.client_id] = worker
         if not expected:
             return
-        clients = await self._redis.execute_command("CLIENT LIST", "ID", *expected)
-        connected = {int(client["id"]) for client in clients}
+        clients = await connection.call("CLIENT", "LIST", "ID", *expected)
+        connected = {int(client_id) for client_id in re.findall(rb"(?m)^id=(\d+)", clients)}
         missing = {worker for client_id, worker in expected.items() if client_id not in connected}
         dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
         self._missed = {worker: entries[worker] for worker in missing}

@@ -73,8 +73,8 @@ def _import(path: str) -> ChatTurnHooks:
         raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()!r} is not module:attribute")
     try:
         hooks = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()}: {error}") from error
+    except Exception as error:
+        raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()}: {type(error).__name__}: {error}") from error
     if isinstance(hooks, type) or not callable(getattr(hooks, "produce", None)):
         raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()} is not an instance with a produce method")
     return hooks  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from shared.store import TurnStore
 
 log = logging.getLogger(__name__)
 
-SWEEP_S: Final = 3.0
+SWEEP_S: Final = 4.0
 
 
 class Sweep:

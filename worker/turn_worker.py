@@ -89,7 +89,7 @@ class TurnWorker(Worker):
                 group.create_task(self.runner.appender.run(), name="appender"),
                 group.create_task(self._heartbeat(), name="heartbeat"),
                 group.create_task(self._report_health(), name="health"),
-                group.create_task(self._liveness.run(lambda: len(self._taken), self._register), name="liveness"),
+                group.create_task(self._liveness.run(lambda: len(self.tasks), self._register), name="liveness"),
                 group.create_task(self._sweep.run(), name="sweep"),
                 group.create_task(listen(self._cancels_redis, self.runner.cancel), name="cancels"),
             ]
@@ -161,13 +161,15 @@ class TurnWorker(Worker):
 
     def _ended(self, run_id: str) -> None:
         del self.tasks[run_id]
-        del self._taken[run_id]
+        self._taken.pop(run_id, None)
         self.job_counter -= 1
         self._slot_free.set()
 
     async def _run_taken(self, taken: Taken) -> None:
         try:
-            match await self.runner.run(taken.run_id):
+            end = await self.runner.run(taken.run_id)
+            self._taken.pop(taken.run_id, None)  # no heartbeat may extend a claim that is being given up
+            match end:
                 case Done():
                     self.jobs_complete += 1
                     await until_answered(lambda: self.queue.end(self.id, taken))
@@ -197,7 +199,7 @@ class TurnWorker(Worker):
             started_at=self._started_at_ms,
             heartbeat=self._beats,
             at=timestamp_ms(),
-            running=len(self._taken),
+            running=len(self.tasks),
             capacity=self.max_jobs,
             client_id=self._liveness.client_id,
             server=self._liveness.server,
