@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     turn_timeout_s: PositiveSeconds = 3600.0
     drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
-    poll_s: PositiveSeconds = 3.0  # behind the wake-up, for a hint that was lost
+    poll_s: PositiveSeconds = 4.0  # behind the wake-up, for a hint that was lost
 
     # limits and retention
     retention_s: Positive = 86_400
