@@ -24,7 +24,7 @@ LEASE_S = 1.0
 ENV = {
     "TURNWIRE_HOOKS": "chaos.product:hooks",
     "TURNWIRE_LEASE_MS": str(int(LEASE_S * 1000)),
-    "TURNWIRE_MAX_ATTEMPTS": "100",
+    "TURNWIRE_MAX_ATTEMPTS": "8",  # more takeovers than strikes can explain end a turn as failed: a violation
     "TURNWIRE_DRAIN_S": "0.5",
     "TURNWIRE_REDIS_TIMEOUT_S": "2",
 }

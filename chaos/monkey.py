@@ -34,6 +34,7 @@ class Monkey:
             self.kill_api,
             self.restart_redis,
             self.kill_redis,
+            self.pause_redis,
             self.cut_connections,
         ]
 
@@ -82,6 +83,12 @@ class Monkey:
         """SIGKILL, away for a moment, back."""
         self._server.kill()
         await self._redis_back()
+
+    async def pause_redis(self) -> None:
+        """SIGSTOP: nobody gets an answer, every lease may lapse; SIGCONT."""
+        self._server.pause()
+        await asyncio.sleep(self._lease_s * self._chance.uniform(0.5, 4))
+        self._server.resume()
 
     async def cut_connections(self) -> None:
         """Every connection to Redis is closed once."""

@@ -11,7 +11,7 @@ import pytest
 
 from chaos.client import Answer
 from stack.process import Service
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, open_gate
 from tests.support.waiting import wait_until
 
 MODES = ["before", "after", "lost"]
@@ -77,6 +77,50 @@ async def test_a_fault_at_this_write_neither_shows_nor_repeats_anything(view: Sc
         await view.check(*first, *second)
         assert [service.running for service in services] == [False, False, True]  # a lost reply ends nobody
     assert all(answer.connections == 1 for answer in first + second)
+
+
+@pytest.mark.parametrize("write", ["handover:1", "finish.again:1"])
+async def test_a_fault_at_this_write_of_a_draining_worker_loses_no_turn(view: Scene, write: str):
+    gate = view.gate_of_each_attempt()
+    turns = [view.turn(gate={"3": str(gate)}) for _ in MODES]
+    view.stack.worker[0].pause()
+    readers = [view.ask(answer) for answer in turns]
+    await wait_until(lambda: all_accepted(view, turns), "the turns stand in the queue")
+    async with faulty_workers(view, write, TURNWIRE_MAX_JOBS="1") as services:
+        for answer in turns:
+            await view.called(answer, "produce")
+        for attempt in (2, 3):
+            open_gate(gate, attempt)
+        for service in services:
+            service.terminate()
+        await until_all_struck(services)
+        view.stack.worker[0].resume()
+        for reader in readers:
+            await reader
+        await view.check(*turns)
+        await wait_until(lambda: not any(service.running for service in services), "the end of all three")
+    assert [service.exit_code for service in services] == [-9, -9, 0]
+    assert all(answer.connections == 1 for answer in turns)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_fault_while_one_worker_buries_another_loses_no_turn(view: Scene, mode: str):
+    gate = view.gate_of_each_attempt()
+    answer = view.turn(gate={"3": str(gate)})
+    view.stack.worker[0].pause()
+    reader = view.ask(answer)
+    victim = view.worker("victim").start()
+    await view.called(answer, "produce")
+    witness = view.worker("witness", "tests.faults.crashing_worker", CRASH_AT=f"bury:1:{mode}").start()
+    await wait_until(lambda: "worker ready" in witness.log(), "a witness")
+    for attempt in (2, 3):
+        open_gate(gate, attempt)
+    victim.kill()
+    await until_all_struck([witness])
+    view.stack.worker[0].resume()
+    await reader
+    await view.check(answer)
+    assert answer.connections == 1
 
 
 async def all_accepted(view: Scene, answers: list[Answer]) -> bool:

@@ -1,6 +1,7 @@
 """Redis goes away for a while: everybody waits and goes on, no accepted turn is lost, no stream is cut."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from chaos.client import Answer, refusal
+from shared import keys
 from stack.network import free_port
 from stack.redis_server import RedisServer
 from tests.faults.scene import Scene, scene
@@ -130,6 +132,38 @@ async def test_turns_and_streams_outlive_it(tmp_path, durable_redis: RedisServer
         assert {answer.connections for answer in running + waiting} == {1}
         assert {view.count(answer)["produce"] for answer in running + waiting} == {1}
         assert {service.name: service.pid for service in view.stack.services if service.running} == processes
+
+
+async def test_workers_whose_connections_were_cut_are_known_by_their_new_ones(tmp_path):
+    """Regression: redis-py replaced the cut connection without a word, the old client id stayed registered, and the
+    workers buried each other again and again: turns with dozens of attempts after one CLIENT KILL.
+    """
+    async with scene(tmp_path, workers=3, env=LEASE) as view:
+        gate = view.gate()
+        turns = [view.turn(gate={"3": str(gate)}) for _ in range(6)]
+        readers = [view.ask(answer) for answer in turns]
+        await wait_until(lambda: all(answer.deltas() == 3 for answer in turns), "turns run")
+        before = await registered(view)
+        await view.redis.execute_command("CLIENT KILL TYPE normal")
+
+        async def renewed() -> bool:
+            now = await registered(view)
+            return len(now) == 3 and not now & before and now <= await connected(view)
+
+        await wait_until(renewed, "three workers with new connections", 4)
+        gate.touch()
+        await asyncio.gather(*readers)
+        assert {view.count(answer)["produce"] for answer in turns} == {1}
+        await view.check(*turns)
+
+
+async def registered(view: Scene) -> set[int]:
+    """The connections that stand for workers."""
+    return {json.loads(entry)["client_id"] for entry in (await view.redis.hgetall(keys.WORKERS)).values()}
+
+
+async def connected(view: Scene) -> set[int]:
+    return {int(client["id"]) for client in await view.redis.client_list()}
 
 
 async def all_accepted(view: Scene, answers: list[Answer]) -> bool:

@@ -49,6 +49,18 @@ async def test_a_running_turn_with_neither_lease_nor_job_is_put_back(tmp_path):
         await view.check(answer)
 
 
+async def test_a_job_that_is_due_again_at_once_is_run_again_at_once(tmp_path):
+    """Regression: a worker that took a job again before it had let go of it dropped it, and the job stood still for
+    a lease. It happens where a turn that waited is woken by the end of the one before it.
+    """
+    async with scene(tmp_path, env={"TURNWIRE_LEASE_MS": "20000"}) as view:
+        firsts = [view.turn() for _ in range(100)]
+        turns = [*firsts, *(view.turn(answer.session, 1) for answer in firsts)]
+        await view.submit(*turns)
+        await view.ended(*turns)
+        await view.nothing_left()
+
+
 async def test_a_turn_that_nobody_woke_after_the_one_before_it_runs(view: Scene):
     view.stack.worker[0].pause()
     first, second = view.turn(), None
