@@ -1,17 +1,19 @@
 """GET …/events: follow a turn from a cursor."""
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.encode import SSE
+from api.encode import SSE, event_type
 from api.requests import path_turn, query_text, single
 from api.services import Services
 from api.stream import negotiate, send_tail, silence_s, stream_headers
 from shared.errors import BadRequest, CursorGone, NotFound, TurnwireError
-from shared.events import Cursor
+from shared.events import RUN_RESUMED, Cursor, Entry
 from shared.keys import TurnKey
 from shared.lifecycle import TurnState
+from shared.model import TurnRecord
 
 MAX_SEQ = 2**63 - 1
 
@@ -42,29 +44,65 @@ class Events:
         Raises:
             NotFound, BadRequest, CursorGone: there is nothing to follow from there.
         """
-        store = self._services.store
-        record = await store.record(key)
-        if record is None:
-            raise NotFound("no such turn")
+        while True:
+            record = await self._services.store.record(key)
+            if record is None:
+                raise NotFound("no such turn")
+            try:
+                return await self._look(key, record, after)
+            except (BadRequest, CursorGone):
+                # a takeover or a new request between two reads makes a good cursor look like a bad one
+                if await self._services.store.record(key) == record:
+                    raise
+
+    async def _look(self, key: TurnKey, record: TurnRecord, after: Cursor | None) -> bool:
+        if after is None and not record.terminal:
+            return False
         if after is not None and after.attempt > record.attempt:
             raise BadRequest("this turn has not come to the attempt of that cursor")
-        if not record.terminal:
-            # while it is queued, events of its attempt may have been discarded: their cursors go on to be good
-            if after and after.attempt == record.attempt and record.status != TurnState.QUEUED:
-                await self._require(key, after, CursorGone("this turn has no such event: read it from its start"))
+        following = await self._services.store.read(key, after, 1)
+        if following:
+            if not continues(after, following[0]):
+                raise CursorGone("what followed that event was erased: read the turn from its start")
             return False
-        if await store.read(key, after, 1):
-            return False
-        if after is None or not await store.read(key, None, 1):
-            raise CursorGone("the events of this turn were erased")
-        await self._require(key, after, BadRequest("this turn ended before that cursor"))
-        return True
+        if record.terminal:
+            if after is None or not await self._services.store.read(key, None, 1):
+                raise CursorGone("the events of this turn were erased")
+            await self._require(key, after, BadRequest("this turn ended before that cursor"))
+            return True
+        # while it is queued, events of its attempt may have been discarded: their cursors go on to be good
+        if after and after.attempt == record.attempt and record.status != TurnState.QUEUED:
+            await self._require(key, after, CursorGone("this turn has no such event: read it from its start"))
+        return False
 
     async def _require(self, key: TurnKey, cursor: Cursor, error: TurnwireError) -> None:
         before = Cursor(cursor.attempt, cursor.seq - 1) if cursor.seq else Cursor(cursor.attempt - 1, MAX_SEQ)
         found = await self._services.store.read(key, before, 1)
         if not found or found[0].id != str(cursor).encode():
             raise error
+
+
+class _Rewind(msgspec.Struct):
+    after: str
+
+
+class _Resumed(msgspec.Struct):
+    data: _Rewind
+
+
+def continues(cursor: Cursor | None, entry: Entry) -> bool:
+    """True if a reader at the cursor misses nothing before this event.
+
+    It is the next one of the same attempt, or tells the reader to drop what it got after an earlier place.
+    """
+    place = Cursor.parse(entry.id.decode())
+    if cursor is None:
+        return place.seq == 0
+    if place == Cursor(cursor.attempt, cursor.seq + 1):
+        return True
+    if event_type(entry.event) != RUN_RESUMED.encode():
+        return False
+    return Cursor.parse(msgspec.json.decode(entry.event, type=_Resumed).data.after) <= cursor
 
 
 def wanted_cursor(scope: Scope) -> Cursor | None:
