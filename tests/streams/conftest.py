@@ -1,0 +1,32 @@
+"""One API process per module, and nobody who runs turns: the tests write the logs themselves."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from stack.cluster import Stack
+from tests.streams.observed import Observed
+
+STALL_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def api_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("streams"), workers=0, apis=1) as stack:
+        yield stack
+        assert "Traceback" not in stack.api[0].log(), stack.api[0].log()
+
+
+@pytest.fixture
+async def service(api_stack: Stack) -> AsyncIterator[Observed]:
+    async with Observed(api_stack) as observed:
+        yield observed
+
+
+@pytest.fixture
+async def impatient(api_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observed]:
+    """An API process of the test's own that cuts stalled clients off early."""
+    directory = tmp_path_factory.mktemp("impatient")
+    with Stack(directory, workers=0, env={"TURNWIRE_STALL_S": str(STALL_S)}, redis=api_stack.redis) as stack:
+        async with Observed(stack) as observed:
+            yield observed

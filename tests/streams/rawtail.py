@@ -1,0 +1,131 @@
+"""Clients that are only a socket: they read when they are told to, and leave as they are told to."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.support.waiting import wait_until
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+LIMIT_S: Final = 20.0
+
+
+def request(path: str, **headers: str) -> bytes:
+    """A GET as bytes."""
+    lines = [f"GET {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def address(base_url: str) -> tuple[str, int]:
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or 80
+
+
+def open_stalled(base_url: str, path: str) -> socket.socket:
+    """A client that asks and then reads nothing; little fits into its own buffer."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(LIMIT_S)
+    connection.connect(address(base_url))
+    connection.sendall(request(path))
+    return connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the stream ends or the connection breaks, without its HTTP framing."""
+    raw = b""
+    try:
+        while not raw.endswith(LAST_CHUNK) and (data := connection.recv(1_048_576)):
+            raw += data
+    except ConnectionError:
+        pass  # it was cut off: what had arrived before is what counts
+    return unchunk(raw.partition(b"\r\n\r\n")[2])
+
+
+def unchunk(raw: bytes) -> bytes:
+    """A chunked body as far as it came."""
+    body = b""
+    while b"\r\n" in raw:
+        size, _, raw = raw.partition(b"\r\n")
+        body, raw = body + raw[: int(size, 16)], raw[int(size, 16) + 2 :]
+    return body
+
+
+def finish(connection: socket.socket) -> None:
+    """Leave with a FIN."""
+    connection.close()
+
+
+def reset(connection: socket.socket) -> None:
+    """Leave with a RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+async def visit(base_url: str, path: str, needle: bytes, leave: Callable[[socket.socket], None]) -> None:
+    """Ask, read until the needle has come, leave."""
+    loop = asyncio.get_running_loop()
+    connection = socket.socket()
+    connection.setblocking(False)
+    await loop.sock_connect(connection, address(base_url))
+    await loop.sock_sendall(connection, request(path))
+    seen = b""
+    while needle not in seen:
+        data = await loop.sock_recv(connection, 65_536)
+        assert data, seen
+        seen += data
+    leave(connection)
+
+
+class Reader(asyncio.Protocol):
+    """A client that reads at once and counts; `ended` when its stream is complete, or broke."""
+
+    def __init__(self, path: str) -> None:
+        self.received = 0
+        self.started = False  # the log's first event has come
+        self.complete = False
+        self.ended = asyncio.Event()
+        self._path = path
+        self._head = b""
+        self._last = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(request(self._path))
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if not self.started:
+            self._head += data
+            self.started = b"session.run.started" in self._head
+        self._last = (self._last + data)[-len(LAST_CHUNK) :]
+        if self._last == LAST_CHUNK:
+            self.complete = True
+            self.ended.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set()
+
+
+@asynccontextmanager
+async def readers(base_url: str, *paths: str) -> AsyncIterator[list[Reader]]:
+    """A client for each path, all of which have the first event; whoever is still there at the end leaves."""
+    loop = asyncio.get_running_loop()
+    opened: list[Reader] = []
+    try:
+        for path in paths:
+            _, reader = await loop.create_connection(partial(Reader, path), *address(base_url))
+            opened.append(reader)
+        await wait_until(lambda: all(reader.started for reader in opened), "every reader has the first event")
+        yield opened
+    finally:
+        for reader in opened:
+            reader.transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)  # the transports close
