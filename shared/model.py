@@ -135,8 +135,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint. `status` and `cursor` stand first: cut_log in shared/lua/parts/log.lua reads them there."""
 
-    status: Literal["completed", "failed"]
-    cursor: str  # the last event that this step covers
+    status: Literal["completed", "failed"] = "failed"
+    cursor: str = ""  # the last event that this step covers
     index: int
     intent: str
     kind: str

@@ -21,6 +21,7 @@ CLAIM = Script("claim")
 FREE = Script("free")
 HANDOVER = Script("handover")
 RENEW = Script("renew")
+REWIND = Script("rewind")
 SETTLE = Script("settle")
 SUBMIT = Script("submit")
 WITHDRAW = Script("withdraw")
@@ -198,6 +199,18 @@ class TurnStore:
             if isinstance(reply, Exception):
                 raise reply
 
+    async def rewind(self, claimed: Claimed, worker: str, after: str) -> Claimed:
+        """Delete the events after a cursor and go on as the next attempt; see rewind.lua.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key = claimed.key
+        args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after]
+        names = [key.record, key.lease, key.steps, key.events]
+        attempt, next_seq = await REWIND(self.redis, names, args, timeout_s=self._timeout_s)
+        return msgspec.structs.replace(claimed, attempt=attempt, token=f"{worker}#{attempt}", next_seq=next_seq)
+
     async def handover(self, claimed: Claimed) -> bool:
         """Give the turn back without spending an attempt; False if it was not ours any more."""
         args: list[Arg] = [claimed.attempt, claimed.token]
@@ -240,6 +253,13 @@ class TurnStore:
             start = "-" if after is None else f"({after}"
             entries = await self.redis.xrange(key.events, start, "+", limit)
         return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
+
+    async def read_all(self, key: TurnKey) -> list[Entry]:
+        """The whole log."""
+        entries = await self.read(key, None)
+        while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
+            entries += page
+        return entries
 
 
 def _all_keys(key: TurnKey) -> list[str]:

@@ -79,6 +79,12 @@ class TurnLog:
         if self._error is not None:
             raise self._error
 
+    def restart(self, claimed: Claimed) -> None:
+        """Go on as another attempt of the same worker; everything before was flushed."""
+        assert not self._pending
+        self.claimed = claimed
+        self._written_seq = claimed.next_seq
+
     def abandon(self) -> None:
         """Drop what is not written: nobody waits for it any more."""
         self._pending, self._pending_bytes = [], 0

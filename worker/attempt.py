@@ -13,9 +13,12 @@ from shared.model import Claimed, StepRecord, Usage
 from shared.patience import until_answered
 from shared.store import TurnStore
 from worker.appender import Appender
+from worker.calling import call
 from worker.hooks import ChatTurnHooks, Turn
-from worker.products import call, hook
+from worker.products import hook
 from worker.side_channel import CLOSE_S, SideChannel
+from worker.standing import Standing
+from worker.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,10 @@ class Attempt:
         self._claimed_at_s = time.monotonic()
         self._channel: SideChannel | None = None
         self._trace_flush: Callable[[], Awaitable[Any]] | None = None
-        self._next_position = max(claimed.steps, default=-1) + 1
+        self.steps = Steps(claimed.steps, self.usage, self._save, lambda: self.now_ms)
+        self.rewinding = False  # its token is about to change: a refused renewal means nothing
+        self._standing = Standing()
+        self._diverged: bytes | None = None
 
     @property
     def now_ms(self) -> int:
@@ -70,15 +76,46 @@ class Attempt:
             self._channel = SideChannel(on_event, turn)
             self._channel.show(self.claimed.first_event)
 
+    async def load_standing(self) -> None:
+        """A later attempt whose producer runs again: get the events that stand, to compare with."""
+        claimed = self.claimed
+        if claimed.attempt == 1 or not claimed.steps:
+            return
+        self._standing = Standing(await until_answered(lambda: self._store.read_all(claimed.key)))
+
     def put(self, event: bytes) -> bool:
-        """Append an event; True when the caller should wait for `room`."""
+        """Append an event, unless it stands already; True when the caller must wait for `room`."""
+        if self._standing.left:
+            if self._standing.matches(event):
+                return False
+            self._diverged = event
+            return True
         if self._channel is not None:
             self._channel.show(event)
         return self.log.put(event)
 
     async def room(self) -> None:
-        """Wait until the log takes more."""
+        """Wait until the log takes more; after a divergence, first rewind it."""
+        event, self._diverged = self._diverged, None
+        if event is not None:
+            await self.rewind()
+            self.put(event)
         await self.log.room()
+
+    async def rewind(self) -> None:
+        """If events stand that this attempt does not yield again, take them back."""
+        if not self._standing.left:
+            return
+        await self.log.flush()
+        claimed, after = self.claimed, self._standing.last_match
+        worker = claimed.token.rpartition("#")[0]
+        self.rewinding = True
+        try:
+            self.claimed = await until_answered(lambda: self._store.rewind(claimed, worker, after))
+        finally:
+            self.rewinding = False
+        self.log.restart(self.claimed)
+        self._standing.drop_rest()
 
     def show(self, events: Sequence[bytes]) -> None:
         """Show the product events that were appended another way."""
@@ -97,37 +134,8 @@ class Attempt:
             except Exception:
                 log.exception("%s: trace_flush failed", self.claimed.key.run_id)
 
-    def completed(self, intent: str) -> StepRecord | None:
-        """The checkpoint that an attempt before this one made of a step, if it completed."""
-        for record in self.claimed.steps.values():
-            if record.intent == intent and record.status == "completed":
-                return record
-        return None
-
-    async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:
-        """The step's stored result, or `work`'s, stored: its events first, then its result.
-
-        Raises:
-            AttemptFenced: the lease was lost; nothing was stored.
-        """
-        done = self.completed(intent)
-        if done is not None:
-            self.usage.restore(done.usage)
-            return msgspec.json.decode(done.result)
-        started_at = self.now_ms
-        result = await work()
+    async def _save(self, record: StepRecord) -> None:
+        """Store a checkpoint; the events that it covers are in the log before it."""
         await self.log.flush()
-        position, self._next_position = self._next_position, self._next_position + 1
-        record = StepRecord(
-            status="completed",
-            cursor=str(self.log.cursor),
-            index=position,
-            intent=intent,
-            kind=kind,
-            result=msgspec.Raw(msgspec.json.encode(result)),
-            usage=self.usage if self.usage.model_calls else None,
-            started_at=started_at,
-            completed_at=self.now_ms,
-        )
-        await until_answered(lambda: self._store.checkpoint(self.claimed, record))
-        return result
+        covered = msgspec.structs.replace(record, cursor=str(self.log.cursor))
+        await until_answered(lambda: self._store.checkpoint(self.claimed, covered))

@@ -12,8 +12,9 @@ import msgspec
 
 from shared.errors import AttemptFenced
 from shared.model import Persist
+from worker.calling import call
 from worker.hooks import ChatTurnHooks, Turn
-from worker.products import call, hook
+from worker.products import hook
 
 log = logging.getLogger(__name__)
 

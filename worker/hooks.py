@@ -10,9 +10,20 @@ from typing import Any, Protocol, runtime_checkable
 from shared.errors import TurnFailure
 from shared.events import ChatStreamEvent
 from shared.model import ModelCall
+from worker.steps import DivergenceError, InputDriftError, StepResultError
 from worker.turn import Turn
 
-__all__ = ["ChatStreamEvent", "ChatTurnHooks", "ModelCall", "Producer", "Turn", "TurnFailure"]
+__all__ = [
+    "ChatStreamEvent",
+    "ChatTurnHooks",
+    "DivergenceError",
+    "InputDriftError",
+    "ModelCall",
+    "Producer",
+    "StepResultError",
+    "Turn",
+    "TurnFailure",
+]
 
 
 @runtime_checkable

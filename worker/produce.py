@@ -13,8 +13,8 @@ from shared.errors import ProducerError, TurnFailure
 from shared.events import ERROR, RESULT, RUN_FAILED, ChatStreamEvent, encode_event
 from shared.model import TurnError
 from worker.accumulator import TextAccumulator
+from worker.calling import call
 from worker.hooks import ChatTurnHooks, Turn
-from worker.products import call
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +138,10 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
         log.exception("%s: the producer raised", turn.run_id)
         raise ProducerError(_safe_message(error)) from error
     produced = forwarder.produced(final_text)
-    if not forwarder.has_result and produced.error is None:
-        sink.put(encode_event(RESULT, {"finalText": produced.text}))
+    if (
+        not forwarder.has_result
+        and produced.error is None
+        and sink.put(encode_event(RESULT, {"finalText": produced.text}))
+    ):
+        await sink.room()
     return produced

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -86,11 +85,3 @@ def hook(hooks: ChatTurnHooks, name: str) -> Callable[..., Any] | None:
     if getattr(found, "__func__", found) is getattr(ChatTurnHooks, name):
         return None
     return found
-
-
-async def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a hook: a coroutine function here, a plain one in a thread, so that it cannot hold up other turns."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args)
-    result = await asyncio.to_thread(function, *args)
-    return await result if inspect.isawaitable(result) else result

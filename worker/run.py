@@ -26,13 +26,13 @@ from worker.finish import finish, keep
 from worker.hooks import ChatTurnHooks
 from worker.produce import Forwarder, Produced, produce
 from worker.products import Products
+from worker.steps import PRODUCE
 from worker.turn import Turn
 
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
 FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
-PRODUCE = "turn"  # the intent of the step that is the whole producer
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -97,10 +97,12 @@ class TurnRunner:
     async def renew(self) -> None:
         """Extend the lease of every attempt that runs here; stop those that were lost or should be cancelled."""
         attempts = list(self.attempts.values())
-        replies = await self._store.renew_many([attempt.claimed for attempt in attempts]) if attempts else []
-        for attempt, reply in zip(attempts, replies, strict=True):
+        claims = [attempt.claimed for attempt in attempts]
+        replies = await self._store.renew_many(claims) if claims else []
+        for attempt, claimed, reply in zip(attempts, claims, replies, strict=True):
             if isinstance(reply, AttemptFenced):
-                attempt.stop(Stop.LOST)
+                if attempt.claimed is claimed and not attempt.rewinding:
+                    attempt.stop(Stop.LOST)
             elif isinstance(reply, Exception):
                 log.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
             elif reply:
@@ -153,7 +155,7 @@ class TurnRunner:
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
         earlier = await until_answered(lambda: self._store.history(claimed.key, settings.history_turns))
-        turn = Turn(claimed, earlier, attempt.usage)
+        turn = Turn(claimed, earlier, attempt.usage, attempt.steps)
         attempt.open_side_channel(hooks, turn)
         spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
         limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
@@ -171,27 +173,30 @@ class TurnRunner:
 
         async def answer() -> str:
             nonlocal failed
+            await attempt.load_standing()
             produced = await produce(hooks, turn, Forwarder(turn, settings.max_event_bytes), attempt)
+            attempt.steps.check_all_asked()
+            await attempt.rewind()
             if produced.error is not None:
                 failed = produced
                 raise TurnFailure(produced.error.message)
             return produced.text
 
         try:
-            text: str = await attempt.run(PRODUCE, answer, kind="llm")
+            text: str = await attempt.steps.run(PRODUCE, answer, kind="llm")
         except TurnFailure:
             if failed is None:
                 raise
-            kept = await keep(attempt, hooks, turn, failed.text, settings.persist_tries) if failed.text else None
+            kept = await keep(attempt.steps, hooks, turn, failed.text, settings.persist_tries) if failed.text else None
             return Outcome(
                 kept.final_text if kept else None, kept.persist if kept else "none", failed.error, failed.error_shown
             )
-        finished = await finish(attempt, hooks, turn, text, settings.persist_tries)
+        finished = await finish(attempt.steps, hooks, turn, text, settings.persist_tries)
         return Outcome(finished.final_text, finished.persist)
 
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> Done:
-        claimed = attempt.claimed
         await attempt.log.flush()
+        claimed = attempt.claimed
         status, events = _last_events(claimed, outcome)
         fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.usage.fields()}
         if outcome.text is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from shared.events import ChatStreamEvent
-from worker.products import call
+from worker.calling import call
 from worker.turn import Turn
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,14 @@
 """What a producer and the other hooks get: the turn they work on."""
 
+import secrets
 import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared.lifecycle import TurnState
 from shared.model import Claimed, TurnRecord, Usage
+from worker.steps import StepPolicy, Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
 
@@ -23,7 +27,7 @@ class Turn:
         usage: `usage.add(ModelCall(…))` counts a model call
     """
 
-    def __init__(self, claimed: Claimed, earlier: list[TurnRecord], usage: Usage) -> None:
+    def __init__(self, claimed: Claimed, earlier: list[TurnRecord], usage: Usage, steps: Steps) -> None:
         record = claimed.record
         self.run_id = record.run_id
         self.session_id = record.session_id
@@ -39,6 +43,56 @@ class Turn:
         self.message_id = str(uuid.uuid5(_MESSAGE_IDS, record.run_id))
         self.usage = usage
         self._earlier = earlier
+        self._steps = steps
+
+    def step(
+        self,
+        intent: str,
+        work: Callable[[], Any],
+        *,
+        kind: str = "logic",
+        input: Any = None,  # noqa: A002 - the word of the contract
+        retries: int = 0,
+        backoff_s: float = 0.5,
+        timeout_s: float | None = None,
+    ) -> Awaitable[Any]:
+        """Run `work` once per turn, ever; await it for its result, which later attempts get from its checkpoint.
+
+        Args:
+            intent: what the step is; another one at the same position is a divergence.
+            work: a coroutine function, or a plain one, which runs in a thread. It returns JSON.
+            kind: for operators: logic, llm, tool, deterministic, …
+            input: JSON; if it differs from an earlier attempt's, that is a divergence too.
+            retries: how often a `work` that raises is run again in this attempt.
+            backoff_s: before the first retry; doubled each time.
+            timeout_s: for each run of `work`; None: no limit.
+
+        Returns: the result as JSON gives it back: tuples are lists, also the first time.
+
+        Raises:
+            DivergenceError, InputDriftError: the producer took another way than an earlier attempt.
+            StepResultError: the result or the input is not JSON.
+            TimeoutError, or whatever `work` raises the last time.
+        """
+        return self._steps.step(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout_s))
+
+    async def now(self) -> datetime:
+        """The time, UTC: the same on every attempt."""
+        return datetime.fromisoformat(await self._fixed("now", lambda: datetime.now(UTC).isoformat()))
+
+    async def uuid(self) -> uuid.UUID:
+        """A random UUID: the same on every attempt."""
+        return uuid.UUID(await self._fixed("uuid", lambda: str(uuid.uuid4())))
+
+    async def random(self) -> float:
+        """A random number in [0, 1): the same on every attempt."""
+        return float(await self._fixed("random", lambda: secrets.randbelow(2**53) / 2**53))
+
+    async def _fixed(self, intent: str, make: Callable[[], Any]) -> Any:
+        async def made() -> Any:
+            return make()
+
+        return await self.step(intent, made, kind="deterministic")
 
     def history(self) -> list[dict[str, str]]:
         """The session's earlier completed turns as chat messages, oldest first: user, assistant, user, …

@@ -12,7 +12,8 @@ from shared.settings import Settings
 from tests.support.product import Product, Scripted
 from worker.backends.demo import DemoHooks
 from worker.backends.openai import OpenAIHooks
-from worker.products import Products, call, hook
+from worker.calling import call
+from worker.products import Products, hook
 
 
 @pytest.fixture

@@ -25,6 +25,21 @@ local function add_events(log, attempt, seq, events)
     return nil
 end
 
+-- delete_after(log, id)    deletes every later event
+local function delete_after(log, id)
+    while true do
+        local rest = redis.call('XRANGE', log, '(' .. id, '+', 'COUNT', 500)
+        if #rest == 0 then
+            return
+        end
+        local ids = {}
+        for i, entry in ipairs(rest) do
+            ids[i] = entry[1]
+        end
+        redis.call('XDEL', log, unpack(ids))
+    end
+end
+
 -- cut_log(log, steps)    -> id of the last event that stands, or nil if there is no log. Later events are deleted.
 -- What the last completed step covers stands, at least the first event. A step record starts with what is read here.
 local function cut_log(log, steps)
@@ -42,15 +57,6 @@ local function cut_log(log, steps)
         end
     end
     local stands = attempt .. '-' .. seq
-    while true do
-        local rest = redis.call('XRANGE', log, '(' .. stands, '+', 'COUNT', 500)
-        if #rest == 0 then
-            return stands
-        end
-        local ids = {}
-        for i, entry in ipairs(rest) do
-            ids[i] = entry[1]
-        end
-        redis.call('XDEL', log, unpack(ids))
-    end
+    delete_after(log, stands)
+    return stands
 end

@@ -1,0 +1,170 @@
+"""The checkpoints of one attempt: a step that completed once is never run again.
+
+A product's steps are known by their position, counted in the order in which the producer asks for them; the worker's
+own (the producer as a whole, and what follows it) by their intent.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import msgspec
+
+from shared.errors import TurnFailure
+from shared.identity import canonical_json
+from shared.model import StepRecord, Usage
+from worker.calling import call
+
+log = logging.getLogger(__name__)
+
+PRODUCE: Final = "turn"  # the producer as a whole
+OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
+
+
+class DivergenceError(TurnFailure):
+    """The producer asked for another step than an earlier attempt did at the same position."""
+
+    code = "step_divergence"
+
+
+class InputDriftError(DivergenceError):
+    """The same step, but with other input."""
+
+    code = "step_input_mismatch"
+
+
+class StepResultError(TurnFailure):
+    """A step's result, or its input, is not JSON."""
+
+    code = "step_not_json"
+
+
+class StepPolicy(msgspec.Struct, frozen=True):
+    """How a step that raises is run again within one attempt; `timeout_s` limits each run, None does not."""
+
+    retries: int = 0
+    backoff_s: float = 0.5
+    timeout_s: float | None = None
+
+
+class Steps:
+    """Runs steps and stores their results. `save` writes a record once the events that it covers are in the log."""
+
+    def __init__(
+        self,
+        stored: dict[int, StepRecord],
+        usage: Usage,
+        save: Callable[[StepRecord], Awaitable[None]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._stored = stored
+        self._usage = usage
+        self._save = save
+        self._now_ms = now_ms
+        self._asked = 0  # positions that the producer has asked for
+        self._end = max(stored, default=-1) + 1  # where the worker's own steps go
+        for position in sorted(stored):
+            usage.restore(stored[position].usage)
+
+    def completed(self, intent: str) -> StepRecord | None:
+        """The checkpoint of one of the worker's own steps, if an earlier attempt made it."""
+        for record in self._stored.values():
+            if record.intent == intent and record.status == "completed":
+                return record
+        return None
+
+    async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:
+        """One of the worker's own steps: its stored result, or `work`'s, stored.
+
+        Raises:
+            AttemptFenced: the lease was lost; nothing was stored.
+        """
+        done = self.completed(intent)
+        if done is not None:
+            return msgspec.json.decode(done.result)
+        started_at = self._now_ms()
+        result = await work()
+        position = max(self._end, self._asked)
+        self._end = position + 1
+        draft = StepRecord(index=position, intent=intent, kind=kind, started_at=started_at)
+        await self._complete(draft, msgspec.json.encode(result))
+        return result
+
+    def step(
+        self, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
+    ) -> Coroutine[Any, Any, Any]:
+        """A product's step. Its position is taken now, so steps that run side by side keep theirs.
+
+        Raises (when awaited):
+            DivergenceError, InputDriftError, StepResultError, AttemptFenced: see there.
+        """
+        position, self._asked = self._asked, self._asked + 1
+        return self._step(position, intent, work, kind, given, policy)
+
+    async def _step(
+        self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
+    ) -> Any:
+        digest = None if given is None else hashlib.sha256(_json(intent, "input", given)).hexdigest()
+        before = self._stored.get(position)
+        _check_same(before, position, intent, digest)
+        if before is not None and before.status == "completed":
+            return msgspec.json.decode(before.result)
+        draft = StepRecord(index=position, intent=intent, kind=kind, input_hash=digest)
+        spent = before.attempts if before else 0
+        for tries in range(1, policy.retries + 2):
+            draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
+            try:
+                async with asyncio.timeout(policy.timeout_s):
+                    result = _json(intent, "result", await call(work))
+            except Exception as error:
+                await self._fail(draft, error)
+                if tries > policy.retries:
+                    raise
+                await asyncio.sleep(policy.backoff_s * 2 ** (tries - 1))
+            else:
+                await self._complete(draft, result)
+                break
+        return msgspec.json.decode(result)
+
+    def check_all_asked(self) -> None:
+        """At the producer's end.
+
+        Raises:
+            DivergenceError: an earlier attempt had completed a step that this one never asked for.
+        """
+        for position, record in self._stored.items():
+            if position >= self._asked and record.status == "completed" and record.intent not in OWN_INTENTS:
+                raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
+
+    async def _complete(self, draft: StepRecord, result: bytes) -> None:
+        usage = msgspec.structs.replace(self._usage) if self._usage.model_calls else None
+        await self._save(
+            msgspec.structs.replace(
+                draft, status="completed", result=msgspec.Raw(result), usage=usage, completed_at=self._now_ms()
+            )
+        )
+
+    async def _fail(self, draft: StepRecord, error: Exception) -> None:
+        log.warning("step %d (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
+        details = {"type": type(error).__name__, "message": str(error)[:1000]}
+        await self._save(msgspec.structs.replace(draft, error=details, completed_at=self._now_ms()))
+
+
+def _check_same(before: StepRecord | None, position: int, intent: str, digest: str | None) -> None:
+    if intent in OWN_INTENTS:
+        raise DivergenceError(f"{intent!r} is the name of one of Turnwire's own steps")
+    if before is None:
+        return
+    if before.intent != intent:
+        raise DivergenceError(f"step {position} was {before.intent!r} before, and is {intent!r} now")
+    if before.input_hash != digest:
+        raise InputDriftError(f"step {position} ({intent!r}) had other input before")
+
+
+def _json(intent: str, what: str, value: Any) -> bytes:
+    try:
+        return canonical_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepResultError(f"the {what} of step {intent!r} is not JSON: {error}") from error
