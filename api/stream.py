@@ -6,8 +6,12 @@ A client that reads slowly is followed at its pace; one that takes nothing at al
 import asyncio
 import logging
 import socket
+from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from fcntl import ioctl
 from math import inf
+from termios import TIOCOUTQ
 from typing import Any, Final, Self
 
 from starlette.datastructures import Headers
@@ -20,6 +24,7 @@ from api.tail import Tail
 
 SSE_COMMENT_S = 15.0
 UNSENT_BYTES: Final = 131_072  # that the kernel takes beyond what is on its way: else up to 4 MiB for each slow reader
+LOOKS: Final = 4  # in the time that a client may stall
 FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
 _log = logging.getLogger(__name__)
 
@@ -97,22 +102,25 @@ def _chunk(body: bytes) -> dict[str, object]:
 class _Line:
     """The way to one client; cut off when the client takes nothing for `stall_s` seconds (None: never).
 
-    That is for it to say who sends: a `send` that waits. The kernel is told the same for what it has taken itself,
-    so that a peer which vanished, or which stops reading at the very end, does not hold a connection for ever either.
+    Seen here while a `send` waits. The kernel is told the same for what it has taken itself, so that a peer that has
+    vanished, or that stops reading at the very end, does not hold a connection for ever either.
     """
 
     def __init__(self, send: Send, receive: Receive, stall_s: float | None) -> None:
         self._send = send
-        self._stall_s = stall_s
-        self._waiting_since: float | None = None
+        self._stall_s = stall_s or inf
+        self._waits = False
+        self._sent = 0
+        self._progress: tuple[int, int] | None = None
+        self._moved_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         # ASGI has no way to break a connection off; uvicorn's `receive` is a method of the request that has it
         self._transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
 
     def __enter__(self) -> Self:
-        if self._transport and self._stall_s:
+        if self._transport and self._stall_s < inf:
             _limit_kernel(self._transport.get_extra_info("socket"), self._stall_s)
-            self._look_in(self._stall_s)
+            self._look_later()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,22 +128,33 @@ class _Line:
             self._timer.cancel()
 
     async def send(self, message: dict[str, Any]) -> None:
-        self._waiting_since = asyncio.get_running_loop().time()
+        self._waits = True
         await self._send(message)
-        self._waiting_since = None
+        self._waits = False
+        self._sent += 1
 
-    def _look_in(self, delay_s: float) -> None:
+    def _look_later(self) -> None:
         # one timer per stream: one per `send` would cost more than the `send`
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+        self._timer = asyncio.get_running_loop().call_later(self._stall_s / LOOKS, self._look)
 
     def _look(self) -> None:
-        assert self._stall_s
-        waited_s = asyncio.get_running_loop().time() - (self._waiting_since or inf)
-        if waited_s < self._stall_s:
-            self._look_in(self._stall_s - max(0.0, waited_s))
-        else:
+        now = asyncio.get_running_loop().time()
+        progress = (self._sent, _untaken_bytes(self._transport)) if self._waits else None
+        if progress is None or progress != self._progress:
+            self._progress, self._moved_at = progress, now
+        elif now - self._moved_at >= self._stall_s:
             _log.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
             self._transport.abort()  # `send` returns, `receive` reports the disconnect; a close would wait for it
+            return
+        self._look_later()
+
+
+def _untaken_bytes(transport: Any) -> int:
+    """What was sent and not acknowledged by the client's system, here and, where the kernel tells it, there."""
+    in_kernel = array("i", [0])
+    with suppress(OSError):
+        ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, in_kernel)
+    return int(transport.get_write_buffer_size()) + in_kernel[0]
 
 
 def _limit_kernel(connection: socket.socket, stall_s: float) -> None:

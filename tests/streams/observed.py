@@ -1,9 +1,11 @@
 """An API process and its Redis seen from outside: connections, subscriptions, descriptors, memory, reads."""
 
+import asyncio
 import resource
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 from arq.connections import ArqRedis
 
 from shared.connect import connect
@@ -17,6 +19,7 @@ from stack.cluster import Stack
 from tests.support.turns import append, delta, request
 from tests.support.waiting import wait_until
 
+POOL = 8  # connections to Redis, TURNWIRE_REDIS_CONNECTIONS
 PAGE_KIB = resource.getpagesize() // 1024
 
 
@@ -26,12 +29,16 @@ class Observed:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.url = stack.base_urls[0]
-        self._sessions = 0
 
     async def __aenter__(self) -> Self:
         assert self.stack.redis is not None
         self.redis: ArqRedis = connect(self.stack.redis.url, connections=1)
         self.store = TurnStore(self.redis, Settings(redis_url=self.stack.redis.url))
+        idle = self.descriptors()
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+            # more at once than its pool has connections: from here on that pool does not grow
+            await asyncio.gather(*(client.get("/v1/sessions/nobody/turns/0") for _ in range(50)))
+        await wait_until(lambda: self.descriptors() <= idle + POOL, "those requests' sockets are closed")
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """What many readers cost Redis: connections, subscriptions and reads stay those of a few."""
 
-import asyncio
-
 import httpx
 from rawtail import readers
 
@@ -11,14 +9,7 @@ FEW, MANY = 5, 500
 JOINING = 200
 
 
-async def fill_pool(service: Observed) -> None:
-    """As many requests at once as the pool has connections, and more: it never grows beyond that."""
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
-        await asyncio.gather(*(client.get("/v1/sessions/nobody/turns/0") for _ in range(50)))
-
-
 async def test_many_readers_take_as_many_connections_of_redis_as_a_few(service: Observed):
-    await fill_pool(service)
     turns = [await service.turn(f"c-{number}") for number in range(MANY)]
     before, counts = service.descriptors(), []
     for count in (FEW, MANY):
@@ -67,7 +58,10 @@ async def test_the_log_s_own_bytes_arrive(service: Observed):
     turn = await service.turn("bytes")
     odd = '{"type":"odd","data":{"z":1.50,"a":"\\u00e9\\/","b":[1e3,-0.0,{}]}}'
     await service.redis.xadd(turn.key.events, {"e": odd}, id="1-1")
-    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client, client.stream("GET", turn.events) as it:
+    async with (
+        httpx.AsyncClient(base_url=service.url, trust_env=False) as client,
+        client.stream("GET", turn.events) as it,
+    ):
         lines = it.aiter_lines()
         await anext(lines)
         assert await anext(lines) == '{"id":"1-1",' + odd[1:]
