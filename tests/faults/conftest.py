@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from stack.cluster import Stack
-from stack.redis_server import RedisServer
 from tests.faults.scene import SETTINGS, Scene
 
 
@@ -29,10 +28,3 @@ async def view(shared_stack: Stack, module_directory: Path) -> AsyncIterator[Sce
     async with Scene(shared_stack, module_directory / "ledger") as view:
         await view.redis.flushall()
         yield view
-
-
-@pytest.fixture
-def durable_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server with an append-only file that the test may kill."""
-    with RedisServer(tmp_path / "redis", aof=True) as server:
-        yield server
