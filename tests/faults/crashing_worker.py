@@ -60,8 +60,8 @@ class Fault:
         if self.mode == "before" and self.seen[self.write] == self.count - 1:
             self.die()
         reply = await send()
-        if self.write == "take" and len(reply) == 1:  # nothing was taken
-            return reply
+        if self.write == "take" and any(isinstance(part, list) and len(part) == 1 for part in reply):
+            return reply  # of a pipeline: nothing was taken
         if isinstance(reply, list) and any(isinstance(part, NoScriptError) for part in reply):
             return reply  # of a pipeline: it did not run
         self.seen[self.write] += 1

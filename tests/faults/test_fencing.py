@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chaos.client import Answer
+from shared.keys import TurnKey
 from stack.process import Service
 from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, open_gate, scene
@@ -59,6 +60,27 @@ async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_more(view
     await lost_the_lease(service, answer)
     assert await view.dump(answer) == before
     await check_taken_over(view, answer)
+    await view.check(answer)
+
+
+async def test_a_worker_that_wakes_up_while_another_one_runs_its_turn_changes_nothing(view: Scene):
+    service, gate = view.worker("stopped"), view.gate_of_each_attempt()
+    answer = view.turn(gate={"4": str(gate)})
+    key = TurnKey.parse(answer.run_id)
+    reader = await start_on(view, service, answer)
+    service.pause()
+    await wait_until(lambda: answer.deltas() >= 8, "the second attempt has come as far")
+    log = await view.redis.xrange(key.events)
+    holder = await view.redis.get(key.lease)
+    open_gate(gate, 1)  # what it wanted to write next is there when it wakes up
+    service.resume()
+    await lost_the_lease(service, answer)
+    assert await view.redis.xrange(key.events) == log
+    assert await view.redis.get(key.lease) == holder
+    assert not await view.redis.exists(key.steps)
+    open_gate(gate, 2)
+    await reader
+    assert [call["attempt"] for call in view.calls(answer, "persist_assistant_message")] == [2]
     await view.check(answer)
 
 
