@@ -152,7 +152,7 @@ class _Line:
 def _untaken_bytes(transport: Any) -> int:
     """What was sent and not acknowledged by the client's system, here and, where the kernel tells it, there."""
     in_kernel = array("i", [0])
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, in_kernel)
     return int(transport.get_write_buffer_size()) + in_kernel[0]
 
@@ -160,12 +160,14 @@ def _untaken_bytes(transport: Any) -> int:
 def _limit_kernel(connection: socket.socket, stall_s: float) -> None:
     """Little memory for a slow reader, an end for one that is gone; each option where the system has it."""
     ms, seconds = round(stall_s * 1000), max(1, round(stall_s / 2))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in {
+    options = {
         "TCP_NOTSENT_LOWAT": UNSENT_BYTES,
         "TCP_USER_TIMEOUT": ms,
         "TCP_KEEPIDLE": seconds,
         "TCP_KEEPINTVL": seconds,
-    }.items():
-        if option := getattr(socket, name, None):
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    }
+    with suppress(OSError, ValueError):  # the client may have left already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if option := getattr(socket, name, None):
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)

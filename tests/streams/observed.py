@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from tests.support.turns import append, delta, request
 from tests.support.waiting import wait_until
 
 POOL = 8  # connections to Redis, TURNWIRE_REDIS_CONNECTIONS
+QUIET_S = 0.3
 PAGE_KIB = resource.getpagesize() // 1024
 
 
@@ -73,6 +75,18 @@ class Observed:
         """Its resident memory."""
         pages = int(Path(f"/proc/{self.stack.api[0].pid}/statm").read_text().split()[1])
         return pages * PAGE_KIB / 1024
+
+    async def quiet(self) -> None:
+        """Until no log is read any more: every reader waits, for its client or for an event."""
+        last, since_s = -1, 0.0
+
+        async def unchanged() -> bool:
+            nonlocal last, since_s
+            if (reads := await self.reads()) != last:
+                last, since_s = reads, time.monotonic()
+            return time.monotonic() - since_s > QUIET_S
+
+        await wait_until(unchanged, "the readers come to rest", 20)
 
     async def left(self, descriptors: int, *, subscriptions: int = 0, limit_s: float = 10.0) -> None:
         """Until no more is there than this: everything of readers that left is freed."""

@@ -34,20 +34,6 @@ async def fill(turn: RunningTurn, events: int, size: int = EVENT_BYTES) -> None:
         await turn.say(*(f"{number + part} " + "x" * size for part in range(10)))
 
 
-async def quiet(service: Observed) -> None:
-    """Until no log is read any more: every reader waits for its client."""
-    last, since = -1, time.monotonic()
-
-    async def unchanged() -> bool:
-        nonlocal last, since
-        reads = await service.reads()
-        if reads != last:
-            last, since = reads, time.monotonic()
-        return time.monotonic() - since > 0.3
-
-    await wait_until(unchanged, "the readers stall", 20)
-
-
 async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothing(service: Observed, record_property):
     turn = await service.turn("long")
     await fill(turn, LOG_EVENTS)
@@ -57,9 +43,9 @@ async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothi
         # half of them somewhere in the log, each at its own place: their pages are not shared
         places = [f"?after=1-{wave + number * 4}" if number % 2 else "" for number in range(STALLED)]
         with stalled(service, *(turn.events + place for place in places)):
-            await quiet(service)
+            await service.quiet()
             await fill(turn, 50)  # and what comes meanwhile
-            await quiet(service)
+            await service.quiet()
             assert service.descriptors() == before + STALLED
             grown.append(service.memory_mib() - idle_mib)
         await service.left(before)
@@ -77,7 +63,7 @@ async def test_stalled_readers_hold_up_nobody(service: Observed, record_property
         turn = await service.turn(f"others-{count}")
         await fill(turn, 50)
         with stalled(service, *[turn.events] * count):
-            await quiet(service)
+            await service.quiet()
             async with readers(service.url, *[turn.events] * 20) as following:
                 start = time.monotonic()
                 await fill(turn, BURST, size=2000)

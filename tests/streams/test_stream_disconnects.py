@@ -1,0 +1,113 @@
+"""Readers that leave, in every way: nothing of them stays, at once and after thousands."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from socket import socket
+
+import pytest
+import uvicorn
+from rawtail import finish, open_stalled, readers, reset, visit
+
+from api.app import create_app
+from api.protocol import Protocol
+from shared.settings import Settings
+from tests.streams.observed import Observed
+from tests.support.waiting import wait_until
+
+VISITS = 10_000
+AT_ONCE = 50
+FREED_S = 0.1
+ROUNDS = 3  # a busy machine may be late; none of ours ever is in all of them
+GROWTH_MIB = 12
+
+
+@pytest.mark.parametrize("leave", [finish, reset])
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_reader_that_leaves_is_gone_within_100_ms(
+    service: Observed, leave: Callable[[socket], None], reads: bool
+):
+    turn = await service.turn(f"leaves-{leave.__name__}-{reads}")
+    if not reads:  # the server waits inside a send, not for an event
+        for _ in range(20):
+            await turn.say(*("x" * 50_000 for _ in range(5)))
+    took_s = [await leave_together(service, turn.events, leave, reads) for _ in range(ROUNDS)]
+    assert min(took_s) < FREED_S, took_s
+
+
+async def leave_together(service: Observed, path: str, leave: Callable[[socket], None], reads: bool) -> float:
+    """Until everything of 20 readers is freed that left at the same time."""
+    before = service.descriptors()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(open_stalled(service.url, path)) for _ in range(20)]
+        await wait_until(lambda: service.descriptors() == before + len(connections), "all are there")
+        if reads:
+            assert all(connection.recv(4096) for connection in connections)
+        else:
+            await service.quiet()
+        start = time.monotonic()
+        for connection in connections:
+            leave(connection)
+        await service.left(before)
+        return time.monotonic() - start
+
+
+async def test_thousands_of_readers_leave_nothing(service: Observed):
+    turn = await service.turn("visited")
+    await turn.say("a", "b")
+    before = service.descriptors()
+
+    async def visits(count: int) -> None:
+        for number in range(count):
+            await visit(service.url, turn.events, b"session.run.started", reset if number % 2 else finish)
+
+    async def wave(count: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(visits(count // AT_ONCE))
+        await service.left(before)
+
+    await wave(500)  # what a process takes once and keeps
+    settled_mib = service.memory_mib()
+    start = time.monotonic()
+    await wave(VISITS)
+    grown_mib = service.memory_mib() - settled_mib
+    print(f"{VISITS} readers came and left in {time.monotonic() - start:.1f} s: {grown_mib:+.1f} MiB")
+    assert grown_mib < GROWTH_MIB
+    assert (await service.connections()) <= 8 + 1
+
+
+async def test_a_reader_that_leaves_takes_nothing_from_the_others(service: Observed):
+    turn = await service.turn("others")
+    async with readers(service.url, *[turn.events] * 20) as following:
+        for number, reader in enumerate(following):
+            await turn.say(f"word {number} ")
+            if number % 2:
+                reader.transport.abort()
+        await turn.end()
+        for reader in following[::2]:
+            await reader.ended.wait()
+        assert all(reader.complete for reader in following[::2])
+
+
+async def test_no_task_of_a_reader_is_left(service: Observed):
+    """The same server in this process, where its tasks can be counted."""
+    turn = await service.turn("tasks")
+    await turn.say(*("x" * 50_000 for _ in range(5)))
+    app = create_app(Settings(redis_url=service.stack.redis.url))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, ws="none", lifespan="on", log_config=None))
+    with closing(socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        serving = asyncio.create_task(server._serve([listening]))
+        await wait_until(lambda: server.started, "the server")
+        await visit(url, turn.events, b"session.run.started", finish)
+        hub = app.state.services.hub
+        await wait_until(lambda: hub.topics == 0, "the first reader is gone")
+        before = asyncio.all_tasks()
+        for number in range(200):
+            await visit(url, turn.events, b"session.run.started", reset if number % 2 else finish)
+        await wait_until(lambda: hub.topics == 0 and asyncio.all_tasks() <= before, "every task has ended")
+        server.should_exit = True
+        await serving
