@@ -10,6 +10,7 @@ from arq.jobs import serialize_job
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.courier import Courier
 from shared.scripts import Arg, Script, answered_within
 from shared.settings import Settings
 
@@ -55,6 +56,7 @@ class TurnQueue:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
         self._settings = settings
         self._timeout_s = settings.redis_timeout_s
+        self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
         """Make sure that a worker will look at the turn; False if its job waits already.
@@ -75,10 +77,9 @@ class TurnQueue:
         limit = _NO_LIMIT if accepted else self._settings.max_queued
         return bool(
             await ENQUEUE(
-                self.redis,
+                self._courier,
                 [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(run_id), keys.in_progress(run_id)],
                 [run_id, job, JOB_TTL_MS, limit, SWEEP_MS],
-                timeout_s=self._timeout_s,
             )
         )
 
@@ -88,7 +89,7 @@ class TurnQueue:
         Returns: the jobs, and in how many ms the next one falls due (None: there is none).
         """
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
-        wait_ms, *jobs = await TAKE(self.redis, [keys.QUEUE, keys.HINTS], args, timeout_s=self._timeout_s)
+        wait_ms, *jobs = await TAKE(self._courier, [keys.QUEUE, keys.HINTS], args)
         taken = [Taken(run_id.decode(), job) for run_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
@@ -99,7 +100,7 @@ class TurnQueue:
         """
         args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *run_ids]
         names = [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS]
-        return {run_id.decode() for run_id in await EXTEND(self.redis, names, args, timeout_s=self._timeout_s)}
+        return {run_id.decode() for run_id in await EXTEND(self._courier, names, args)}
 
     async def workers(self) -> dict[str, bytes]:
         """Worker id -> the entry of its last heartbeat."""
@@ -113,28 +114,28 @@ class TurnQueue:
 
     async def owned(self, worker: str) -> list[str]:
         """The run ids that a worker has claimed."""
-        reply = await OWNED(self.redis, [keys.QUEUE], [worker, keys.IN_PROGRESS_PREFIX], timeout_s=self._timeout_s)
+        reply = await OWNED(self._courier, [keys.QUEUE], [worker, keys.IN_PROGRESS_PREFIX])
         return [run_id.decode() for run_id in reply]
 
     async def bury(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> bool:
         """Take a dead worker off the list and make its jobs due; False if it registered again since `entry`."""
         args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *run_ids]
         names = [keys.WORKERS, keys.QUEUE, keys.HINTS]
-        return bool(await BURY(self.redis, names, args, timeout_s=self._timeout_s))
+        return bool(await BURY(self._courier, names, args))
 
     async def announce(self, run_id: str) -> str:
         """Before a turn is written: the sweep looks at it if no job follows. Returns a mark for `forget`."""
-        reply = await ANNOUNCE(self.redis, [keys.OPEN_TURNS], [run_id, ANNOUNCED_MS], timeout_s=self._timeout_s)
+        reply = await ANNOUNCE(self._courier, [keys.OPEN_TURNS], [run_id, ANNOUNCED_MS])
         return str(reply.decode())
 
     async def forget(self, run_id: str, mark: str) -> None:
         """Take an announcement back, or end the sweep's interest in a turn; an empty mark changes nothing."""
         if mark:
-            await FORGET(self.redis, [keys.OPEN_TURNS], [run_id, mark], timeout_s=self._timeout_s)
+            await FORGET(self._courier, [keys.OPEN_TURNS], [run_id, mark])
 
     async def due(self, limit: int = 100) -> list[tuple[str, str]]:
         """Open turns that nobody touched for long: (run id, mark). Each is handed out once in a while only."""
-        reply = await DUE(self.redis, [keys.OPEN_TURNS], [limit, SWEEP_MS], timeout_s=self._timeout_s)
+        reply = await DUE(self._courier, [keys.OPEN_TURNS], [limit, SWEEP_MS])
         return [(run_id.decode(), mark.decode()) for run_id, mark in zip(reply[::2], reply[1::2], strict=True)]
 
     async def end(self, worker: str, taken: Taken) -> None:
@@ -152,8 +153,7 @@ class TurnQueue:
     async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int = 0) -> None:
         run_id = taken.run_id
         await FINISH(
-            self.redis,
+            self._courier,
             [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(run_id), keys.in_progress(run_id)],
             [run_id, worker, taken.job, outcome, delay_ms],
-            timeout_s=self._timeout_s,
         )

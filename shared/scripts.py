@@ -14,11 +14,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
-from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.courier import Courier
 from shared.errors import (
     AttemptFenced,
     InputMismatch,
@@ -69,41 +69,44 @@ class Script:
         self.source = source(name)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Arg], *, timeout_s: float) -> Any:
+    async def __call__(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """Run it.
 
         Raises:
             TurnwireError: the refusal that the script's contract names.
-            StoreUnavailable: no answer within `timeout_s`, or the server cannot write now. It may have run.
+            StoreUnavailable: no answer in time, or the server cannot write now. It may have run.
         """
-        run: Any = redis.execute_command
         with typed_refusals():
-            async with asyncio.timeout(timeout_s):
-                try:
-                    return await run("EVALSHA", self.sha, len(keys), *keys, *args)
-                except NoScriptError:  # a new server, or one that restarted
-                    return await run("EVAL", self.source, len(keys), *keys, *args)
+            return await self._landed(courier, self._send(courier, keys, args), keys, args)
 
-    async def many(self, redis: Redis, calls: Sequence[Call], *, timeout_s: float) -> list[Any]:
-        """Run it once per (keys, args) in one round trip, in order.
+    async def many(self, courier: Courier, calls: Sequence[Call]) -> list[Any]:
+        """Run it once per (keys, args), in order, in as few round trips as there can be.
 
-        Returns: a reply, or an error of ours, for each; StoreUnavailable for all when the server does not answer.
+        Returns: a reply, or an error of ours, for each.
         """
+        flights = [self._send(courier, *call) for call in calls]
+        replies: list[Any] = []
         try:
-            async with asyncio.timeout(timeout_s):
-                replies = await self._pipelined(redis, calls)
-                if any(isinstance(reply, NoScriptError) for reply in replies):
-                    await redis.script_load(self.source)
-                    replies = await self._pipelined(redis, calls)
-        except (RedisError, OSError, TimeoutError) as error:
-            replies = [error] * len(calls)
-        return [typed(reply) if isinstance(reply, Exception) else reply for reply in replies]
+            for flight, (keys, args) in zip(flights, calls, strict=True):
+                try:
+                    replies.append(await self._landed(courier, flight, keys, args))
+                except (RedisError, OSError, TimeoutError) as error:
+                    replies.append(typed(error))
+        finally:
+            for flight in flights[len(replies) :]:
+                flight.cancel()
+        return replies
 
-    async def _pipelined(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
-        async with redis.pipeline(transaction=False) as pipe:
-            for keys, args in calls:
-                pipe.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-            return await pipe.execute(raise_on_error=False)
+    def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
+        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    async def _landed(
+        self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]
+    ) -> Any:
+        try:
+            return await flight
+        except NoScriptError:  # a new server, or one that restarted
+            return await courier.send("EVAL", self.source, len(keys), *keys, *args)
 
 
 @cache

@@ -7,6 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from shared import identity
+from shared.courier import Courier
 from shared.events import Cursor, Entry
 from shared.keys import CANCELS, SessionKey, TurnKey
 from shared.lifecycle import TurnState
@@ -36,6 +37,7 @@ class TurnStore:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
         self.settings = settings
         self._timeout_s = settings.redis_timeout_s
+        self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
@@ -72,7 +74,7 @@ class TurnStore:
         )
         fields = {"session": session.session, "tenant": session.tenant, **request.fields()}
         verdict, attempt, mark = await SUBMIT(
-            self.redis,
+            self._courier,
             [session.record, session.turns, session.open, key.record, key.events, key.steps],
             [
                 key.index,
@@ -84,7 +86,6 @@ class TurnStore:
                 self.settings.max_turns_per_session,
                 *_flat(fields),
             ],
-            timeout_s=self._timeout_s,
         )
         return Submitted(verdict.decode(), key, attempt, mark.decode())
 
@@ -95,13 +96,13 @@ class TurnStore:
         """
         key = submitted.key
         args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
-        return bool(await WITHDRAW(self.redis, _all_keys(key), args, timeout_s=self._timeout_s))
+        return bool(await WITHDRAW(self._courier, _all_keys(key), args))
 
     async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
         settings = self.settings
         args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
-        reply = await CLAIM(self.redis, _all_keys(key), args, timeout_s=self._timeout_s)
+        reply = await CLAIM(self._courier, _all_keys(key), args)
         match reply:
             case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps]:
                 record = TurnRecord.from_hash(key, _pairs(fields))
@@ -125,7 +126,7 @@ class TurnStore:
         Returns: for each None, AttemptFenced (a newer attempt writes, or the turn was erased) or StoreUnavailable.
         """
         calls: list[Call] = [([key.events], [attempt, seq, *events]) for key, attempt, seq, events in appends]
-        replies = await APPEND.many(self.redis, calls, timeout_s=self._timeout_s)
+        replies = await APPEND.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else None for reply in replies]
 
     async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
@@ -136,7 +137,7 @@ class TurnStore:
         """
         key, lease_ms = claimed.key, self.settings.lease_ms
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, msgspec.json.encode(step)]
-        await CHECKPOINT(self.redis, [key.record, key.lease, key.steps], args, timeout_s=self._timeout_s)
+        await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
 
     async def settle(
         self,
@@ -164,7 +165,7 @@ class TurnStore:
             *events,
             *_flat(fields),
         ]
-        reply = await SETTLE(self.redis, _all_keys(claimed.key), args, timeout_s=self._timeout_s)
+        reply = await SETTLE(self._courier, _all_keys(claimed.key), args)
         return int(reply) if reply else None
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
@@ -176,7 +177,7 @@ class TurnStore:
             ([claimed.key.record, claimed.key.lease], [claimed.attempt, claimed.token, self.settings.lease_ms])
             for claimed in attempts
         ]
-        replies = await RENEW.many(self.redis, calls, timeout_s=self._timeout_s)
+        replies = await RENEW.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
 
     async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
@@ -189,13 +190,13 @@ class TurnStore:
             NotFound: there is no such turn.
         """
         args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
-        verdict, index = await CANCEL(self.redis, _all_keys(key), args, timeout_s=self._timeout_s)
+        verdict, index = await CANCEL(self._courier, _all_keys(key), args)
         return verdict.decode(), int(index) if index else None
 
     async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
         """Drop the leases that a dead worker holds on these turns."""
         calls: list[Call] = [([key.lease], [worker]) for key in keys]
-        for reply in await FREE.many(self.redis, calls, timeout_s=self._timeout_s):
+        for reply in await FREE.many(self._courier, calls):
             if isinstance(reply, Exception):
                 raise reply
 
@@ -208,15 +209,13 @@ class TurnStore:
         key = claimed.key
         args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after]
         names = [key.record, key.lease, key.steps, key.events]
-        attempt, next_seq = await REWIND(self.redis, names, args, timeout_s=self._timeout_s)
+        attempt, next_seq = await REWIND(self._courier, names, args)
         return msgspec.structs.replace(claimed, attempt=attempt, token=f"{worker}#{attempt}", next_seq=next_seq)
 
     async def handover(self, claimed: Claimed) -> bool:
         """Give the turn back without spending an attempt; False if it was not ours any more."""
         args: list[Arg] = [claimed.attempt, claimed.token]
-        return bool(
-            await HANDOVER(self.redis, [claimed.key.record, claimed.key.lease], args, timeout_s=self._timeout_s)
-        )
+        return bool(await HANDOVER(self._courier, [claimed.key.record, claimed.key.lease], args))
 
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """The turn, or None."""

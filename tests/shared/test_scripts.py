@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.connect import connect
+from shared.courier import Courier
 from shared.errors import SettingsError, StoreUnavailable
 from shared.scripts import REFUSALS, IndexMoved, Script, source, typed
 from stack.redis_server import RedisServer
@@ -85,7 +86,7 @@ def test_what_is_no_verdict_of_ours_stays_as_it_is(error):
 
 async def test_a_bug_in_a_script_is_loud(redis):
     with pytest.raises(ResponseError):
-        await Script("checkpoint")(redis, ["a"], [], timeout_s=5)
+        await Script("checkpoint")(Courier(redis, 5), ["a"], [])
 
 
 async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
@@ -95,20 +96,20 @@ async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
         server.pause()
         try:
             with pytest.raises(StoreUnavailable):
-                await Script("free")(client, [KEY.lease], ["w"], timeout_s=0.1)
-            [first, second] = await Script("free").many(client, [([KEY.lease], ["w"])] * 2, timeout_s=0.1)
+                await Script("free")(Courier(client, 0.1), [KEY.lease], ["w"])
+            [first, second] = await Script("free").many(Courier(client, 0.1), [([KEY.lease], ["w"])] * 2)
             assert isinstance(first, StoreUnavailable)
             assert isinstance(second, StoreUnavailable)
         finally:
             server.resume()
-        assert await Script("free")(client, [KEY.lease], ["w"], timeout_s=5) == 0
+        assert await Script("free")(Courier(client, 5), [KEY.lease], ["w"]) == 0
         await client.aclose(close_connection_pool=True)
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path):
     client = connect(f"unix://{tmp_path}/nobody.sock", connections=1)
     with pytest.raises(StoreUnavailable):
-        await Script("free")(client, [KEY.lease], ["w"], timeout_s=0.3)
+        await Script("free")(Courier(client, 0.3), [KEY.lease], ["w"])
     await client.aclose(close_connection_pool=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.queue import TurnQueue
 from shared.store import TurnStore
-from tests.support.turns import WORKER
+from tests.support.turns import KEY, OTHER_WORKER, WORKER, request
 from worker import finish
 from worker.products import Products
 from worker.run import TurnRunner
@@ -36,3 +36,18 @@ async def runner_of(store: TurnStore, queue: TurnQueue) -> AsyncIterator[Callabl
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@pytest.fixture
+def twice(store, runner_of):
+    """Runs a turn, which may fail, asks it again and runs it again. Returns both records."""
+
+    async def run(agent, second=None):
+        await store.submit(KEY, request())
+        await runner_of(agent).run(KEY.run_id)
+        first = await store.record(KEY)
+        await store.submit(KEY, request())
+        await runner_of(second or agent, OTHER_WORKER).run(KEY.run_id)
+        return first, await store.record(KEY)
+
+    return run

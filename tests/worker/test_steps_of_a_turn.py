@@ -8,48 +8,10 @@ import pytest
 
 from shared.lifecycle import TurnState
 from shared.model import ModelCall
+from tests.support.agent import Agent
 from tests.support.product import text
 from tests.support.turns import KEY, OTHER_WORKER, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
-from worker.hooks import ChatTurnHooks
-
-
-class Agent(ChatTurnHooks):
-    """Runs a script, `async def script(turn, agent)` yielding events; counts what its steps really did."""
-
-    def __init__(self, script):
-        self.script = script
-        self.ran = []
-
-    async def produce(self, turn):
-        async for event in self.script(turn, self):
-            yield event
-
-    def does(self, name, result=None, fails=0):
-        """A piece of work that notes that it ran, and fails the first `fails` times."""
-
-        async def work():
-            self.ran.append(name)
-            if self.ran.count(name) <= fails:
-                raise RuntimeError(f"{name} failed")
-            return result
-
-        return work
-
-
-@pytest.fixture
-def twice(store, runner_of):
-    """Runs a turn, which may fail, asks it again and runs it again. Returns both records."""
-
-    async def run(agent, second=None):
-        await store.submit(KEY, request())
-        await runner_of(agent).run(KEY.run_id)
-        first = await store.record(KEY)
-        await store.submit(KEY, request())
-        await runner_of(second or agent, OTHER_WORKER).run(KEY.run_id)
-        return first, await store.record(KEY)
-
-    return run
 
 
 async def steps_of(store):
@@ -90,59 +52,6 @@ async def test_c14_a_completed_step_is_not_run_again(store, twice):
     log = await log_of(store)
     assert seqs_of(log) == list(range(len(log)))
     assert types_of(log).count("session.run.failed") == 0
-
-
-async def test_early_events_that_stand_are_not_doubled(store, twice):
-    async def script(turn, agent):
-        yield text("thinking ")
-        await turn.step("search", agent.does("search"))
-        await turn.step("ask", agent.does("ask", fails=1))
-        yield text("done")
-
-    _, second = await twice(Agent(script))
-    assert second.final_text == "thinking done"
-    assert types_of(await log_of(store)) == [
-        "session.run.started", "message.part.updated", "session.run.resumed", "message.part.updated", "result",
-        "session.run.completed",
-    ]  # fmt: skip
-
-
-async def test_the_log_is_rewound_at_the_first_difference(store, twice):
-    async def script(turn, agent):
-        yield text("same ")
-        yield text(f"attempt {turn.attempt} ")
-        yield text("more ")
-        await turn.step("search", agent.does("search"))
-        await turn.step("ask", agent.does("ask", fails=1))
-        yield text("done")
-
-    _, second = await twice(Agent(script))
-    assert second.final_text == "same attempt 2 more done"
-    log = await log_of(store)
-    assert seqs_of(log) == list(range(len(log)))
-    assert [data["delta"] for _, event_type, data in log if event_type == "message.part.updated"] == [
-        "same ", "attempt 2 ", "more ", "done",
-    ]  # fmt: skip
-    assert [data for _, event_type, data in log if event_type == "session.run.resumed"] == [
-        {"attempt": 3, "after": "1-1", "reason": "diverged"}
-    ]
-    assert second.attempt == 3
-    assert await store.redis.exists(KEY.lease) == 0
-
-
-async def test_events_that_are_not_yielded_again_are_taken_back_at_the_end(store, twice):
-    async def script(turn, agent):
-        yield text("one ")
-        if turn.attempt == 1:
-            yield text("two ")
-        await turn.step("search", agent.does("search"))
-        if turn.attempt == 1:
-            raise RuntimeError("no")
-
-    _, second = await twice(Agent(script))
-    assert second.final_text == "one "
-    deltas = [data["delta"] for _, kind, data in await log_of(store) if kind == "message.part.updated"]
-    assert deltas == ["one "]
 
 
 @pytest.mark.parametrize(
