@@ -54,16 +54,18 @@ class Fault:
         self.seen: Counter[str] = Counter()
         self.struck = False
 
-    async def around(self, redis: Redis, writes: set[str | None], send: Callable[[], Awaitable[Any]]) -> Any:
-        if self.struck or self.write not in writes:
+    async def around(
+        self, redis: Redis, commands: Sequence[Sequence[Any]], send: Callable[[], Awaitable[list[Any]]]
+    ) -> list[Any]:  # fmt: skip
+        """Send the commands of one round trip; strikes if the write is among them."""
+        places = [place for place, command in enumerate(commands) if write_of(command) == self.write]
+        if self.struck or not places:
             return await send()
         if self.mode == "before" and self.seen[self.write] == self.count - 1:
             self.die()
-        reply = await send()
-        if self.write == "take" and any(isinstance(part, list) and len(part) == 1 for part in reply):
-            return reply  # of a pipeline: nothing was taken
-        if isinstance(reply, list) and any(isinstance(part, NoScriptError) for part in reply):
-            return reply  # of a pipeline: it did not run
+        replies = await send()
+        if not any(self.happened(replies[place]) for place in places):
+            return replies
         self.seen[self.write] += 1
         if self.seen[self.write] == self.count:
             if self.mode == "after":
@@ -71,7 +73,11 @@ class Fault:
             self.say()
             await redis.connection_pool.disconnect(inuse_connections=False)
             raise RedisConnectionError("reply lost")
-        return reply
+        return replies
+
+    def happened(self, reply: Any) -> bool:
+        """The script was there, and a take took something."""
+        return not isinstance(reply, NoScriptError) and not (self.write == "take" and len(reply) == 1)
 
     def die(self) -> None:
         self.say()
@@ -87,11 +93,14 @@ def plant(fault: Fault) -> None:
     execute_command, execute = Redis.execute_command, Pipeline.execute
 
     async def faulty_command(self: Redis, *args: Any, **options: Any) -> Any:
-        return await fault.around(self, {write_of(args)}, lambda: execute_command(self, *args, **options))
+        async def send() -> list[Any]:
+            return [await execute_command(self, *args, **options)]
+
+        return (await fault.around(self, [args], send))[0]
 
     async def faulty_pipeline(self: Any, raise_on_error: bool = True) -> Any:
-        writes = {write_of(args) for args, _ in self.command_stack}
-        return await fault.around(self, writes, lambda: execute(self, raise_on_error))
+        commands = [args for args, _ in self.command_stack]
+        return await fault.around(self, commands, lambda: execute(self, raise_on_error))
 
     Redis.execute_command = faulty_command  # type: ignore[method-assign]
     Pipeline.execute = faulty_pipeline  # type: ignore[method-assign]
