@@ -1,0 +1,112 @@
+"""Which cursors may go on, and what happens between two looks at a turn."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from arq.connections import ArqRedis
+
+from api.events import Events, continues
+from api.hub import Hub
+from shared.connect import connect_listener
+from shared.errors import CursorGone
+from shared.events import Cursor, Entry
+from shared.store import TurnStore
+from tests.streams.observed import Observed
+from tests.support.turns import KEY, append, delta, submit_and_claim, take_over
+
+RESUMED = b'{"type":"session.run.resumed","data":{"attempt":3,"after":"%b","reason":"lease_expired"}}'
+
+
+@pytest.mark.parametrize(
+    ("cursor", "entry", "follows"),
+    [
+        (None, Entry(b"1-0", delta("a")), True),
+        (None, Entry(b"1-4", delta("a")), False),  # its start was trimmed
+        (Cursor(1, 3), Entry(b"1-4", delta("a")), True),
+        (Cursor(1, 3), Entry(b"1-5", delta("a")), False),
+        (Cursor(1, 3), Entry(b"2-4", delta("a")), False),  # the rewind of attempt 2 was trimmed
+        (Cursor(1, 3), Entry(b"3-3", RESUMED % b"1-2"), True),
+        (Cursor(1, 3), Entry(b"3-4", RESUMED % b"1-3"), True),
+        (Cursor(1, 3), Entry(b"3-9", RESUMED % b"2-8"), False),  # of what attempt 2 left, something was trimmed
+    ],
+)
+def test_what_a_reader_at_a_cursor_may_get_next(cursor: Cursor | None, entry: Entry, follows: bool):
+    assert continues(cursor, entry) is follows
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_trimmed_cursor_is_gone_and_a_later_one_is_good(service: Observed, ended: bool):
+    turn = await service.turn(f"trimmed-{ended}")
+    await turn.say(*"abcdefgh")
+    if ended:
+        await turn.end()
+    await service.redis.xtrim(turn.key.events, minid="1-5", approximate=False)
+    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+        for cursor in ("1-0", "1-1", "1-3"):
+            gone = await client.get(turn.events, params={"after": cursor})
+            assert (gone.status_code, gone.json()["code"]) == (410, "cursor_gone")
+        async with client.stream("GET", turn.events, params={"after": "1-4"}) as rest:
+            assert '"id":"1-5"' in await anext(rest.aiter_lines())
+
+
+async def test_cursors_of_another_turn_are_refused(service: Observed):
+    turn = await service.turn("foreign")
+    await turn.say(*"abc")
+    async with httpx.AsyncClient(base_url=service.url, trust_env=False) as client:
+        for cursor, status in {"2-4": 400, "1-4": 410, "7-0": 400}.items():
+            assert (await client.get(turn.events, params={"after": cursor})).status_code == status
+        await turn.end()
+        for cursor, status in {"2-4": 400, "1-5": 400, "7-0": 400}.items():
+            assert (await client.get(turn.events, params={"after": cursor})).status_code == status
+
+
+class Meanwhile:
+    """A store in which something happens between the look at the record and the look at the log."""
+
+    def __init__(self, store: TurnStore, happens: Any) -> None:
+        self._store = store
+        self._happens = happens
+
+    async def record(self, *args: Any) -> Any:
+        record = await self._store.record(*args)
+        if self._happens:
+            happens, self._happens = self._happens, None
+            await happens()
+        return record
+
+    async def read(self, *args: Any) -> Any:
+        return await self._store.read(*args)
+
+
+async def test_a_takeover_between_two_looks_makes_no_good_cursor_gone(redis: ArqRedis, store: TurnStore):
+    claimed = await submit_and_claim(store)
+    await append(store, claimed, 1, *(delta(text) for text in "abc"))
+
+    async def retry_without_a_log() -> None:
+        await redis.xdel(KEY.events, "1-1", "1-2", "1-3")  # what a takeover does first
+        await take_over(store)
+
+    events = Events(SimpleNamespace(store=Meanwhile(store, retry_without_a_log)))  # type: ignore[arg-type]
+    assert await events._at_end(KEY, Cursor(1, 3)) is False
+
+
+async def test_a_cursor_that_stays_gone_is_refused(store: TurnStore):
+    claimed = await submit_and_claim(store)
+    await append(store, claimed, 1, delta("a"))
+    events = Events(SimpleNamespace(store=store))  # type: ignore[arg-type]
+    with pytest.raises(CursorGone):
+        await events._at_end(KEY, Cursor(1, 2))
+
+
+async def test_an_event_whose_publication_was_lost_comes_after_a_silence(
+    redis: ArqRedis, redis_url: str, store: TurnStore
+):
+    await submit_and_claim(store)
+    async with Hub(connect_listener(redis_url), store, silence_s=0.05) as hub, asyncio.timeout(5):
+        with hub.follow(KEY, None) as tail:
+            assert [entry.id for entry in await anext(tail)] == [b"1-0"]
+            await redis.xadd(KEY.events, {"e": delta("unheard")}, id="1-1")
+            assert [entry.id for entry in await anext(tail)] == [b"1-1"]
