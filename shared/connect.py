@@ -1,28 +1,31 @@
 """The Redis clients. Every timeout, retry and size is explicit: redis-py's defaults differ between 5 and 8."""
 
+from typing import Any
+
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.errors import SettingsError
 
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "protocol": 2,
     "decode_responses": False,
     "socket_timeout": None,  # on Python 3.11 a socket timeout can swallow a cancellation; callers use asyncio.timeout
     "socket_connect_timeout": 2.0,
     "health_check_interval": 0,
+    "retry": Retry(NoBackoff(), 0),
+    "retry_on_error": [],
 }
 
 
 def connect(url: str, *, connections: int) -> ArqRedis:
     """A client for commands: at most `connections` sockets, callers wait for a free one.
 
-    A command that failed on a broken connection is sent again (three times, 50 ms to 1 s apart): every command of
-    ours may be repeated. Connects at first use. arq's own tools accept it as their pool.
+    It never sends a command again by itself: redis-py cannot know which may be (shared/courier.py does). Connects at
+    first use. arq's own tools accept it as their pool.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -32,8 +35,6 @@ def connect(url: str, *, connections: int) -> ArqRedis:
             url,
             max_connections=connections,
             timeout=None,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
-            retry_on_error=[RedisConnectionError, OSError],
             **_OPTIONS,
         )
     except (ValueError, RedisError):  # its text may hold the password
@@ -43,8 +44,8 @@ def connect(url: str, *, connections: int) -> ArqRedis:
 
 
 def connect_listener(url: str) -> Redis:
-    """A client for one connection that waits: a blocking pop or a subscription. It does not retry by itself."""
-    pool = ConnectionPool.from_url(url, retry=Retry(ExponentialBackoff(), 0), retry_on_error=[], **_OPTIONS)
+    """A client for connections that wait: a blocking pop, a subscription."""
+    pool = ConnectionPool.from_url(url, **_OPTIONS)
     _keep_alive(pool)
     return Redis(connection_pool=pool)
 

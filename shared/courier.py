@@ -5,14 +5,21 @@ is cancelled takes no connection with it.
 """
 
 import asyncio
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 MAX_CALLS: Final = 200  # in one round trip: Redis serves others in between
+PAUSES_S: Final = (0.05, 0.1, 0.2)  # before a broken connection's calls are sent again
 
-Command: TypeAlias = tuple[str | bytes | int, ...]
+
+class Call(NamedTuple):
+    """A command on its way. `repeat`: it may be sent again when its reply was lost."""
+
+    command: tuple[str | bytes | int, ...]
+    repeat: bool
+    reply: "asyncio.Future[Any]"
 
 
 class Courier:
@@ -21,11 +28,11 @@ class Courier:
     def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._redis: Any = redis
         self._timeout_s = timeout_s
-        self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._waiting: list[Call] = []
         self._flight: asyncio.Task[None] | None = None
 
-    def send(self, *command: str | bytes | int) -> "asyncio.Future[Any]":
-        """Queue a command; await its reply.
+    def send(self, *command: str | bytes | int, repeat: bool = True) -> "asyncio.Future[Any]":
+        """Queue a command; await its reply. `repeat`: if the connection breaks, send it again, three times at most.
 
         Raises (when awaited):
             RedisError, OSError: what Redis answered, or that it did not; the command may have run.
@@ -33,7 +40,7 @@ class Courier:
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting.append((command, future))
+        self._waiting.append(Call(command, repeat, future))
         if self._flight is None:
             self._flight = loop.create_task(self._fly(), name="courier")
         return future
@@ -43,31 +50,48 @@ class Courier:
             while self._waiting:
                 batch = self._waiting[:MAX_CALLS]
                 del self._waiting[:MAX_CALLS]
-                await self._round_trip(batch)
+                await self._deliver(batch)
         finally:
             self._flight = None
 
-    async def _round_trip(self, batch: list[tuple[Command, "asyncio.Future[Any]"]]) -> None:
-        replies: list[Any]
-        try:
-            async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipe:
-                for command, _ in batch:
-                    pipe.execute_command(*command)
-                replies = await pipe.execute(raise_on_error=False)
-        except TimeoutError as error:  # a Redis that hangs answers nobody: those who wait need not wait as long again
-            batch, self._waiting = batch + self._waiting, []
-            replies = [error] * len(batch)
-        except (RedisError, OSError) as error:
-            replies = [error] * len(batch)
-        except BaseException:  # the process ends
-            for _, future in batch:
-                future.cancel()
-            raise
-        for (_, future), reply in zip(batch, replies, strict=True):
-            if future.done():  # its caller was cancelled
-                continue
-            if isinstance(reply, Exception):
-                future.set_exception(reply)
-                future.exception()  # seen: a caller that stops waiting for several need not look at each
+    async def _deliver(self, batch: list[Call]) -> None:
+        """Send a batch, and what may be repeated of it again while the connection breaks."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                replies = await self._round_trip(batch)
+            except TimeoutError as error:  # a Redis that hangs: those who wait behind need not wait as long again
+                behind, self._waiting = self._waiting, []
+                _land(batch + behind, [error] * (len(batch) + len(behind)))
+                return
+            except (RedisError, OSError) as error:
+                lost = batch if pause_s is None else [call for call in batch if not call.repeat]
+                _land(lost, [error] * len(lost))
+                batch = [call for call in batch if not call.reply.done()]
+            except BaseException:  # the process ends
+                for call in batch:
+                    call.reply.cancel()
+                raise
             else:
-                future.set_result(reply)
+                _land(batch, replies)
+                return
+            if not batch or pause_s is None:
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _round_trip(self, batch: list[Call]) -> list[Any]:
+        async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipe:
+            for call in batch:
+                pipe.execute_command(*call.command)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
+
+
+def _land(batch: list[Call], replies: list[Any]) -> None:
+    for call, reply in zip(batch, replies, strict=True):
+        if call.reply.done():  # its caller was cancelled
+            continue
+        if isinstance(reply, Exception):
+            call.reply.set_exception(reply)
+            call.reply.exception()  # seen: a caller that stops waiting for several need not look at each
+        else:
+            call.reply.set_result(reply)

@@ -22,7 +22,7 @@ EXTEND = Script("extend")
 FINISH = Script("finish")
 FORGET = Script("forget")
 OWNED = Script("owned")
-TAKE = Script("take")
+TAKE = Script("take", repeat=False)  # it does not hand out again what the lost reply named: see TurnWorker
 
 RUN_TURN = "run_turn"  # the name of arq's function
 ANNOUNCED_MS = 5_000  # a turn that was announced, but has no job after so long, is looked at
@@ -85,6 +85,8 @@ class TurnQueue:
 
     async def take(self, worker: str, count: int, *, woken: bool = True) -> tuple[list[Taken], int | None]:
         """Claim up to `count` due jobs for a lease's time, in one round trip. `woken`: a hint was popped before.
+
+        The one call that must not just be repeated after StoreUnavailable: `owned` tells what the lost one claimed.
 
         Returns: the jobs, and in how many ms the next one falls due (None: there is none).
         """

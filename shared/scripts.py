@@ -1,7 +1,7 @@
 """Loads the Lua files, runs them by digest, and turns their refusals into our errors.
 
 Rule 1: every write to a turn or to the queue is one file in shared/lua; its first line is its contract.
-Rule 2: every script may be sent again after a lost reply.
+Rule 2: every script may be sent again after a lost reply; the one that may not says so where it is loaded.
 Rule 3: this is the only place where a Redis reply, or its absence, becomes an error of ours.
 """
 
@@ -62,10 +62,11 @@ Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
 
 
 class Script:
-    """One file in shared/lua."""
+    """One file in shared/lua. `repeat`: it may be sent again after a lost reply, and then is."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, repeat: bool = True) -> None:
         self.name = name
+        self.repeat = repeat
         self.source = source(name)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
@@ -98,7 +99,7 @@ class Script:
         return replies
 
     def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
-        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args)
+        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args, repeat=self.repeat)
 
     async def _landed(
         self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]
@@ -106,7 +107,7 @@ class Script:
         try:
             return await flight
         except NoScriptError:  # a new server, or one that restarted
-            return await courier.send("EVAL", self.source, len(keys), *keys, *args)
+            return await courier.send("EVAL", self.source, len(keys), *keys, *args, repeat=self.repeat)
 
 
 @cache

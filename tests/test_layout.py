@@ -63,7 +63,7 @@ def without_comments(path: Path) -> str:
 
 
 def test_every_script_has_a_file_and_every_file_a_script():
-    used = [name for path in SOURCES for name in re.findall(r'\bScript\("(\w+)"\)', path.read_text(encoding="utf-8"))]
+    used = [name for path in SOURCES for name in re.findall(r'\bScript\("(\w+)"[,)]', path.read_text(encoding="utf-8"))]
     assert sorted(used) == [path.stem for path in LUA]
 
 

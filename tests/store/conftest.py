@@ -12,7 +12,7 @@ from tests.support.faults import one_lost_reply
 Call = Callable[[], Awaitable[Any]]
 
 
-@pytest.fixture(params=["called twice", "reply lost, caller asks again", "reply lost, redis-py asks again"])
+@pytest.fixture(params=["called twice", "reply lost, caller asks again", "reply lost, the courier asks again"])
 def twice(request: pytest.FixtureRequest, redis: ArqRedis) -> Callable[[Call], Awaitable[Any]]:
     """Runs a call so that its script runs twice; returns the second answer."""
 
@@ -20,10 +20,10 @@ def twice(request: pytest.FixtureRequest, redis: ArqRedis) -> Callable[[Call], A
         if request.param == "called twice":
             await call()
         elif request.param == "reply lost, caller asks again":
-            with one_lost_reply(redis, resent_by_client=False):
+            with one_lost_reply(redis, resent=False):
                 await _refused_as_unavailable(call)
         else:
-            with one_lost_reply(redis, resent_by_client=True):
+            with one_lost_reply(redis, resent=True):
                 return await call()
         return await call()
 

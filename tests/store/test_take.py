@@ -1,7 +1,11 @@
 """take: due jobs go to one worker each, out of everybody's sight for a lease's time."""
 
+import pytest
+
 from shared import keys
+from shared.errors import StoreUnavailable
 from shared.queue import Taken
+from tests.support.faults import one_lost_reply
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, snapshot
 
 RUN_ID = KEY.run_id
@@ -115,12 +119,12 @@ async def test_looking_without_a_hint_leaves_the_hints_to_others(redis, queue):
     assert await redis.llen(keys.HINTS) == 0
 
 
-async def test_a_job_whose_reply_was_lost_comes_back_when_its_claim_ends(redis, queue, twice):
-    """The one call whose repeat must not give the same: nobody runs the job until its claim has ended."""
+async def test_a_lost_reply_is_never_repeated_in_silence(redis, queue):
+    """A repeat would not name what the lost reply named: nobody would run it until its claim ends."""
     await enqueue(queue, 1)
-    jobs, wait_ms = await twice(lambda: queue.take(WORKER, 1))
-    assert jobs == []
-    assert 0 < wait_ms <= 3000
+    with one_lost_reply(redis, resent=True), pytest.raises(StoreUnavailable):
+        await queue.take(WORKER, 1)
+    assert await queue.owned(WORKER) == [SESSION.turn(0).run_id]
 
 
 async def test_a_server_that_forgot_the_script_gets_it_again(redis, queue):

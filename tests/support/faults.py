@@ -8,6 +8,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from shared import courier
+
 
 class LostReply:
     """Wraps an async call: the first use that succeeds takes effect, but its reply never arrives."""
@@ -25,27 +27,24 @@ class LostReply:
 
 
 @contextmanager
-def one_lost_reply(redis: Redis, *, resent_by_client: bool) -> Iterator[None]:
-    """The next command, or the next pipeline, of this client runs, and its reply is lost.
+def one_lost_reply(redis: Redis, *, resent: bool) -> Iterator[None]:
+    """The next round trip of this client runs, and its replies are lost.
 
-    `resent_by_client`: redis-py itself sends it again, as it does on a broken connection; otherwise the caller sees
-    the error.
+    `resent`: the courier itself sends it again, as it does on a broken connection; otherwise the caller sees the error.
     """
-    command = "_send_command_parse_response" if resent_by_client else "execute_command"
-    batch = "_execute_pipeline" if resent_by_client else "execute"
     open_pipeline = redis.pipeline
     faults: list[LostReply] = []
 
     def pipeline(*args: Any, **kwargs: Any) -> Any:
         pipe = open_pipeline(*args, **kwargs)
         if not any(fault.lost for fault in faults):
-            faults.append(LostReply(getattr(pipe, batch)))
-            setattr(pipe, batch, faults[-1])
+            faults.append(LostReply(pipe.execute))
+            pipe.execute = faults[-1]
         return pipe
 
     with pytest.MonkeyPatch.context() as patch:
-        faults.append(LostReply(getattr(redis, command)))
-        patch.setattr(redis, command, faults[0])
         patch.setattr(redis, "pipeline", pipeline)
+        if not resent:
+            patch.setattr(courier, "PAUSES_S", ())
         yield
     assert any(fault.lost for fault in faults), "no reply was lost: the fault was planted at the wrong place"

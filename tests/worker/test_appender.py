@@ -132,10 +132,10 @@ async def test_room_is_there_at_once_in_an_empty_buffer(store, writing):
     await writing.open(await submit_and_claim(store)).room()
 
 
-@pytest.mark.parametrize("resent_by_client", [False, True])
-async def test_a_lost_reply_leaves_an_exact_log(store, redis, writing, resent_by_client):
+@pytest.mark.parametrize("resent", [False, True])
+async def test_a_lost_reply_leaves_an_exact_log(store, redis, writing, resent):
     log = writing.open(await submit_and_claim(store))
-    with one_lost_reply(redis, resent_by_client=resent_by_client):
+    with one_lost_reply(redis, resent=resent):
         for number in range(10):
             log.put(delta(str(number)))
         await log.flush()

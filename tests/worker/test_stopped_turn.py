@@ -279,11 +279,11 @@ async def test_a_store_that_does_not_answer_for_a_while_delays_a_turn_and_repeat
     assert product.calls.count("persist_assistant_message") == 1
 
 
-@pytest.mark.parametrize("resent_by_client", [False, True])
-async def test_a_lost_reply_at_the_claim_starts_one_attempt(store, redis, runner_of, resent_by_client):
+@pytest.mark.parametrize("resent", [False, True])
+async def test_a_lost_reply_at_the_claim_starts_one_attempt(store, redis, runner_of, resent):
     await store.submit(KEY, request())
     runner = runner_of(Scripted(text("hi")))
-    with one_lost_reply(redis, resent_by_client=resent_by_client):
+    with one_lost_reply(redis, resent=resent):
         assert await runner.run(RUN_ID) == Done()
     assert types_of(await log_of(store)).count("session.run.started") == 1
     assert (await store.record(KEY)).attempt == 1
