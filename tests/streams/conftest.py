@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from stack.cluster import Stack
-from tests.streams.observed import Observed
-
-STALL_S = 1.0
+from tests.streams.observed import STALL_S, Observed
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from stack.cluster import Stack
 from tests.support.turns import append, delta, request
 from tests.support.waiting import wait_until
 
+STALL_S = 1.0  # of the API process that cuts stalled clients off early
 POOL = 8  # connections to Redis, TURNWIRE_REDIS_CONNECTIONS
 QUIET_S = 0.3
 PAGE_KIB = resource.getpagesize() // 1024
