@@ -63,6 +63,7 @@ class TurnRunner:
 
     def __init__(self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str) -> None:
         self.attempts: dict[str, Attempt] = {}
+        self.draining = False  # a turn that is claimed from now on goes back at once
         self._claiming: dict[str, bool] = {}  # run id -> somebody asked to cancel it meanwhile
         self.appender = Appender(store)
         self._store = store
@@ -119,6 +120,8 @@ class TurnRunner:
         attempt = Attempt(claimed, self._store, self.appender)
         if cancelled:
             attempt.stop(Stop.CANCEL)
+        elif self.draining:
+            attempt.stop(Stop.DRAIN)
         run_id = claimed.key.run_id
         self.attempts[run_id] = attempt
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")

@@ -36,6 +36,7 @@ from worker.sweep import Sweep
 log = logging.getLogger(__name__)
 
 GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back
+SHARES: Final = 4  # a burst is taken in so many bites: other idle workers get theirs
 HEALTH_S: Final = 15  # arq's health key is refreshed so often
 
 
@@ -62,6 +63,7 @@ class TurnWorker(Worker):
         self._beats = 0
         self._entry = b""
         self._taken: dict[str, Taken] = {}
+        self._retaken: dict[str, Taken] = {}  # run again as soon as the task of the same turn has ended
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
         super().__init__(
@@ -111,6 +113,7 @@ class TurnWorker(Worker):
                 task.cancel()
 
     def _give_back(self) -> None:
+        self.runner.draining = True
         for attempt in list(self.runner.attempts.values()):
             attempt.stop(Stop.DRAIN)
 
@@ -122,21 +125,22 @@ class TurnWorker(Worker):
                 self._slot_free.clear()
                 await self._slot_free.wait()
                 continue
+            count = min(free, max(self.max_jobs // SHARES, 1))
             try:
-                taken, wait_ms = await self.queue.take(self.id, free, woken=woken)
+                taken, wait_ms = await self.queue.take(self.id, count, woken=woken)
             except StoreUnavailable:
-                taken, wait_ms = await until_answered(lambda: self._take_again(free))  # noqa: B023 - awaited here
+                taken, wait_ms = await until_answered(lambda: self._take_again(count))  # noqa: B023 - awaited here
             for job in taken:
                 self._start(job)
-            if len(taken) < free:
+            if len(taken) < count:
                 woken = await self._wait_for_hint(wait_ms)
 
-    async def _take_again(self, free: int) -> tuple[list[Taken], int | None]:
+    async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
         """After a lost reply: what that call claimed, and we never heard of, is due again."""
         for run_id in await self.queue.owned(self.id):
             if run_id not in self.tasks:
                 await self.queue.again(self.id, Taken(run_id, b""))
-        return await self.queue.take(self.id, free)
+        return await self.queue.take(self.id, count)
 
     async def _wait_for_hint(self, wait_ms: int | None) -> bool:
         """Until a job is enqueued (True) or the next one falls due; a timer stands behind both."""
@@ -151,7 +155,8 @@ class TurnWorker(Worker):
             return True
 
     def _start(self, taken: Taken) -> None:
-        if taken.run_id in self.tasks:  # the claim lapsed while we were late; the heartbeat has it back
+        if taken.run_id in self.tasks:  # due again before we were done with it, or our claim had lapsed
+            self._retaken[taken.run_id] = taken
             return
         self._taken[taken.run_id] = taken
         self.job_counter += 1
@@ -164,6 +169,8 @@ class TurnWorker(Worker):
         self._taken.pop(run_id, None)
         self.job_counter -= 1
         self._slot_free.set()
+        if retaken := self._retaken.pop(run_id, None):
+            self._start(retaken)
 
     async def _run_taken(self, taken: Taken) -> None:
         try:

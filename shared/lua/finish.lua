@@ -8,20 +8,20 @@ local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
     return -1
 end
-redis.call('DEL', in_progress)
 local current = redis.call('GET', job)
 if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
 if outcome ~= 'again' then
-    redis.call('DEL', job)
+    redis.call('DEL', job, in_progress)
     redis.call('ZREM', queue, run_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, run_id)
     end
     return 1
 end
-redis.call('ZADD', queue, now_ms() + delay_ms, run_id)
+redis.call('ZADD', queue, now_ms() + delay_ms, run_id)  -- first what a full server refuses
+redis.call('DEL', in_progress)
 if delay_ms == '0' then
     redis.call('RPUSH', hints, run_id)
     redis.call('LTRIM', hints, -1000, -1)
