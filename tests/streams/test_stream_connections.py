@@ -12,7 +12,7 @@ JOINING = 200
 async def test_many_readers_take_as_many_connections_of_redis_as_a_few(service: Observed):
     turns = [await service.turn(f"c-{number}") for number in range(MANY)]
     before, counts = service.descriptors(), []
-    for count in (FEW, MANY):
+    for count in (MANY, FEW):  # in this order: the pool for commands grows up to its size, and never shrinks
         async with readers(service.url, *(turn.events for turn in turns[:count])):
             counts.append(await service.connections())
             assert await service.subscriptions() == count
