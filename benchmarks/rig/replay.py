@@ -1,0 +1,150 @@
+"""Completed turns: the same POST again and again on kept connections, and a long log read from its start."""
+
+import asyncio
+import json
+import statistics
+import time
+from typing import Any
+
+import uvloop
+
+from benchmarks.rig.measure import medians, percentile
+from benchmarks.rig.report import Report
+from benchmarks.rig.scene import OWN_EVENTS, Scene, Sizes, pieces, scene, share
+from benchmarks.rig.tail_client import LAST_CHUNK, Answer, TailClient, WrongAnswerError
+
+LIMIT_S = 120.0
+SHORT = {"events": 3}
+LOG_READS = 5
+
+
+class Repeater(asyncio.Protocol):
+    """Sends a request again as soon as its answer is there; each answer must be the first one's, byte for byte."""
+
+    def __init__(self, request: bytes, times: int, body: bytes) -> None:
+        self.took_ms: list[float] = []
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._request = request
+        self._left = times
+        self._body = body
+        self._got = b""
+        self._sent_ns = 0
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._got, self._sent_ns = b"", time.monotonic_ns()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        if not self._got.endswith(LAST_CHUNK):
+            return
+        self.took_ms.append((time.monotonic_ns() - self._sent_ns) / 1e6)
+        if body_of(self._got) != self._body:
+            self._transport.close()
+            self.ended.set_exception(WrongAnswerError(f"not the first answer again: {self._got[:500]!r}"))
+            return
+        self._left -= 1
+        if self._left:
+            self._send()
+        else:
+            self._transport.close()
+            self.ended.set_result(None)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(WrongAnswerError("a kept connection was closed"))
+
+
+class ReplayClient(TailClient):
+    """Repeats requests."""
+
+    async def repeat(self, session: str, body: bytes, sizes: Sizes, answer: bytes) -> dict[str, float]:
+        """All of them, from so many connections at once."""
+        loop = asyncio.get_running_loop()
+        head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nhost: bench\r\naccept: application/x-ndjson\r\n"
+        head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        times = sizes.replays // sizes.connections
+        request, began = head.encode() + body, time.monotonic()
+        made = [
+            await loop.create_connection(lambda: Repeater(request, times, answer), *self._address)
+            for _ in range(sizes.connections)
+        ]
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.gather(*(one.ended for _, one in made))
+        took_ms = [ms for _, one in made for ms in one.took_ms]
+        return {"requests/s": len(took_ms) / (time.monotonic() - began), "p99": percentile(took_ms, 99)}
+
+
+def body_of(raw: bytes) -> bytes:
+    """What follows the head, which holds the time."""
+    return raw.partition(b"\r\n\r\n")[2]
+
+
+def dechunked(raw: bytes) -> str:
+    """The text of an answer that came in one chunk."""
+    size, _, text = body_of(raw).partition(b"\r\n")
+    return text[: int(size, 16)].decode()
+
+
+def whole(answer: Answer) -> bytes:
+    """All that came."""
+    return b"".join(data for _, data in answer.parts)
+
+
+async def posts(url: str, sizes: Sizes, name: str, raw: str = "") -> tuple[dict[str, float], str]:
+    """A completed turn's POST, repeated. `raw`: what the floor answers. Returns the answer's text for it."""
+    client, load = ReplayClient(url, timeout_s=LIMIT_S), SHORT | ({"raw": raw} if raw else {})
+    if not raw:
+        (await client.ask(name, load)).events(SHORT["events"] + OWN_EVENTS)
+    answer = whole(await client.ask(name, load))
+    text = dechunked(answer)
+    if [json.loads(line)["type"] for line in text.splitlines()] != [
+        "session.run.started",
+        "result",
+        "session.run.completed",
+    ]:
+        raise WrongAnswerError(text)
+    body = json.dumps({"message": "go", "metadata": load}).encode()
+    return await client.repeat(name, body, sizes, body_of(answer)), text
+
+
+async def log(url: str, sizes: Sizes, name: str, cuts: list[int] | None = None) -> tuple[float, list[int]]:
+    """MB/s of a long log. `cuts`: the pieces of ours, which the floor is to send and which are returned for it."""
+    client = TailClient(url, timeout_s=LIMIT_S)
+    load = {"events": sizes.log_events} | ({"pieces": cuts} if cuts else {})
+    (await client.ask(name, load)).events(sizes.log_events + OWN_EVENTS)
+    rates = []
+    for _ in range(LOG_READS):
+        answer = await client.finish(await (client.start(name, load) if cuts else client.follow(name)))
+        rates.append(len(whole(answer)) * 1e3 / (answer.parts[-1][0] - answer.sent_ns))
+        answer.events(sizes.log_events + OWN_EVENTS)
+    return statistics.median(rates), pieces(answer)
+
+
+async def once(at: Scene, sizes: Sizes, mark: str) -> tuple[dict[str, float], dict[str, float]]:
+    """One round of ours and the floor."""
+    url = at.stack.base_urls[0]
+    ours, text = await posts(url, sizes, f"{mark}short")
+    least, _ = await posts(at.floor_url, sizes, f"{mark}short", text)
+    ours["MB/s"], cuts = await log(url, sizes, f"{mark}log")
+    least["MB/s"], _ = await log(at.floor_url, sizes, f"{mark}log", cuts)
+    return ours, least
+
+
+def run(sizes: Sizes, report: Report) -> None:
+    """Rounds of ours and the floor, one after the other."""
+    with scene() as at:
+        rounds = [uvloop.run(once(at, sizes, f"r{number}")) for number in range(sizes.rounds)]
+    one, other = map(medians, zip(*rounds, strict=True))
+    post = f"POST of a completed turn, {sizes.connections} connections"
+    read = f"GET of a log of {sizes.log_events:,} events"
+    for name, title, more in (
+        ("requests/s", f"{post}: requests/s", True), ("p99", f"{post}: p99 ms", False), ("MB/s", f"{read}: MB/s", True)
+    ):  # fmt: skip
+        report.row(title, "", one[name], other[name], share(one[name], other[name], higher_is_better=more))
+    report.note("Every repeated answer was the first one, byte for byte.")

@@ -1,0 +1,47 @@
+"""Streams: one turn to many readers, many paced turns, idle tails, replay, what Redis keeps and does, and peers.
+
+Each figure stands beside its floor: the same bytes from a bare ASGI app on the same server, in the same run.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.rig import fanout, idle_tails, replay
+from benchmarks.rig.report import Report, options
+from benchmarks.rig.scene import COLUMNS, QUICK, TINY, Sizes
+
+PARTS: dict[str, Callable[[Sizes, Report], None]] = {
+    "fanout": fanout.run,
+    "idle": idle_tails.run,
+    "replay": replay.run,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = options(__doc__, "streams", rounds=3)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("--plot", action="store_true", help="write docs/latency.svg from `paced`")
+    parser.add_argument("--tiny", action="store_true", help="a smoke test: the figures mean nothing")
+    args = parser.parse_args()
+    sizes = TINY if args.tiny else QUICK if args.quick else Sizes(rounds=args.rounds)
+    for part in args.only:
+        print(part, file=sys.stderr)
+        given = argparse.Namespace(**vars(args) | {"only": part, "json": file_of(args, part)})
+        report = Report(f"streams, {part}", given, COLUMNS)
+        PARTS[part](sizes, report)
+        report.publish()
+
+
+def file_of(args: argparse.Namespace, part: str) -> Path | None:
+    """A file per part: out.json -> out-fanout.json."""
+    return args.json and args.json.with_stem(f"{args.json.stem}-{part}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
