@@ -18,6 +18,7 @@ from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, 
 from api.records import Records
 from api.resource import Resource, page
 from api.services import Services
+from api.signals import Signals
 from api.turns import Turns
 from shared.errors import TurnwireError
 from shared.settings import Settings
@@ -60,6 +61,7 @@ def _routes(services: Services) -> list[Route]:
         Route(turn, page(records.record, post=turns.post)),
         Route(f"{turn}/events", Resource(get=events.get)),
         Route(f"{turn}/cancel", Resource(post=Cancels(services).post)),
+        Route(f"{turn}/signals/{{key}}", Resource(post=Signals(services).post)),
         Route("/healthz", page(probes.alive)),
         Route("/readyz", page(probes.ready)),
         Route("/openapi.json", page(pages.description)),

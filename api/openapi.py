@@ -13,6 +13,7 @@ from api.cancels import CancelBody
 from api.encode import NDJSON, SSE
 from api.problems import STATUS, Problem
 from api.records import MAX_PAGE_TURNS, PAGE_TURNS, TurnList
+from api.signals import SignalBody, StoredSignal
 from shared import errors
 from shared.model import TurnRecord
 
@@ -35,7 +36,7 @@ _SSE_EXAMPLE = (
 def document() -> bytes:
     """The description as JSON."""
     _, schemas = msgspec.json.schema_components(
-        [TurnBody, CancelBody, TurnRecord, TurnList, Problem], ref_template=_SCHEMA
+        [TurnBody, CancelBody, SignalBody, StoredSignal, TurnRecord, TurnList, Problem], ref_template=_SCHEMA
     )
     return msgspec.json.encode(
         {
@@ -98,6 +99,13 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "cancelTurn", "Cancel a turn, whether it waits, runs or has lost its worker", ["session", "index"],
                 [200, 202, 400, 404, 405, 413, 415, 422, 503], schema="TurnRecord", body="CancelBody",
+            ),
+        },
+        f"{_TURN}/signals/{{key}}": {
+            "post": _operation(
+                "signalTurn", "Tell a turn what it waits for, or will wait for; the first signal of a key wins",
+                ["session", "index", "key"], [200, 202, 400, 404, 405, 409, 413, 415, 422, 503], schema="StoredSignal",
+                body="SignalBody",
             ),
         },
         "/healthz": {"get": _operation("isAlive", "The process answers", [], [200], schema="")},
@@ -168,6 +176,7 @@ _INDEX: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _PARAMETERS: Final = {
     "session": _parameter("session", "path", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}, "your id"),
     "index": _parameter("index", "path", _INDEX, "0 for the first turn of the session"),
+    "key": _parameter("key", "path", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}, "the signal's name"),
     "after": _parameter("after", "query", _CURSOR, "the cursor of the last event you have"),
     "lastEventId": _parameter("Last-Event-ID", "header", _CURSOR, "as `after`, which wins"),
     "keepalive": _parameter(

@@ -57,6 +57,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     NotAcceptable: (406, "Not acceptable"),
     errors.LeaseHeld: (409, "The turn is in progress"),
     errors.SessionBusy: (409, "The session is busy"),
+    errors.TurnEnded: (409, "The turn has ended"),
     errors.CursorGone: (410, "The events are gone"),
     errors.TooLarge: (413, "Too large"),
     UnsupportedMediaType: (415, "Unsupported media type"),

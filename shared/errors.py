@@ -9,6 +9,7 @@ TurnwireError
 ├── InputMismatch          this turn, or this Idempotency-Key, was used with other input
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
+├── TurnEnded              a signal for a turn that has ended
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
@@ -70,6 +71,10 @@ class SessionBusy(TurnwireError):
     code = "session_busy"
     retryable = True
     retry_after_s = 1.0
+
+
+class TurnEnded(TurnwireError):
+    code = "turn_ended"
 
 
 class QueueFull(TurnwireError):

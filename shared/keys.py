@@ -135,6 +135,17 @@ def turn_index(text: str) -> int:
     return int(text)
 
 
+def signal_key(text: str) -> str:
+    """The name of a signal, as a client or a producer gave it.
+
+    Raises:
+        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`.
+    """
+    if not _SESSION.match(text):
+        raise BadRequest("a signal's key is 1 to 128 characters of A-Z a-z 0-9 . _ -")
+    return text
+
+
 def job(run_id: str) -> str:
     """Arq's key of the job of this run id."""
     return JOB_PREFIX + run_id

@@ -105,6 +105,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: TurnError | None = None
     persist: Persist = "none"
     usage: Usage | None = None
+    awaiting: str | None = None  # the key of the signal that it is suspended for
 
     @property
     def terminal(self) -> bool:
@@ -172,6 +173,18 @@ class Waits(msgspec.Struct, frozen=True):
     """The turn's time comes when the earlier turn `index` of its session ends."""
 
     index: int
+
+
+class Suspended(msgspec.Struct, frozen=True):
+    """The turn waits for a signal."""
+
+
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of a signal: its payload, or that its time ran out. The first of the two was stored."""
+
+    emitted_at: int  # Redis time, ms
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    timed_out: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True):

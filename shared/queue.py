@@ -22,6 +22,7 @@ EXTEND = Script("extend")
 FINISH = Script("finish")
 FORGET = Script("forget")
 OWNED = Script("owned")
+POSTPONE = Script("postpone")
 TAKE = Script("take", repeat=False)  # it does not hand out again what the lost reply named: see TurnWorker
 
 RUN_TURN = "run_turn"  # the name of arq's function
@@ -135,24 +136,35 @@ class TurnQueue:
         if mark:
             await FORGET(self._courier, [keys.OPEN_TURNS], [run_id, mark])
 
-    async def due(self, limit: int = 100) -> list[tuple[str, str]]:
-        """Open turns that nobody touched for long: (run id, mark). Each is handed out once in a while only."""
-        reply = await DUE(self._courier, [keys.OPEN_TURNS], [limit, SWEEP_MS])
-        return [(run_id.decode(), mark.decode()) for run_id, mark in zip(reply[::2], reply[1::2], strict=True)]
+    async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
+        """Open turns that somebody should look at: (run id, mark). Each is handed out once in a while only.
+
+        Returns: them, and in how many ms the next one falls due (None: there is none).
+        """
+        wait_ms, *due = await DUE(self._courier, [keys.OPEN_TURNS], [limit, SWEEP_MS])
+        marked = [(run_id.decode(), mark.decode()) for run_id, mark in zip(due[::2], due[1::2], strict=True)]
+        return marked, None if wait_ms < 0 else wait_ms
+
+    async def postpone(self, run_id: str, delay_ms: int) -> None:
+        """The sweep need not look at an open turn before `delay_ms`."""
+        await POSTPONE(self._courier, [keys.OPEN_TURNS], [run_id, delay_ms])
 
     async def end(self, worker: str, taken: Taken) -> None:
         """The turn has ended: remove its job, unless it was enqueued again meanwhile."""
         await self._finish(worker, taken, "ended")
 
-    async def park(self, worker: str, taken: Taken) -> None:
-        """Something else will enqueue the turn again: remove its job, keep it among the open turns."""
-        await self._finish(worker, taken, "parked")
+    async def park(self, worker: str, taken: Taken, look_ms: int | None = None) -> None:
+        """Something else will enqueue the turn again: remove its job, keep it among the open turns.
+
+        The sweep looks at it after `look_ms`; None: when it would have.
+        """
+        await self._finish(worker, taken, "parked", "" if look_ms is None else look_ms)
 
     async def again(self, worker: str, taken: Taken, delay_ms: int = 0) -> None:
         """Give the job back: any worker may take it after `delay_ms`."""
         await self._finish(worker, taken, "again", delay_ms)
 
-    async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int = 0) -> None:
+    async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str = "") -> None:
         run_id = taken.run_id
         await FINISH(
             self._courier,

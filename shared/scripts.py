@@ -27,6 +27,7 @@ from shared.errors import (
     QueueFull,
     SessionBusy,
     StoreUnavailable,
+    TurnEnded,
     TurnLimit,
     TurnwireError,
 )
@@ -49,6 +50,7 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "NOT_FOUND": NotFound,
     "QUEUE_FULL": QueueFull,
     "SESSION_BUSY": SessionBusy,
+    "TURN_ENDED": TurnEnded,
     "TURN_LIMIT": TurnLimit,
 }
 

@@ -4,40 +4,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from shared import identity
-from shared.courier import Courier
-from shared.events import Cursor, Entry
-from shared.keys import CANCELS, SessionKey, TurnKey
+from shared.keys import CANCELS, TurnKey
 from shared.lifecycle import TurnState
-from shared.model import Claimed, Ended, Held, StepRecord, Submitted, TurnRecord, TurnRequest, Waits
-from shared.scripts import Arg, Call, Script, answered_within
-from shared.settings import Settings
+from shared.model import Claimed, Ended, Held, Signal, StepRecord, Submitted, Suspended, TurnRecord, TurnRequest, Waits
+from shared.reads import TurnReads
+from shared.scripts import Arg, Call, Script
 
 APPEND = Script("append")
 CANCEL = Script("cancel")
 CHECKPOINT = Script("checkpoint")
 CLAIM = Script("claim")
+EXPIRE = Script("expire")
 FREE = Script("free")
 HANDOVER = Script("handover")
 RENEW = Script("renew")
 REWIND = Script("rewind")
 SETTLE = Script("settle")
+SIGNAL = Script("signal")
 SUBMIT = Script("submit")
+SUSPEND = Script("suspend")
 WITHDRAW = Script("withdraw")
 
 _step = msgspec.json.Decoder(StepRecord)
+_signal = msgspec.json.Decoder(Signal)
 
 
-class TurnStore:
+class TurnStore(TurnReads):
     """Typed access to turns. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
-
-    def __init__(self, redis: Redis, settings: Settings) -> None:
-        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
-        self.settings = settings
-        self._timeout_s = settings.redis_timeout_s
-        self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
@@ -47,12 +42,6 @@ class TurnStore:
         """
         return await self._submit(key, request, is_next=False, idempotency_key="")
 
-    async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
-        """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
-        async with answered_within(self._timeout_s):
-            next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
-        return int((kept if idempotency_key else None) or next_index or 0)
-
     async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
         """Accept a turn at the index that `next_index` gave.
 
@@ -61,11 +50,6 @@ class TurnStore:
             InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
         return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
-
-    async def is_completed(self, key: TurnKey) -> bool:
-        """True if a request of this turn can only be a replay, or a mismatch."""
-        async with answered_within(self._timeout_s):
-            return bool(await self.redis.hget(key.record, "status") == b"completed")
 
     async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
         session = key.session
@@ -98,7 +82,7 @@ class TurnStore:
         args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
         return bool(await WITHDRAW(self._courier, _all_keys(key), args))
 
-    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Ended:
+    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
         settings = self.settings
         args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
@@ -113,6 +97,8 @@ class TurnStore:
                 return Held(max(ms, 0))
             case [b"wait", index]:
                 return Waits(int(index))
+            case [b"suspended"]:
+                return Suspended()
             case [b"ended", _, index]:
                 return Ended(int(index) if index else None)
             case _:
@@ -180,6 +166,39 @@ class TurnStore:
         replies = await RENEW.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
 
+    async def suspend(
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes
+    ) -> Signal | None:
+        """Give the turn up until a signal comes; the signal instead, if it is there already.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key = claimed.key
+        timeout = "" if timeout_ms is None else timeout_ms
+        args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, seq, event]
+        stored = await SUSPEND(self._courier, [key.record, key.lease, key.events, key.signals], args)
+        return _signal.decode(stored) if stored else None
+
+    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
+        """Store a signal; the first one of its key wins. `payload` is JSON.
+
+        Returns: whether it is the first, the stored one as JSON, whether the turn has to be enqueued.
+
+        Raises:
+            NotFound, TurnEnded: nothing was written.
+        """
+        first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], [signal, payload])
+        return bool(first), stored, bool(enqueue)
+
+    async def expire(self, key: TurnKey) -> int | None:
+        """Wake a suspended turn whose time is up.
+
+        Returns: 0 if it is queued now, ms until its time is up, None if nothing has to be done.
+        """
+        left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
+        return left_ms if left_ms >= 0 else None
+
     async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
         """Cancel a turn: at once if nobody runs it, else its worker is told.
 
@@ -216,49 +235,6 @@ class TurnStore:
         """Give the turn back without spending an attempt; False if it was not ours any more."""
         args: list[Arg] = [claimed.attempt, claimed.token]
         return bool(await HANDOVER(self._courier, [claimed.key.record, claimed.key.lease], args))
-
-    async def record(self, key: TurnKey) -> TurnRecord | None:
-        """The turn, or None."""
-        async with answered_within(self._timeout_s):
-            return TurnRecord.from_hash(key, await self.redis.hgetall(key.record))
-
-    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
-        """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
-        async with answered_within(self._timeout_s):
-            indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
-            return await self._records([session.turn(int(index)) for index in indexes])
-
-    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
-        """The last `limit` turns before this one, ascending."""
-        if key.index == 0 or limit == 0:
-            return []
-        session = key.session
-        async with answered_within(self._timeout_s):
-            last = f"({key.index}"
-            before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
-            return await self._records([session.turn(int(index)) for index in reversed(before)])
-
-    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hgetall(key.record)
-            hashes = await pipe.execute()
-        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
-        return [record for record in found if record is not None]
-
-    async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
-        """Events after a cursor, from the start for None: at most `limit`, oldest first."""
-        async with answered_within(self._timeout_s):
-            start = "-" if after is None else f"({after}"
-            entries = await self.redis.xrange(key.events, start, "+", limit)
-        return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
-
-    async def read_all(self, key: TurnKey) -> list[Entry]:
-        """The whole log."""
-        entries = await self.read(key, None)
-        while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
-            entries += page
-        return entries
 
 
 def _all_keys(key: TurnKey) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from shared.model import Claimed, StepRecord, Usage
+from shared.events import RUN_SUSPENDED, encode_event
+from shared.model import Claimed, Signal, StepRecord, Usage
 from shared.patience import until_answered
 from shared.store import TurnStore
 from worker.appender import Appender
@@ -19,6 +20,7 @@ from worker.products import hook
 from worker.side_channel import CLOSE_S, SideChannel
 from worker.standing import Standing
 from worker.steps import Steps
+from worker.sweep import NO_DEADLINE_MS
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class Stop(Enum):
 
     LOST = auto()  # another attempt owns the turn: write nothing more
     CANCEL = auto()  # somebody asked for it
+    SUSPEND = auto()  # it waits for a signal, and has no lease any more
     DRAIN = auto()  # this worker stops: give the turn back
 
 
@@ -44,7 +47,9 @@ class Attempt:
         self._claimed_at_s = time.monotonic()
         self._channel: SideChannel | None = None
         self._trace_flush: Callable[[], Awaitable[Any]] | None = None
-        self.steps = Steps(claimed.steps, self.usage, self._save, lambda: self.now_ms)
+        self.steps = Steps(claimed.steps, self.usage, self._save, lambda: self.now_ms, self.wait_for_signal)
+        self.suspending = False  # it may have no lease any more: a refused renewal means nothing
+        self.look_ms = 0  # when somebody should look at it, once it is suspended
         self.rewinding = False  # its token is about to change: a refused renewal means nothing
         self._standing = Standing()
         self._diverged: bytes | None = None
@@ -79,9 +84,11 @@ class Attempt:
     async def load_standing(self) -> None:
         """A later attempt whose producer runs again: get the events that stand, to compare with."""
         claimed = self.claimed
-        if claimed.attempt == 1 or not claimed.steps:
+        if claimed.attempt == 1:
             return
-        self._standing = Standing(await until_answered(lambda: self._store.read_all(claimed.key)))
+        entries = await until_answered(lambda: self._store.read_all(claimed.key))
+        self._standing = Standing(entries)
+        self.log.appended_bytes += sum(len(entry.event) for entry in entries)  # they count towards its limit
 
     def put(self, event: bytes) -> bool:
         """Append an event, unless it stands already; True when the caller must wait for `room`."""
@@ -116,6 +123,27 @@ class Attempt:
             self.rewinding = False
         self.log.restart(self.claimed)
         self._standing.drop_rest()
+
+    async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
+        """The signal, if it is there; else the turn is suspended and this attempt ends here.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        await self.log.flush()
+        event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
+        claimed, seq = self.claimed, self.log.next_seq
+        self.suspending = True
+        stored = await until_answered(lambda: self._store.suspend(claimed, key, timeout_ms, seq, event))
+        if stored is not None:
+            self.suspending = False
+            return stored
+        self.show([event])
+        self.look_ms = NO_DEADLINE_MS if timeout_ms is None else timeout_ms
+        self.log.abandon()
+        self.stop(Stop.SUSPEND)
+        await asyncio.Event().wait()  # until the cancellation arrives
+        raise AssertionError
 
     def show(self, events: Sequence[bytes]) -> None:
         """Show the product events that were appended another way."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from shared.errors import TurnFailure
 from shared.events import ChatStreamEvent
 from shared.model import ModelCall
-from worker.steps import DivergenceError, InputDriftError, StepResultError
+from worker.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
 from worker.turn import Turn
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "InputDriftError",
     "ModelCall",
     "Producer",
+    "SignalTimeoutError",
     "StepResultError",
     "Turn",
     "TurnFailure",

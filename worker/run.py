@@ -15,7 +15,7 @@ from shared.events import ERROR as ERROR_EVENT
 from shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from shared.keys import TurnKey
 from shared.lifecycle import TurnState
-from shared.model import Claimed, Ended, Held, Persist, TurnError, Waits
+from shared.model import Claimed, Ended, Held, Persist, Suspended, TurnError, Waits
 from shared.patience import until_answered
 from shared.queue import TurnQueue
 from shared.scripts import Arg
@@ -40,7 +40,9 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """The job is finished, but the turn is not: something else will enqueue it."""
+    """The job is finished, but the turn is not: something else will enqueue it. The sweep looks after `look_ms`."""
+
+    look_ms: int | None = None
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -89,6 +91,8 @@ class TurnRunner:
             case Waits(index):  # that turn's end wakes this one; make sure that it has a job itself
                 await self._enqueue(key.session.turn(index))
                 return Parked()
+            case Suspended():
+                return Parked()
             case Ended(next_index):
                 await self._enqueue_next(key, next_index)
                 return Done()
@@ -102,7 +106,7 @@ class TurnRunner:
         replies = await self._store.renew_many(claims) if claims else []
         for attempt, claimed, reply in zip(attempts, claims, replies, strict=True):
             if isinstance(reply, AttemptFenced):
-                if attempt.claimed is claimed and not attempt.rewinding:
+                if attempt.claimed is claimed and not (attempt.rewinding or attempt.suspending):
                     attempt.stop(Stop.LOST)
             elif isinstance(reply, Exception):
                 log.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
@@ -141,9 +145,14 @@ class TurnRunner:
         work = asyncio.create_task(self._work(attempt), name=f"work {attempt.claimed.key.run_id}")
         attempt.begin(work)
         await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # seen, also where it does not matter any more
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
+            if attempt.stopped is Stop.SUSPEND:
+                log.info("%s: suspended", attempt.claimed.key.run_id)
+                return Parked(attempt.look_ms)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._give_back(attempt)
             return await self._settle(attempt, _outcome(attempt, work))

@@ -14,7 +14,8 @@ import msgspec
 
 from shared.errors import TurnFailure
 from shared.identity import canonical_json
-from shared.model import StepRecord, Usage
+from shared.keys import signal_key
+from shared.model import Signal, StepRecord, Usage
 from worker.calling import call
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ class StepResultError(TurnFailure):
     code = "step_not_json"
 
 
+class SignalTimeoutError(TurnFailure):
+    """The signal that a turn waited for did not come in time. A producer may catch it and go on."""
+
+    code = "signal_timeout"
+
+
 class StepPolicy(msgspec.Struct, frozen=True):
     """How a step that raises is run again within one attempt; `timeout_s` limits each run, None does not."""
 
@@ -58,11 +65,13 @@ class Steps:
         usage: Usage,
         save: Callable[[StepRecord], Awaitable[None]],
         now_ms: Callable[[], int],
+        wait_for_signal: Callable[[str, int | None], Awaitable[Signal]],
     ) -> None:
         self._stored = stored
         self._usage = usage
         self._save = save
         self._now_ms = now_ms
+        self._wait_for_signal = wait_for_signal
         self._asked = 0  # positions that the producer has asked for
         self._end = max(stored, default=-1) + 1  # where the worker's own steps go
         for position in sorted(stored):
@@ -102,6 +111,25 @@ class Steps:
         """
         position, self._asked = self._asked, self._asked + 1
         return self._step(position, intent, work, kind, given, policy)
+
+    def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
+        """A step whose result comes from outside; see Turn.signal."""
+        position, self._asked = self._asked, self._asked + 1
+        return self._signal(position, signal_key(key), None if timeout_s is None else int(timeout_s * 1000))
+
+    async def _signal(self, position: int, key: str, timeout_ms: int | None) -> Any:
+        intent = f"signal:{key}"
+        before = self._stored.get(position)
+        _check_same(before, position, intent, None)
+        if before is not None and before.status == "completed":
+            signal = msgspec.json.decode(before.result, type=Signal)
+        else:
+            draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._now_ms())
+            signal = await self._wait_for_signal(key, timeout_ms)
+            await self._complete(draft, msgspec.json.encode(signal))
+        if signal.timed_out:
+            raise SignalTimeoutError(f"no signal {key!r} came in time")
+        return msgspec.json.decode(signal.payload)
 
     async def _step(
         self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy

@@ -10,6 +10,7 @@ from typing import Final
 
 from shared.errors import BadRequest, StoreUnavailable
 from shared.keys import TurnKey
+from shared.lifecycle import TurnState
 from shared.model import TurnRecord
 from shared.queue import TurnQueue
 from shared.store import TurnStore
@@ -17,6 +18,8 @@ from shared.store import TurnStore
 log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 4.0
+SHORTEST_S: Final = 0.02  # between two sweeps
+NO_DEADLINE_MS: Final = 86_400_000  # a turn that waits without a limit is looked at so often
 
 
 class Sweep:
@@ -27,25 +30,38 @@ class Sweep:
         self._queue = queue
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Sweep until cancelled: every few seconds, or when the next turn falls due."""
+        wait_s = SWEEP_S
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(wait_s)
             try:
-                while await self.once():
-                    pass
+                found, next_ms = await self.once()
             except StoreUnavailable as error:
                 log.warning("sweep: %s", error)
+                wait_s = SWEEP_S
+            else:
+                until_next_s = SWEEP_S if next_ms is None else next_ms / 1000
+                wait_s = 0 if found else min(SWEEP_S, max(until_next_s, SHORTEST_S))
 
-    async def once(self) -> int:
-        """Look at what is due, at most 100 turns. Returns how many."""
-        due = await self._queue.due()
+    async def once(self) -> tuple[int, int | None]:
+        """Look at what is due, at most 100 turns. Returns how many, and in how many ms the next one falls due."""
+        due, next_ms = await self._queue.due()
         for run_id, mark in due:
             record = await self._record(run_id)
             if record is None or record.terminal:
                 await self._queue.forget(run_id, mark)
+            elif record.status is TurnState.SUSPENDED:
+                await self._look_at_suspended(TurnKey.parse(run_id))
             elif await self._queue.enqueue(run_id, accepted=True):
                 log.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
-        return len(due)
+        return len(due), next_ms
+
+    async def _look_at_suspended(self, key: TurnKey) -> None:
+        left_ms = await self._store.expire(key)
+        if left_ms == 0:
+            await self._queue.enqueue(key.run_id, accepted=True)
+        else:
+            await self._queue.postpone(key.run_id, NO_DEADLINE_MS if left_ms is None else left_ms)
 
     async def _record(self, run_id: str) -> TurnRecord | None:
         try:

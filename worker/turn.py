@@ -76,6 +76,22 @@ class Turn:
         """
         return self._steps.step(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout_s))
 
+    def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
+        """Wait for `POST …/signals/{key}`; await it for the payload, which may have come before.
+
+        Until the signal comes, the turn is suspended: this attempt ends here, its lease, slot and job are given up, and
+        the next attempt comes to this line again. So it may wait for days, and restarts of everything do not matter.
+
+        Args:
+            key: 1 to 128 of `A-Z a-z 0-9 . _ -`.
+            timeout: seconds from now; None: no limit.
+
+        Raises:
+            SignalTimeoutError: it did not come in time. Stored like a signal: the first of the two wins.
+            DivergenceError: as for a step.
+        """
+        return self._steps.signal(key, timeout)
+
     async def now(self) -> datetime:
         """The time, UTC: the same on every attempt."""
         return datetime.fromisoformat(await self._fixed("now", lambda: datetime.now(UTC).isoformat()))

@@ -180,8 +180,8 @@ class TurnWorker(Worker):
                 case Done():
                     self.jobs_complete += 1
                     await until_answered(lambda: self.queue.end(self.id, taken))
-                case Parked():
-                    await until_answered(lambda: self.queue.park(self.id, taken))
+                case Parked(look_ms):
+                    await until_answered(lambda: self.queue.park(self.id, taken, look_ms))
                 case Again(delay_ms):
                     self.jobs_retried += 1
                     await until_answered(lambda: self.queue.again(self.id, taken, delay_ms))

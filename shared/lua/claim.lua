@@ -1,6 +1,6 @@
 -- claim    KEYS: session turns open turn lease steps events signals    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
 -- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps} | {held, ms left} | {wait, index of the turn before it}
---           | {ended, status, next open index or ''} | {gone}. A claim whose reply was lost may be repeated.
+--           | {ended, status, next open index or ''} | {suspended} | {gone}. A claim whose reply was lost may be repeated.
 -- include: time log close attempt
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8]}
@@ -20,7 +20,7 @@ if not status then
     return {'gone'}
 end
 if status == 'suspended' then
-    return {'ended', status, ''}
+    return {'suspended'}
 end
 if status ~= 'queued' and status ~= 'running' then
     return {'ended', status, next_open()}

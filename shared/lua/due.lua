@@ -1,8 +1,14 @@
--- due    KEYS: open_turns    ARGV: limit sweep_ms    -> run_id, mark, … that nobody touched for long; each is handed out once a sweep_ms
+-- due    KEYS: open_turns    ARGV: limit sweep_ms    -> ms until the next one or -1, run_id, mark, … that are due; each is handed out once a sweep_ms
 -- include: time
 local now = now_ms()
-local reply = {}
-for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+local reply = {-1}
+local entries = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[1] + 1)
+for i = 1, #entries, 2 do
+    local run_id, due = entries[i], tonumber(entries[i + 1])
+    if due > now or i > ARGV[1] * 2 then
+        reply[1] = math.max(due - now, 0)
+        break
+    end
     redis.call('ZADD', KEYS[1], now + ARGV[2], run_id)
     reply[#reply + 1] = run_id
     reply[#reply + 1] = string.format('%d', now + ARGV[2])

@@ -55,7 +55,7 @@ if status then
     redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
         'completed_at', 'cancel_requested')
-    cut_log(events, steps)  -- nobody may read the old end again
+    cut_log(events, steps, turn)  -- nobody may read the old end again
 else
     redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)
     redis.call('HSETNX', session, 'created_at', now)

@@ -6,6 +6,7 @@ list of plays, one per attempt. An action is one of
     {"say": text, "id": part?}   a text delta           {"event": {…}}    any event, as it is
     {"count": n}                 n text deltas: "0 ", "1 ", …
     {"hold": name}               waits for the test     {"history": true}  an event that shows turn.history()
+    {"signal": key, "timeout": s?}  waits for a signal, then an event that shows its payload
     {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
 
 With a `recorder` every hook call is POSTed there, so a test in another process sees what the product saw.
@@ -97,7 +98,7 @@ class Playing:
     def final_text(self) -> str:
         return self._final_text
 
-    async def _play(self) -> AsyncIterator[dict[str, Any]]:
+    async def _play(self) -> AsyncIterator[dict[str, Any]]:  # noqa: C901 - one case an action
         turn = self._turn
         await self._hooks.tell(turn, "produce", message=turn.message, model=turn.model, user=turn.user_id)
         try:
@@ -114,6 +115,9 @@ class Playing:
                         yield {"type": "history", "data": {"messages": turn.history()}}
                     case {"hold": name}:
                         await self._hooks.hold(turn, name)
+                    case {"signal": key, **rest}:
+                        payload = await turn.signal(key, timeout=rest.get("timeout"))
+                        yield {"type": "signal", "data": {"payload": payload}}
                     case {"final_text": text}:
                         self._final_text = text
                     case {"raise": how}:

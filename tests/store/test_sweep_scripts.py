@@ -21,7 +21,7 @@ async def test_an_announced_turn_is_due_after_a_while(redis, queue):
     mark = await queue.announce(RUN_ID)
     now_s, _ = await redis.time()
     assert await mark_of(redis) == float(mark) == pytest.approx(now_s * 1000 + ANNOUNCED_MS, abs=2000)
-    assert await queue.due() == []
+    assert (await queue.due())[0] == []
 
 
 async def test_announcing_a_turn_that_is_open_changes_nothing(redis, queue):
@@ -51,30 +51,30 @@ async def test_without_a_mark_nothing_is_taken_back(redis, queue):
 
 async def test_a_due_turn_is_handed_out_once_in_a_while(redis, queue):
     await make_due(redis, RUN_ID)
-    [(run_id, mark)] = await queue.due()
+    [(run_id, mark)] = (await queue.due())[0]
     assert run_id == RUN_ID
     now_s, _ = await redis.time()
     assert await mark_of(redis) == float(mark) == pytest.approx(now_s * 1000 + SWEEP_MS, abs=2000)
-    assert await queue.due() == []
+    assert (await queue.due())[0] == []
 
 
 async def test_the_mark_that_was_handed_out_ends_the_sweeps_interest(redis, queue):
     await make_due(redis, RUN_ID)
-    [due] = await queue.due()
+    [due] = (await queue.due())[0]
     await queue.forget(*due)
     assert await mark_of(redis) is None
 
 
 async def test_so_many_are_handed_out_at_once_and_the_rest_later(redis, queue):
     await make_due(redis, *(SESSION.turn(index).run_id for index in range(5)))
-    first, second = await queue.due(limit=3), await queue.due(limit=3)
+    first, second = (await queue.due(limit=3))[0], (await queue.due(limit=3))[0]
     assert (len(first), len(second)) == (3, 2)
     assert {run_id for run_id, _ in first}.isdisjoint(run_id for run_id, _ in second)
 
 
 async def test_a_due_reply_that_was_lost_only_delays(redis, queue, twice):
     await make_due(redis, RUN_ID)
-    assert await twice(queue.due) == []
+    assert (await twice(queue.due))[0] == []
     assert await mark_of(redis) is not None
 
 
@@ -89,4 +89,4 @@ async def test_a_server_that_forgot_the_scripts_gets_them_again(redis, queue):
     await redis.script_flush()
     mark = await queue.announce(RUN_ID)
     await queue.forget(RUN_ID, mark)
-    assert await queue.due() == []
+    assert (await queue.due())[0] == []

@@ -24,7 +24,7 @@ async def test_a_submit_that_was_cut_before_its_job_is_healed(store, redis, queu
     await queue.announce(RUN_ID)
     await store.submit(KEY, request())
     await make_due(redis, RUN_ID)
-    assert await sweep.once() == 1
+    assert (await sweep.once())[0] == 1
     [taken], _ = await queue.take(WORKER, 1)
     assert taken.run_id == RUN_ID
 
@@ -34,7 +34,7 @@ async def test_a_job_that_waits_already_is_left_alone(store, redis, queue, sweep
     await queue.enqueue(RUN_ID)
     job = await redis.get(keys.job(RUN_ID))
     await make_due(redis, RUN_ID)
-    await sweep.once()
+    (await sweep.once())[0]
     assert await redis.get(keys.job(RUN_ID)) == job
     assert await redis.zcard(keys.QUEUE) == 1
 
@@ -44,7 +44,7 @@ async def test_what_is_not_open_any_more_is_forgotten(store, redis, sweep, run_i
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [encode_event(RUN_COMPLETED, {})], {})
     await make_due(redis, run_id)
-    assert await sweep.once() == 1
+    assert (await sweep.once())[0] == 1
     assert await redis.zcard(keys.OPEN_TURNS) == 0
     assert await redis.zcard(keys.QUEUE) == 0
 
@@ -63,4 +63,4 @@ async def test_a_full_queue_does_not_keep_a_turn_from_being_put_back(store, redi
 
 
 async def test_nothing_due_is_nothing_done(sweep):
-    assert await sweep.once() == 0
+    assert (await sweep.once())[0] == 0

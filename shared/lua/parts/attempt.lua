@@ -7,7 +7,7 @@ end
 -- open_attempt(keys, index, attempt, reason, worker, now)    -> nil | FENCED. Cuts the log, writes the attempt's first event.
 -- From here on Redis refuses every event of an older attempt.
 local function open_attempt(keys, index, attempt, reason, worker, now)
-    local stands = cut_log(keys.events, keys.steps)
+    local stands = cut_log(keys.events, keys.steps, keys.turn)
     local event
     if stands then
         event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
@@ -23,7 +23,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'worker', worker, 'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
-    redis.call('HDEL', keys.turn, 'resume_reason')
+    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline')
     return nil
 end
 

@@ -40,22 +40,26 @@ local function delete_after(log, id)
     end
 end
 
--- cut_log(log, steps)    -> id of the last event that stands, or nil if there is no log. Later events are deleted.
--- What the last completed step covers stands, at least the first event. A step record starts with what is read here.
-local function cut_log(log, steps)
+-- cut_log(log, steps, turn)    -> id of the last event that stands, or nil if there is no log. Later events are deleted.
+-- What the last completed step, or the last suspension, covers stands, at least the first event. A step record starts
+-- with what is read here.
+local function cut_log(log, steps, turn)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
     if #first == 0 then
         return nil
     end
     local attempt, seq = string.match(first[1][1], '(%d+)-(%d+)')
     attempt, seq = tonumber(attempt), tonumber(seq)
-    for _, record in ipairs(redis.call('HVALS', steps)) do
-        local a, s = string.match(record, '^{"status":"completed","cursor":"(%d+)%-(%d+)"')
+    local function cover(a, s)
         a, s = tonumber(a), tonumber(s)
         if a and (a > attempt or (a == attempt and s > seq)) then
             attempt, seq = a, s
         end
     end
+    for _, record in ipairs(redis.call('HVALS', steps)) do
+        cover(string.match(record, '^{"status":"completed","cursor":"(%d+)%-(%d+)"'))
+    end
+    cover(string.match(redis.call('HGET', turn, 'stands') or '', '^(%d+)%-(%d+)$'))
     local stands = attempt .. '-' .. seq
     delete_after(log, stands)
     return stands

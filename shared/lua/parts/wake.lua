@@ -1,0 +1,5 @@
+-- wake(turn, now)    a suspended turn is queued again, because its signal or its timeout is stored
+local function wake(turn, now)
+    redis.call('HSET', turn, 'status', 'queued', 'resume_reason', 'signal', 'updated_at', now)
+    redis.call('HDEL', turn, 'awaiting', 'deadline')
+end

@@ -1,0 +1,77 @@
+"""Reading turns: plain commands that touch no lease and change nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared.courier import Courier
+from shared.events import Cursor, Entry
+from shared.keys import SessionKey, TurnKey
+from shared.model import TurnRecord
+from shared.scripts import answered_within
+from shared.settings import Settings
+
+
+class TurnReads:
+    """What can be asked of the data Redis. Methods raise StoreUnavailable when it does not answer."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self.settings = settings
+        self._timeout_s = settings.redis_timeout_s
+        self._courier = Courier(redis, settings.redis_timeout_s)
+
+    async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
+        """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
+        async with answered_within(self._timeout_s):
+            next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
+        return int((kept if idempotency_key else None) or next_index or 0)
+
+    async def is_completed(self, key: TurnKey) -> bool:
+        """True if a request of this turn can only be a replay, or a mismatch."""
+        async with answered_within(self._timeout_s):
+            return bool(await self.redis.hget(key.record, "status") == b"completed")
+
+    async def record(self, key: TurnKey) -> TurnRecord | None:
+        """The turn, or None."""
+        async with answered_within(self._timeout_s):
+            return TurnRecord.from_hash(key, await self.redis.hgetall(key.record))
+
+    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
+        """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
+        async with answered_within(self._timeout_s):
+            indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in indexes])
+
+    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
+        """The last `limit` turns before this one, ascending."""
+        if key.index == 0 or limit == 0:
+            return []
+        session = key.session
+        async with answered_within(self._timeout_s):
+            last = f"({key.index}"
+            before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in reversed(before)])
+
+    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hgetall(key.record)
+            hashes = await pipe.execute()
+        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
+        return [record for record in found if record is not None]
+
+    async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
+        """Events after a cursor, from the start for None: at most `limit`, oldest first."""
+        async with answered_within(self._timeout_s):
+            start = "-" if after is None else f"({after}"
+            entries = await self.redis.xrange(key.events, start, "+", limit)
+        return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
+
+    async def read_all(self, key: TurnKey) -> list[Entry]:
+        """The whole log."""
+        entries = await self.read(key, None)
+        while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
+            entries += page
+        return entries
