@@ -7,15 +7,23 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from benchmarks.rig import fanout, idle_tails, replay
+from benchmarks.rig import fanout, idle_tails, latency_plot, paced_turns, peers, redis_cost, replay
+from benchmarks.rig.measure import machine
 from benchmarks.rig.report import Report, options
 from benchmarks.rig.scene import COLUMNS, QUICK, TINY, Sizes
+from stack.cluster import ROOT
 
-PARTS: dict[str, Callable[[Sizes, Report], None]] = {
+PLOT = ROOT / "docs" / "latency.svg"
+
+PARTS: dict[str, Callable[[Sizes, Report], Any]] = {
     "fanout": fanout.run,
     "idle": idle_tails.run,
     "replay": replay.run,
+    "redis": redis_cost.run,
+    "paced": paced_turns.run,
+    "peers": peers.run,
 }
 
 
@@ -31,7 +39,11 @@ def main() -> None:
         print(part, file=sys.stderr)
         given = argparse.Namespace(**vars(args) | {"only": part, "json": file_of(args, part)})
         report = Report(f"streams, {part}", given, COLUMNS)
-        PARTS[part](sizes, report)
+        points = PARTS[part](sizes, report)
+        if args.plot and part == "paced":
+            facts = ", ".join(f"{name} {value}" for name, value in machine().items() if name != "load before")
+            PLOT.write_text(latency_plot.svg(points, facts))
+            report.note(f"Drawn: {PLOT.relative_to(ROOT)}")
         report.publish()
 
 

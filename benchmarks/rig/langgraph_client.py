@@ -1,0 +1,75 @@
+"""LangGraph's development server (`langgraph dev`, everything in its memory), and a client of its `/runs/stream`."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rig.services import START_LIMIT_S, STOP_LIMIT_S
+from benchmarks.rig.tail_client import Answer, TailClient, WrongAnswerError
+from stack.cluster import bare_environment
+from stack.process import Service, answers, free_port, stop_all
+
+APP = Path(__file__).parent / "langgraph_app"
+JOBS = 100  # at once: its default of 10 would make the others wait
+QUIET = {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
+
+
+@contextmanager
+def langgraph(directory: Path, python: Path) -> Iterator[str]:
+    """Its URL. It writes files beside its configuration, so it gets a copy."""
+    app, port = directory / "langgraph", free_port()
+    shutil.copytree(APP, app)
+    program = [str(python), "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1"]
+    program += ["--port", str(port), "--n-jobs-per-worker", str(JOBS), "--server-log-level", "error"]
+    service = Service("langgraph", program, bare_environment() | QUIET, directory / "langgraph.log", cwd=app)
+    service.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        service.wait_until(lambda: answers(f"{url}/ok"), START_LIMIT_S * 2)
+        yield url
+    finally:
+        stop_all([service], STOP_LIMIT_S)
+
+
+class LangGraphClient(TailClient):
+    """The same requests, in its own words."""
+
+    async def start(self, session: str, metadata: dict[str, Any], *, message: str = "go") -> Answer:  # noqa: ARG002
+        """One stateless run: it has no other way to stream without a thread made before."""
+        body = {"assistant_id": "bench", "input": metadata, "stream_mode": ["custom"]}
+        return await self._send("POST", "/runs/stream", json.dumps(body).encode())
+
+
+def produced(answer: Answer, count: int) -> list[tuple[int, int]]:
+    """When each event was made and when its last byte came; all of them, in order, and no error."""
+    found, text, at = [], b"", answer.parts[0][1].find(b"\r\n\r\n") + 4 if answer.parts else 0
+    raw = b"".join(data for _, data in answer.parts)
+    if not raw.startswith(b"HTTP/1.1 200 ") or not raw.endswith(b"\r\n0\r\n\r\n"):
+        raise WrongAnswerError(raw[:500].decode(errors="replace"))
+    ends, total = [], 0
+    for at_ns, data in answer.parts:
+        total += len(data)
+        ends.append((total, at_ns))
+    which = 0
+    while size := int(raw[at : (begins := raw.index(b"\r\n", at) + 2)], 16):
+        at = begins + size + 2
+        text += raw[begins : begins + size]
+        while ends[which][0] < min(at, len(raw)):
+            which += 1
+        *blocks, text = text.replace(b"\r\n", b"\n").split(b"\n\n")
+        for block in blocks:
+            found += [(data, ends[which][1]) for data in _custom(block)]
+    if [data["number"] for data, _ in found] != list(range(1, count + 1)):
+        raise WrongAnswerError(f"{len(found)} events, {count} were expected: {found[:3]}")
+    return [(data["at"], at_ns) for data, at_ns in found]
+
+
+def _custom(block: bytes) -> Iterator[dict[str, Any]]:
+    fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if b": " in line)
+    if fields.get(b"event") == b"error":
+        raise WrongAnswerError(block.decode())
+    if fields.get(b"event") == b"custom":
+        yield json.loads(fields[b"data"])
