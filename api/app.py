@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import pages
 from api.cancels import Cancels
+from api.erasure import Erasure
 from api.events import Events
 from api.probes import Probes, say_durability
 from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
@@ -57,6 +58,7 @@ def _routes(services: Services) -> list[Route]:
     turns, records, events, probes = Turns(services), Records(services), Events(services), Probes(services)
     turn = "/v1/sessions/{session}/turns/{index}"
     return [
+        Route("/v1/sessions/{session}", Resource(delete=Erasure(services).delete)),
         Route("/v1/sessions/{session}/turns", page(records.turns, post=turns.post_next)),
         Route(turn, page(records.record, post=turns.post)),
         Route(f"{turn}/events", Resource(get=events.get)),

@@ -62,6 +62,9 @@ def _version() -> str:
 def _paths() -> dict[str, Any]:
     submit = [200, 202, 400, 404, 405, 406, 409, 413, 415, 422, 429, 503]
     return {
+        "/v1/sessions/{session}": {
+            "delete": _operation("eraseSession", "Erase all of a session", ["session"], [204, 400, 404, 405, 503]),
+        },
         _SESSION: {
             "post": _operation(
                 "askNextTurn",
@@ -136,7 +139,7 @@ def _answer(status: int, schema: str | None, *, body: bool) -> dict[str, Any]:
     if status >= 400:
         return {"$ref": f"#/components/responses/{status}"}
     if status == 204:
-        return {"description": "Server-sent events only: the cursor is that of the terminal event"}
+        return {"description": "Nothing (left): erased, or an EventSource that has the terminal event"}
     if status == 202:
         headers = {"Location": {"description": "the record", "schema": {"type": "string"}}}
         record = {JSON: {"schema": _reference("TurnRecord")}}

@@ -12,8 +12,15 @@ from api.problems import MethodNotAllowed
 class Resource:
     """An ASGI application that passes a request on by its method."""
 
-    def __init__(self, *, get: ASGIApp | None = None, head: ASGIApp | None = None, post: ASGIApp | None = None) -> None:
-        by_method = {"GET": get, "HEAD": head, "POST": post}
+    def __init__(
+        self,
+        *,
+        get: ASGIApp | None = None,
+        head: ASGIApp | None = None,
+        post: ASGIApp | None = None,
+        delete: ASGIApp | None = None,
+    ) -> None:
+        by_method = {"GET": get, "HEAD": head, "POST": post, "DELETE": delete}
         self._by_method = {method: app for method, app in by_method.items() if app}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,9 @@ _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
+TURN_PREFIX: Final = "chat:"  # of the job ids of turns
+PERSIST_PREFIX: Final = "persist:"  # of the job ids of answers that are not persisted yet
+
 CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids whose worker should stop
 
 # Queue Redis: not tied to a session.
@@ -133,6 +136,11 @@ def turn_index(text: str) -> int:
     if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
         raise BadRequest(f"a turn index is a plain decimal number from 0 to {MAX_TURN_INDEX}")
     return int(text)
+
+
+def persist_id(run_id: str) -> str:
+    """The job id of the outbox job of this run id."""
+    return PERSIST_PREFIX + run_id
 
 
 def signal_key(text: str) -> str:

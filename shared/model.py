@@ -8,7 +8,7 @@ import msgspec
 from shared.keys import TurnKey
 from shared.lifecycle import TERMINAL, TurnState
 
-OnBusy = Literal["enqueue", "reject", "concurrent"]
+OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 Persist = Literal["none", "pending", "done"]
 
 
@@ -170,9 +170,10 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """The turn's time comes when the earlier turn `index` of its session ends."""
+    """The turn's time comes when the earlier turn `index` of its session ends, which it may want to `interrupt`."""
 
     index: int
+    interrupt: bool
 
 
 class Suspended(msgspec.Struct, frozen=True):

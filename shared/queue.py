@@ -25,7 +25,8 @@ OWNED = Script("owned")
 POSTPONE = Script("postpone")
 TAKE = Script("take", repeat=False)  # it does not hand out again what the lost reply named: see TurnWorker
 
-RUN_TURN = "run_turn"  # the name of arq's function
+RUN_TURN = "run_turn"  # the names of arq's functions
+PERSIST_TURN = "persist_turn"
 ANNOUNCED_MS = 5_000  # a turn that was announced, but has no job after so long, is looked at
 JOB_TTL_MS = 86_400_000  # arq's own: the sweep puts a turn back whose job expired
 _NO_LIMIT = 2**53
@@ -67,9 +68,16 @@ class TurnQueue:
         Raises:
             QueueFull: nothing was written.
         """
+        return await self._enqueue(RUN_TURN, run_id, accepted=accepted)
+
+    async def enqueue_persist(self, run_id: str) -> bool:
+        """Make sure that a worker will go on persisting the turn's answer; False if the job waits already."""
+        return await self._enqueue(PERSIST_TURN, keys.persist_id(run_id), accepted=True)
+
+    async def _enqueue(self, function: str, job_id: str, *, accepted: bool) -> bool:
         job = serialize_job(
-            RUN_TURN,
-            (run_id,),
+            function,
+            (job_id,),
             {"nonce": secrets.token_hex(4)},  # a job enqueued again while it runs differs, so it runs again
             None,
             time.time_ns() // 1_000_000,
@@ -79,8 +87,8 @@ class TurnQueue:
         return bool(
             await ENQUEUE(
                 self._courier,
-                [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(run_id), keys.in_progress(run_id)],
-                [run_id, job, JOB_TTL_MS, limit, SWEEP_MS],
+                [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(job_id), keys.in_progress(job_id)],
+                [job_id, job, JOB_TTL_MS, limit, SWEEP_MS],
             )
         )
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from shared.courier import Courier
 from shared.events import Cursor, Entry
 from shared.keys import SessionKey, TurnKey
-from shared.model import TurnRecord
+from shared.model import StepRecord, TurnRecord
 from shared.scripts import answered_within
 from shared.settings import Settings
 
@@ -61,6 +62,12 @@ class TurnReads:
             hashes = await pipe.execute()
         found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
         return [record for record in found if record is not None]
+
+    async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
+        """The turn's checkpoints, by position."""
+        async with answered_within(self._timeout_s):
+            stored = await self.redis.hgetall(key.steps)
+        return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
         """Events after a cursor, from the start for None: at most `limit`, oldest first."""

@@ -6,19 +6,21 @@ from typing import Any
 import msgspec
 
 from shared import identity
-from shared.keys import CANCELS, TurnKey
+from shared.keys import CANCELS, SessionKey, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, Signal, StepRecord, Submitted, Suspended, TurnRecord, TurnRequest, Waits
 from shared.reads import TurnReads
-from shared.scripts import Arg, Call, Script
+from shared.scripts import Arg, Call, Script, answered_within
 
 APPEND = Script("append")
 CANCEL = Script("cancel")
 CHECKPOINT = Script("checkpoint")
 CLAIM = Script("claim")
+ERASE = Script("erase")
 EXPIRE = Script("expire")
 FREE = Script("free")
 HANDOVER = Script("handover")
+PERSISTED = Script("persisted")
 RENEW = Script("renew")
 REWIND = Script("rewind")
 SETTLE = Script("settle")
@@ -26,6 +28,8 @@ SIGNAL = Script("signal")
 SUBMIT = Script("submit")
 SUSPEND = Script("suspend")
 WITHDRAW = Script("withdraw")
+
+ERASE_TURNS = 200  # in one call: Redis serves others in between
 
 _step = msgspec.json.Decoder(StepRecord)
 _signal = msgspec.json.Decoder(Signal)
@@ -95,8 +99,8 @@ class TurnStore(TurnReads):
                 return Claimed(key, attempt, f"{worker}#{attempt}", next_seq, now_ms, first_event, record, done)
             case [b"held", ms]:
                 return Held(max(ms, 0))
-            case [b"wait", index]:
-                return Waits(int(index))
+            case [b"wait", index, on_busy]:
+                return Waits(int(index), on_busy == b"interrupt")
             case [b"suspended"]:
                 return Suspended()
             case [b"ended", _, index]:
@@ -199,6 +203,15 @@ class TurnStore(TurnReads):
         left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
         return left_ms if left_ms >= 0 else None
 
+    async def persisted(self, key: TurnKey, final_text: str | None) -> int:
+        """Mark an answer as stored by the product; None: count a try that failed.
+
+        Returns: how often it was tried after its turn had ended, -1 if nothing was pending.
+        """
+        names = [key.record, key.steps, key.events, key.signals]
+        args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
+        return int(await PERSISTED(self._courier, names, args))
+
     async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
         """Cancel a turn: at once if nobody runs it, else its worker is told.
 
@@ -211,6 +224,21 @@ class TurnStore(TurnReads):
         args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
         verdict, index = await CANCEL(self._courier, _all_keys(key), args)
         return verdict.decode(), int(index) if index else None
+
+    async def erase(self, session: SessionKey) -> bool:
+        """Delete everything of a session, a page of turns at a time; False if there is none. May be repeated."""
+        async with answered_within(self._timeout_s):
+            found = await self.redis.exists(session.record, session.turns)
+        left = 1 if found else 0
+        while left:
+            async with answered_within(self._timeout_s):
+                indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
+            turns = [session.turn(int(index)) for index in indexes]
+            names = [session.record, session.turns, session.open]
+            names += [name for turn in turns for name in _all_keys(turn)[3:]]
+            args: list[Arg] = [CANCELS, len(turns), *(turn.index for turn in turns), *(turn.run_id for turn in turns)]
+            left = int(await ERASE(self._courier, names, args))
+        return bool(found)
 
     async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
         """Drop the leases that a dead worker holds on these turns."""

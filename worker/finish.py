@@ -54,7 +54,7 @@ async def keep(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries:
     transform, persist = hook(hooks, "transform_final_text"), hook(hooks, "persist_assistant_message")
     try:
         if transform is not None:
-            text = await steps.run("transform_final_text", lambda: _retried(_transform, tries, transform, turn, text))
+            text = await steps.run("transform_final_text", lambda: _retried(transformed, tries, transform, turn, text))
         if persist is not None:
             await steps.run("persist_assistant_message", lambda: _retried(_done, tries, persist, turn, text))
     except AttemptFenced:
@@ -65,11 +65,16 @@ async def keep(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries:
     return Finished(text, "none" if persist is None else "done")
 
 
-async def _transform(transform: Callable[..., Any], turn: Turn, text: str) -> str:
-    transformed = await call(transform, turn, text)
-    if not isinstance(transformed, str):
-        raise TypeError(f"transform_final_text returned {type(transformed).__name__}, not str")
-    return transformed
+async def transformed(transform: Callable[..., Any], turn: Turn, text: str) -> str:
+    """What the product's hook makes of the text.
+
+    Raises:
+        TypeError: not text.
+    """
+    result = await call(transform, turn, text)
+    if not isinstance(result, str):
+        raise TypeError(f"transform_final_text returned {type(result).__name__}, not str")
+    return result
 
 
 async def _done(work: Callable[..., Any], *args: Any) -> None:

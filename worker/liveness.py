@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import StoreUnavailable
-from shared.keys import QUEUE, TurnKey
+from shared.keys import QUEUE, TURN_PREFIX, TurnKey
 from shared.queue import TurnQueue
 from shared.store import TurnStore
 
@@ -140,7 +140,8 @@ class Liveness:
         Of a dead one, or by one that stops, of its own.
         """
         run_ids = await self._queue.owned(worker)
-        await self._store.free([TurnKey.parse(run_id) for run_id in run_ids], worker)
+        turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
+        await self._store.free(turns, worker)
         if await self._queue.bury(worker, entry, run_ids) and worker != self._worker_id:
             log.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
         self._missed.pop(worker, None)

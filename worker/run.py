@@ -88,8 +88,13 @@ class TurnRunner:
         match claim:
             case Held(ms):
                 return Again(ms + 1)
-            case Waits(index):  # that turn's end wakes this one; make sure that it has a job itself
-                await self._enqueue(key.session.turn(index))
+            case Waits(index, interrupt):  # that turn's end wakes this one; make sure that it has a job itself
+                earlier = key.session.turn(index)
+                if interrupt:
+                    await until_answered(
+                        lambda: self._store.cancel(earlier, "a later turn of its session interrupts it")
+                    )
+                await self._enqueue(earlier)
                 return Parked()
             case Suspended():
                 return Parked()
@@ -217,6 +222,8 @@ class TurnRunner:
             error = outcome.error
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
             log.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
+        if outcome.persist == "pending":
+            await until_answered(lambda: self._queue.enqueue_persist(claimed.key.run_id))
         seq = attempt.log.next_seq
         next_index = await until_answered(lambda: self._store.settle(claimed, status, seq, events, fields))
         attempt.show(events)

@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from shared.errors import BadRequest, StoreUnavailable
-from shared.keys import TurnKey
+from shared.keys import PERSIST_PREFIX, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import TurnRecord
 from shared.queue import TurnQueue
@@ -47,8 +47,11 @@ class Sweep:
         """Look at what is due, at most 100 turns. Returns how many, and in how many ms the next one falls due."""
         due, next_ms = await self._queue.due()
         for run_id, mark in due:
-            record = await self._record(run_id)
-            if record is None or record.terminal:
+            is_persist = run_id.startswith(PERSIST_PREFIX)
+            record = await self._record(run_id.removeprefix(PERSIST_PREFIX))
+            if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
+                await self._queue.enqueue_persist(record.run_id)
+            elif record is None or record.terminal or is_persist:
                 await self._queue.forget(run_id, mark)
             elif record.status is TurnState.SUSPENDED:
                 await self._look_at_suspended(TurnKey.parse(run_id))

@@ -22,13 +22,15 @@ from shared import __version__, keys
 from shared.connect import connect, connect_listener
 from shared.errors import StoreUnavailable
 from shared.identity import worker_id
+from shared.keys import TurnKey
 from shared.patience import until_answered
-from shared.queue import RUN_TURN, Taken, TurnQueue, decode_job, encode_job
+from shared.queue import PERSIST_TURN, RUN_TURN, Taken, TurnQueue, decode_job, encode_job
 from shared.settings import Settings
 from shared.store import TurnStore
 from worker.attempt import Stop
 from worker.cancels import listen
 from worker.liveness import Liveness, WorkerEntry
+from worker.outbox import Outbox
 from worker.products import Products
 from worker.run import Again, Done, Parked, TurnRunner
 from worker.sweep import Sweep
@@ -59,6 +61,7 @@ class TurnWorker(Worker):
         self._cancels_redis = connect_listener(settings.redis_url)
         self._liveness = Liveness(self._liveness_redis, store, self.queue, self.id)
         self._sweep = Sweep(store, self.queue)
+        self._outbox = Outbox(store, products)
         self._started_at_ms = timestamp_ms()
         self._beats = 0
         self._entry = b""
@@ -67,7 +70,7 @@ class TurnWorker(Worker):
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
         super().__init__(
-            functions=[func(run_turn, name=RUN_TURN)],
+            functions=[func(run_turn, name=RUN_TURN), func(run_turn, name=PERSIST_TURN)],
             redis_pool=queue_redis,
             max_jobs=settings.max_jobs,
             handle_signals=False,
@@ -174,7 +177,7 @@ class TurnWorker(Worker):
 
     async def _run_taken(self, taken: Taken) -> None:
         try:
-            end = await self.runner.run(taken.run_id)
+            end = await self._run(taken.run_id)
             self._taken.pop(taken.run_id, None)  # no heartbeat may extend a claim that is being given up
             match end:
                 case Done():
@@ -188,6 +191,11 @@ class TurnWorker(Worker):
         except Exception:  # a bug of ours must not end the worker: the claim lapses, somebody tries again
             self.jobs_failed += 1
             log.exception("%s: the job failed", taken.run_id)
+
+    async def _run(self, job_id: str) -> Done | Parked | Again:
+        if job_id.startswith(keys.PERSIST_PREFIX):
+            return await self._outbox.run(TurnKey.parse(job_id.removeprefix(keys.PERSIST_PREFIX)))
+        return await self.runner.run(job_id)
 
     async def _heartbeat(self) -> None:
         """Renew every lease and claim, three times in a lease's time."""

@@ -1,5 +1,5 @@
 -- claim    KEYS: session turns open turn lease steps events signals    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
--- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps} | {held, ms left} | {wait, index of the turn before it}
+-- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps} | {held, ms left} | {wait, index of the turn before it, on_busy}
 --           | {ended, status, next open index or ''} | {suspended} | {gone}. A claim whose reply was lost may be repeated.
 -- include: time log close attempt
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
@@ -34,7 +34,7 @@ if holder then
 end
 local first_open = next_open()
 if state[6] ~= 'concurrent' and first_open ~= index and not state[5] then
-    return {'wait', first_open}
+    return {'wait', first_open, state[6]}
 end
 
 local now = now_ms()

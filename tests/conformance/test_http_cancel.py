@@ -105,3 +105,12 @@ def test_an_unknown_turn_or_a_bad_body_is_refused(chat: Conversation):
     check_problem(cancel(chat, 0, why="x"), 422, "invalid")
     check_problem(cancel(chat, 0, reason="x" * 501), 422, "invalid")
     check_problem(chat.http.post(chat.path(0, "/cancel"), content=b"{"), 400, "bad_request")
+
+
+def test_a_turn_that_interrupts_cancels_the_one_before_it(chat: Conversation):
+    with chat.stream(0, {"play": [say("a"), {"hold": chat.hold("never")}]}) as reading:
+        reading.until(DELTA)
+        chat.submit(1, on_busy="interrupt")
+        failed = only(reading.rest(), "session.run.failed")
+    assert failed["code"] == "cancelled"
+    assert chat.finished(1)["status"] == "completed"
