@@ -14,7 +14,10 @@ from stack.process import Service, answers, free_port, stop_all
 
 APP = Path(__file__).parent / "langgraph_app"
 JOBS = 100  # at once: its default of 10 would make the others wait
-QUIET = {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
+QUIET = {  # it talks to nobody but us
+    "LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true", "LANGGRAPH_METRICS_ENABLED": "false",
+    "LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false",
+}  # fmt: skip
 
 
 @contextmanager
@@ -45,8 +48,8 @@ class LangGraphClient(TailClient):
 
 def produced(answer: Answer, count: int) -> list[tuple[int, int]]:
     """When each event was made and when its last byte came; all of them, in order, and no error."""
-    found, text, at = [], b"", answer.parts[0][1].find(b"\r\n\r\n") + 4 if answer.parts else 0
     raw = b"".join(data for _, data in answer.parts)
+    found, text, at = [], b"", raw.find(b"\r\n\r\n") + 4
     if not raw.startswith(b"HTTP/1.1 200 ") or not raw.endswith(b"\r\n0\r\n\r\n"):
         raise WrongAnswerError(raw[:500].decode(errors="replace"))
     ends, total = [], 0

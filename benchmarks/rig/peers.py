@@ -24,7 +24,7 @@ from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
 from benchmarks.rig.venvs import LANGGRAPH_LOCK, interpreter, version
 from shared import __version__
 from stack.cluster import bare_environment
-from stack.process import answers, free_port
+from stack.process import ProcessError, answers, free_port
 from stack.redis_server import RedisServer
 
 LIMIT_S = 180.0
@@ -113,10 +113,10 @@ def services(sizes: Sizes, report: Report) -> Iterator[list[Peer]]:
             found.append(Peer(f"taskiq {version(python, 'taskiq')} + XREAD", TailClient(url, timeout_s=LIMIT_S)))
             try:
                 python = interpreter(LANGGRAPH_LOCK, "venv-langgraph")
-            except (subprocess.SubprocessError, OSError) as error:
-                report.note(f"LangGraph is left out, it could not be installed: {error}")
-            else:
                 url = stack.enter_context(langgraph(at.directory, python))
+            except (subprocess.SubprocessError, OSError, ProcessError) as error:
+                report.note(f"LangGraph is left out, it could not be installed or started: {error}")
+            else:
                 name = f"langgraph-api {version(python, 'langgraph-api')}, in memory"
                 found.append(Peer(name, LangGraphClient(url, timeout_s=LIMIT_S), custom_events))
         yield found
