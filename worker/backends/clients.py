@@ -64,8 +64,9 @@ class Clients:
         client, self._current = self._current, None
         if client is not None and client not in self._calls:
             self._close(client)
-        while self._closing:
-            await asyncio.gather(*self._closing)
+        while closing := list(self._closing):
+            await asyncio.gather(*closing)
+            self._closing.difference_update(closing)  # their callbacks may not have had their turn yet
 
     def _new(self) -> httpx.AsyncClient:
         self._tls = self._tls or httpx.create_ssl_context()
