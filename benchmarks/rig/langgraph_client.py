@@ -27,7 +27,9 @@ def langgraph(directory: Path, python: Path) -> Iterator[str]:
     shutil.copytree(APP, app)
     program = [str(python), "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1"]
     program += ["--port", str(port), "--n-jobs-per-worker", str(JOBS), "--server-log-level", "error"]
-    service = Service("langgraph", program, bare_environment() | QUIET, directory / "langgraph.log", cwd=app)
+    own = ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")  # the caller's account is none of its business
+    environment = {name: value for name, value in bare_environment().items() if not name.startswith(own)} | QUIET
+    service = Service("langgraph", program, environment, directory / "langgraph.log", cwd=app)
     service.start()
     try:
         url = f"http://127.0.0.1:{port}"

@@ -73,6 +73,8 @@ def run(sizes: Sizes, report: Report) -> None:
             long = commands(at, sizes, name[3:5], {"events": sizes.burst_events, **pace})
             more = sizes.burst_events - SHORT_EVENTS
             for kind, few, count in zip(kinds, short, long, strict=True):
-                report.row(f"commands an event more, {name}, {kind}", "", (count - few) / more, None, "")
+                report.row(
+                    f"commands an event more, {name}, {kind}", "", round((count - few) / more, 2) + 0.0, None, ""
+                )
     report.note("The floor of memory: the bytes of the lines as a client gets them. MEMORY USAGE with SAMPLES 0.")
     report.note(f"Commands: {sizes.counted} turns at once, by MONITOR, with what API and worker send meanwhile anyway.")
