@@ -1,6 +1,5 @@
 """The description of the API, OpenAPI 3.1, made once from the structs that the handlers themselves use."""
 
-import importlib.metadata
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
@@ -14,7 +13,7 @@ from api.encode import NDJSON, SSE
 from api.problems import STATUS, Problem
 from api.records import MAX_PAGE_TURNS, PAGE_TURNS, TurnList
 from api.signals import SignalBody, StoredSignal
-from shared import errors
+from shared import __version__, errors
 from shared.model import TurnRecord
 
 _SCHEMA: Final = "#/components/schemas/{name}"
@@ -43,20 +42,13 @@ def document() -> bytes:
             "openapi": "3.1.0",
             "info": {
                 "title": "Turnwire",
-                "version": _version(),
+                "version": __version__,
                 "description": "Durable chat turns: a turn survives its worker, the API and its client's connection.",
             },
             "paths": _paths(),
             "components": {"schemas": schemas, "parameters": _PARAMETERS, "responses": _problems()},
         }
     )
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("turnwire")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"
 
 
 def _paths() -> dict[str, Any]:
