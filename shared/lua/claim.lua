@@ -19,10 +19,10 @@ local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(s
 if not status then
     return {'gone'}
 end
-if status == 'suspended' then
+if status == 'suspended' and not state[5] then
     return {'suspended'}
 end
-if status ~= 'queued' and status ~= 'running' then
+if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
     return {'ended', status, next_open()}
 end
 local holder = redis.call('GET', keys.lease)

@@ -147,6 +147,16 @@ async def test_a_suspended_turn_is_cancelled_at_once(store, suspended):
     assert types_of(await log_of(store))[-1] == "session.run.failed"
 
 
+async def test_a_cancel_that_arrives_while_it_suspends_is_not_forgotten(store, runner_of):
+    """Its worker was told, but the turn had given up its lease before the worker could stop it."""
+    await store.submit(KEY, request())
+    claimed = await claim(store)
+    assert (await store.cancel(KEY))[0] == "requested"
+    await store.suspend(claimed, "approval", None, claimed.next_seq, b'{"type":"session.run.suspended","data":{}}')
+    assert await runner_of(Agent(approval), OTHER_WORKER).run(KEY.run_id) == Done()
+    assert (await store.record(KEY)).status is TurnState.CANCELLED
+
+
 async def test_suspending_may_be_repeated_after_a_lost_reply(store):
     await store.submit(KEY, request())
     claimed = await claim(store)
