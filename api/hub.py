@@ -82,7 +82,7 @@ class Hub:
         topic = self._topic(key)
         tail = Tail(
             after, ask=topic.ask, buffer_bytes=self._buffer_bytes, silence_s=self._silence_s, idle_s=idle_s,
-            stall_s=self._store.settings.stall_s,
+            stall_s=self._store.settings.stall_s, phase=topic.phase,
         )  # fmt: skip
         with self._joined(topic, tail):
             yield tail

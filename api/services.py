@@ -19,10 +19,11 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.redis: Any = connect(settings.redis_url, connections=settings.redis_connections)
+        commands = max(settings.redis_connections - 1, 1)  # the hub's subscription is the other one
+        self.redis: Any = connect(settings.redis_url, connections=commands)
         self.queue_redis: Any = self.redis
         if settings.queue_url != settings.redis_url:
-            self.queue_redis = connect(settings.queue_url, connections=settings.redis_connections)
+            self.queue_redis = connect(settings.queue_url, connections=commands)
         self.store = TurnStore(self.redis, settings)
         self.queue = TurnQueue(self.queue_redis, settings)
         self.draining = False

@@ -8,12 +8,14 @@ read the log after its own cursor. The log is the truth; a publication is only i
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from api.publication import Publication
 from shared.events import Cursor, Entry
+
+LONGEST_SILENCE_S: Final = 40.0  # between two looks into the log of a turn that stays quiet
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -32,13 +34,14 @@ class Tail:
 
     def __init__(
         self, after: Cursor | None, *, ask: Callable[["Tail", bool], None], buffer_bytes: int, silence_s: float,
-        idle_s: float | None, stall_s: float | None = None,
+        idle_s: float | None, stall_s: float | None = None, phase: float = 0.0,
     ) -> None:  # fmt: skip
         self.cursor = after
         self.stall_s = stall_s  # for whoever sends it: how long its client may take nothing; None: for ever
         self._ask = ask  # asks for a page after the cursor; it comes through `land`
         self._buffer_bytes = buffer_bytes
-        self._silence_s = silence_s
+        self._silence_s = self._quiet_s = silence_s
+        self._phase = phase
         self._idle_s = idle_s
         self._wake = asyncio.Event()
         self._inbox: deque[Publication] = deque()
@@ -89,13 +92,14 @@ class Tail:
     async def __anext__(self) -> list[Entry]:
         now = asyncio.get_running_loop().time
         idle_at = None if self._idle_s is None else now() + self._idle_s
-        silent_at = now() + self._silence_s
+        silent_at = self._silent_at(now())
         while True:
             if self._error:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
             if batch := self._collect():
+                self._quiet_s = self._silence_s
                 return batch
             if self._ended:
                 raise StopAsyncIteration
@@ -106,7 +110,15 @@ class Tail:
             if idle_at is not None and now() >= idle_at:
                 return []
             self._behind = self._silent = True
-            silent_at = now() + self._silence_s
+            self._quiet_s = min(self._quiet_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
+            silent_at = self._silent_at(now())
+
+    def _silent_at(self, now: float) -> float:
+        """When to look into the log if nothing comes. Tails of a turn look at the same moment, so one read serves all;
+        those of different turns do not, and a turn that stays quiet is looked at ever less often.
+        """
+        shifted = now + self._phase * self._quiet_s
+        return (shifted // self._quiet_s + 2) * self._quiet_s - self._phase * self._quiet_s
 
     async def _woken(self, deadline: float) -> bool:
         try:

@@ -43,6 +43,7 @@ class Topic:
     def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup) -> None:
         self.key = key
         self.readers: set[Reader] = set()
+        self.phase = hash(key.events) % 1000 / 1000  # of its looks into a silent log, against those of other turns
         self._store = store
         self._group = group
         self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     queue_redis_url: str | None = None  # default: the same server
-    redis_connections: Positive = 8  # per process and server, beside the one that listens
+    redis_connections: Positive = 8  # per process and server; a worker has three more, which wait
     redis_timeout_s: PositiveSeconds = 5.0  # a command that takes longer counts as lost
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
