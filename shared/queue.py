@@ -52,7 +52,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class TurnQueue:
-    """Typed access to the queue. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+    """Typed access to the queue. Methods raise StoreUnavailable when Redis does not answer; all but `take` may repeat."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
@@ -117,11 +117,6 @@ class TurnQueue:
         """Worker id -> the entry of its last heartbeat."""
         async with answered_within(self._timeout_s):
             return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
-
-    async def depth(self) -> int:
-        """How many jobs there are, waiting and running."""
-        async with answered_within(self._timeout_s):
-            return int(await self.redis.zcard(keys.QUEUE))
 
     async def owned(self, worker: str) -> list[str]:
         """The run ids that a worker has claimed."""

@@ -12,12 +12,12 @@ from typing import Final
 from shared.errors import AttemptFenced, StoreUnavailable, TurnFailure
 from shared.events import Cursor
 from shared.model import Claimed
+from shared.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from shared.store import TurnStore
 
 BUFFER_BYTES: Final = 262_144  # a turn that has so much unwritten waits
 CALL_EVENTS: Final = 500  # in one call of the append script
 CALL_BYTES: Final = 262_144
-BACKOFF_S: Final = (0.05, 1.0)  # first and longest pause while Redis does not answer
 
 
 class TurnLog:
@@ -144,7 +144,7 @@ class Appender:
 
     async def run(self) -> None:
         """Write until cancelled. While Redis does not answer, try again with the same ids."""
-        pause_s = BACKOFF_S[0]
+        pause_s = FIRST_PAUSE_S
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -158,6 +158,6 @@ class Appender:
                 log.answered(events, error)
             if any(isinstance(error, StoreUnavailable) for error in results):
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, BACKOFF_S[1])
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
-                pause_s = BACKOFF_S[0]
+                pause_s = FIRST_PAUSE_S

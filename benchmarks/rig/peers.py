@@ -16,12 +16,11 @@ import uvloop
 from benchmarks.rig.langgraph_client import LangGraphClient, langgraph
 from benchmarks.rig.langgraph_client import produced as custom_events
 from benchmarks.rig.measure import medians, percentile
-from benchmarks.rig.queues import peers_python
 from benchmarks.rig.report import Report, ratio
 from benchmarks.rig.scene import OWN_EVENTS, Sizes, scene
 from benchmarks.rig.services import START_LIMIT_S, naive, running
 from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
-from benchmarks.rig.venvs import LANGGRAPH_LOCK, interpreter, version
+from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, interpreter, version
 from shared import __version__
 from stack.cluster import bare_environment
 from stack.process import ProcessError, answers, free_port
@@ -108,7 +107,7 @@ def services(sizes: Sizes, report: Report) -> Iterator[list[Peer]]:
         target = stack.enter_context(naive(at.directory, plain, max_jobs=100, database=1))
         found.append(Peer(f"arq {installed('arq')} + XREAD", TailClient(target.base_url, timeout_s=LIMIT_S)))
         if sizes.lone > 1:  # the smoke test installs nothing
-            python = peers_python()
+            python = interpreter(PEERS_LOCK, PEERS_VENV)
             url = stack.enter_context(taskiq(at.directory, at.redis, python))
             found.append(Peer(f"taskiq {version(python, 'taskiq')} + XREAD", TailClient(url, timeout_s=LIMIT_S)))
             try:

@@ -1,7 +1,5 @@
 """The job queues that are compared: how to start a worker of each, how to fill it, how to see that it is done."""
 
-import hashlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,12 +9,11 @@ from pathlib import Path
 
 from benchmarks.rig.services import LOAD_HOOKS, START_LIMIT_S, running, workspace
 from benchmarks.rig.systems.stamps import read_stamps
-from stack.cluster import ROOT, bare_environment
+from benchmarks.rig.venvs import PEERS_LOCK, PEERS_VENV, interpreter
+from stack.cluster import bare_environment
 from stack.process import Service
 from stack.redis_server import RedisServer
 
-LOCK = ROOT / "requirements-bench.lock"
-PEERS_VENV = ROOT / ".turnwire" / "venv-bench"
 DRIVE_LIMIT_S = 120.0
 
 
@@ -35,7 +32,7 @@ class Queue:
     @property
     def python(self) -> str:
         """The interpreter that has its library."""
-        return sys.executable if self.system in {"turnwire", "arq"} else str(peers_python())
+        return sys.executable if self.system in {"turnwire", "arq"} else str(interpreter(PEERS_LOCK, PEERS_VENV))
 
     def program(self, role: str) -> list[str]:
         if self.ours and role == "worker":
@@ -114,17 +111,3 @@ def _environment(queue: Queue, redis: RedisServer, directory: Path) -> dict[str,
     bench = {"BENCH_REDIS": redis.url, "BENCH_STARTS": str(directory / "starts")}
     ours = {"TURNWIRE_REDIS_URL": redis.url, **LOAD_HOOKS} if queue.ours else {}
     return bare_environment() | bench | ours | queue.settings
-
-
-def peers_python() -> Path:
-    """The venv of the other systems, made at first use from requirements-bench.lock."""
-    python, marker = PEERS_VENV / "bin" / "python", PEERS_VENV / "turnwire-ready"
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if not (marker.exists() and marker.read_text() == wanted):
-        print("installing the systems to compare with into .turnwire/venv-bench (once) ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", PEERS_VENV], check=True)
-        pip = next((ROOT / "stack" / "vendor").glob("pip-*.whl")) / "pip"
-        options = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
-        subprocess.run([python, pip, "install", *options, "-r", LOCK], check=True)
-        marker.write_text(wanted)
-    return python

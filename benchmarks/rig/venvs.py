@@ -8,6 +8,7 @@ from pathlib import Path
 from stack.cluster import ROOT
 
 INSTALL_LIMIT_S = 600.0
+PEERS_LOCK, PEERS_VENV = ROOT / "requirements-bench.lock", "venv-bench"
 LANGGRAPH_LOCK = ROOT / "requirements-bench-langgraph.lock"
 
 
