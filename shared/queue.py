@@ -52,7 +52,10 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class TurnQueue:
-    """Typed access to the queue. Methods raise StoreUnavailable when Redis does not answer; all but `take` may repeat."""
+    """Typed access to the queue.
+
+    Methods raise StoreUnavailable when Redis does not answer; all but `take` may be repeated.
+    """
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
