@@ -1,0 +1,44 @@
+"""A private PostgreSQL: its own data, its own unix socket, gone at the end."""
+
+import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+
+
+def find_programs() -> Path | None:
+    """The directory of PostgreSQL's programs: on the PATH, or where Debian keeps them; None if there is none."""
+    places = [Path(name) for name in os.get_exec_path()]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if all((place / name).exists() for name in PROGRAMS)), None)
+
+
+def find_user() -> pwd.struct_passwd | None:
+    """Who runs it: whoever runs the tests, but not root, as PostgreSQL refuses that."""
+    users = {user.pw_name: user for user in pwd.getpwall()}
+    names = ["postgres", "nobody"] if os.getuid() == 0 else [pwd.getpwuid(os.getuid()).pw_name]
+    return next((users[name] for name in names if name in users), None)
+
+
+@contextmanager
+def running_postgres(programs: Path, user: pwd.struct_passwd) -> Iterator[str]:
+    """Its DSN. Data and socket stand in a directory of their own: other users may not look into pytest's."""
+    with tempfile.TemporaryDirectory(prefix="turnwire-pg-") as directory:
+        os.chown(directory, user.pw_uid, user.pw_gid)
+        switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+
+        def run(program: str, *options: str) -> None:
+            argv = [programs / program, "-D", f"{directory}/data", *options]
+            subprocess.run(argv, cwd=directory, check=True, stdout=subprocess.DEVNULL, timeout=30, **switch)
+
+        run("initdb", "--username=chats", "--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8")
+        run("pg_ctl", "start", "-w", "-l", f"{directory}/log", "-o", f"-k {directory} -c listen_addresses= -F")
+        try:
+            yield f"postgresql://chats@/postgres?host={directory}"
+        finally:
+            run("pg_ctl", "stop", "-w", "-m", "immediate")
