@@ -12,10 +12,14 @@ hooks._delay_s = 0  # the demo's pauses are for people
 persist = hooks.persist_assistant_message
 
 
+def note(attempt):
+    with Path(os.environ["CALLS"]).open("a") as calls:
+        calls.write(f"{attempt}\n")
+
+
 async def persist_and_die(turn, final_text):
     await call(persist, turn, final_text)
-    with Path(os.environ["CALLS"]).open("a") as calls:
-        calls.write(f"{turn.attempt}\n")
+    note(turn.attempt)
     if turn.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -50,6 +50,25 @@ class OpenAIBackend:
         self._idle_timeout_ms = policy.idle_timeout_ms
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The server of `TURNWIRE_LLM_BASE_URL`, with the retries and deadlines of the other `TURNWIRE_LLM_*`.
+
+        Raises:
+            SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
+        """
+        if not settings.llm_base_url:
+            raise SettingsError("TURNWIRE_LLM_BASE_URL: not set, so there is no model server to ask")
+        policy = RetryPolicy(
+            max_attempts=settings.llm_max_attempts,
+            initial_backoff_ms=settings.llm_initial_backoff_ms,
+            max_backoff_ms=settings.llm_max_backoff_ms,
+            jitter=settings.llm_jitter,
+            request_timeout_ms=settings.llm_request_timeout_ms,
+            idle_timeout_ms=settings.llm_idle_timeout_ms,
+        )
+        return cls(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy)
+
     def __repr__(self) -> str:
         return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
 
@@ -57,10 +76,35 @@ class OpenAIBackend:
         """Close the connections, unless the client was given to us. May be called again."""
         await self._transport.aclose()
 
+    def ask(
+        self,
+        turn: Turn,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        name: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """`stream` for a turn: asks the turn's model, if the client named one, and counts the call in `turn.usage`.
+
+        `name` tells the calls of one turn apart, where it makes several: no two of them may share an idempotency key.
+        """
+        key = f"{turn.run_id}/{turn.attempt}"
+        return self.stream(
+            messages,
+            tools=tools,
+            options=options,
+            model=turn.model,
+            idempotency_key=f"{key}/{name}" if name else key,
+            on_call=turn.usage.add,
+        )
+
     async def stream(
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        options: Mapping[str, Any] | None = None,
         model: str | None = None,
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
@@ -70,11 +114,21 @@ class OpenAIBackend:
         Requests are repeated only until a 2xx response begins. From then on the call was made and may be
         billed: `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
 
+        Args:
+            messages: of the chat completions API, oldest first; `messages.py` makes those of tool calls.
+            tools: what the model may call, as the API defines it; its calls come as `tool.call` events at the end.
+            options: more fields of the request (`temperature`, `tool_choice`, …); they replace none of ours.
+            model: None for the backend's own.
+            idempotency_key: sent with every try of this call.
+            on_call: gets the call that was made.
+
         Raises:
             BackendTransportError: no 2xx response, or (its subclasses) an answer that is not whole.
         """
         asked = model or self._model
         request = {
+            **(options or {}),
+            **({"tools": tools} if tools else {}),  # servers refuse an empty list
             "model": asked,
             "messages": messages,
             "stream": True,
@@ -121,17 +175,7 @@ class OpenAIHooks(ChatTurnHooks):
         Raises:
             SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
         """
-        if not settings.llm_base_url:
-            raise SettingsError("TURNWIRE_LLM_BASE_URL: not set, so there is no model server to ask")
-        policy = RetryPolicy(
-            max_attempts=settings.llm_max_attempts,
-            initial_backoff_ms=settings.llm_initial_backoff_ms,
-            max_backoff_ms=settings.llm_max_backoff_ms,
-            jitter=settings.llm_jitter,
-            request_timeout_ms=settings.llm_request_timeout_ms,
-            idle_timeout_ms=settings.llm_idle_timeout_ms,
-        )
-        return cls(OpenAIBackend(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy))
+        return cls(OpenAIBackend.from_settings(settings))
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         """Stream the model's answer. The turn's own `model`, if the client named one, is asked.
@@ -139,12 +183,7 @@ class OpenAIHooks(ChatTurnHooks):
         Raises:
             BackendTransportError: the model server did not give a whole answer.
         """
-        answer = self._backend.stream(
-            [*turn.history(), {"role": "user", "content": turn.message}],
-            model=turn.model,
-            idempotency_key=f"{turn.run_id}/{turn.attempt}",
-            on_call=turn.usage.add,
-        )
+        answer = self._backend.ask(turn, [*turn.history(), {"role": "user", "content": turn.message}])
         async with aclosing(answer) as events:
             async for event in events:
                 yield event
