@@ -47,7 +47,9 @@ class Attempt:
         self._claimed_at_s = time.monotonic()
         self._channel: SideChannel | None = None
         self._trace_flush: Callable[[], Awaitable[Any]] | None = None
-        self.steps = Steps(claimed.steps, self.usage, self._save, lambda: self.now_ms, self.wait_for_signal)
+        self.steps = Steps(
+            claimed.steps, self.usage, store.settings, self._save, lambda: self.now_ms, self.wait_for_signal
+        )
         self.suspending = False  # it may have no lease any more: a refused renewal means nothing
         self.look_ms = 0  # when somebody should look at it, once it is suspended
         self.rewinding = False  # its token is about to change: a refused renewal means nothing

@@ -15,6 +15,7 @@ from shared.errors import AttemptFenced
 from shared.keys import TurnKey
 from shared.model import Claimed, Signal, StepRecord, TurnRecord, Usage
 from shared.patience import until_answered
+from shared.settings import Settings
 from shared.store import TurnStore
 from worker.calling import call
 from worker.finish import transformed
@@ -57,7 +58,7 @@ class Outbox:
 
     async def _persist(self, record: TurnRecord, key: TurnKey) -> str:
         hooks = self._products.for_project(record.project)
-        turn = _ended_turn(key, record)
+        turn = _ended_turn(key, record, self._store.settings)
         text = await self._text(record, key, hooks, turn)
         persist = hook(hooks, "persist_assistant_message")
         if persist is not None:
@@ -73,7 +74,7 @@ class Outbox:
         return text if transform is None else await transformed(transform, turn, text)
 
 
-def _ended_turn(key: TurnKey, record: TurnRecord) -> Turn:
+def _ended_turn(key: TurnKey, record: TurnRecord, settings: Settings) -> Turn:
     """The turn as its hooks see it; it takes no more steps."""
 
     async def no_step(_: StepRecord) -> None:
@@ -83,4 +84,5 @@ def _ended_turn(key: TurnKey, record: TurnRecord) -> Turn:
         raise AttemptFenced("the turn has ended")
 
     claimed = Claimed(key, record.attempt, "", 0, record.updated_at, b"", record, {})
-    return Turn(claimed, [], record.usage or Usage(), Steps({}, Usage(), no_step, lambda: record.updated_at, no_signal))
+    steps = Steps({}, Usage(), settings, no_step, lambda: record.updated_at, no_signal)
+    return Turn(claimed, [], record.usage or Usage(), steps)

@@ -3,16 +3,15 @@
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing, nullcontext
 from typing import Any
 
 import msgspec
 
 from shared.errors import ProducerError, TurnFailure
-from shared.events import ERROR, RESULT, RUN_FAILED, ChatStreamEvent, encode_event
+from shared.events import ERROR, RESULT, RUN_FAILED, encode_event
 from shared.model import TurnError
 from worker.accumulator import TextAccumulator
+from worker.boundary import encoded, in_band_error, opened, parts_of
 from worker.calling import call
 from worker.hooks import ChatTurnHooks, Turn
 
@@ -50,53 +49,23 @@ class Forwarder:
             ProducerError: `invalid_event`, it is not an event or not JSON.
             TurnFailure: `event_too_large`.
         """
-        event_type, data = _parts(event)
+        event_type, data = parts_of(event)
         if event_type.startswith(OWN_EVENTS):
             if event_type == RUN_FAILED and self._error is None:
-                self._error = _in_band_error(data)
+                self._error = in_band_error(data)
             return None
-        try:
-            encoded = encode_event(event_type, data)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ProducerError(
-                f"the producer yielded an event that is not JSON: {error}", code="invalid_event"
-            ) from error
-        if len(encoded) > self._max_event_bytes:
-            raise TurnFailure("the producer yielded an event that is too large", code="event_too_large")
+        canonical = encoded(event_type, data, self._max_event_bytes)
         self._text.add(event_type, data)
         if event_type == RESULT:
             self.has_result = True
         elif event_type == ERROR and self._error is None:
-            self._error, self._error_shown = _in_band_error(data), True
-        return encoded
+            self._error, self._error_shown = in_band_error(data), True
+        return canonical
 
     def produced(self, final_text: Any) -> Produced:
         """The outcome; the producer's own final text wins if there is any."""
         text = final_text if isinstance(final_text, str) and final_text else self._text.text
         return Produced(text, self._error, self._error_shown)
-
-
-def _parts(event: Any) -> tuple[str, dict[str, Any]]:
-    event_type: Any
-    data: Any
-    if isinstance(event, ChatStreamEvent):
-        event_type, data = event.type, event.data
-    elif isinstance(event, dict):
-        event_type, data = event.get("type"), event.get("data")
-    else:
-        raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
-    if not isinstance(event_type, str) or not event_type or not isinstance(data, dict | None):
-        raise ProducerError("an event is {type: text, data: object}", code="invalid_event")
-    return event_type, data or {}
-
-
-def _in_band_error(data: dict[str, Any]) -> TurnError:
-    message, code = data.get("message"), data.get("code")
-    return TurnError(
-        code=code if isinstance(code, str) and code else "producer_error",
-        message=message if isinstance(message, str) and message else "the producer reported an error",
-        retryable=data.get("retryable") is True,
-    )
 
 
 def _safe_message(error: Exception) -> str:
@@ -107,11 +76,6 @@ def _safe_message(error: Exception) -> str:
     text = _ADDRESS.sub("[address]", " ".join(str(error).split()))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__
     status = getattr(getattr(error, "response", None), "status_code", None)
     return f"{status}: {text}" if isinstance(status, int) and str(status) not in text else text
-
-
-def _closing(stream: Any) -> Any:
-    """Close a generator at once and here, however its loop ends; any other iterator has nothing to close."""
-    return aclosing(stream) if hasattr(stream, "aclose") else nullcontext()
 
 
 async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Any) -> Produced:
@@ -125,11 +89,10 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
         source = hooks.produce(turn)
         if inspect.isawaitable(source):
             source = await source
-        stream: AsyncIterator[Any] = source if hasattr(source, "__aiter__") else source.stream
-        async with _closing(stream):
+        async with opened(source) as stream:
             async for event in stream:
-                encoded = forwarder.take(event)
-                if encoded is not None and sink.put(encoded):
+                canonical = forwarder.take(event)
+                if canonical is not None and sink.put(canonical):
                     await sink.room()
         final_text = await call(source.final_text) if hasattr(source, "final_text") else None
     except TurnFailure:

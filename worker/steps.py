@@ -7,16 +7,20 @@ own (the producer as a whole, and what follows it) by their intent.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
 
 from shared.errors import TurnFailure
+from shared.events import ChatStreamEvent
 from shared.identity import canonical_json
 from shared.keys import signal_key
 from shared.model import Signal, StepRecord, Usage
+from shared.settings import Settings
+from worker.boundary import opened
 from worker.calling import call
+from worker.recording import Recording, recorded
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +67,18 @@ class Steps:
         self,
         stored: dict[int, StepRecord],
         usage: Usage,
+        settings: Settings,
         save: Callable[[StepRecord], Awaitable[None]],
         now_ms: Callable[[], int],
         wait_for_signal: Callable[[str, int | None], Awaitable[Signal]],
     ) -> None:
         self._stored = stored
         self._usage = usage
+        self._settings = settings
         self._save = save
         self._now_ms = now_ms
         self._wait_for_signal = wait_for_signal
+        self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._asked = 0  # positions that the producer has asked for
         self._end = max(stored, default=-1) + 1  # where the worker's own steps go
         for position in sorted(stored):
@@ -94,7 +101,10 @@ class Steps:
         if done is not None:
             return msgspec.json.decode(done.result)
         started_at = self._now_ms()
-        result = await work()
+        try:
+            result = await work()
+        finally:
+            await self._close_streams()
         position = max(self._end, self._asked)
         self._end = position + 1
         draft = StepRecord(index=position, intent=intent, kind=kind, started_at=started_at)
@@ -111,6 +121,19 @@ class Steps:
         """
         position, self._asked = self._asked, self._asked + 1
         return self._step(position, intent, work, kind, given, policy)
+
+    def stream(
+        self, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
+    ) -> AsyncGenerator[ChatStreamEvent]:
+        """A product's step whose result is its events. Its position is taken now.
+
+        Raises (when iterated):
+            DivergenceError, InputDriftError, StepResultError, AttemptFenced: see there.
+        """
+        position, self._asked = self._asked, self._asked + 1
+        stream = self._stream(position, intent, work, kind, given, policy)
+        self._streams.append(stream)
+        return stream
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
         """A step whose result comes from outside; see Turn.signal."""
@@ -134,13 +157,10 @@ class Steps:
     async def _step(
         self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
     ) -> Any:
-        digest = None if given is None else hashlib.sha256(_json(intent, "input", given)).hexdigest()
-        before = self._stored.get(position)
-        _check_same(before, position, intent, digest)
-        if before is not None and before.status == "completed":
-            return msgspec.json.decode(before.result)
-        draft = StepRecord(index=position, intent=intent, kind=kind, input_hash=digest)
-        spent = before.attempts if before else 0
+        draft, stored = self._begin(position, intent, kind, given)
+        if stored is not None:
+            return msgspec.json.decode(stored)
+        spent = draft.attempts
         for tries in range(1, policy.retries + 2):
             draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
             try:
@@ -155,6 +175,58 @@ class Steps:
                 await self._complete(draft, result)
                 break
         return msgspec.json.decode(result)
+
+    async def _stream(
+        self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
+    ) -> AsyncGenerator[ChatStreamEvent]:
+        draft, stored = self._begin(position, intent, kind, given)
+        if stored is not None:
+            try:
+                for event in recorded(stored):
+                    yield event
+            except msgspec.ValidationError:
+                raise DivergenceError(f"step {position} ({intent!r}) was no stream before, and is one now") from None
+            return
+        spent = draft.attempts
+        for tries in range(1, policy.retries + 2):
+            draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
+            recording = Recording(self._settings)
+            try:
+                async with opened(work()) as source:
+                    async for event in source:
+                        yield recording.take(event)
+            except Exception as error:
+                await self._fail(draft, error)
+                if recording.begun or tries > policy.retries:  # what was passed on cannot be taken back
+                    raise
+                await asyncio.sleep(policy.backoff_s * 2 ** (tries - 1))
+            else:
+                break
+        if recording.error is None:
+            await self._complete(draft, recording.result())
+        else:
+            await self._fail(draft, recording.error)
+
+    async def _close_streams(self) -> None:
+        """Close the streams that the producer left before their end."""
+        while self._streams:
+            try:
+                await self._streams.pop().aclose()
+            except Exception:
+                log.exception("a stream that was left did not close")
+
+    def _begin(self, position: int, intent: str, kind: str, given: Any) -> tuple[StepRecord, msgspec.Raw | None]:
+        """What is to be stored, with the attempts so far; and the result, if it is stored already.
+
+        Raises:
+            DivergenceError, InputDriftError, StepResultError
+        """
+        digest = None if given is None else hashlib.sha256(_json(intent, "input", given)).hexdigest()
+        before = self._stored.get(position)
+        _check_same(before, position, intent, digest)
+        attempts = before.attempts if before else 0
+        draft = StepRecord(index=position, intent=intent, kind=kind, input_hash=digest, attempts=attempts)
+        return draft, before.result if before is not None and before.status == "completed" else None
 
     def check_all_asked(self) -> None:
         """At the producer's end.

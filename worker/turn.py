@@ -2,10 +2,11 @@
 
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from shared.events import ChatStreamEvent
 from shared.lifecycle import TurnState
 from shared.model import Claimed, TurnRecord, Usage
 from worker.steps import StepPolicy, Steps
@@ -75,6 +76,41 @@ class Turn:
             TimeoutError, or whatever `work` raises the last time.
         """
         return self._steps.step(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout_s))
+
+    def stream(
+        self,
+        intent: str,
+        work: Callable[[], Any],
+        *,
+        kind: str = "llm",
+        input: Any = None,  # noqa: A002 - the word of the contract
+        retries: int = 0,
+        backoff_s: float = 0.5,
+    ) -> AsyncGenerator[ChatStreamEvent]:
+        """A step whose result is its events: `async for event in turn.stream("answer", ask): yield event`.
+
+        Events pass through as they come. When `work` has ended, they are its checkpoint, before the loop ends; later
+        attempts get them from there and do not call `work`. A loop that is left early closes `work` and stores nothing.
+        A stream with an `error` event passes through too, but is not kept: it is run again on the next attempt.
+
+        Args:
+            intent: as of a step.
+            work: an async generator function, or one that returns what `produce` may return. Called in the event loop.
+                A Producer's `final_text` is not asked for: yield a `result`.
+            kind: as of a step.
+            input: as of a step.
+            retries: how often a `work` that raises before its first event is run again in this attempt.
+            backoff_s: before the first retry; doubled each time.
+
+        Yields: the events as JSON gives them back: on every attempt the same.
+
+        Raises:
+            DivergenceError, InputDriftError, StepResultError: as a step.
+            ProducerError: `work` yields something that is not an event.
+            TurnFailure: `event_too_large`, or `log_too_large`: it has more events than a turn may have.
+            Whatever else `work` raises.
+        """
+        return self._steps.stream(intent, work, kind, input, StepPolicy(retries, backoff_s))
 
     def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
         """Wait for `POST …/signals/{key}`; await it for the payload, which may have come before.

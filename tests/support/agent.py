@@ -1,5 +1,7 @@
 """A product whose producer is a script with steps."""
 
+import asyncio
+
 from worker.hooks import ChatTurnHooks
 
 
@@ -24,3 +26,38 @@ class Agent(ChatTurnHooks):
             return result
 
         return work
+
+
+class Model:
+    """A model call: yields its events, raises those that are exceptions, waits where it says `hold`."""
+
+    def __init__(self, *script, calls=None):
+        self.script = script
+        self.calls = calls or {}  # what another call than the first yields
+        self.asked = 0
+        self.closed = 0
+        self.holding = asyncio.Event()
+
+    async def __call__(self):
+        self.asked += 1
+        try:
+            for event in self.calls.get(self.asked, self.script):
+                if event == "hold":
+                    self.holding.set()
+                    await asyncio.Event().wait()
+                elif isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            self.closed += 1
+
+
+def answering(model, fails=1, **options):
+    """A producer that passes a model's answer on, and then fails as often as it says."""
+
+    async def script(turn, agent):
+        async for event in turn.stream("answer", model, **options):
+            yield event
+        await turn.step("after", agent.does("after", fails=fails))
+
+    return Agent(script)
