@@ -161,6 +161,7 @@ class Claimed(msgspec.Struct, frozen=True):
     first_event: bytes  # what the claim appended: started or resumed
     record: TurnRecord
     steps: dict[int, StepRecord]
+    cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first
 
 
 class Held(msgspec.Struct, frozen=True):

@@ -92,11 +92,12 @@ class TurnStore(TurnReads):
         args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
         reply = await CLAIM(self._courier, _all_keys(key), args)
         match reply:
-            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps]:
+            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, cut]:
                 record = TurnRecord.from_hash(key, _pairs(fields))
                 assert record is not None
                 done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
-                return Claimed(key, attempt, f"{worker}#{attempt}", next_seq, now_ms, first_event, record, done)
+                token = f"{worker}#{attempt}"
+                return Claimed(key, attempt, token, next_seq, now_ms, first_event, record, done, cut)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:

@@ -4,9 +4,14 @@ Text deltas are joined per part id, and parts in order of first appearance; a pa
 joined of it. Only text parts count, never reasoning. A `result` with a `finalText` replaces everything before it.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from shared.events import PART_UPDATED, RESULT
+import msgspec
+
+from shared.events import PART_UPDATED, RESULT, ChatStreamEvent
+
+_event: Final = msgspec.json.Decoder(ChatStreamEvent)
 
 
 class TextAccumulator:
@@ -37,3 +42,11 @@ class TextAccumulator:
             pieces.append(delta)
         elif isinstance(text, str):
             pieces[:] = [text]
+
+
+def text_of(events: Iterable[bytes]) -> str:
+    """The text of a part of a log; `events` are canonical bytes."""
+    accumulator = TextAccumulator()
+    for event in map(_event.decode, events):
+        accumulator.add(event.type, event.data)
+    return accumulator.text

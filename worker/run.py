@@ -172,10 +172,12 @@ class TurnRunner:
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
         earlier = await until_answered(lambda: self._store.history(claimed.key, settings.history_turns))
-        turn = Turn(claimed, earlier, attempt.usage, attempt.steps)
-        attempt.open_side_channel(hooks, turn)
         spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
         limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
+        turn = Turn(
+            claimed, earlier, attempt.usage, attempt.steps, lambda: attempt.stopped is not None or limit.expired()
+        )
+        attempt.open_side_channel(hooks, turn)
         try:
             async with limit:
                 return await self._produce_and_finish(attempt, hooks, turn)

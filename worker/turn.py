@@ -4,11 +4,13 @@ import secrets
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 from shared.events import ChatStreamEvent
 from shared.lifecycle import TurnState
 from shared.model import Claimed, TurnRecord, Usage
+from worker.accumulator import text_of
 from worker.steps import StepPolicy, Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
@@ -28,7 +30,14 @@ class Turn:
         usage: `usage.add(ModelCall(…))` counts a model call
     """
 
-    def __init__(self, claimed: Claimed, earlier: list[TurnRecord], usage: Usage, steps: Steps) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        earlier: list[TurnRecord],
+        usage: Usage,
+        steps: Steps,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         record = claimed.record
         self.run_id = record.run_id
         self.session_id = record.session_id
@@ -45,6 +54,28 @@ class Turn:
         self.usage = usage
         self._earlier = earlier
         self._steps = steps
+        self._stopping = stopping
+        self._cut = claimed.cut
+
+    @property
+    def cancelled(self) -> bool:
+        """True from the moment this attempt is being stopped; it stays True. May be read in any thread.
+
+        Stopped by: a cancel; a lost lease; a worker that drains, once its time is up; the turn's own timeout; a signal
+        that another task of the producer waits for. Coroutines need not ask, they get `CancelledError` at their next
+        await, and see True from there; a plain function, which runs in a thread, is not interrupted: it should look
+        here between two pieces of its work, and return.
+        """
+        return self._stopping()
+
+    @cached_property
+    def partial_text(self) -> str:
+        """The text that the attempt before this one had streamed after its last completed step, '' if there is none.
+
+        The client was told to drop it. Good for going on where the answer broke off: yield it again, then the rest. Do
+        not rely on it: '' also if the turn was asked again, or if Redis's answer to the claim was lost on its way.
+        """
+        return text_of(self._cut)
 
     def step(
         self,

@@ -1,6 +1,7 @@
 -- claim    KEYS: session turns open turn lease steps events signals    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
--- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps} | {held, ms left} | {wait, index of the turn before it, on_busy}
---           | {ended, status, next open index or ''} | {suspended} | {gone}. A claim whose reply was lost may be repeated.
+-- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps, events cut off} | {held, ms left} | {wait, index of the turn before it, on_busy}
+--           | {ended, status, next open index or ''} | {suspended} | {gone}. A claim whose reply was lost may be repeated; the events cut off are
+-- not there any more then.
 -- include: time log close attempt
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8]}
@@ -9,9 +10,10 @@ local index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
 end
-local function granted(attempt)
+local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
-    return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn), redis.call('HGETALL', keys.steps)}
+    return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn),
+            redis.call('HGETALL', keys.steps), cut}
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested', 'on_busy')
@@ -28,7 +30,7 @@ end
 local holder = redis.call('GET', keys.lease)
 if holder then
     if status == 'running' and holder == worker .. '#' .. attempt then
-        return granted(attempt)
+        return granted(attempt, {})
     end
     return {'held', redis.call('PTTL', keys.lease)}
 end
@@ -43,7 +45,7 @@ if status == 'running' then
     reason, crashes = 'lease_expired', crashes + 1
 end
 attempt = attempt + 1
-local refused = open_attempt(keys, index, attempt, reason, worker, now)
+local refused, cut = open_attempt(keys, index, attempt, reason, worker, now)
 if refused then
     return refused
 end
@@ -55,6 +57,6 @@ elseif crashes >= tonumber(max_attempts) then
     refused = give_up(keys, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'PX', lease_ms)
-    return granted(attempt)
+    return granted(attempt, cut)
 end
 return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open()}

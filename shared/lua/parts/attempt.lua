@@ -4,10 +4,10 @@ local function next_seq(log)
     return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
 end
 
--- open_attempt(keys, index, attempt, reason, worker, now)    -> nil | FENCED. Cuts the log, writes the attempt's first event.
+-- open_attempt(keys, index, attempt, reason, worker, now)    -> nil, the events it cut off | FENCED. Writes the attempt's first event.
 -- From here on Redis refuses every event of an older attempt.
 local function open_attempt(keys, index, attempt, reason, worker, now)
-    local stands = cut_log(keys.events, keys.steps, keys.turn)
+    local stands, cut = cut_log(keys.events, keys.steps, keys.turn)
     local event
     if stands then
         event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
@@ -24,7 +24,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'worker', worker, 'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
     redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline')
-    return nil
+    return nil, cut
 end
 
 -- cancel_message(reason)    -> what a cancelled turn says

@@ -25,28 +25,30 @@ local function add_events(log, attempt, seq, events)
     return nil
 end
 
--- delete_after(log, id)    deletes every later event
+-- delete_after(log, id)    -> the later events, which it deletes
 local function delete_after(log, id)
+    local deleted = {}
     while true do
         local rest = redis.call('XRANGE', log, '(' .. id, '+', 'COUNT', 500)
         if #rest == 0 then
-            return
+            return deleted
         end
         local ids = {}
         for i, entry in ipairs(rest) do
             ids[i] = entry[1]
+            deleted[#deleted + 1] = entry[2][2]
         end
         redis.call('XDEL', log, unpack(ids))
     end
 end
 
--- cut_log(log, steps, turn)    -> id of the last event that stands, or nil if there is no log. Later events are deleted.
+-- cut_log(log, steps, turn)    -> id of the last event that stands, the later ones, which it deletes | nil, {} there is no log
 -- What the last completed step, or the last suspension, covers stands, at least the first event. A step record starts
 -- with what is read here.
 local function cut_log(log, steps, turn)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
     if #first == 0 then
-        return nil
+        return nil, {}
     end
     local attempt, seq = string.match(first[1][1], '(%d+)-(%d+)')
     attempt, seq = tonumber(attempt), tonumber(seq)
@@ -61,6 +63,5 @@ local function cut_log(log, steps, turn)
     end
     cover(string.match(redis.call('HGET', turn, 'stands') or '', '^(%d+)%-(%d+)$'))
     local stands = attempt .. '-' .. seq
-    delete_after(log, stands)
-    return stands
+    return stands, delete_after(log, stands)
 end
