@@ -7,12 +7,12 @@ import msgspec
 
 from shared.events import Entry
 
-RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again
-PIECE_BYTES: Final = 65_536  # a client that does not read costs about so much memory beside its page
+RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again; said within its first message
+CHUNK_BYTES: Final = 65_536  # a client that does not read costs about so much memory beside its page
 
 
 class Latest:
-    """The lines of the latest batch: the readers of a turn get the same one, one right after the other.
+    """The chunk of the latest batch: the readers of a turn get the same one, one right after the other.
 
     They hold the very same entries. Two batches that share the first and the last, and are as long, are equal: between
     them is what the log, or one attempt's dense publications, have there.
@@ -20,18 +20,19 @@ class Latest:
 
     def __init__(self) -> None:
         self._entries: Sequence[Entry] = ()
-        self._lines = b""
+        self._chunks: tuple[bytes] = (b"",)
 
-    def get(self, entries: Sequence[Entry]) -> bytes | None:
-        """The lines of these entries, if they were the latest."""
+    def get(self, entries: Sequence[Entry]) -> tuple[bytes] | None:
+        """The chunk of these entries, if they were the latest."""
         kept = self._entries
         if len(entries) == len(kept) and entries[0] is kept[0] and entries[-1] is kept[-1]:
-            return self._lines
+            return self._chunks
         return None
 
-    def put(self, entries: Sequence[Entry], lines: bytes) -> None:
-        """Keep these instead."""
-        self._entries, self._lines = entries, lines
+    def put(self, entries: Sequence[Entry], chunk: bytes) -> tuple[bytes]:
+        """Keep this instead."""
+        self._entries, self._chunks = entries, (chunk,)
+        return self._chunks
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -44,17 +45,24 @@ class Framing(msgspec.Struct, frozen=True):
     bare: Callable[[bytes], bytes]  # an event that is not in the log: no id, so that nobody resumes from it
     latest: Latest = msgspec.field(default_factory=Latest)
 
-    def pieces(self, entries: Sequence[Entry]) -> Iterable[bytes]:
-        """The lines of a batch as they are sent: whole lines, about PIECE_BYTES at a time, each made when it is due."""
-        lines = self.latest.get(entries)
-        if lines is not None:
-            return (lines,)
+    def chunks(self, entries: Sequence[Entry]) -> Iterable[bytes]:
+        """A batch as it is sent: whole lines, about CHUNK_BYTES at a time, each made when it is due."""
+        latest = self.latest.get(entries)
+        if latest is not None:
+            return latest
         parts = list(_parts(entries))
         if len(parts) > 1:
-            return map(self.lines, parts)  # a part of a replay: every reader has its own place
-        lines = self.lines(entries)
-        self.latest.put(entries, lines)
-        return (lines,)
+            return (chunk(self.lines(part)) for part in parts)  # of a replay: every reader has its own place
+        return self.latest.put(entries, chunk(self.lines(entries)))
+
+    def answer(self, events: Sequence[bytes]) -> bytes:
+        """Events that are in no log, as the body of an answer."""
+        return self.opening + b"".join([self.bare(event) for event in events])
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of an HTTP/1.1 body; nothing for nothing, which would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def ndjson_lines(entries: Sequence[Entry]) -> bytes:
@@ -71,7 +79,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     start = size = 0
     for place, entry in enumerate(entries):
         size += len(entry.event)
-        if size > PIECE_BYTES and place > start:
+        if size > CHUNK_BYTES and place > start:
             yield entries[start:place]
             start, size = place, len(entry.event)
     yield entries[start:]
@@ -91,4 +99,4 @@ def _ndjson_bare(event: bytes) -> bytes:
 
 
 NDJSON: Final = Framing("application/x-ndjson", b"", b"\n", ndjson_lines, _ndjson_bare)
-SSE: Final = Framing("text/event-stream", b"retry: %d\n\n" % RETRY_MS, b": \n\n", sse_lines, _sse_block)
+SSE: Final = Framing("text/event-stream", b"retry: %d\n" % RETRY_MS, b": \n\n", sse_lines, _sse_block)

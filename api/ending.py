@@ -4,6 +4,7 @@ import asyncio
 
 from api.publication import Publication
 from shared.errors import StoreUnavailable
+from shared.events import Cursor
 from shared.keys import TurnKey
 from shared.store import TurnStore
 
@@ -11,10 +12,9 @@ from shared.store import TurnStore
 class Ending:
     """One waiter of one turn."""
 
-    def __init__(self, key: TurnKey, store: TurnStore, *, silence_s: float) -> None:
+    def __init__(self, key: TurnKey, store: TurnStore) -> None:
         self._key = key
         self._store = store
-        self._silence_s = silence_s
         self._wake = asyncio.Event()
         self._stopped = False
 
@@ -26,6 +26,11 @@ class Ending:
     def fall_behind(self) -> None:
         """Publications may have been lost: look again."""
         self._wake.set()
+
+    def look(self, _: Cursor | None, *, over: bool) -> None:
+        """Nothing came for long."""
+        if over:
+            self._wake.set()
 
     def stop(self) -> None:
         """Wait no longer."""
@@ -40,17 +45,9 @@ class Ending:
                     self._wake.clear()
                     if await self._over():
                         return
-                    await self._woken()
+                    await self._wake.wait()
         except TimeoutError:
             return
-
-    async def _woken(self) -> None:
-        deadline = asyncio.get_running_loop().time() + self._silence_s
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._wake.wait()
-        except TimeoutError:
-            return  # a long silence: look again
 
     async def _over(self) -> bool:
         try:

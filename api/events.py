@@ -36,7 +36,7 @@ class Events:
             await Response(status_code=status, headers=stream_headers(framing))(scope, receive, send)
             return
         with self._services.hub.follow(key, after, idle_s=idle_s) as tail:
-            await send_tail(tail, framing, {}, receive, send)
+            await send_tail(tail, framing, {}, self._services.settings.stall_s, scope, send)
 
     async def _at_end(self, key: TurnKey, after: Cursor | None) -> bool:
         """True if nothing can follow the cursor, because it is that of the terminal event.

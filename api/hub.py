@@ -23,7 +23,7 @@ from shared.keys import TurnKey
 from shared.store import TurnStore
 
 BUFFER_BYTES: Final = 262_144  # per reader; the publications in it are shared with the turn's other readers
-SILENCE_S: Final = 5.0  # after so long without an event a reader looks into the log
+SILENCE_S: Final = 5.0  # after so long without an event somebody looks into the log for all readers of the turn
 
 _log = logging.getLogger(__name__)
 
@@ -80,17 +80,14 @@ class Hub:
     def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:
         """Follow a turn's events after a cursor, from the first one for None; see Tail for `idle_s`."""
         topic = self._topic(key)
-        tail = Tail(
-            after, ask=topic.ask, buffer_bytes=self._buffer_bytes, silence_s=self._silence_s, idle_s=idle_s,
-            stall_s=self._store.settings.stall_s, phase=topic.phase,
-        )  # fmt: skip
+        tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s)
         with self._joined(topic, tail):
             yield tail
 
     @contextmanager
     def watch(self, key: TurnKey) -> Generator[Ending]:
         """Wait for the end of a turn without reading its events."""
-        ending = Ending(key, self._store, silence_s=self._silence_s)
+        ending = Ending(key, self._store)
         with self._joined(self._topic(key), ending):
             yield ending
 
@@ -104,7 +101,7 @@ class Hub:
     def _topic(self, key: TurnKey) -> Topic:
         topic = self._topics.get(key.events)
         if topic is None:
-            topic = self._topics[key.events] = Topic(key, self._store, self._group)
+            topic = self._topics[key.events] = Topic(key, self._store, self._group, self._silence_s)
             self._listener.subscribe(key.events)
         return topic
 

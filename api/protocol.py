@@ -1,10 +1,14 @@
-"""What uvicorn's HTTP parser does with a request that it cannot read: a typed refusal, and a limit on headers."""
+"""What we add to uvicorn's HTTP protocol: a typed refusal of what it cannot read, a limit on headers, and a way for a
+stream to write to its connection and to hear that it is lost (api/wire.py).
+"""
 
+from collections.abc import Callable
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import problem_response
+from api.wire import CONNECTION
 from shared.errors import BadRequest
 
 MAX_HEAD_BYTES: Final = 65_536  # request line and headers; uvicorn itself would keep any amount
@@ -17,11 +21,20 @@ class HeadTooLargeError(Exception):
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    on_lost: Callable[[], None] | None = None
     _head_bytes = 0
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
         super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.scope:
+            self.scope.pop("extensions", None)  # it leads back to here: do not wait for the garbage collector
+        if self.on_lost:
+            self.on_lost()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))

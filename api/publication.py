@@ -14,6 +14,9 @@ class Publication(msgspec.Struct, frozen=True):
     seq: int
     entries: list[Entry]
     size: int  # bytes
+    before: Cursor | None  # where a reader stands for whom it is what comes next; None: at the start
+    last: Cursor  # of its last event
+    terminal: bool  # it ends the log
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -21,17 +24,9 @@ class Publication(msgspec.Struct, frozen=True):
         head, *events = payload.split(b"\n")
         attempt, seq = (int(number) for number in head.split(b"-"))
         entries = [Entry(b"%d-%d" % (attempt, seq + place), event) for place, event in enumerate(events)]
-        return cls(attempt, seq, entries, len(payload))
-
-    @property
-    def last(self) -> Cursor:
-        """The cursor of its last event."""
-        return Cursor(self.attempt, self.seq + len(self.entries) - 1)
-
-    @property
-    def terminal(self) -> bool:
-        """True if it ends the log."""
-        return is_terminal(self.entries[-1].event)
+        before = Cursor(attempt, seq - 1) if seq else None
+        last = Cursor(attempt, seq + len(entries) - 1)
+        return cls(attempt, seq, entries, len(payload), before, last, is_terminal(events[-1]))
 
     def after(self, cursor: Cursor | None) -> list[Entry] | None:
         """What a reader at `cursor` has not seen; None if it cannot be told without reading the log.

@@ -6,16 +6,13 @@ read the log after its own cursor. The log is the truth; a publication is only i
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 
 from api.publication import Publication
 from shared.events import Cursor, Entry
-
-LONGEST_SILENCE_S: Final = 40.0  # between two looks into the log of a turn that stays quiet
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -30,21 +27,28 @@ class Tail:
     """Iterates batches of entries, oldest first, and ends after the terminal event or when it is stopped.
 
     An empty batch says that nothing happened for `idle_s` seconds; None: silence is never reported.
+
+    While the iteration waits at the end of the log, a publication goes to `push` first: one call writes it to the
+    client, without waking a task for each reader. False: it does not take it, so it comes as a batch.
     """
 
+    __slots__ = (
+        "_ask", "_asked", "_behind", "_buffer_bytes", "_ended", "_error", "_heard_at_s", "_idle_s", "_inbox",
+        "_inbox_bytes", "_live", "_overflowed", "_page", "_silent", "_waiter", "cursor", "push",
+    )  # fmt: skip
+
     def __init__(
-        self, after: Cursor | None, *, ask: Callable[["Tail", bool], None], buffer_bytes: int, silence_s: float,
-        idle_s: float | None, stall_s: float | None = None, phase: float = 0.0,
+        self, after: Cursor | None, *, ask: Callable[["Tail", bool], None], buffer_bytes: int, idle_s: float | None
     ) -> None:  # fmt: skip
         self.cursor = after
-        self.stall_s = stall_s  # for whoever sends it: how long its client may take nothing; None: for ever
+        self.push: Callable[[Publication], bool] | None = None
         self._ask = ask  # asks for a page after the cursor; it comes through `land`
         self._buffer_bytes = buffer_bytes
-        self._silence_s = self._quiet_s = silence_s
-        self._phase = phase
         self._idle_s = idle_s
-        self._wake = asyncio.Event()
-        self._inbox: deque[Publication] = deque()
+        self._heard_at_s = 0.0  # loop time of the last event
+        self._waiter: asyncio.Future[None] | None = None
+        self._live = False  # it waits, and has all that there is
+        self._inbox: list[Publication] = []
         self._inbox_bytes = 0
         self._overflowed = False
         self._behind = True
@@ -58,82 +62,87 @@ class Tail:
         """Take a publication; a reader that is too slow for its buffer drops it and falls behind."""
         if self._overflowed:
             return  # the page that it will ask for has it: until then a stalled reader holds nothing
+        if self._live and self.push and publication.before == self.cursor and self.push(publication):
+            self._pushed(publication)
+            return
         self._inbox.append(publication)
         self._inbox_bytes += publication.size
         if self._inbox_bytes > self._buffer_bytes:
-            self._empty_inbox()
+            self._inbox, self._inbox_bytes = [], 0
             self._behind = self._overflowed = True
-        self._wake.set()
+        self._wake()
+
+    def _pushed(self, publication: Publication) -> None:
+        self.cursor = publication.last
+        if self._idle_s is not None:
+            self._heard_at_s = asyncio.get_running_loop().time()
+        if publication.terminal:
+            self.stop()
 
     def fall_behind(self) -> None:
         """Publications may have been lost."""
         self._behind = True
-        self._wake.set()
+        self._wake()
+
+    def look(self, last: Cursor | None, *, over: bool) -> None:
+        """Nothing came for long; the log's last event is `last`, and if the turn is `over`, nothing can follow it."""
+        if over or last != self.cursor:
+            self._silent = over
+            self.fall_behind()
 
     def land(self, page: Page) -> None:
         """Take the page that was asked for."""
         self._asked = False
         self._page = page
-        self._wake.set()
+        self._wake()
 
     def fail(self, error: Exception) -> None:
         """End with an error instead of a page: a defect, not an outage."""
         self._error = error
-        self._wake.set()
+        self._wake()
 
     def stop(self) -> None:
         """End now; the reader may go on elsewhere from its cursor."""
         self._ended = True
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._live = False
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Entry]:
-        now = asyncio.get_running_loop().time
-        idle_at = None if self._idle_s is None else now() + self._idle_s
-        silent_at = self._silent_at(now())
+        loop = asyncio.get_running_loop()
+        self._heard_at_s = loop.time()
         while True:
             if self._error:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
             if batch := self._collect():
-                self._quiet_s = self._silence_s
                 return batch
             if self._ended:
                 raise StopAsyncIteration
+            waiter = self._waiter = loop.create_future()
             self._ask_if_behind()
-            self._wake.clear()
-            if await self._woken(silent_at if idle_at is None else min(idle_at, silent_at)):
-                continue
-            if idle_at is not None and now() >= idle_at:
-                return []
-            self._behind = self._silent = True
-            self._quiet_s = min(self._quiet_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
-            silent_at = self._silent_at(now())
-
-    def _silent_at(self, now: float) -> float:
-        """When to look into the log if nothing comes. Tails of a turn look at the same moment, so one read serves all;
-        those of different turns do not, and a turn that stays quiet is looked at ever less often.
-        """
-        shifted = now + self._phase * self._quiet_s
-        return (shifted // self._quiet_s + 2) * self._quiet_s - self._phase * self._quiet_s
-
-    async def _woken(self, deadline: float) -> bool:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
-        return True
+            self._live = not self._asked
+            try:
+                async with asyncio.timeout_at(None if self._idle_s is None else self._heard_at_s + self._idle_s):
+                    await waiter
+            except TimeoutError:
+                if self._idle_s and loop.time() >= self._heard_at_s + self._idle_s:  # nothing was pushed meanwhile
+                    self._live = False
+                    return []
 
     def _ask_if_behind(self) -> None:
         if self._behind and not self._asked:
             self._behind, self._asked = False, True  # what comes from here on is newer than the page, or in it
             self._overflowed = False
-            self._ask(self, self._silent)
-            self._silent = False
+            silent, self._silent = self._silent, False
+            self._ask(self, silent)
 
     def _collect(self) -> list[Entry]:
         if self._page is not None:
@@ -155,8 +164,10 @@ class Tail:
 
     def _take_inbox(self) -> list[Entry]:
         batch: list[Entry] = []
-        while self._inbox and not self._ended:
-            publication = self._inbox.popleft()
+        taken = 0
+        while taken < len(self._inbox) and not self._ended:
+            publication = self._inbox[taken]
+            taken += 1
             self._inbox_bytes -= publication.size
             fresh = publication.after(self.cursor)
             if fresh is None:  # a gap: the log has it
@@ -166,8 +177,5 @@ class Tail:
                 batch += fresh
                 self.cursor = publication.last
                 self._ended = publication.terminal
+        del self._inbox[:taken]
         return batch
-
-    def _empty_inbox(self) -> None:
-        self._inbox.clear()
-        self._inbox_bytes = 0

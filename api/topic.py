@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from api.publication import Publication
 from api.tail import Page, Tail
@@ -15,6 +16,7 @@ from shared.store import TurnStore
 PAGE_BYTES: Final = 262_144  # so much of a log is held per reader, or one event
 FIRST_PAGE_EVENTS: Final = 64  # while nobody knows how large they are
 MAX_PAGE_EVENTS: Final = 1000
+LONGEST_SILENCE_S: Final = 40.0  # between two looks into the log of a turn that stays quiet
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 _log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ class Reader(Protocol):
 
     def offer(self, publication: Publication) -> None: ...
     def fall_behind(self) -> None: ...
+    def look(self, last: Cursor | None, *, over: bool) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -40,16 +43,18 @@ class _Flight:
 class Topic:
     """Spreads publications over the readers and reads the log for those that are behind."""
 
-    def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup) -> None:
+    def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup, silence_s: float) -> None:
         self.key = key
         self.readers: set[Reader] = set()
-        self.phase = hash(key.events) % 1000 / 1000  # of its looks into a silent log, against those of other turns
         self._store = store
         self._group = group
         self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared
         self._flights: dict[Cursor | None, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_events = FIRST_PAGE_EVENTS
+        self._silence_s = self._quiet_s = silence_s
+        self._heard = 0  # the version at the last look
+        self._timer = self._look_later()
 
     def spread(self, publication: Publication) -> None:
         """A publication arrived."""
@@ -71,16 +76,39 @@ class Topic:
         flight = self._flights.get(tail.cursor)
         if flight is None or flight.version != self._version:
             flight = self._flights[tail.cursor] = _Flight(self._version)
-            task = self._group.create_task(self._fly(flight, tail.cursor))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._fly(flight, tail.cursor))
         flight.tails.append(tail)
         flight.silent = flight.silent and silent
 
     def close(self) -> None:
         """The last reader has left."""
+        self._timer.cancel()
         for task in self._tasks:
             task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _look_later(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._quiet_s, self._look_if_silent)
+
+    def _look_if_silent(self) -> None:
+        if self._version == self._heard:
+            self._start(self._look())
+        else:
+            self._heard, self._quiet_s = self._version, self._silence_s
+            self._timer = self._look_later()
+
+    async def _look(self) -> None:
+        """Nothing came for long: ask the log once for all readers, and ever less often while it stays quiet."""
+        with suppress(StoreUnavailable):
+            last, over = await self._store.standing(self.key)
+            for reader in tuple(self.readers):
+                reader.look(last, over=over)
+            self._quiet_s = min(self._quiet_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
+        self._timer = self._look_later()
 
     async def _fly(self, flight: _Flight, cursor: Cursor | None) -> None:
         try:

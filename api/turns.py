@@ -73,7 +73,7 @@ class Turns:
             # joined before the queue knows of it: the first event arrives as a publication
             with self._services.hub.follow(key, None, idle_s=form.idle_s) as tail:
                 await self._intake.enqueue(accepted)
-                client_left = await send_tail(tail, form.framing, headers, receive, send)
+                client_left = await send_tail(tail, form.framing, headers, self._services.settings.stall_s, scope, send)
             if client_left and asked.cancel_on_disconnect:
                 await until_answered(lambda: cancel(self._services, key, "its client disconnected"))
 

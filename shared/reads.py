@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from shared.courier import Courier
 from shared.events import Cursor, Entry
 from shared.keys import SessionKey, TurnKey
+from shared.lifecycle import TERMINAL, TurnState
 from shared.model import StepRecord, TurnRecord
 from shared.scripts import answered_within
 from shared.settings import Settings
@@ -68,6 +69,15 @@ class TurnReads:
         async with answered_within(self._timeout_s):
             stored = await self.redis.hgetall(key.steps)
         return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
+
+    async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
+        """The cursor of the last event in the log, and whether the turn is over: terminal, or gone."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            pipe.hget(key.record, "status")  # first: what is in the log of a terminal turn is all that will be there
+            pipe.xrevrange(key.events, "+", "-", 1)
+            status, entries = await pipe.execute()
+        over = status is None or TurnState(status.decode()) in TERMINAL
+        return (Cursor.parse(entries[0][0].decode()) if entries else None), over
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
         """Events after a cursor, from the start for None: at most `limit`, oldest first."""

@@ -23,7 +23,7 @@ def test_sse_has_id_event_and_the_whole_event_as_data():
     assert SSE.lines(ENTRIES[:1]) == (
         b'id: 1-0\nevent: session.run.started\ndata: {"type":"session.run.started","data":{"attempt":1}}\n\n'
     )
-    assert SSE.opening == b"retry: 1000\n\n"
+    assert SSE.opening == b"retry: 1000\n"  # part of the first message: alone it would be an empty one
     assert SSE.silence.startswith(b":")
 
 

@@ -1,7 +1,8 @@
 """A reader's state without Redis: what it accepts, and when it reads the log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -10,8 +11,8 @@ from api.tail import Page, Tail
 from shared.errors import StoreUnavailable
 from shared.events import Cursor, Entry
 from tests.support.turns import delta
+from tests.support.waiting import let_pass
 
-LONG_S = 3600.0
 END = b'{"type":"session.run.completed","data":{}}'
 
 
@@ -26,10 +27,10 @@ def page(*ids: str, more: bool = False, gone: bool = False) -> Page:
 class Asked:
     """A tail whose wish to read the log is only counted."""
 
-    def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000, silence_s: float = LONG_S) -> None:
+    def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000) -> None:
         self.cursors: list[Cursor | None] = []
         self.silences: list[bool] = []
-        self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, silence_s=silence_s, idle_s=0.01)
+        self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, idle_s=0.01)
 
     def _ask(self, tail: Tail, silent: bool) -> None:
         self.cursors.append(tail.cursor)
@@ -122,16 +123,127 @@ async def test_a_full_buffer_is_dropped_and_read_from_the_log():
     assert asked.cursors == [Cursor(1, 0)]
 
 
-async def test_a_long_silence_makes_it_look_whether_anything_can_still_come():
-    asked = Asked(silence_s=0.001)
+async def test_a_look_at_a_log_without_anything_new_changes_nothing():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.look(Cursor(1, 0), over=False)
     assert await asked.next() == []
-    asked.tail.land(page("1-0"))
-    assert await asked.next() == ["1-0"]
-    while asked.silences[-1:] != [True]:
-        assert await asked.next() == []
+    assert asked.cursors == []
+
+
+async def test_a_look_that_finds_more_sends_it_to_the_log():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.look(Cursor(1, 3), over=False)
+    assert await asked.next() == []
+    assert asked.cursors == [Cursor(1, 0)]
+    assert asked.silences[-1] is False
+
+
+async def test_a_look_that_finds_the_turn_over_ends_it():
+    asked = Asked()
+    await asked.live("1-0")
+    asked.tail.look(Cursor(1, 0), over=True)
+    assert await asked.next() == []
+    assert asked.silences[-1] is True
     asked.tail.land(page(gone=True))
     with pytest.raises(StopAsyncIteration):
         await asked.next()
+
+
+class Pushed(Asked):
+    """A tail whose reader takes publications at once, as long as it is `ready`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready = True
+        self.got: list[str] = []
+        self.tail.push = self._push
+
+    def _push(self, publication: Publication) -> bool:
+        if self.ready:
+            self.got += [entry.id.decode() for entry in publication.entries]
+        return self.ready
+
+
+@asynccontextmanager
+async def waiting(asked: Asked) -> AsyncIterator[asyncio.Task[list[str]]]:
+    """Its reader waits for the next batch."""
+    asked.tail._idle_s = None
+    task = asyncio.create_task(asked.next())
+    await asyncio.sleep(0)
+    yield task
+    task.cancel()
+
+
+async def test_what_comes_next_is_pushed_and_wakes_nobody():
+    asked = Pushed()
+    await asked.live("1-0")
+    async with waiting(asked) as batch:
+        asked.tail.offer(publication(1, 1, delta("a"), delta("b")))
+        asked.tail.offer(publication(1, 3, delta("c")))
+        await asyncio.sleep(0)
+        assert not batch.done()
+    assert asked.got == ["1-1", "1-2", "1-3"]
+    assert asked.tail.cursor == Cursor(1, 3)
+
+
+async def test_a_reader_that_takes_no_more_gets_a_batch():
+    asked = Pushed()
+    await asked.live("1-0")
+    async with waiting(asked) as batch:
+        asked.tail.offer(publication(1, 1, delta("a")))
+        asked.ready = False
+        asked.tail.offer(publication(1, 2, delta("b")))
+        asked.ready = True
+        asked.tail.offer(publication(1, 3, delta("c")))  # not before what waits
+        assert await batch == ["1-2", "1-3"]
+    assert asked.got == ["1-1"]
+
+
+@pytest.mark.parametrize("place", [(1, 2), (2, 1)])
+async def test_what_does_not_follow_is_never_pushed(place: tuple[int, int]):
+    asked = Pushed()
+    await asked.live("1-0")
+    async with waiting(asked):
+        asked.tail.offer(publication(*place, delta("b")))
+        await asyncio.sleep(0)
+    assert asked.got == []
+    assert asked.cursors == [Cursor(1, 0)]
+
+
+async def test_nothing_is_pushed_to_a_reader_that_is_behind_or_busy():
+    asked = Pushed()
+    asked.tail.offer(publication(1, 0, delta("a")))  # it has not begun
+    async with waiting(asked) as batch:  # it reads
+        asked.tail.offer(publication(1, 1, delta("b")))
+        asked.tail.land(page("1-0"))
+        assert await batch == ["1-0"]
+    asked.tail.offer(publication(1, 2, delta("c")))  # it writes
+    assert asked.got == []
+    assert await asked.next() == ["1-1", "1-2"]
+
+
+async def test_it_ends_when_the_terminal_event_was_pushed():
+    asked = Pushed()
+    await asked.live("1-0")
+    async with waiting(asked) as batch:
+        asked.tail.offer(publication(1, 1, END))
+        with pytest.raises(StopAsyncIteration):
+            await batch
+    assert asked.got == ["1-1"]
+
+
+async def test_what_is_pushed_puts_the_report_of_silence_off():
+    asked = Pushed()
+    await asked.live("1-0")
+    asked.tail._idle_s = 0.1
+    batch = asyncio.create_task(asked.next())
+    for number in range(5):
+        await let_pass(0.04)
+        asked.tail.offer(publication(1, 1 + number, delta("a")))
+    assert not batch.done()
+    assert await batch == []
 
 
 @pytest.mark.parametrize("way", ["publication", "page"])
@@ -158,7 +270,7 @@ async def test_a_defect_reaches_the_reader():
 
 
 async def test_stopping_wakes_a_waiting_reader():
-    tail = Tail(None, ask=lambda *_: None, buffer_bytes=1, silence_s=LONG_S, idle_s=None)
+    tail = Tail(None, ask=lambda *_: None, buffer_bytes=1, idle_s=None)
     waiting = asyncio.ensure_future(anext(tail))
     await asyncio.sleep(0)
     tail.stop()

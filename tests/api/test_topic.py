@@ -38,12 +38,12 @@ def slow_store() -> Any:
 
 
 @pytest.fixture
-def topic(slow_store: Any, group: asyncio.TaskGroup) -> Topic:
-    return Topic(KEY, slow_store, group)
+async def topic(slow_store: Any, group: asyncio.TaskGroup) -> Topic:
+    return Topic(KEY, slow_store, group, 3600.0)
 
 
 def join(topic: Topic, after: Cursor | None = None) -> Tail:
-    tail = Tail(after, ask=topic.ask, buffer_bytes=1000, silence_s=3600.0, idle_s=5.0)
+    tail = Tail(after, ask=topic.ask, buffer_bytes=1000, idle_s=5.0)
     topic.readers.add(tail)
     return tail
 

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from rawtail import unchunk
 
-from api.encode import NDJSON, PIECE_BYTES, SSE, Framing
+from api.encode import CHUNK_BYTES, NDJSON, SSE, Framing
 from api.publication import Publication
 from api.tail import Tail
 from api.topic import PAGE_BYTES, Topic
@@ -19,30 +20,30 @@ LARGE = [Entry(b"1-%d" % seq, delta("x" * 10_000)) for seq in range(30)]
 @pytest.mark.parametrize("framing", [NDJSON, SSE])
 @pytest.mark.parametrize("batch", [SMALL, LARGE, LARGE[:1], SMALL + LARGE + SMALL])
 def test_pieces_are_whole_lines_of_a_bounded_size(framing: Framing, batch: list[Entry]):
-    pieces = list(framing.pieces(batch))
+    pieces = [unchunk(chunk) for chunk in framing.chunks(batch)]
     assert b"".join(pieces) == framing.lines(batch)
     assert all(piece.endswith(b"\n") for piece in pieces)
-    assert max(map(len, pieces)) < PIECE_BYTES * 1.1 + 200 * len(SMALL)
+    assert max(map(len, pieces)) < CHUNK_BYTES * 1.1 + 200 * len(SMALL)
 
 
 def test_an_event_larger_than_a_piece_is_one():
-    huge = Entry(b"1-0", delta("x" * PIECE_BYTES * 2))
-    assert [len(piece) > PIECE_BYTES for piece in NDJSON.pieces([SMALL[0], huge, SMALL[1]])] == [False, True, False]
+    huge = Entry(b"1-0", delta("x" * CHUNK_BYTES * 2))
+    assert [len(piece) > CHUNK_BYTES for piece in NDJSON.chunks([SMALL[0], huge, SMALL[1]])] == [False, True, False]
 
 
 def test_readers_of_one_publication_get_the_very_same_bytes():
     publication = Publication.parse(b"1-0\n" + b"\n".join(entry.event for entry in SMALL))
     batches = [publication.after(None), publication.after(Cursor(1, -1))]
-    pieces = [next(iter(NDJSON.pieces(batch or []))) for batch in batches]
+    pieces = [next(iter(NDJSON.chunks(batch or []))) for batch in batches]
     assert pieces[0] is pieces[1]
     rest = publication.after(Cursor(1, 3)) or []
-    assert next(iter(NDJSON.pieces(rest))) == NDJSON.lines(SMALL[4:])
+    assert unchunk(next(iter(NDJSON.chunks(rest)))) == NDJSON.lines(SMALL[4:])
 
 
 def test_equal_places_of_two_turns_are_not_mixed_up():
     one, other = ([Entry(b"1-0", delta(text)), Entry(b"1-1", delta(text))] for text in "ab")
     for batch in (one, other, one):
-        assert list(NDJSON.pieces(batch)) == [NDJSON.lines(batch)]
+        assert [unchunk(chunk) for chunk in NDJSON.chunks(batch)] == [NDJSON.lines(batch)]
 
 
 async def test_a_page_holds_a_bounded_part_of_the_log_whatever_its_events_are(store: TurnStore):
@@ -51,16 +52,17 @@ async def test_a_page_holds_a_bounded_part_of_the_log_whatever_its_events_are(st
         await append(store, claimed, seq, delta("x" * 50_000))
     pages = []
     async with asyncio.TaskGroup() as group:
-        topic = Topic(KEY, store, group)
-        tail = Tail(None, ask=topic.ask, buffer_bytes=1000, silence_s=60.0, idle_s=0.2)
+        topic = Topic(KEY, store, group, 60.0)
+        tail = Tail(None, ask=topic.ask, buffer_bytes=1000, idle_s=0.2)
         while batch := await anext(tail):
             pages.append(batch)
+        topic.close()
     assert [entry.id.decode() for page in pages for entry in page] == [f"1-{seq}" for seq in range(21)]
     assert max(sum(len(entry.event) for entry in page) for page in pages) <= PAGE_BYTES
 
 
 async def test_a_reader_that_does_not_come_back_holds_nothing():
-    tail = Tail(None, ask=lambda *_: None, buffer_bytes=1000, silence_s=60.0, idle_s=0.01)
+    tail = Tail(None, ask=lambda *_: None, buffer_bytes=1000, idle_s=0.01)
     for seq in range(1000):
         tail.offer(Publication.parse(b"1-%d\n" % seq + delta("x" * 100)))
         assert tail._inbox_bytes <= 1000
