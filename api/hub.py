@@ -129,7 +129,7 @@ class Hub:
 
     def _on_message(self, channel: str, payload: bytes) -> None:
         if topic := self._topics.get(channel):
-            topic.spread(Publication.parse(payload))
+            topic.arrived(Publication.parse(payload))
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):

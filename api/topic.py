@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from api.publication import Publication
+from api.publication import Publication, joined
 from api.tail import Page, Tail
 from shared.errors import StoreUnavailable
 from shared.events import Cursor, Entry
@@ -49,6 +49,7 @@ class Topic:
         self._store = store
         self._group = group
         self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared
+        self._arrived: list[Publication] = []
         self._flights: dict[Cursor | None, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_events = FIRST_PAGE_EVENTS
@@ -56,11 +57,18 @@ class Topic:
         self._heard = 0  # the version at the last look
         self._timer = self._look_later()
 
-    def spread(self, publication: Publication) -> None:
-        """A publication arrived."""
+    def arrived(self, publication: Publication) -> None:
+        """Spread it over the readers, together with what arrives in the same moment: a write to each costs most."""
         self._version += 1
-        for reader in self.readers:
-            reader.offer(publication)
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._spread)
+        self._arrived.append(publication)
+
+    def _spread(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for publication in joined(arrived):
+            for reader in self.readers:
+                reader.offer(publication)
 
     def subscribed(self) -> None:
         """Redis confirmed the subscription, the first time or again: what it published before may have been missed."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.publication import Publication
+from api.publication import Publication, joined
 from api.tail import Page, Tail
 from shared.errors import StoreUnavailable
 from shared.events import Cursor, Entry
@@ -298,3 +298,14 @@ def test_what_follows_a_cursor(cursor: Cursor | None, fresh: Sequence[str] | Non
 
 def test_the_first_publication_of_a_log_needs_no_read():
     assert publication(1, 0, delta("a")).after(None) == [Entry(b"1-0", delta("a"))]
+
+
+def test_publications_that_continue_one_another_become_one():
+    one, two = publication(1, 0, delta("a"), delta("b")), publication(1, 2, delta("c"))
+    gap, again, end = publication(1, 4, delta("e")), publication(2, 5, delta("f")), publication(2, 6, END)
+    whole, other, last = joined([one, two, gap, again, end])
+    assert whole.entries == publication(1, 0, delta("a"), delta("b"), delta("c")).entries
+    assert (whole.before, whole.last, whole.terminal, whole.size) == (None, Cursor(1, 2), False, one.size + two.size)
+    assert other is gap
+    assert (last.before, last.last, last.terminal) == (Cursor(2, 4), Cursor(2, 6), True)
+    assert list(joined([])) == []

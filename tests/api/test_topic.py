@@ -60,7 +60,7 @@ async def test_a_read_older_than_a_publication_is_not_shared(topic: Topic, slow_
     """The second reader never got the publication, and the first one's read may be older than it."""
     first = asyncio.ensure_future(anext(join(topic)))
     await wait_until(lambda: slow_store.reads, "the first read")
-    topic.spread(publication(1, 1, delta("b")))
+    topic.arrived(publication(1, 1, delta("b")))
     second = asyncio.ensure_future(anext(join(topic)))
     await wait_until(lambda: len(slow_store.reads) == 2, "a read of its own")
     slow_store.reads[0][1].set_result([Entry(b"1-0", delta("a"))])
