@@ -2,6 +2,7 @@
 """Run Turnwire from a checkout, on a machine that has nothing but python3.
 
     python3 dev.py                 the whole service: Valkey, API, worker, an offline model
+    python3 dev.py demo            kills a worker in the middle of an answer, and shows the bill
     python3 dev.py test [args]     the tests (arguments go to pytest)
     python3 dev.py lint            formatting, lint, types, import directions
     python3 dev.py bench [name]    the benchmarks

@@ -23,6 +23,11 @@ def run(args: list[str]) -> int:
     return main(args)
 
 
+def demo(args: list[str]) -> int:
+    """Kills the worker in the middle of an answer and shows who goes on, and what it cost; takes no arguments."""
+    return become(["-m", "stack.demo", *args])
+
+
 def test(args: list[str]) -> int:
     """The tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`."""
     return become(["-m", "pytest", *args])
@@ -65,6 +70,7 @@ def become(args: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
+    "demo": demo,
     "test": test,
     "lint": lint,
     "bench": bench,

@@ -1,0 +1,80 @@
+"""A model server that keeps a bill: `python -m stack.demo.model PORT`, offline, OpenAI's protocol.
+
+`POST /v1/chat/completions` streams a fixed text, word by word; one word is one token. `GET /bill` is every call so far,
+also those that the client broke off.
+"""
+
+import json
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+WORD_S = 0.04
+PLAN = "Search the archive for leases, then explain in two sentences."
+ANSWER = (
+    "A lease is a key with an expiry: whoever holds it may write to the turn, and a worker that dies stops renewing "
+    "it. Another worker then takes the turn over, keeps every step that is checkpointed, and asks the model only for "
+    "the rest."
+)
+TEXTS = {"plan": PLAN, "answer": ANSWER}
+
+bill: list[dict[str, Any]] = []
+billing = threading.Lock()
+
+
+class Model(BaseHTTPRequestHandler):
+    """Says what it is asked for by name: the last part of the Idempotency-Key."""
+
+    def do_GET(self) -> None:
+        """The bill."""
+        with billing:
+            body = json.dumps(bill).encode()
+        self.send_response(200 if self.path == "/bill" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        """One call of the model. It is on the bill from its first byte, as it is with those who sell it."""
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        key = self.headers["Idempotency-Key"]
+        words = TEXTS[key.rpartition("/")[2]].split(" ")
+        tokens_in = sum(len(message["content"].split()) for message in request["messages"])
+        call = {"key": key, "tokens_in": tokens_in, "tokens_out": 0, "whole": False}
+        with billing:
+            bill.append(call)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for number, word in enumerate(words):
+            self._send({"choices": [{"index": 0, "delta": {"content": f" {word}" if number else word}}]})
+            call["tokens_out"] = number + 1
+            time.sleep(WORD_S)
+        usage = {"prompt_tokens": tokens_in, "completion_tokens": len(words)}
+        self._send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
+        call["whole"] = True  # before the client can know, or a look at the bill could come too early
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _send(self, chunk: dict[str, Any]) -> None:
+        self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the standard library
+        """No access log: the bill says it all."""
+
+
+class Server(ThreadingHTTPServer):
+    """A client that hangs up, as a killed worker does, is no error of ours."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show what is not a broken connection."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+if __name__ == "__main__":
+    Server(("127.0.0.1", int(sys.argv[1])), Model).serve_forever()

@@ -1,0 +1,48 @@
+"""The product of the demo: a step that asks the model, a step that searches, and a streamed answer."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from shared.settings import Settings
+from worker.backends.messages import assistant_message
+from worker.backends.openai import OpenAIBackend
+from worker.hooks import ChatTurnHooks, Turn
+
+SEARCH_S = 0.3
+
+
+class DemoProduct(ChatTurnHooks):
+    """Plan, search, answer."""
+
+    def __init__(self, backend: OpenAIBackend) -> None:
+        self._backend = backend
+
+    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
+        """Each step is paid for once; the answer once it has ended."""
+        question = {"role": "user", "content": turn.message}
+        plan = await turn.step("plan", lambda: self._plan(turn, question), kind="llm")
+        yield {"type": "plan", "data": {"text": plan}}
+        found = await turn.step("search", self._search, kind="tool", input=plan)
+        yield {"type": "found", "data": {"documents": found}}
+        messages = [question, {"role": "assistant", "content": plan}, {"role": "user", "content": " ".join(found)}]
+        async with aclosing(self._backend.ask(turn, messages, name="answer")) as events:
+            async for event in events:
+                yield event
+
+    async def _plan(self, turn: Turn, question: dict[str, str]) -> str:
+        said = assistant_message([event async for event in self._backend.ask(turn, [question], name="plan")])
+        return str(said["content"])
+
+    async def _search(self) -> list[str]:
+        await asyncio.sleep(SEARCH_S)
+        return ["leases.md", "checkpoints.md"]
+
+    async def aclose(self) -> None:
+        """The worker stops."""
+        await self._backend.aclose()
+
+
+hooks = DemoProduct(OpenAIBackend.from_settings(Settings.from_env(os.environ)))

@@ -1,0 +1,76 @@
+"""What the demo runs, and what can be seen of it from outside: processes, leases, checkpoints, the model's bill."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from redis import Redis
+
+from shared.keys import TurnKey, session_key
+from stack.cluster import ROOT, Stack, bare_environment
+from stack.process import Service, answers, free_port
+from stack.redis_server import RedisServer
+
+START_LIMIT_S = 30.0
+TURN = "/v1/sessions/demo/turns/0"
+KEY: TurnKey = session_key("demo").turn(0)
+SETTINGS = {"TURNWIRE_HOOKS": "stack.demo.product:hooks", "TURNWIRE_DRAIN_S": "1"}
+
+
+class Scene:
+    """One API, two workers, a Redis, and a model server that counts."""
+
+    def __init__(self, stack: Stack, redis: Redis, model_url: str, http: httpx.Client) -> None:
+        self.workers = stack.worker
+        self.http = http
+        self.turn_url = stack.base_urls[0] + TURN
+        self._redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self._model_url = model_url
+
+    def lease(self) -> tuple[str, int]:
+        """Who has the turn, `<worker>#<attempt>`, and for how many ms more."""
+        holder: bytes = self._redis.get(KEY.lease) or b""
+        return holder.decode(), self._redis.pttl(KEY.lease)
+
+    def worker_of(self, holder: str) -> Service:
+        """The process behind a lease: `host/pid/…`."""
+        return next(worker for worker in self.workers if f"/{worker.pid}/" in holder)
+
+    def checkpoints(self) -> dict[int, dict[str, Any]]:
+        """The steps that are done, by position."""
+        stored = self._redis.hgetall(KEY.steps)
+        return {int(position): msgspec.json.decode(step) for position, step in sorted(stored.items())}
+
+    def bill(self) -> list[dict[str, Any]]:
+        """Every call that the model server was asked for."""
+        calls: list[dict[str, Any]] = self.http.get(f"{self._model_url}/bill").json()
+        return calls
+
+
+@contextmanager
+def running() -> Iterator[Scene]:
+    """All of it, started and answering; ended and removed afterwards, whatever happened."""
+    with tempfile.TemporaryDirectory(prefix="turnwire-demo-") as name, RedisServer(Path(name) / "redis") as redis:
+        directory, port = Path(name), free_port()
+        model_url = f"http://127.0.0.1:{port}"
+        argv = [sys.executable, "-m", "stack.demo.model", str(port)]
+        model = Service("model", argv, bare_environment(), directory / "model.log", cwd=ROOT)
+        env = {**SETTINGS, "TURNWIRE_LLM_BASE_URL": f"{model_url}/v1"}
+        stack = Stack(directory, workers=2, env=env, redis=redis)
+        hurry = True  # after a failure or a Ctrl-C nothing is worth waiting for
+        try:
+            model.start()
+            model.wait_until(lambda: answers(f"{model_url}/bill"), START_LIMIT_S)
+            stack.start()
+            with httpx.Client(timeout=20, trust_env=False) as http, Redis.from_url(redis.url) as seen:
+                yield Scene(stack, seen, model_url, http)
+            hurry = False
+        finally:
+            stack.stop(hurry=lambda: hurry)
+            if model.running:
+                model.kill()
