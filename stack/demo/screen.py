@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-BOLD, RED, GREEN, DIM = "1", "31;1", "32", "2"
+BOLD, RED, GREEN, CYAN = "1", "31;1", "32", "36"
 
 
 class Screen:
@@ -24,7 +24,7 @@ class Screen:
 
     def command(self, text: str, answer: Any = "") -> None:
         """What somebody could have typed, and what came of it."""
-        self._line(f"   $ {text}", RED)
+        self._line(f"   $ {text}", CYAN)
         if answer != "":
             self.line(f"     {answer}")
 
