@@ -2,11 +2,14 @@
 
 One task writes for every turn: while one round trip is in flight, the events of all turns gather; the next one takes
 them all, a script call per turn in one pipeline. So a lone event leaves at once, and under load a round trip carries
-hundreds. A turn's buffer is bounded: a slow Redis slows the producers, not the memory.
+hundreds. While several turns write, a round trip waits a little for more of them, but not with the first event of an
+attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers, not the
+memory.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from shared.errors import AttemptFenced, StoreUnavailable, TurnFailure
@@ -18,6 +21,7 @@ from shared.store import TurnStore
 BUFFER_BYTES: Final = 262_144  # a turn that has so much unwritten waits
 CALL_EVENTS: Final = 500  # in one call of the append script
 CALL_BYTES: Final = 262_144
+GATHER_S: Final = 0.003  # between two round trips while several turns write: each costs more than an event in it
 
 
 class TurnLog:
@@ -40,6 +44,11 @@ class TurnLog:
         return self._written_seq + len(self._pending)
 
     @property
+    def pending(self) -> int:
+        """How many events are not acknowledged."""
+        return len(self._pending)
+
+    @property
     def cursor(self) -> Cursor:
         """The last event that was put."""
         return Cursor(self.claimed.attempt, self.next_seq - 1)
@@ -57,7 +66,7 @@ class TurnLog:
         if self.next_seq >= settings.max_log_events or self.appended_bytes + len(event) > settings.max_log_bytes:
             raise TurnFailure("the turn has more events than one turn may have", code="log_too_large")
         if not self._pending:
-            self._appender.wake(self)
+            self._appender.wake(self, at_once=self._written_seq == self.claimed.next_seq)
         self._pending.append(event)
         self._pending_bytes += len(event)
         self.appended_bytes += len(event)
@@ -75,6 +84,7 @@ class TurnLog:
             AttemptFenced: the lease was lost.
         """
         while self._pending and self._error is None:
+            self._appender.hurry.set()
             await self._change()
         if self._error is not None:
             raise self._error
@@ -132,25 +142,32 @@ class Appender:
         self.settings = store.settings
         self._dirty: list[TurnLog] = []
         self._wake = asyncio.Event()
+        self.hurry = asyncio.Event()  # something in it must not wait for more
 
     def open(self, claimed: Claimed, on_lost: Callable[[], None]) -> TurnLog:
         """Start writing for an attempt. `on_lost` is called once if Redis refuses its writes."""
         return TurnLog(self, claimed, on_lost)
 
-    def wake(self, log: TurnLog) -> None:
+    def wake(self, log: TurnLog, *, at_once: bool = False) -> None:
         """This log has something to write."""
         self._dirty.append(log)
         self._wake.set()
+        if at_once:
+            self.hurry.set()
 
     async def run(self) -> None:
         """Write until cancelled. While Redis does not answer, try again with the same ids."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, busy = FIRST_PAUSE_S, False
         while True:
             await self._wake.wait()
+            if busy:
+                await self._gather()
             self._wake.clear()
+            self.hurry.clear()
             logs, self._dirty = self._dirty, []
             calls = [(log, log.written_seq, log.next_call()) for log in logs]
             calls = [call for call in calls if call[2]]
+            busy = len(calls) > 1
             results = await self._store.append_many(
                 [(log.claimed.key, log.claimed.attempt, seq, events) for log, seq, events in calls]
             )
@@ -161,3 +178,8 @@ class Appender:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
                 pause_s = FIRST_PAUSE_S
+
+    async def _gather(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self.hurry.wait()

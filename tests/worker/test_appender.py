@@ -22,7 +22,7 @@ from tests.support.turns import (
     submit_and_claim,
     take_over,
 )
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 from worker import appender as appender_module
 from worker.appender import Appender
 
@@ -91,6 +91,38 @@ async def test_one_round_trip_takes_the_events_of_all_turns(store, writing):
     assert writing.store.calls == [[2] * 5]
     for index in range(5):
         assert texts(await log_of(store, SESSION.turn(index))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("cause", ["flush", "first event"])
+async def test_while_several_turns_write_a_round_trip_waits_for_more(store, writing, monkeypatch, cause):
+    """But not with the first event of an attempt, nor when somebody waits."""
+    monkeypatch.setattr(appender_module, "GATHER_S", 60.0)
+    one, two, late = [
+        writing.open(await submit_and_claim(store, SESSION.turn(index), on_busy="concurrent")) for index in range(3)
+    ]
+    for log in (one, two):
+        log.put(delta("first"))
+    await wait_until(lambda: writing.store.calls == [[1, 1]] and not one.pending, "the first events are written")
+    one.put(delta("a"))
+    two.put(delta("b"))
+    one.put(delta("c"))
+    await let_pass(0.05)
+    assert writing.store.calls == [[1, 1]]
+    if cause == "flush":
+        await two.flush()
+        assert writing.store.calls[1:] == [[2, 1]]
+    else:
+        late.put(delta("first"))
+        await wait_until(lambda: writing.store.calls[1:] == [[2, 1, 1]], "all of them")
+
+
+async def test_a_turn_that_writes_alone_never_waits(store, writing, monkeypatch):
+    monkeypatch.setattr(appender_module, "GATHER_S", 60.0)
+    log = writing.open(await submit_and_claim(store))
+    for number in range(5):
+        log.put(delta(str(number)))
+        await wait_until(lambda: not log.pending, "it is written")
+    assert writing.store.calls == [[1]] * 5
 
 
 async def test_one_call_carries_so_many_events_and_no_more(store, writing, monkeypatch):
