@@ -40,7 +40,9 @@ def connect(url: str, *, connections: int) -> ArqRedis:
     except (ValueError, RedisError):  # its text may hold the password
         raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…)") from None
     _keep_alive(pool)
-    return ArqRedis(pool)
+    client = ArqRedis(pool)
+    client.set_response_callback("XRANGE", lambda entries, **_: entries)  # as Redis sends them: a dict each costs more
+    return client
 
 
 def connect_listener(url: str) -> Redis:

@@ -11,7 +11,7 @@ from shared.events import Cursor, Entry
 from shared.keys import SessionKey, TurnKey
 from shared.lifecycle import TERMINAL, TurnState
 from shared.model import StepRecord, TurnRecord
-from shared.scripts import answered_within
+from shared.scripts import answered_within, typed_refusals
 from shared.settings import Settings
 
 
@@ -26,19 +26,21 @@ class TurnReads:
 
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
-        async with answered_within(self._timeout_s):
-            next_index, kept = await self.redis.hmget(session.record, "next_index", f"key:{idempotency_key}")
+        with typed_refusals():
+            next_index, kept = await self._courier.send(
+                "HMGET", session.record, "next_index", f"key:{idempotency_key}"
+            )
         return int((kept if idempotency_key else None) or next_index or 0)
 
     async def is_completed(self, key: TurnKey) -> bool:
         """True if a request of this turn can only be a replay, or a mismatch."""
-        async with answered_within(self._timeout_s):
-            return bool(await self.redis.hget(key.record, "status") == b"completed")
+        with typed_refusals():
+            return bool(await self._courier.send("HGET", key.record, "status") == b"completed")
 
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """The turn, or None."""
-        async with answered_within(self._timeout_s):
-            return TurnRecord.from_hash(key, await self.redis.hgetall(key.record))
+        with typed_refusals():
+            return TurnRecord.from_hash(key, await self._courier.send("HGETALL", key.record))
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
@@ -84,7 +86,7 @@ class TurnReads:
         async with answered_within(self._timeout_s):
             start = "-" if after is None else f"({after}"
             entries = await self.redis.xrange(key.events, start, "+", limit)
-        return [Entry(entry_id, fields[b"e"]) for entry_id, fields in entries]
+        return [Entry(entry_id, event) for entry_id, (_, event) in entries]
 
     async def read_all(self, key: TurnKey) -> list[Entry]:
         """The whole log."""
