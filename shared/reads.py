@@ -27,9 +27,7 @@ class TurnReads:
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
         with typed_refusals():
-            next_index, kept = await self._courier.send(
-                "HMGET", session.record, "next_index", f"key:{idempotency_key}"
-            )
+            next_index, kept = await self._courier.send("HMGET", session.record, "next_index", f"key:{idempotency_key}")
         return int((kept if idempotency_key else None) or next_index or 0)
 
     async def is_completed(self, key: TurnKey) -> bool:
