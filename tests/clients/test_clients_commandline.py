@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import connect_sse
 from reading import FIRST_HALF, IDS, TEXT, deltas, events_url, paused_turn
 
 from tests.faults.scene import Scene
@@ -70,14 +71,12 @@ async def test_httpx_reads_lines(scene: Scene):
 
 
 async def test_httpx_sse_reads_events_and_resumes(scene: Scene):
-    httpx_sse = pytest.importorskip("httpx_sse", reason="needs httpx-sse (pip install httpx-sse)")
     answer, gate = await paused_turn(scene)
     url, events = events_url(scene.stack.base_urls[0], answer), []
 
     def read(**last: str) -> None:
-        with httpx.Client(trust_env=False) as client, httpx_sse.connect_sse(client, "GET", url, headers=last) as source:
-            # it hands over the block that is only `retry:` too, which by the standard is none
-            events.extend(event for event in source.iter_sse() if event.data)
+        with httpx.Client(trust_env=False) as client, connect_sse(client, "GET", url, headers=last) as source:
+            events.extend(source.iter_sse())
 
     await in_halves(read, events, gate.touch)
     assert [event.id for event in events] == IDS
