@@ -30,6 +30,7 @@ class Change(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     ASK_AGAIN = "ask_again"  # the client repeats the same request
+    REFUSE = "refuse"  # it was asked again, but the queue is full
 
 
 TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED})
@@ -37,6 +38,7 @@ TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.FAILED, TurnState.CA
 TRANSITIONS: Final[dict[tuple[TurnState, Change], TurnState]] = {
     (TurnState.QUEUED, Change.CLAIM): TurnState.RUNNING,
     (TurnState.QUEUED, Change.CANCEL): TurnState.CANCELLED,
+    (TurnState.QUEUED, Change.REFUSE): TurnState.FAILED,
     (TurnState.RUNNING, Change.CLAIM): TurnState.RUNNING,  # takeover: the lease ended
     (TurnState.RUNNING, Change.HANDOVER): TurnState.QUEUED,
     (TurnState.RUNNING, Change.SUSPEND): TurnState.SUSPENDED,

@@ -63,7 +63,7 @@ class TurnStore(TurnReads):
         fields = {"session": session.session, "tenant": session.tenant, **request.fields()}
         verdict, attempt, mark = await SUBMIT(
             self._courier,
-            [session.record, session.turns, session.open, key.record, key.events, key.steps],
+            [session.record, session.turns, session.open, key.record, key.events, key.steps, key.signals],
             [
                 key.index,
                 int(is_next),
@@ -109,14 +109,17 @@ class TurnStore(TurnReads):
             case _:
                 return Ended()
 
-    async def append_many(self, appends: Sequence[tuple[TurnKey, int, int, Sequence[bytes]]]) -> list[Exception | None]:
-        """Append to many logs in one round trip: (turn, attempt, seq, events) each.
+    async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
+        """Append to many logs in one round trip: (attempt, seq, events) each.
 
         The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
 
-        Returns: for each None, AttemptFenced (a newer attempt writes, or the turn was erased) or StoreUnavailable.
+        Returns: for each None, AttemptFenced (the turn is not this attempt's any more) or StoreUnavailable.
         """
-        calls: list[Call] = [([key.events], [attempt, seq, *events]) for key, attempt, seq, events in appends]
+        calls: list[Call] = [
+            ([claimed.key.record, claimed.key.events], [claimed.attempt, claimed.token, seq, *events])
+            for claimed, seq, events in appends
+        ]
         replies = await APPEND.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else None for reply in replies]
 
@@ -209,7 +212,7 @@ class TurnStore(TurnReads):
 
         Returns: how often it was tried after its turn had ended, -1 if nothing was pending.
         """
-        names = [key.record, key.steps, key.events, key.signals]
+        names = [name for name in _all_keys(key) if name != key.lease]
         args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
         return int(await PERSISTED(self._courier, names, args))
 

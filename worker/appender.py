@@ -168,9 +168,7 @@ class Appender:
             calls = [(log, log.written_seq, log.next_call()) for log in logs]
             calls = [call for call in calls if call[2]]
             busy = len(calls) > 1
-            results = await self._store.append_many(
-                [(log.claimed.key, log.claimed.attempt, seq, events) for log, seq, events in calls]
-            )
+            results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
             for (log, _, events), error in zip(calls, results, strict=True):
                 log.answered(events, error)
             if any(isinstance(error, StoreUnavailable) for error in results):

@@ -1,4 +1,9 @@
--- append    KEYS: events    ARGV: attempt seq event …    -> 1 | FENCED | GONE    The id is the fence; repeating is harmless.
--- include: log
-local refused = add_events(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), {unpack(ARGV, 3)})
+-- append    KEYS: turn events    ARGV: attempt token seq event …    -> 1 | FENCED | GONE    Repeating is harmless.
+-- The ids are a fence of their own: Redis refuses those of an older attempt.
+-- include: log fence
+local attempt, token, seq = unpack(ARGV, 1, 3)
+if not runs(KEYS[1], attempt, token) then
+    return redis.error_reply('FENCED the turn is not this attempt\'s any more')
+end
+local refused = add_events(KEYS[2], tonumber(attempt), tonumber(seq), {unpack(ARGV, 4)})
 return refused or 1

@@ -4,9 +4,9 @@
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8]}
 local index, attempt, token, retention_ms, status, seq, count = unpack(ARGV, 1, 7)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', keys.lease)
-local mine = state[2] == attempt and not (holder and holder ~= token)
+local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 if mine and state[1] == 'running' then
     local refused = add_events(keys.events, tonumber(attempt), tonumber(seq), {unpack(ARGV, 8, 7 + count)})
     if refused then

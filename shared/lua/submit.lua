@@ -1,7 +1,7 @@
--- submit    KEYS: session turns open turn events steps    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
+-- submit    KEYS: session turns open turn events steps signals    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
 -- Verdicts: created | reopened (it had failed or was cancelled) | attached (it waits) | running (or suspended) | replay (it is completed).
 -- include: time log
-local session, turns, open, turn, events, steps = unpack(KEYS)
+local session, turns, open, turn, events, steps, signals = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy = unpack(ARGV, 1, 6)
 local max_turns = tonumber(ARGV[7])
 local idempotency_field = 'key:' .. idempotency_key
@@ -69,7 +69,7 @@ else
     end
 end
 redis.call('ZADD', open, index, index)
-for _, key in ipairs({session, turns, turn, events, steps}) do
+for _, key in ipairs({session, turns, turn, events, steps, signals}) do
     redis.call('PERSIST', key)
 end
 return {status and 'reopened' or 'created', tonumber(old[2] or '0'), mark()}

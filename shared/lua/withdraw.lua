@@ -1,15 +1,18 @@
 -- withdraw    KEYS: session turns open turn lease steps events signals    ARGV: index mark verdict retention_ms event …    -> 1 taken back | 0 somebody else asked for it meanwhile, it stays
--- For a submit that the queue refused: a new turn disappears, a reopened one fails again with the given events.
+-- For a submit that the queue refused: a new turn disappears, a reopened one fails again with the given events. Repeating is harmless.
 -- include: time log close
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8]}
 local index, mark, verdict, retention_ms = unpack(ARGV, 1, 4)
 local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
+if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
+    return 1  -- it was taken back already
+end
 if state[1] ~= 'queued' or state[2] ~= mark then
     return 0
 end
 if verdict == 'created' then
-    redis.call('DEL', keys.turn)
+    redis.call('DEL', keys.turn, keys.signals)
     redis.call('ZREM', keys.turns, index)
     redis.call('ZREM', keys.open, index)
     if redis.call('EXISTS', keys.open) == 0 then

@@ -1,8 +1,11 @@
 """append: the id is the fence, and repeating is harmless."""
 
+import msgspec
 import pytest
 
 from shared.errors import AttemptFenced, StoreUnavailable
+from shared.events import RUN_COMPLETED, encode_event
+from shared.lifecycle import TurnState
 from tests.support.turns import (
     KEY,
     SESSION,
@@ -17,6 +20,11 @@ from tests.support.turns import (
 )
 
 A, B, C = delta("a"), delta("b"), delta("c")
+
+
+def nobodys(claimed):
+    """The same attempt, of a turn that does not exist."""
+    return msgspec.structs.replace(claimed, key=SESSION.turn(9))
 
 
 async def test_events_follow_the_claims_event_under_dense_ids(store):
@@ -44,7 +52,7 @@ async def test_readers_are_sent_the_first_id_and_then_one_event_a_line(store, pu
 
 async def test_repeating_an_append_changes_nothing(store, twice):
     claimed = await submit_and_claim(store)
-    assert await twice(lambda: store.append_many([(KEY, claimed.attempt, 1, [A, B])])) == [None]
+    assert await twice(lambda: store.append_many([(claimed, 1, [A, B])])) == [None]
     assert seqs_of(await log_of(store)) == [0, 1, 2]
 
 
@@ -82,6 +90,15 @@ async def test_a_lapsed_lease_that_nobody_took_does_not_stop_the_log(store):
     assert seqs_of(await log_of(store)) == [0, 1]
 
 
+async def test_nothing_follows_the_terminal_event(store, redis):
+    claimed = await submit_and_claim(store)
+    await store.settle(claimed, TurnState.COMPLETED, 1, [encode_event(RUN_COMPLETED, {})], {})
+    before = await snapshot(redis)
+    with pytest.raises(AttemptFenced):
+        await append(store, claimed, 2, A)
+    assert await snapshot(redis) == before
+
+
 async def test_an_erased_log_is_not_created_again(store, redis):
     claimed = await submit_and_claim(store)
     await redis.delete(KEY.events, KEY.record, KEY.lease, SESSION.record, SESSION.turns, SESSION.open)
@@ -94,7 +111,7 @@ async def test_many_logs_are_written_in_one_round_trip_each_with_its_own_answer(
     stale = await submit_and_claim(store)
     await take_over(store)
     other = await submit_and_claim(store, SESSION.turn(1), on_busy="concurrent")
-    calls = [(stale.key, stale.attempt, 1, [A]), (other.key, other.attempt, 1, [B]), (SESSION.turn(9), 1, 1, [C])]
+    calls = [(stale, 1, [A]), (other, 1, [B]), (nobodys(stale), 1, [C])]
     fenced, fine, gone = await store.append_many(calls)
     assert isinstance(fenced, AttemptFenced)
     assert fine is None
@@ -105,7 +122,7 @@ async def test_many_logs_are_written_in_one_round_trip_each_with_its_own_answer(
 async def test_many_calls_survive_a_server_that_forgot_the_script(store, redis):
     claimed = await submit_and_claim(store)
     await redis.script_flush()
-    calls = [(KEY, claimed.attempt, 1, [A]), (KEY, claimed.attempt, 2, [B]), (SESSION.turn(9), 1, 1, [C])]
+    calls = [(claimed, 1, [A]), (claimed, 2, [B]), (nobodys(claimed), 1, [C])]
     first, second, gone = await store.append_many(calls)
     assert (first, second) == (None, None)
     assert isinstance(gone, AttemptFenced)

@@ -4,7 +4,18 @@ import pytest
 
 from shared.errors import AttemptFenced
 from shared.lifecycle import TurnState
-from tests.support.turns import KEY, SESSION, append, delta, request, snapshot, step, submit_and_claim
+from tests.support.turns import (
+    KEY,
+    OTHER_WORKER,
+    SESSION,
+    append,
+    delta,
+    lose_lease,
+    request,
+    snapshot,
+    step,
+    submit_and_claim,
+)
 
 
 async def test_no_key_is_left_of_many_turns(store, redis):
@@ -30,6 +41,27 @@ async def test_a_worker_that_runs_one_of_its_turns_brings_nothing_back(store, re
     assert isinstance(refused, AttemptFenced)
     assert await store.handover(claimed) is False
     assert await redis.keys("*") == []
+
+
+async def test_a_worker_of_the_erased_turn_writes_nothing_into_the_one_asked_anew(store, redis):
+    """Both are attempt 1. A worker that had not heard of the erasure yet wrote on into the new turn's log."""
+    erased = await submit_and_claim(store)
+    await store.erase(SESSION)
+    await submit_and_claim(store, worker=OTHER_WORKER)
+    before = await snapshot(redis)
+    with pytest.raises(AttemptFenced):
+        await append(store, erased, 1, delta("of the erased turn"))
+    assert await snapshot(redis) == before
+    await lose_lease(store)  # nor when its new worker has died
+    before = await snapshot(redis)
+    with pytest.raises(AttemptFenced):
+        await append(store, erased, 1, delta("of the erased turn"))
+    with pytest.raises(AttemptFenced):
+        await store.checkpoint(erased, step(0, "1-1"))
+    with pytest.raises(AttemptFenced):
+        await store.settle(erased, TurnState.COMPLETED, 1, [], {})
+    assert not await store.handover(erased)
+    assert await snapshot(redis) == before
 
 
 async def test_its_workers_are_told(store, redis):

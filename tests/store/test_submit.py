@@ -124,6 +124,15 @@ async def test_a_reopened_turn_keeps_what_its_steps_cover(store):
     assert (await submit_and_claim(store)).steps.keys() == {0}
 
 
+async def test_what_a_reopened_turn_was_sent_stays_as_long_as_it_is_open(store, redis):
+    """The retention of its first end went on: a signal of a turn that waited longer was lost."""
+    claimed = await submit_and_claim(store)
+    await store.signal(KEY, "approval", b"1")
+    await store.settle(claimed, TurnState.FAILED, 1, [FAILED], {"error_code": "x", "error_message": "", "retryable": 0})
+    await store.submit(KEY, request())
+    assert await redis.pttl(KEY.signals) == -1
+
+
 async def test_reopening_twice_is_one_reopening(store, twice):
     await fail(store)
     assert (await twice(lambda: store.submit(KEY, request()))).verdict == "attached"

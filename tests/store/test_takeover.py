@@ -166,3 +166,15 @@ async def test_giving_up_may_be_repeated(store, twice, settings):
     await _crash(store, settings.max_attempts)
     assert await twice(lambda: store.claim(KEY, WORKER)) == Ended(None)
     assert types_of(await log_of(store)).count("session.run.failed") == 1
+
+
+async def test_after_a_rewind_past_a_step_the_next_attempt_names_an_event_that_is_there(store):
+    """It named the step's cursor, which the rewind had deleted: a client that had read so far kept the dead events."""
+    claimed = await submit_and_claim(store)
+    await append(store, claimed, 1, A, B, C)
+    await store.checkpoint(claimed, step(0, "1-3"))
+    await store.rewind(await take_over(store), OTHER_WORKER, "1-1")
+    await take_over(store, worker=WORKER)
+    log = await log_of(store)
+    assert [entry[0] for entry in log] == ["1-0", "1-1", "4-2"]
+    assert log[-1][2] == {"attempt": 4, "after": "1-1", "reason": "lease_expired"}

@@ -87,15 +87,32 @@ async def test_a_turn_that_runs_already_stays(store, redis):
     assert await snapshot(redis) == before
 
 
-async def test_repeating_it_changes_nothing(store, twice):
+async def test_a_turn_that_ran_meanwhile_stays(store, redis):
+    """It is queued again, and nobody else asked for it: taken back, its log and steps stayed without a turn."""
     submitted = await store.submit(KEY, request())
-    await twice(lambda: store.withdraw(submitted, ENDING))
+    await store.handover(await claim(store))
+    before = await snapshot(redis)
+    assert await store.withdraw(submitted, ENDING) is False
+    assert await snapshot(redis) == before
+
+
+async def test_signals_of_a_turn_that_disappears_go_with_it(store, redis):
+    submitted = await store.submit(KEY, request())
+    await store.signal(KEY, "approval", b"1")
+    await store.withdraw(submitted, ENDING)
+    assert await redis.exists(KEY.signals) == 0
+
+
+async def test_repeating_it_says_the_same(store, twice):
+    """It said that somebody else relied on the turn: the client was answered as if it had been accepted."""
+    submitted = await store.submit(KEY, request())
+    assert await twice(lambda: store.withdraw(submitted, ENDING)) is True
     assert await store.record(KEY) is None
 
 
-async def test_repeating_it_for_a_reopened_turn_changes_nothing(store, twice):
+async def test_repeating_it_for_a_reopened_turn_says_the_same(store, twice):
     submitted = await reopened(store)
-    await twice(lambda: store.withdraw(submitted, ENDING))
+    assert await twice(lambda: store.withdraw(submitted, ENDING)) is True
     assert types_of(await log_of(store)).count(RUN_FAILED) == 1
 
 

@@ -56,7 +56,7 @@ async def take_over(store: TurnStore, key: TurnKey = KEY, worker: str = OTHER_WO
 
 async def append(store: TurnStore, claimed: Claimed, seq: int, *events: bytes) -> None:
     """Append, or raise what the store refused it with."""
-    [error] = await store.append_many([(claimed.key, claimed.attempt, seq, events)])
+    [error] = await store.append_many([(claimed, seq, events)])
     if error is not None:
         raise error
 

@@ -38,7 +38,7 @@ class Counted:
         self.open.set()
 
     async def append_many(self, appends):
-        self.calls.append([len(events) for _, _, _, events in appends])
+        self.calls.append([len(events) for _, _, events in appends])
         await self.open.wait()
         return await self._store.append_many(appends)
 

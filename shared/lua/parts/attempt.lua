@@ -23,7 +23,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'worker', worker, 'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
-    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline')
+    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked')  -- nobody takes it back any more
     return nil, cut
 end
 

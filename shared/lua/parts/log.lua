@@ -62,6 +62,6 @@ local function cut_log(log, steps, turn)
         cover(string.match(record, '^{"status":"completed","cursor":"(%d+)%-(%d+)"'))
     end
     cover(string.match(redis.call('HGET', turn, 'stands') or '', '^(%d+)%-(%d+)$'))
-    local stands = attempt .. '-' .. seq
-    return stands, delete_after(log, stands)
+    local cut = delete_after(log, attempt .. '-' .. seq)
+    return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], cut  -- a rewind may have deleted what a step covers
 end
