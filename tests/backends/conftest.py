@@ -1,20 +1,13 @@
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
-import httpx
 import pytest
 from asking import QUICK, Asking
 from rawserver import RawServer, raw_server
-from serverprocess import free_port, wait_for_http
 
+from tests.support.llmock import Llmock, running_llmock
 from worker.backends.openai import OpenAIBackend
 from worker.backends.retry import RetryPolicy
-
-LLMOCK = "from llmock.cli import app; app()"
 
 
 @pytest.fixture
@@ -36,41 +29,13 @@ async def ask() -> AsyncIterator[Callable[..., Asking]]:
         yield make
 
 
-class Llmock:
-    """A running `llmock serve`, scripted and asked for its verdict over its control API."""
-
-    def __init__(self, root: str) -> None:
-        self.url = f"{root}/v1"
-        self.admin = httpx.Client(base_url=f"{root}/_llmock", trust_env=False)
-
-    def script(self, *behaviors: dict[str, Any]) -> None:
-        self.admin.post("/scenario", json={"behaviors": list(behaviors)}).raise_for_status()
-
-    def requests(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.admin.get("/requests").json()["requests"]
-        return found
-
-    def assert_clean(self) -> None:
-        verdict = self.admin.get("/verdict").json()
-        assert verdict["findings"] == [], self.admin.get("/verdict", params={"format": "text"}).text
-
-
 @pytest.fixture(scope="session")
-def llmock_process() -> Iterator[Llmock]:
-    port = free_port()
-    command = [sys.executable, "-c", LLMOCK, "serve", "-p", str(port), "--log-level", "warning"]
-    environ = {**os.environ, "LLMOCK_RESPONSE_STYLE": "echo"}
-    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as process:
-        server = Llmock(f"http://127.0.0.1:{port}")
-        try:
-            wait_for_http(process, f"http://127.0.0.1:{port}/health")
-            yield server
-        finally:
-            server.admin.close()
-            process.kill()
+def llmock_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llmock]:
+    with running_llmock(tmp_path_factory.mktemp("llmock")) as server:
+        yield server
 
 
 @pytest.fixture
 def llmock_server(llmock_process: Llmock) -> Llmock:
-    llmock_process.admin.post("/reset").raise_for_status()
+    llmock_process.reset()
     return llmock_process
