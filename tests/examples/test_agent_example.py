@@ -1,6 +1,7 @@
 """examples/agent.py with a real model server that streams tool calls: what is run, what is paid for, who is asked."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,11 +90,11 @@ def stack(directory: Path, model: Llmock) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def shop(stack: Stack, model: Llmock, directory: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
+def shop(stack: Stack, model: Llmock, directory: Path) -> Iterator[Shop]:
     model.reset()
     (directory / "tools").unlink(missing_ok=True)
     with httpx.Client(timeout=20, trust_env=False) as http:
-        yield Shop(stack, model, http, directory / "tools", request.node.name[:60])
+        yield Shop(stack, model, http, directory / "tools", uuid.uuid4().hex)
 
 
 async def test_a_crash_a_wait_and_an_approval_cost_nothing_twice(shop: Shop):
