@@ -1,15 +1,15 @@
-"""The product of the demo: a step that asks the model, a step that searches, and a streamed answer."""
+"""The product of the demo: a step that asks the model, a step that searches, and an answer whose stream is a step."""
 
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from shared.settings import Settings
 from worker.backends.messages import assistant_message
 from worker.backends.openai import OpenAIBackend
-from worker.hooks import ChatTurnHooks, Turn
+from worker.hooks import ChatStreamEvent, ChatTurnHooks, Turn
 
 SEARCH_S = 0.3
 
@@ -20,17 +20,16 @@ class DemoProduct(ChatTurnHooks):
     def __init__(self, backend: OpenAIBackend) -> None:
         self._backend = backend
 
-    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
-        """Each step is paid for once; the answer once it has ended."""
+    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any] | ChatStreamEvent]:
+        """Plan, search, answer: whichever has ended is not run again."""
         question = {"role": "user", "content": turn.message}
         plan = await turn.step("plan", lambda: self._plan(turn, question), kind="llm")
         yield {"type": "plan", "data": {"text": plan}}
         found = await turn.step("search", self._search, kind="tool", input=plan)
         yield {"type": "found", "data": {"documents": found}}
         messages = [question, {"role": "assistant", "content": plan}, {"role": "user", "content": " ".join(found)}]
-        async with aclosing(self._backend.ask(turn, messages, name="answer")) as events:
-            async for event in events:
-                yield event
+        async for event in turn.stream("answer", partial(self._backend.ask, turn, messages, name="answer")):
+            yield event
 
     async def _plan(self, turn: Turn, question: dict[str, str]) -> str:
         said = assistant_message([event async for event in self._backend.ask(turn, [question], name="plan")])
