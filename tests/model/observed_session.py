@@ -1,0 +1,171 @@
+"""What Redis holds of a session, read in one round trip, and the same as the model would put it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from model_turn import TIMED_OUT, ModelTurn
+from redis import Redis
+
+from shared.events import Cursor, is_terminal
+from shared.keys import SessionKey
+from shared.lifecycle import TERMINAL
+from shared.model import StepRecord
+
+NO_KEY, NO_TTL = -2, -1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A turn's keys as Redis gives them; equal ones, nothing was written in between."""
+
+    record: dict[bytes, bytes]
+    lease: bytes | None
+    steps: dict[bytes, bytes]
+    log: list[tuple[bytes, list[bytes]]]  # id, ["e", event]
+    signals: dict[bytes, bytes]
+    ends: tuple[int, ...]  # when these keys expire, ms: record, steps, events, signals; and the lease
+
+    def text(self, name: str) -> str | None:
+        value = self.record.get(name.encode())
+        return None if value is None else value.decode()
+
+    @property
+    def is_open(self) -> bool:
+        return self.text("status") not in TERMINAL
+
+    @property
+    def events(self) -> list[tuple[Cursor, bytes]]:
+        return [(Cursor.parse(entry_id.decode()), event) for entry_id, (_, event) in self.log]
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """A session's own keys, and its turns by index."""
+
+    record: dict[bytes, bytes]
+    indexes: list[int]
+    open: list[int]
+    ends: tuple[int, ...]  # record, turns, open
+    turns: dict[int, Stored]
+
+
+LOOK = """
+local session = {redis.call('HGETALL', KEYS[1])}
+session[2], session[3] = redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1)
+for i = 1, 3 do
+    session[3 + i] = redis.call('PEXPIRETIME', KEYS[i])
+end
+local turns = {}
+for i = 4, #KEYS, 5 do
+    local turn, steps, events, signals, lease = unpack(KEYS, i, i + 4)
+    local ends = {}
+    for j = 0, 4 do
+        ends[j + 1] = redis.call('PEXPIRETIME', KEYS[i + j])
+    end
+    turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
+                         redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals), ends}
+end
+return {session, turns}
+"""  # one call: it is made after every action
+
+
+def observe(redis: Redis, session: SessionKey, count: int) -> StoredSession:
+    """Read everything; turns from 0 to `count` - 1."""
+    keys = [session.record, session.turns, session.open]
+    for index in range(count):
+        key = session.turn(index)
+        keys += [key.record, key.steps, key.events, key.signals, key.lease]
+    (record, indexes, open_indexes, *ends), found = redis.eval(LOOK, len(keys), *keys)
+    turns = {
+        index: Stored(pairs(record), lease, pairs(steps), log, pairs(signals), tuple(ends))
+        for index, (record, lease, steps, log, signals, ends) in enumerate(found)
+        if any(end != NO_KEY for end in ends)
+    }
+    return StoredSession(pairs(record), [int(i) for i in indexes], [int(i) for i in open_indexes], tuple(ends), turns)
+
+
+def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def as_stored(stored: Stored) -> dict[str, Any]:
+    """What the model has an opinion on, out of Redis."""
+    steps = [msgspec.json.decode(step, type=StepRecord) for step in stored.steps.values()]
+    return {
+        "state": stored.text("status"),
+        "attempt": int(stored.text("attempt") or -1),
+        "crashes": int(stored.text("crashes") or 0),
+        "worker": stored.text("worker"),
+        "lease": None if stored.lease is None else stored.lease.decode(),
+        "log": [(str(cursor), event) for cursor, event in stored.events],
+        "steps": {
+            step.index: (step.cursor if step.status == "completed" else "", bytes(step.result)) for step in steps
+        },
+        "signals": {key.decode(): signal_payload(value) for key, value in stored.signals.items()},
+        "awaiting": stored.text("awaiting"),
+        "deadline": stored.text("deadline") is not None,
+        "cancel": stored.text("cancel_requested"),
+        "resume_reason": stored.text("resume_reason"),
+        "final_text": stored.text("final_text"),
+        "error_code": stored.text("error_code"),
+        "persist": stored.text("persist"),
+        "persist_tries": int(stored.text("persist_tries") or 0),
+    }
+
+
+def as_modelled(turn: ModelTurn) -> dict[str, Any]:
+    """The same, out of the model."""
+    return {
+        "state": turn.state.value,
+        "attempt": turn.attempt,
+        "crashes": turn.crashes,
+        "worker": turn.worker,
+        "lease": turn.lease,
+        "log": [(str(cursor), event) for cursor, event in turn.log],
+        "steps": {position: (str(cursor or ""), result) for position, (cursor, result) in turn.steps.items()},
+        "signals": turn.signals,
+        "awaiting": turn.awaiting,
+        "deadline": turn.deadline,
+        "cancel": turn.cancel,
+        "resume_reason": turn.resume_reason,
+        "final_text": turn.final_text,
+        "error_code": turn.error_code,
+        "persist": turn.persist,
+        "persist_tries": turn.persist_tries,
+    }
+
+
+def signal_payload(stored: bytes) -> bytes:
+    signal = msgspec.json.decode(stored)
+    return TIMED_OUT if signal.get("timed_out") else msgspec.json.encode(signal["payload"])
+
+
+def check_log(stored: Stored) -> None:
+    """Dense, in order, one end; needs no model."""
+    cursors = [cursor for cursor, _ in stored.events]
+    assert cursors == sorted(cursors)
+    assert [cursor.seq for cursor in cursors] == list(range(len(cursors))), "a reader sees seq 0, 1, 2, …"
+    ends = [number for number, (_, event) in enumerate(stored.events) if is_terminal(event)]
+    assert ends == ([] if stored.is_open else [len(cursors) - 1]), "one terminal event, the last, once it has ended"
+    before = ""
+    for cursor, event in stored.events:
+        data = msgspec.json.decode(event)
+        if data["type"] == "session.run.resumed":
+            assert data["data"]["after"] == before, "a client drops exactly what does not stand"
+        before = str(cursor)
+
+
+def check_lifetimes(session: StoredSession) -> None:
+    """Open turns stay; ended ones, and a session without open ones, go by themselves."""
+    record_end, turns_end, _ = session.ends
+    for index, turn in session.turns.items():
+        *lasting, lease_end = turn.ends
+        assert index in session.indexes, "keys of a turn that is not there"
+        assert lease_end != NO_TTL
+        for end in lasting:
+            assert end == NO_KEY or (end == NO_TTL) is turn.is_open, (index, turn.ends)
+            assert turn.is_open or end <= min(record_end, turns_end) or NO_TTL in (record_end, turns_end), index
+    if session.record or session.indexes:
+        assert (record_end == NO_TTL) is bool(session.open)
+        assert turns_end == NO_KEY or (turns_end == NO_TTL) is bool(session.open)
