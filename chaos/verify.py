@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,13 @@ def read_ledger(path: Path) -> dict[str, list[Call]]:
     return calls
 
 
-def check_lines(lines: Sequence[Line], *, status: str = "completed", events: int = 10) -> list[str]:
-    """A client's lines: each id once and ascending, seq dense, one terminal event, the text of one whole attempt."""
+def check_lines(
+    lines: Sequence[Line], *, status: str = "completed", events: int = 10, text: str | None = None
+) -> list[str]:  # fmt: skip
+    """A client's lines: each id once and ascending, seq dense, one terminal event.
+
+    And this text; None: that of one whole attempt of `events` deltas.
+    """
     found = []
     ids = [cursor(line["id"]) for line in lines]
     if any(one >= other for one, other in itertools.pairwise(ids)):
@@ -78,15 +83,16 @@ def check_lines(lines: Sequence[Line], *, status: str = "completed", events: int
     if sum(line["type"] in TERMINAL for line in lines) != 1:
         found.append(f"not exactly one terminal event: {[line['type'] for line in lines]}")
     if status == "completed":
-        found += _check_text(kept, events)
+        found += _check_text(kept, events, text)
     return found
 
 
-def _check_text(kept: Sequence[Line], events: int) -> list[str]:
+def _check_text(kept: Sequence[Line], events: int, expected: str | None) -> list[str]:
     text = text_of(kept)
-    attempt = text.partition(".")[0]
-    if text != answer_text(attempt, events):
-        return [f"not the text of one attempt: {text!r}"]
+    if expected is None:
+        expected = answer_text(text.partition(".")[0], events)
+    if text != expected:
+        return [f"the text is {text!r}, not {expected!r}"]
     results = [line["data"].get("finalText") for line in kept if line["type"] == "result"]
     return [] if results == [text] else [f"results {results}, the text is {text!r}"]
 
@@ -96,13 +102,15 @@ def answer_text(attempt: int | str, events: int) -> str:
     return "".join(f"{attempt}.{number} " for number in range(events))
 
 
-def check_calls(calls: Sequence[Call], steps: dict[str, Any], *, status: str = "completed") -> list[str]:
+def check_calls(
+    calls: Sequence[Call], steps: dict[str, Any], *, status: str = "completed", hooks: Mapping[str, str] = STEPS
+) -> list[str]:
     """The product's calls: none of a step whose checkpoint stands, the same message id always.
 
-    `steps` are the step records by intent; a step's cursor tells which attempt completed it.
+    `steps` are the step records by intent; a step's cursor tells which attempt completed it. `hooks`: see STEPS.
     """
     found = []
-    for intent, hook in STEPS.items():
+    for intent, hook in hooks.items():
         attempts = [call["attempt"] for call in calls if call["call"] == hook]
         if len(attempts) != len(set(attempts)):
             found.append(f"{hook} was called twice in one attempt: {attempts}")
@@ -118,19 +126,21 @@ def check_calls(calls: Sequence[Call], steps: dict[str, Any], *, status: str = "
     return found
 
 
-async def check_turn(client: Client, redis: Redis, answer: Answer, calls: Sequence[Call]) -> list[str]:
+async def check_turn(
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
+) -> list[str]:
     """One turn that should have completed: its client, a fresh reader, its record, its steps, its calls."""
     events = answer.metadata.get("events", 10)
     fresh = await client.read(answer)
-    found = [f"a fresh reader: {text}" for text in check_lines(fresh, events=events)]
+    found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, events=events, text=text)]
     if answer.replayed:
         found += check_replay(answer.lines, text_of(fresh))
     else:
-        found += [f"the client: {text}" for text in check_lines(answer.lines, events=events)]
+        found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, events=events, text=text)]
         if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
             found.append("the client and a fresh reader see different logs")
     found += await check_outcome(client, redis, answer, calls, text=text_of(fresh))
-    return [f"{answer.run_id}: {text}" for text in found]
+    return [f"{answer.run_id}: {flaw}" for flaw in found]
 
 
 def check_replay(lines: Sequence[Line], text: str) -> list[str]:

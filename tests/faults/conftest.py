@@ -15,9 +15,15 @@ def module_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_stack(module_directory: Path) -> Iterator[Stack]:
+def product() -> dict[str, str]:
+    """What else is set for a module's processes; its default product is the one of chaos."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shared_stack(module_directory: Path, product: dict[str, str]) -> Iterator[Stack]:
     """Redis, one API, one worker."""
-    env = SETTINGS | {"CHAOS_LEDGER": str(module_directory / "ledger")}
+    env = SETTINGS | product | {"CHAOS_LEDGER": str(module_directory / "ledger")}
     with Stack(module_directory, workers=1, env=env) as stack:
         yield stack
 

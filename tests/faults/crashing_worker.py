@@ -107,7 +107,7 @@ def plant(fault: Fault) -> None:
 
 
 def plant_from_environment() -> None:
-    write, count, mode = os.environ["CRASH_AT"].split(":")
+    write, count, mode = os.environ["CRASH_AT"].rsplit(":", 2)
     assert write.split(".")[0] in NAMES, write
     assert mode in {"before", "after", "lost"}, mode
     plant(Fault(write, int(count), mode))

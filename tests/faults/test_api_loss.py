@@ -30,7 +30,7 @@ async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_
 
 def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
     port = free_port()
-    service = view.worker("api", "tests.faults.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
+    service = view.worker(f"api-{crash_at}", "tests.faults.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
     return service, f"http://127.0.0.1:{port}"
 
 
