@@ -6,19 +6,24 @@ list of plays, one per attempt. An action is one of
     {"say": text, "id": part?}   a text delta           {"event": {…}}    any event, as it is
     {"count": n}                 n text deltas: "0 ", "1 ", …
     {"hold": name}               waits for the test     {"history": true}  an event that shows turn.history()
-    {"signal": key, "timeout": s?}  waits for a signal, then an event that shows its payload
+    {"signal": key, "timeout": s?, "catch": true?}  waits for a signal, then an event that shows its payload
+    {"step": intent, "gives": x, "input": x?, "fails": true?}  a step, then an event that shows its result
+    {"stream": intent, "says": [text, …], "input": x?}         a stream step of text deltas
+    {"fixed": true}              an event that shows turn.now(), uuid(), random()
     {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
 
-With a `recorder` every hook call is POSTed there, so a test in another process sees what the product saw.
+With a `recorder` every hook call, and every piece of work that a step really did, is POSTed there, so a test in another
+process sees what the product saw.
 Deploy it with TURNWIRE_HOOKS=product:hooks and this directory on PYTHONPATH.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
 
-from worker.hooks import ChatStreamEvent, ChatTurnHooks, Turn, TurnFailure
+from worker.hooks import ChatStreamEvent, ChatTurnHooks, SignalTimeoutError, Turn, TurnFailure
 
 DEFAULT_PLAY = [{"say": "hel"}, {"say": "lo"}]
 
@@ -116,14 +121,43 @@ class Playing:
                     case {"hold": name}:
                         await self._hooks.hold(turn, name)
                     case {"signal": key, **rest}:
-                        payload = await turn.signal(key, timeout=rest.get("timeout"))
-                        yield {"type": "signal", "data": {"payload": payload}}
+                        yield {"type": "signal", "data": await _signalled(turn, key, rest)}
+                    case {"step": intent, **rest}:
+                        work = partial(self._work, intent, rest)
+                        yield {"type": "step", "data": {intent: await turn.step(intent, work, input=rest.get("input"))}}
+                    case {"stream": intent, **rest}:
+                        work = partial(self._model, intent, rest["says"])
+                        async for delta in turn.stream(intent, work, input=rest.get("input")):
+                            yield delta
+                    case {"fixed": _}:
+                        fixed = {"now": str(await turn.now()), "uuid": str(await turn.uuid())}
+                        yield {"type": "fixed", "data": {**fixed, "random": await turn.random()}}
                     case {"final_text": text}:
                         self._final_text = text
                     case {"raise": how}:
                         raise _error(how)
         finally:
             await self._hooks.tell(turn, "produce_closed")
+
+    async def _work(self, intent: str, how: dict[str, Any]) -> Any:
+        await self._hooks.tell(self._turn, f"step {intent}")
+        if how.get("fails"):
+            raise RuntimeError(f"{intent} failed")
+        return how["gives"]
+
+    async def _model(self, intent: str, texts: list[str]) -> AsyncIterator[dict[str, Any]]:
+        await self._hooks.tell(self._turn, f"stream {intent}")
+        for text in texts:
+            yield _delta(text)
+
+
+async def _signalled(turn: Turn, key: str, how: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"payload": await turn.signal(key, timeout=how.get("timeout"))}
+    except SignalTimeoutError as error:
+        if not how.get("catch"):
+            raise
+        return {"error": type(error).__name__, "code": error.code}
 
 
 def _delta(text: str, part: dict[str, Any] | None = None) -> dict[str, Any]:
