@@ -25,6 +25,7 @@ class Answer:
     session: str
     index: int
     metadata: dict[str, Any]
+    on_busy: str = "enqueue"
     lines: list[Line] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)  # when each line arrived, monotonic
     connections: int = 0  # that delivered something
@@ -149,4 +150,4 @@ def refusal(response: httpx.Response) -> str:
 
 
 def _body(answer: Answer) -> dict[str, Any]:
-    return {"message": "hello", "metadata": answer.metadata}
+    return {"message": "hello", "metadata": answer.metadata, "on_busy": answer.on_busy}
