@@ -21,6 +21,7 @@ class Load(msgspec.Struct, frozen=True):
     rate_per_s: float = 0
     bytes: int = 40
     stamp: bool = False  # each event carries `at`: monotonic ns of its making
+    signal: str | None = None  # after the events the turn waits for it, then yields one event more
 
 
 async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -44,6 +45,8 @@ class LoadHooks(ChatTurnHooks):
         stamp_start(turn.run_id)
         async for event in deltas(turn.metadata):
             yield event
+        if key := turn.metadata.get("signal"):
+            yield {"type": "signal", "data": {"payload": await turn.signal(key)}}
 
 
 hooks = LoadHooks()

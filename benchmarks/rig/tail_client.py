@@ -135,6 +135,10 @@ class TailClient:
         """GET the events of turn 0 after a cursor; returns at once."""
         return await self._send("GET", f"/v1/sessions/{session}/turns/0/events" + (f"?after={after}" * bool(after)))
 
+    async def signal(self, session: str, key: str) -> Answer:
+        """POST a signal to turn 0; returns at once."""
+        return await self._send("POST", f"/v1/sessions/{session}/turns/0/signals/{key}", b'{"payload": "yes"}')
+
     async def _send(self, method: str, path: str, body: bytes = b"") -> Answer:
         head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\naccept: application/x-ndjson\r\n"
         head += f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
