@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import pages
+from api.admin import Admin
 from api.cancels import Cancels
 from api.erasure import Erasure
 from api.events import Events
@@ -64,6 +65,7 @@ def _routes(services: Services) -> list[Route]:
         Route(f"{turn}/events", Resource(get=events.get)),
         Route(f"{turn}/cancel", Resource(post=Cancels(services).post)),
         Route(f"{turn}/signals/{{key}}", Resource(post=Signals(services).post)),
+        Route("/v1/admin/persist", page(Admin(services).persist)),
         Route("/healthz", page(probes.alive)),
         Route("/readyz", page(probes.ready)),
         Route("/openapi.json", page(pages.description)),

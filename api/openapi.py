@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from api.accept import JSON
+from api.admin import PendingList
 from api.body import TurnBody
 from api.cancels import CancelBody
 from api.encode import NDJSON, SSE
@@ -35,7 +36,8 @@ _SSE_EXAMPLE = (
 def document() -> bytes:
     """The description as JSON."""
     _, schemas = msgspec.json.schema_components(
-        [TurnBody, CancelBody, SignalBody, StoredSignal, TurnRecord, TurnList, Problem], ref_template=_SCHEMA
+        [TurnBody, CancelBody, SignalBody, StoredSignal, TurnRecord, TurnList, PendingList, Problem],
+        ref_template=_SCHEMA,
     )
     return msgspec.json.encode(
         {
@@ -101,6 +103,12 @@ def _paths() -> dict[str, Any]:
                 "signalTurn", "Tell a turn what it waits for, or will wait for; the first signal of a key wins",
                 ["session", "index", "key"], [200, 202, 400, 404, 405, 409, 413, 415, 422, 503], schema="StoredSignal",
                 body="SignalBody",
+            ),
+        },
+        "/v1/admin/persist": {
+            "get": _operation(
+                "listPending", "For operators: turns whose answer the product has not stored yet, oldest first",
+                ["afterPage", "limit"], [200, 400, 405, 406, 503], schema="PendingList",
             ),
         },
         "/healthz": {"get": _operation("isAlive", "The process answers", [], [200], schema="")},
@@ -179,6 +187,7 @@ _PARAMETERS: Final = {
     ),
     "wait": _parameter("wait", "query", {"type": "number", "minimum": 0, "maximum": 60}, "s to wait for its end"),
     "afterIndex": _parameter("after", "query", _INDEX, "the index of the last turn you have"),
+    "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),
     "limit": _parameter(
         "limit", "query", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_TURNS, "default": PAGE_TURNS}, "at most"
     ),

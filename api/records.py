@@ -1,7 +1,6 @@
 """GET: a turn's record, now or when it has ended, and the turns of a session."""
 
 import asyncio
-import re
 
 import msgspec
 from starlette.requests import Request
@@ -10,9 +9,9 @@ from starlette.types import Receive
 
 from api.accept import JSON, choose
 from api.ending import Ending
-from api.requests import joined, path_session, path_turn, query_seconds, query_text
+from api.requests import joined, path_session, path_turn, query_limit, query_seconds, query_text
 from api.services import Services
-from shared.errors import BadRequest, NotFound
+from shared.errors import NotFound
 from shared.keys import SessionKey, TurnKey, turn_index
 from shared.model import TurnRecord
 
@@ -51,7 +50,7 @@ class Records:
         require_json(request)
         session = path_session(request.scope)
         after = query_text(request.scope, "after")
-        limit = _limit(query_text(request.scope, "limit"))
+        limit = query_limit(request.scope, default=PAGE_TURNS, most=MAX_PAGE_TURNS)
         first = 0 if after is None else turn_index(after) + 1
         records = await self._services.store.records(session, first=first, limit=limit + 1)
         if not records and not await self._is_known(session):
@@ -92,11 +91,3 @@ async def _stop_when_gone(ending: Ending, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     ending.stop()
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE_TURNS
-    if re.fullmatch(r"[1-9][0-9]{0,2}", text, re.ASCII) and int(text) <= MAX_PAGE_TURNS:
-        return int(text)
-    raise BadRequest(f"limit is a number from 1 to {MAX_PAGE_TURNS}")

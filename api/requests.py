@@ -73,6 +73,20 @@ def query_text(scope: Scope, name: str) -> str | None:
     return values[0] if values else None
 
 
+def query_limit(scope: Scope, *, default: int, most: int) -> int:
+    """The query parameter `limit`: how many of a list to show.
+
+    Raises:
+        BadRequest: not a number from 1 to `most`.
+    """
+    text = query_text(scope, "limit")
+    if text is None:
+        return default
+    if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= most:
+        return int(text)
+    raise BadRequest(f"limit is a number from 1 to {most}")
+
+
 def query_seconds(scope: Scope, name: str, *, least: float, most: float) -> float | None:
     """A query parameter in seconds, as a decimal number between `least` and `most`; None without it.
 

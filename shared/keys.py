@@ -26,6 +26,9 @@ CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids who
 
 # Queue Redis: not tied to a session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    run id -> when the sweep should look at it (ms)
+PENDING: Final = (
+    "turnwire:pending"  # zset    job id of an answer to persist -> since when (µs); as long as its job is there
+)
 HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead

@@ -30,6 +30,7 @@ PERSIST_TURN = "persist_turn"
 ANNOUNCED_MS = 5_000  # a turn that was announced, but has no job after so long, is looked at
 JOB_TTL_MS = 86_400_000  # arq's own: the sweep puts a turn back whose job expired
 _NO_LIMIT = 2**53
+_JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 SWEEP_MS = 15_000  # an open turn that nobody touched for so long is looked at
 
 
@@ -42,6 +43,14 @@ def decode_job(data: bytes) -> dict[str, Any]:
     """Arq's job_deserializer."""
     job: dict[str, Any] = msgspec.msgpack.decode(data)
     return job
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """An answer that the product has not stored yet. `since`: when it was put off, µs, unlike that of any other."""
+
+    run_id: str
+    since_us: int
+    next_try_ms: int | None  # when its job is due; while a try runs, when that claim ends
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -71,13 +80,13 @@ class TurnQueue:
         Raises:
             QueueFull: nothing was written.
         """
-        return await self._enqueue(RUN_TURN, run_id, accepted=accepted)
+        return await self._enqueue(RUN_TURN, run_id, accepted=accepted, listed=False)
 
     async def enqueue_persist(self, run_id: str) -> bool:
         """Make sure that a worker will go on persisting the turn's answer; False if the job waits already."""
-        return await self._enqueue(PERSIST_TURN, keys.persist_id(run_id), accepted=True)
+        return await self._enqueue(PERSIST_TURN, keys.persist_id(run_id), accepted=True, listed=True)
 
-    async def _enqueue(self, function: str, job_id: str, *, accepted: bool) -> bool:
+    async def _enqueue(self, function: str, job_id: str, *, accepted: bool, listed: bool) -> bool:
         job = serialize_job(
             function,
             (job_id,),
@@ -90,8 +99,8 @@ class TurnQueue:
         return bool(
             await ENQUEUE(
                 self._courier,
-                [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(job_id), keys.in_progress(job_id)],
-                [job_id, job, JOB_TTL_MS, limit, SWEEP_MS],
+                [*_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING],
+                [job_id, job, JOB_TTL_MS, limit, SWEEP_MS, int(listed)],
             )
         )
 
@@ -140,7 +149,7 @@ class TurnQueue:
     async def forget(self, run_id: str, mark: str) -> None:
         """Take an announcement back, or end the sweep's interest in a turn; an empty mark changes nothing."""
         if mark:
-            await FORGET(self._courier, [keys.OPEN_TURNS], [run_id, mark])
+            await FORGET(self._courier, [keys.OPEN_TURNS, keys.PENDING], [run_id, mark])
 
     async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
         """Open turns that somebody should look at: (run id, mark). Each is handed out once in a while only.
@@ -150,6 +159,19 @@ class TurnQueue:
         wait_ms, *due = await DUE(self._courier, [keys.OPEN_TURNS], [limit, SWEEP_MS])
         marked = [(run_id.decode(), mark.decode()) for run_id, mark in zip(due[::2], due[1::2], strict=True)]
         return marked, None if wait_ms < 0 else wait_ms
+
+    async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
+        """How many answers are not persisted yet; at most `limit` of those put off after `after_us`, oldest first."""
+        async with answered_within(self._timeout_s):
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.zcard(keys.PENDING)
+            pipe.zrangebyscore(keys.PENDING, f"({after_us}", "+inf", start=0, num=limit, withscores=True)
+            count, found = await pipe.execute()
+            due_ms = await self.redis.zmscore(keys.QUEUE, [job_id for job_id, _ in found]) if found else []
+        return count, [
+            Pending(job_id.decode().removeprefix(keys.PERSIST_PREFIX), int(since), None if due is None else int(due))
+            for (job_id, since), due in zip(found, due_ms, strict=True)
+        ]
 
     async def postpone(self, run_id: str, delay_ms: int) -> None:
         """The sweep need not look at an open turn before `delay_ms`."""
@@ -174,6 +196,6 @@ class TurnQueue:
         run_id = taken.run_id
         await FINISH(
             self._courier,
-            [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS, keys.job(run_id), keys.in_progress(run_id)],
+            [*_JOBS, keys.job(run_id), keys.in_progress(run_id), keys.PENDING],
             [run_id, worker, taken.job, outcome, delay_ms],
         )

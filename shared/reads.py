@@ -64,6 +64,13 @@ class TurnReads:
         found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
         return [record for record in found if record is not None]
 
+    async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
+        """How often each turn's answer was tried to be stored after the turn had ended."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(key.record, "persist_tries")
+            return [int(tries or 0) for tries in await pipe.execute()]
+
     async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
         """The turn's checkpoints, by position."""
         async with answered_within(self._timeout_s):

@@ -1,8 +1,8 @@
--- finish    KEYS: open_turns queue hints job in_progress    ARGV: run_id worker job outcome delay_ms    -> 1 the job is gone | 0 it will run again | -1 it was not ours any more
+-- finish    KEYS: open_turns queue hints job in_progress pending    ARGV: run_id worker job outcome delay_ms    -> 1 the job is gone | 0 it will run again | -1 it was not ours any more
 -- Outcomes: ended (the turn is terminal) | parked (something else will enqueue it; the sweep looks after delay_ms, '': as it would) | again (after delay_ms).
 -- New job bytes mean that it was asked for meanwhile: run again at once.
 -- include: time
-local open_turns, queue, hints, job, in_progress = unpack(KEYS)
+local open_turns, queue, hints, job, in_progress, pending = unpack(KEYS)
 local run_id, worker, bytes, outcome, delay_ms = unpack(ARGV)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
@@ -17,6 +17,7 @@ if outcome ~= 'again' then
     redis.call('ZREM', queue, run_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, run_id)
+        redis.call('ZREM', pending, run_id)
     elseif delay_ms ~= '' then
         redis.call('ZADD', open_turns, 'XX', now_ms() + delay_ms, run_id)
     end

@@ -10,6 +10,7 @@ PATHS = {
     "/v1/sessions/{session}/turns": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}/events": {"get"},
+    "/v1/admin/persist": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},
 }
