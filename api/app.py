@@ -22,6 +22,7 @@ from api.resource import Resource, page
 from api.services import Services
 from api.signals import Signals
 from api.turns import Turns
+from api.usage import Usages
 from shared.errors import TurnwireError
 from shared.settings import Settings
 
@@ -57,12 +58,16 @@ def create_app(settings: Settings) -> Starlette:
 
 def _routes(services: Services) -> list[Route]:
     turns, records, events, probes = Turns(services), Records(services), Events(services), Probes(services)
+    usages = Usages(services)
     turn = "/v1/sessions/{session}/turns/{index}"
     return [
         Route("/v1/sessions/{session}", Resource(delete=Erasure(services).delete)),
         Route("/v1/sessions/{session}/turns", page(records.turns, post=turns.post_next)),
         Route(turn, page(records.record, post=turns.post)),
         Route(f"{turn}/events", Resource(get=events.get)),
+        Route(f"{turn}/ledger", page(usages.turn)),
+        Route("/v1/sessions/{session}/usage", page(usages.session)),
+        Route("/v1/usage", page(usages.tenant)),
         Route(f"{turn}/cancel", Resource(post=Cancels(services).post)),
         Route(f"{turn}/signals/{{key}}", Resource(post=Signals(services).post)),
         Route("/v1/admin/persist", page(Admin(services).persist)),

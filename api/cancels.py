@@ -42,12 +42,14 @@ class Cancels:
 
 
 async def cancel(services: Services, key: TurnKey, reason: str) -> bool:
-    """Cancel a turn and wake the one that waited for it. True if it was terminal already.
+    """Cancel a turn, see to its ledger row, and wake the turn that waited for it. True if it was terminal already.
 
     Raises:
         NotFound: there is no such turn.
     """
     verdict, next_index = await services.store.cancel(key, reason)
+    if verdict == "cancelled":  # a suspended turn has no job whose end would publish its row
+        await services.queue.enqueue(key.run_id, accepted=True)
     if next_index is not None and next_index > key.index:
         await services.queue.enqueue(key.session.turn(next_index).run_id, accepted=True)
     return verdict == "ended"

@@ -81,7 +81,8 @@ class Intake:
             if not await self._store.withdraw(submitted, _refusal(submitted, full)):
                 await self._queue.enqueue(run_id, accepted=True)  # somebody else relies on it by now
                 return
-            await self._queue.forget(run_id, accepted.mark)
+            if submitted.verdict == "created":  # else the sweep publishes the ledger row of the attempt that this was
+                await self._queue.forget(run_id, accepted.mark)
             raise
 
     @asynccontextmanager

@@ -15,6 +15,7 @@ from api.problems import STATUS, Problem
 from api.records import MAX_PAGE_TURNS, PAGE_TURNS, TurnList
 from api.signals import SignalBody, StoredSignal
 from shared import __version__, errors
+from shared.ledger import LedgerRows, UsageSums
 from shared.model import TurnRecord
 
 _SCHEMA: Final = "#/components/schemas/{name}"
@@ -36,7 +37,18 @@ _SSE_EXAMPLE = (
 def document() -> bytes:
     """The description as JSON."""
     _, schemas = msgspec.json.schema_components(
-        [TurnBody, CancelBody, SignalBody, StoredSignal, TurnRecord, TurnList, PendingList, Problem],
+        [
+            TurnBody,
+            CancelBody,
+            SignalBody,
+            StoredSignal,
+            TurnRecord,
+            TurnList,
+            PendingList,
+            LedgerRows,
+            UsageSums,
+            Problem,
+        ],  # fmt: skip
         ref_template=_SCHEMA,
     )
     return msgspec.json.encode(
@@ -90,6 +102,23 @@ def _paths() -> dict[str, Any]:
                 "followTurn", "A turn's events after a cursor, until its terminal event",
                 ["session", "index", "after", "lastEventId", "keepalive"],
                 [200, 204, 400, 404, 405, 406, 410, 503],
+            ),
+        },
+        f"{_TURN}/ledger": {
+            "get": _operation(
+                "getLedger", "What each ended attempt of a turn used and cost, oldest first", ["session", "index"],
+                [200, 400, 404, 405, 406, 503], schema="LedgerRows",
+            ),
+        },
+        "/v1/sessions/{session}/usage": {
+            "get": _operation(
+                "getSessionUsage", "The sums of a session's ledger", ["session"], [200, 400, 404, 405, 406, 503],
+                schema="UsageSums",
+            ),
+        },
+        "/v1/usage": {
+            "get": _operation(
+                "getUsage", "The sums of your whole ledger", [], [200, 405, 406, 503], schema="UsageSums"
             ),
         },
         f"{_TURN}/cancel": {

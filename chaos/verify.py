@@ -177,7 +177,29 @@ async def check_leftovers(redis: Redis) -> list[str]:
     for pattern in ("lease:*", f"{keys.IN_PROGRESS_PREFIX}*", f"{keys.JOB_PREFIX}*", "open:*"):
         left[pattern] = await redis.keys(pattern)
     found = [f"{name} holds {content}" for name, content in left.items() if content]
-    return found + await find_leaks(redis)
+    return found + await find_leaks(redis) + await check_ledger(redis)
+
+
+async def check_ledger(redis: Redis) -> list[str]:
+    """Every attempt of every ended turn has one row, and that is on the stream once, in order."""
+    published: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for _, fields in await redis.xrange(keys.LEDGER):
+        row = json.loads(fields[b"row"])
+        published[row["run_id"], row["turn_created_at"]].append(row)
+    found = []
+    for name in await redis.keys("turn:*"):
+        created_at, attempt, status, run_id = await redis.hmget(name, "created_at", "attempt", "status", "run_id")  # type: ignore[misc]
+        if status not in {b"completed", b"failed", b"cancelled"}:
+            continue
+        kept = await redis.hgetall(TurnKey.parse(run_id.decode()).ledger)  # type: ignore[misc]
+        attempts = list(range(1, int(attempt) + 1))
+        rows = published[run_id.decode(), int(created_at)]
+        if sorted(map(int, kept)) != attempts or [row["attempt"] for row in rows] != attempts:
+            on_stream = [(row["attempt"], row["outcome"]) for row in rows]
+            found.append(f"{run_id.decode()}: {len(attempts)} attempts, rows of {sorted(kept)}, published {on_stream}")
+        elif rows[-1]["outcome"] != status.decode():
+            found.append(f"{run_id.decode()}: it is {status.decode()}, its last row says {rows[-1]['outcome']}")
+    return found
 
 
 async def leftovers(redis: Redis, limit_s: float) -> list[str]:

@@ -31,6 +31,9 @@ PENDING: Final = (
 )
 HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
+LEDGER: Final = "turnwire:ledger"  # stream  a ledger row for each attempt that ended, for who bills; capped
+USAGE_PREFIX: Final = "turnwire:usage:"  # hash    of a tenant: sums of those rows, for ever
+BILLED_PREFIX: Final = "turnwire:billed:"  # string  how far a turn's rows are on that stream; TTL once it has ended
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
 JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job, TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job, PX = lease
@@ -49,7 +52,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, created_at, next_index, `key:<Idempotency-Key>` -> index"""
+        """hash: tenant, created_at, next_index, `key:<Idempotency-Key>` -> index, `usage:…` -> sums of ledger rows"""
         return f"session:chat:{{{self.scope}}}"
 
     @property
@@ -118,6 +121,21 @@ class TurnKey(msgspec.Struct, frozen=True):
         """hash: key -> JSON `{payload, emitted_at}`"""
         return self._key("signals")
 
+    @property
+    def ledger(self) -> str:
+        """hash: attempt -> JSON row: what an attempt that has ended used and cost"""
+        return self._key("ledger")
+
+    def all_keys(self) -> list[str]:
+        """Those of its session and its own, in the order in which scripts take them."""
+        session = self.session
+        own = [self.record, self.lease, self.steps, self.events, self.signals, self.ledger]
+        return [session.record, session.turns, session.open, *own]
+
+    def lasting_keys(self) -> list[str]:
+        """The same without the lease, which ends with its attempt."""
+        return [name for name in self.all_keys() if name != self.lease]
+
 
 def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     """The session that a client named.
@@ -165,3 +183,13 @@ def job(run_id: str) -> str:
 def in_progress(run_id: str) -> str:
     """Arq's key of the claim on the job of this run id."""
     return IN_PROGRESS_PREFIX + run_id
+
+
+def usage(tenant: str) -> str:
+    """The key of a tenant's sums."""
+    return USAGE_PREFIX + tenant
+
+
+def billed(run_id: str) -> str:
+    """The key of how far the ledger rows of this run id are published."""
+    return BILLED_PREFIX + run_id

@@ -46,26 +46,38 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Usage(msgspec.Struct):
-    """What a turn used: counts of model calls and tokens; a sum is None as soon as one part of it is unknown."""
+    """What an attempt, or a turn, used and cost: a sum is None as soon as one part of it is unknown.
+
+    `cost_nanos` is in billionths of `currency`, `model_called` is None when it was not one model alone.
+    """
 
     model_calls: int = 0
-    tokens_in: int | None = None
-    tokens_out: int | None = None
+    tokens_in: int | None = 0
+    tokens_out: int | None = 0
+    cost_nanos: int | None = 0
+    currency: str | None = None
+    price_version: str | None = None
+    model_called: str | None = None
 
-    def add(self, call: ModelCall) -> None:
-        """Count one call of a model."""
-        first = self.model_calls == 0
-        self.model_calls += 1
-        self.tokens_in = _sum(0 if first else self.tokens_in, call.tokens_in)
-        self.tokens_out = _sum(0 if first else self.tokens_out, call.tokens_out)
-
-    def restore(self, earlier: "Usage | None") -> None:
-        """Take over what an earlier attempt used; None changes nothing."""
-        for name, count in msgspec.structs.asdict(earlier).items() if earlier else ():
-            setattr(self, name, count)
+    def add(self, more: "Usage") -> None:
+        """Count what was used besides."""
+        if not more.model_calls:
+            return
+        first = not self.model_calls
+        for name in ("currency", "price_version", "model_called"):
+            theirs = getattr(more, name)
+            if first:
+                setattr(self, name, theirs)
+            elif getattr(self, name) != theirs:
+                setattr(self, name, None)
+                self.cost_nanos = None if name == "currency" else self.cost_nanos  # dollars and euros have no sum
+        self.model_calls += more.model_calls
+        self.tokens_in = _sum(self.tokens_in, more.tokens_in)
+        self.tokens_out = _sum(self.tokens_out, more.tokens_out)
+        self.cost_nanos = _sum(self.cost_nanos, more.cost_nanos)
 
     def fields(self) -> dict[str, str]:
-        """The usage fields of the turn hash; unknown counts are left out."""
+        """The usage fields of the turn hash; unknown ones are left out."""
         counts = msgspec.structs.asdict(self)
         return {name: str(count) for name, count in counts.items() if count is not None}
 
@@ -122,8 +134,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
             text["metadata"] = msgspec.json.decode(text["metadata"])
         if "error_code" in text:
             text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1")
-        usage = {name: text[name] for name in Usage.__struct_fields__ if name in text}
-        text["usage"] = usage or None
+        if "model_calls" in text:
+            text["usage"] = {name: text.get(name) for name in Usage.__struct_fields__}
         named = {
             "run_id": key.run_id,
             "session_id": key.session.session,
@@ -134,17 +146,17 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint. `status` and `cursor` stand first: cut_log in shared/lua/parts/log.lua reads them there."""
+    """One checkpoint. `status`, `cursor`, `usage`, `index` stand first, in this order, for shared/lua/parts."""
 
     status: Literal["completed", "failed"] = "failed"
     cursor: str = ""  # the last event that this step covers
+    usage: Usage | None = None  # what its attempt had used by then: the ledger row of a dead attempt says so
     index: int
     intent: str
     kind: str
     input_hash: str | None = None
     attempts: int = 1
     result: msgspec.Raw = msgspec.Raw(b"null")
-    usage: Usage | None = None  # what the step used: a takeover must not forget it
     error: dict[str, Any] | None = None
     started_at: int = 0
     completed_at: int = 0
@@ -161,6 +173,7 @@ class Claimed(msgspec.Struct, frozen=True):
     first_event: bytes  # what the claim appended: started or resumed
     record: TurnRecord
     steps: dict[int, StepRecord]
+    rows: dict[int, bytes]  # attempt -> ledger row of each that ended before
     cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first
 
 
@@ -180,6 +193,8 @@ class Waits(msgspec.Struct, frozen=True):
 class Suspended(msgspec.Struct, frozen=True):
     """The turn waits for a signal."""
 
+    rows: dict[int, bytes]  # attempt -> ledger row
+
 
 class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
     """What came of a signal: its payload, or that its time ran out. The first of the two was stored."""
@@ -193,6 +208,7 @@ class Ended(msgspec.Struct, frozen=True):
     """There is nothing to run; `next_index` is the turn of the session whose time has come, if any."""
 
     next_index: int | None = None
+    rows: dict[int, bytes] = {}  # attempt -> ledger row
 
 
 class Submitted(msgspec.Struct, frozen=True):

@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import msgspec
 from arq.jobs import serialize_job
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.courier import Courier
+from shared.ledger import UsageSums
 from shared.scripts import Arg, Script, answered_within
 from shared.settings import Settings
 
@@ -31,7 +33,11 @@ ANNOUNCED_MS = 5_000  # a turn that was announced, but has no job after so long,
 JOB_TTL_MS = 86_400_000  # arq's own: the sweep puts a turn back whose job expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
+MAX_ROWS = 500  # ledger rows at the end of one job: so many ends in a row would have to fail before one is missed
 SWEEP_MS = 15_000  # an open turn that nobody touched for so long is looked at
+
+
+Rows: TypeAlias = Mapping[int, bytes]
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
@@ -149,7 +155,8 @@ class TurnQueue:
     async def forget(self, run_id: str, mark: str) -> None:
         """Take an announcement back, or end the sweep's interest in a turn; an empty mark changes nothing."""
         if mark:
-            await FORGET(self._courier, [keys.OPEN_TURNS, keys.PENDING], [run_id, mark])
+            names = [keys.OPEN_TURNS, keys.PENDING, keys.billed(run_id)]
+            await FORGET(self._courier, names, [run_id, mark, self._settings.retention_ms])
 
     async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
         """Open turns that somebody should look at: (run id, mark). Each is handed out once in a while only.
@@ -177,25 +184,40 @@ class TurnQueue:
         """The sweep need not look at an open turn before `delay_ms`."""
         await POSTPONE(self._courier, [keys.OPEN_TURNS], [run_id, delay_ms])
 
-    async def end(self, worker: str, taken: Taken) -> None:
-        """The turn has ended: remove its job, unless it was enqueued again meanwhile."""
-        await self._finish(worker, taken, "ended")
+    async def usage(self, tenant: str) -> UsageSums:
+        """The sums of the tenant's published ledger rows."""
+        async with answered_within(self._timeout_s):
+            return UsageSums.from_hash(await self.redis.hgetall(keys.usage(tenant)))
 
-    async def park(self, worker: str, taken: Taken, look_ms: int | None = None) -> None:
+    async def end(self, worker: str, taken: Taken, rows: Rows = MappingProxyType({})) -> None:
+        """The turn has ended: remove its job, unless it was enqueued again meanwhile.
+
+        `rows` are the turn's ledger rows by attempt, here and below: what of them is not on the stream yet goes there.
+        """
+        await self._finish(worker, taken, "ended", "", rows)
+
+    async def park(
+        self, worker: str, taken: Taken, look_ms: int | None = None, rows: Rows = MappingProxyType({})
+    ) -> None:
         """Something else will enqueue the turn again: remove its job, keep it among the open turns.
 
         The sweep looks at it after `look_ms`; None: when it would have.
         """
-        await self._finish(worker, taken, "parked", "" if look_ms is None else look_ms)
+        await self._finish(worker, taken, "parked", "" if look_ms is None else look_ms, rows)
 
-    async def again(self, worker: str, taken: Taken, delay_ms: int = 0) -> None:
+    async def again(self, worker: str, taken: Taken, delay_ms: int = 0, rows: Rows = MappingProxyType({})) -> None:
         """Give the job back: any worker may take it after `delay_ms`."""
-        await self._finish(worker, taken, "again", delay_ms)
+        await self._finish(worker, taken, "again", delay_ms, rows)
 
-    async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str = "") -> None:
-        run_id = taken.run_id
+    async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str, rows: Rows) -> None:
+        run_id, settings = taken.run_id, self._settings
+        tenant = keys.TurnKey.parse(run_id).session.tenant if rows else keys.DEFAULT_TENANT
+        latest = [rows[attempt] for attempt in sorted(rows)[-MAX_ROWS:]]
         await FINISH(
             self._courier,
-            [*_JOBS, keys.job(run_id), keys.in_progress(run_id), keys.PENDING],
-            [run_id, worker, taken.job, outcome, delay_ms],
-        )
+            [
+                *_JOBS, keys.job(run_id), keys.in_progress(run_id), keys.PENDING,
+                keys.billed(run_id), keys.LEDGER, keys.usage(tenant),
+            ],
+            [run_id, worker, taken.job, outcome, delay_ms, settings.retention_ms, settings.ledger_rows, *latest],
+        )  # fmt: skip

@@ -1,7 +1,7 @@
 """Reading turns: plain commands that touch no lease and change nothing."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -9,10 +9,13 @@ from redis.asyncio import Redis
 from shared.courier import Courier
 from shared.events import Cursor, Entry
 from shared.keys import SessionKey, TurnKey
+from shared.ledger import LedgerRow, UsageSums, decode_row
 from shared.lifecycle import TERMINAL, TurnState
 from shared.model import StepRecord, TurnRecord
 from shared.scripts import answered_within, typed_refusals
 from shared.settings import Settings
+
+SESSION_SUMS: Final = "usage:"  # their fields in the session's hash: parts/ledger.lua writes them
 
 
 class TurnReads:
@@ -85,6 +88,18 @@ class TurnReads:
             status, entries = await pipe.execute()
         over = status is None or TurnState(status.decode()) in TERMINAL
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
+
+    async def ledger(self, key: TurnKey) -> list[LedgerRow]:
+        """The turn's ledger rows, oldest first."""
+        async with answered_within(self._timeout_s):
+            rows = await self.redis.hgetall(key.ledger)
+        return [decode_row(rows[attempt]) for attempt in sorted(rows, key=int)]
+
+    async def usage(self, session: SessionKey) -> UsageSums | None:
+        """The sums of the session's ledger rows; None if there is no such session."""
+        async with answered_within(self._timeout_s):
+            fields = await self.redis.hgetall(session.record)
+        return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
         """Events after a cursor, from the start for None: at most `limit`, oldest first."""

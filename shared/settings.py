@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     persist_tries: Positive = 3
     poll_s: PositiveSeconds = 4.0  # behind the wake-up, for a hint that was lost
 
+    # the ledger
+    prices_file: str | None = None
+    ledger_rows: Positive = 100_000  # about so many stay on the stream; some 0.6 KB each
+
     # limits and retention
     retention_s: Positive = 86_400
     stall_s: PositiveSeconds = 30.0  # a client that takes nothing for so long is cut off

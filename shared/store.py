@@ -7,6 +7,7 @@ import msgspec
 
 from shared import identity
 from shared.keys import CANCELS, SessionKey, TurnKey
+from shared.ledger import UNKNOWN_USE
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, Signal, StepRecord, Submitted, Suspended, TurnRecord, TurnRequest, Waits
 from shared.reads import TurnReads
@@ -60,10 +61,10 @@ class TurnStore(TurnReads):
         digest = identity.input_hash(
             key, message=request.message, project=request.project, domain=request.domain, model=request.model
         )
-        fields = {"session": session.session, "tenant": session.tenant, **request.fields()}
+        fields = {"run_id": key.run_id, "session": session.session, "tenant": session.tenant, **request.fields()}
         verdict, attempt, mark = await SUBMIT(
             self._courier,
-            [session.record, session.turns, session.open, key.record, key.events, key.steps, key.signals],
+            key.lasting_keys(),
             [
                 key.index,
                 int(is_next),
@@ -84,28 +85,28 @@ class TurnStore(TurnReads):
         """
         key = submitted.key
         args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
-        return bool(await WITHDRAW(self._courier, _all_keys(key), args))
+        return bool(await WITHDRAW(self._courier, key.all_keys(), args))
 
     async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
         settings = self.settings
         args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
-        reply = await CLAIM(self._courier, _all_keys(key), args)
+        reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
-            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, cut]:
+            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
                 record = TurnRecord.from_hash(key, _pairs(fields))
                 assert record is not None
                 done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
                 token = f"{worker}#{attempt}"
-                return Claimed(key, attempt, token, next_seq, now_ms, first_event, record, done, cut)
+                return Claimed(key, attempt, token, next_seq, now_ms, first_event, record, done, _rows(rows), cut)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:
                 return Waits(int(index), on_busy == b"interrupt")
-            case [b"suspended"]:
-                return Suspended()
-            case [b"ended", _, index]:
-                return Ended(int(index) if index else None)
+            case [b"suspended", rows]:
+                return Suspended(_rows(rows))
+            case [b"ended", _, index, rows]:
+                return Ended(int(index) if index else None, _rows(rows))
             case _:
                 return Ended()
 
@@ -140,10 +141,11 @@ class TurnStore(TurnReads):
         seq: int,
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
-    ) -> int | None:
-        """End the attempt: terminal events, outcome, lease and TTLs in one write.
+        used: bytes = UNKNOWN_USE,
+    ) -> tuple[int | None, bytes]:
+        """End the attempt: terminal events, outcome, ledger row, lease and TTLs in one write.
 
-        Returns: the index of the session's turn whose time has come, if any.
+        Returns: the index of the session's turn whose time has come, if any; the row.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -154,13 +156,15 @@ class TurnStore(TurnReads):
             claimed.token,
             self.settings.retention_ms,
             status.value,
+            fields.get("error_code", ""),
+            used,
             seq,
             len(events),
             *events,
             *_flat(fields),
         ]
-        reply = await SETTLE(self._courier, _all_keys(claimed.key), args)
-        return int(reply) if reply else None
+        index, row = await SETTLE(self._courier, claimed.key.all_keys(), args)
+        return int(index) if index else None, row
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
         """Extend leases in one round trip; one that lapsed but that nobody took comes back.
@@ -175,18 +179,19 @@ class TurnStore(TurnReads):
         return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
 
     async def suspend(
-        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes
-    ) -> Signal | None:
-        """Give the turn up until a signal comes; the signal instead, if it is there already.
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
+    ) -> Signal | bytes:
+        """Give the turn up until a signal comes, and return the attempt's ledger row; or the signal, if it is there.
 
         Raises:
             AttemptFenced: the lease was lost.
         """
         key = claimed.key
         timeout = "" if timeout_ms is None else timeout_ms
-        args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, seq, event]
-        stored = await SUSPEND(self._courier, [key.record, key.lease, key.events, key.signals], args)
-        return _signal.decode(stored) if stored else None
+        args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, used, seq, event]
+        names = [key.session.record, key.record, key.lease, key.events, key.signals, key.ledger]
+        stored, *row = await SUSPEND(self._courier, names, args)
+        return bytes(row[0]) if row else _signal.decode(stored)
 
     async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
         """Store a signal; the first one of its key wins. `payload` is JSON.
@@ -212,9 +217,8 @@ class TurnStore(TurnReads):
 
         Returns: how often it was tried after its turn had ended, -1 if nothing was pending.
         """
-        names = [name for name in _all_keys(key) if name != key.lease]
         args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
-        return int(await PERSISTED(self._courier, names, args))
+        return int(await PERSISTED(self._courier, key.lasting_keys(), args))
 
     async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
         """Cancel a turn: at once if nobody runs it, else its worker is told.
@@ -226,7 +230,7 @@ class TurnStore(TurnReads):
             NotFound: there is no such turn.
         """
         args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
-        verdict, index = await CANCEL(self._courier, _all_keys(key), args)
+        verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return verdict.decode(), int(index) if index else None
 
     async def erase(self, session: SessionKey) -> bool:
@@ -239,7 +243,7 @@ class TurnStore(TurnReads):
                 indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
             turns = [session.turn(int(index)) for index in indexes]
             names = [session.record, session.turns, session.open]
-            names += [name for turn in turns for name in _all_keys(turn)[3:]]
+            names += [name for turn in turns for name in turn.all_keys()[3:]]
             args: list[Arg] = [CANCELS, len(turns), *(turn.index for turn in turns), *(turn.run_id for turn in turns)]
             left = int(await ERASE(self._courier, names, args))
         return bool(found)
@@ -251,34 +255,39 @@ class TurnStore(TurnReads):
             if isinstance(reply, Exception):
                 raise reply
 
-    async def rewind(self, claimed: Claimed, worker: str, after: str) -> Claimed:
+    async def rewind(
+        self, claimed: Claimed, worker: str, after: str, used: bytes = UNKNOWN_USE
+    ) -> tuple[Claimed, bytes]:
         """Delete the events after a cursor and go on as the next attempt; see rewind.lua.
+
+        Returns: the new attempt, and the old one's ledger row.
 
         Raises:
             AttemptFenced: the lease was lost.
         """
         key = claimed.key
-        args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after]
-        names = [key.record, key.lease, key.steps, key.events]
-        attempt, next_seq = await REWIND(self._courier, names, args)
-        return msgspec.structs.replace(claimed, attempt=attempt, token=f"{worker}#{attempt}", next_seq=next_seq)
+        args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after, used]
+        names = [key.session.record, key.record, key.lease, key.events, key.ledger]
+        attempt, next_seq, row = await REWIND(self._courier, names, args)
+        token = f"{worker}#{attempt}"
+        return msgspec.structs.replace(claimed, attempt=attempt, token=token, next_seq=next_seq), row
 
-    async def handover(self, claimed: Claimed) -> bool:
-        """Give the turn back without spending an attempt; False if it was not ours any more."""
-        args: list[Arg] = [claimed.attempt, claimed.token]
-        return bool(await HANDOVER(self._courier, [claimed.key.record, claimed.key.lease], args))
+    async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
+        """Give the turn back without spending an attempt.
 
-
-def _all_keys(key: TurnKey) -> list[str]:
-    session = key.session
-    return [
-        session.record, session.turns, session.open,
-        key.record, key.lease, key.steps, key.events, key.signals,
-    ]  # fmt: skip
+        Returns: the attempt's ledger row; empty if it was not ours any more.
+        """
+        key = claimed.key
+        args: list[Arg] = [claimed.attempt, claimed.token, used]
+        return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
 
 def _flat(fields: Mapping[str, Arg]) -> list[Arg]:
     return [part for pair in fields.items() for part in pair]
+
+
+def _rows(flat: Sequence[bytes]) -> dict[int, bytes]:
+    return {int(attempt): row for attempt, row in _pairs(flat).items()}
 
 
 def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:

@@ -8,14 +8,15 @@ import signal
 import sys
 
 from shared.errors import SettingsError
+from shared.prices import Prices
 from shared.settings import Settings
 from worker.products import Products
 from worker.turn_worker import TurnWorker
 
 
-async def run(settings: Settings, products: Products) -> None:
+async def run(settings: Settings, products: Products, prices: Prices) -> None:
     """Run one worker until it is drained."""
-    worker = TurnWorker(settings, products)
+    worker = TurnWorker(settings, products, prices)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, worker.drain)
@@ -33,6 +34,7 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
     except SettingsError as error:
         print(f"worker: {error}", file=sys.stderr)
@@ -40,7 +42,7 @@ def main() -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings, products))
+        runner.run(run(settings, products, prices))
     return 0
 
 

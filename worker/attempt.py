@@ -10,17 +10,20 @@ from typing import Any
 import msgspec
 
 from shared.events import RUN_SUSPENDED, encode_event
-from shared.model import Claimed, Signal, StepRecord, Usage
+from shared.ledger import LedgerRow, decode_row
+from shared.model import Claimed, Signal, StepRecord
 from shared.patience import until_answered
+from shared.prices import Prices
 from shared.store import TurnStore
 from worker.appender import Appender
 from worker.calling import call
 from worker.hooks import ChatTurnHooks, Turn
+from worker.meter import Meter
 from worker.products import hook
 from worker.side_channel import CLOSE_S, SideChannel
 from worker.standing import Standing
 from worker.steps import Steps
-from worker.sweep import NO_DEADLINE_MS
+from worker.sweep import look_ms
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,10 @@ class Stop(Enum):
 class Attempt:
     """Holds what one attempt needs. `stop` cancels its work, whoever calls it; the first reason counts."""
 
-    def __init__(self, claimed: Claimed, store: TurnStore, appender: Appender) -> None:
+    def __init__(self, claimed: Claimed, store: TurnStore, appender: Appender, prices: Prices) -> None:
         self.claimed = claimed
-        self.usage = Usage()
+        self.meter = Meter(prices, claimed.rows.values())
+        self.rows = dict(claimed.rows)  # attempt -> ledger row, of all that have ended: whoever ends the job publishes
         self.log = appender.open(claimed, lambda: self.stop(Stop.LOST))
         self.stopped: Stop | None = None
         self._store = store
@@ -47,9 +51,8 @@ class Attempt:
         self._claimed_at_s = time.monotonic()
         self._channel: SideChannel | None = None
         self._trace_flush: Callable[[], Awaitable[Any]] | None = None
-        self.steps = Steps(
-            claimed.steps, self.usage, store.settings, self._save, lambda: self.now_ms, self.wait_for_signal
-        )
+        self._on_row: Callable[[LedgerRow], Awaitable[Any]] | None = None
+        self.steps = Steps(claimed.steps, store.settings, self._save, lambda: self.now_ms, self.wait_for_signal)
         self.suspending = False  # it may have no lease any more: a refused renewal means nothing
         self.look_ms = 0  # when somebody should look at it, once it is suspended
         self.rewinding = False  # its token is about to change: a refused renewal means nothing
@@ -77,6 +80,9 @@ class Attempt:
     def open_side_channel(self, hooks: ChatTurnHooks, turn: Turn) -> None:
         """From here on the product sees the events, and gets its traces flushed at the end."""
         on_event, trace_flush = hook(hooks, "on_event"), hook(hooks, "trace_flush")
+        on_row = hook(hooks, "on_ledger_row")
+        if on_row is not None:
+            self._on_row = lambda row: call(on_row, turn, row)
         if trace_flush is not None:
             self._trace_flush = lambda: call(trace_flush, turn)
         if on_event is not None:
@@ -101,6 +107,7 @@ class Attempt:
             return True
         if self._channel is not None:
             self._channel.show(event)
+        self.meter.saw(event)
         return self.log.put(event)
 
     async def room(self) -> None:
@@ -116,13 +123,15 @@ class Attempt:
         if not self._standing.left:
             return
         await self.log.flush()
-        claimed, after = self.claimed, self._standing.last_match
+        claimed, after, used = self.claimed, self._standing.last_match, self.meter.row
         worker = claimed.token.rpartition("#")[0]
         self.rewinding = True
         try:
-            self.claimed = await until_answered(lambda: self._store.rewind(claimed, worker, after))
+            self.claimed, row = await until_answered(lambda: self._store.rewind(claimed, worker, after, used))
         finally:
             self.rewinding = False
+        self.meter.go_on()
+        self.rows[claimed.attempt] = row
         self.log.restart(self.claimed)
         self._standing.drop_rest()
 
@@ -134,14 +143,15 @@ class Attempt:
         """
         await self.log.flush()
         event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
-        claimed, seq = self.claimed, self.log.next_seq
+        claimed, seq, used = self.claimed, self.log.next_seq, self.meter.row
         self.suspending = True
-        stored = await until_answered(lambda: self._store.suspend(claimed, key, timeout_ms, seq, event))
-        if stored is not None:
+        stored = await until_answered(lambda: self._store.suspend(claimed, key, timeout_ms, seq, event, used))
+        if isinstance(stored, Signal):
             self.suspending = False
             return stored
+        self.rows[claimed.attempt] = stored
         self.show([event])
-        self.look_ms = NO_DEADLINE_MS if timeout_ms is None else timeout_ms
+        self.look_ms = look_ms(timeout_ms, self._store.settings)
         self.log.abandon()
         self.stop(Stop.SUSPEND)
         await asyncio.Event().wait()  # until the cancellation arrives
@@ -157,6 +167,8 @@ class Attempt:
         """Let the side channel and the traces come to their end, for a limited time; they never fail a turn."""
         if self._channel is not None:
             await self._channel.close()
+        if self._on_row is not None:
+            await self._show_rows(self._on_row)
         if self._trace_flush is not None:
             try:
                 async with asyncio.timeout(CLOSE_S):
@@ -164,8 +176,21 @@ class Attempt:
             except Exception:
                 log.exception("%s: trace_flush failed", self.claimed.key.run_id)
 
+    async def _show_rows(self, on_row: Callable[[LedgerRow], Awaitable[Any]]) -> None:
+        """The rows that were written since the claim, and by it, if the attempt before this one had crashed."""
+        first = max(self.claimed.rows, default=0)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                for attempt in sorted(attempt for attempt in self.rows if attempt >= first):
+                    row = decode_row(self.rows[attempt])
+                    if attempt > first or row.outcome == "crashed":
+                        await on_row(row)
+        except Exception:
+            log.exception("%s: on_ledger_row failed", self.claimed.key.run_id)
+
     async def _save(self, record: StepRecord) -> None:
         """Store a checkpoint; the events that it covers are in the log before it."""
         await self.log.flush()
-        covered = msgspec.structs.replace(record, cursor=str(self.log.cursor))
+        used = self.meter.attempt if self.meter.attempt.model_calls else None
+        covered = msgspec.structs.replace(record, cursor=str(self.log.cursor), usage=used)
         await until_answered(lambda: self._store.checkpoint(self.claimed, covered))

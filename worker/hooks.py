@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from shared.errors import TurnFailure
 from shared.events import ChatStreamEvent
+from shared.ledger import LedgerRow
 from shared.model import ModelCall
 from worker.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
 from worker.turn import Turn
@@ -18,6 +19,7 @@ __all__ = [
     "ChatTurnHooks",
     "DivergenceError",
     "InputDriftError",
+    "LedgerRow",
     "ModelCall",
     "Producer",
     "SignalTimeoutError",
@@ -58,6 +60,9 @@ class ChatTurnHooks:
 
     def on_event(self, turn: Turn, event: ChatStreamEvent) -> Any:
         """Sees every event that the client sees, in order, beside the stream. A failure is logged and swallowed."""
+
+    def on_ledger_row(self, turn: Turn, row: LedgerRow) -> Any:
+        """What an attempt of this turn used and cost, after that was written. A failure is logged and swallowed."""
 
     def trace_flush(self, turn: Turn) -> Any:
         """Last of all, whatever happened; time-limited. A failure is logged and swallowed."""

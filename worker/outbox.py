@@ -13,13 +13,15 @@ import msgspec
 
 from shared.errors import AttemptFenced
 from shared.keys import TurnKey
-from shared.model import Claimed, Signal, StepRecord, TurnRecord, Usage
+from shared.model import Claimed, Signal, StepRecord, TurnRecord
 from shared.patience import until_answered
+from shared.prices import Prices
 from shared.settings import Settings
 from shared.store import TurnStore
 from worker.calling import call
 from worker.finish import transformed
 from worker.hooks import ChatTurnHooks, Turn
+from worker.meter import Meter
 from worker.products import Products, hook
 from worker.run import Again, Done
 from worker.steps import Steps
@@ -83,6 +85,6 @@ def _ended_turn(key: TurnKey, record: TurnRecord, settings: Settings) -> Turn:
     async def no_signal(_: str, __: int | None) -> Signal:
         raise AttemptFenced("the turn has ended")
 
-    claimed = Claimed(key, record.attempt, "", 0, record.updated_at, b"", record, {})
-    steps = Steps({}, Usage(), settings, no_step, lambda: record.updated_at, no_signal)
-    return Turn(claimed, [], record.usage or Usage(), steps)
+    claimed = Claimed(key, record.attempt, "", 0, record.updated_at, b"", record, {}, {})
+    steps = Steps({}, settings, no_step, lambda: record.updated_at, no_signal)
+    return Turn(claimed, [], Meter(Prices()), steps)

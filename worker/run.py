@@ -17,6 +17,7 @@ from shared.keys import TurnKey
 from shared.lifecycle import TurnState
 from shared.model import Claimed, Ended, Held, Persist, Suspended, TurnError, Waits
 from shared.patience import until_answered
+from shared.prices import Prices
 from shared.queue import TurnQueue
 from shared.scripts import Arg
 from shared.store import TurnStore
@@ -36,19 +37,23 @@ FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The job is finished: the turn has ended, or was not there."""
+    """The job is finished: the turn has ended, or was not there. `rows`, here and below: its ledger by attempt."""
+
+    rows: dict[int, bytes] = {}
 
 
 class Parked(msgspec.Struct, frozen=True):
     """The job is finished, but the turn is not: something else will enqueue it. The sweep looks after `look_ms`."""
 
     look_ms: int | None = None
+    rows: dict[int, bytes] = {}
 
 
 class Again(msgspec.Struct, frozen=True):
     """Somebody should look at the turn again after `delay_ms`."""
 
     delay_ms: int
+    rows: dict[int, bytes] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,7 +68,9 @@ class Outcome(msgspec.Struct, frozen=True):
 class TurnRunner:
     """Runs turns; `attempts` are those that run now, by run id."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str) -> None:
+    def __init__(
+        self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str, prices: Prices | None = None
+    ) -> None:
         self.attempts: dict[str, Attempt] = {}
         self.draining = False  # a turn that is claimed from now on goes back at once
         self._claiming: dict[str, bool] = {}  # run id -> somebody asked to cancel it meanwhile
@@ -72,6 +79,7 @@ class TurnRunner:
         self._queue = queue
         self._products = products
         self._worker_id = worker_id
+        self._prices = prices or Prices()
 
     async def run(self, run_id: str) -> Done | Parked | Again:
         """Run one attempt of the turn, if it is there to be run. Says what becomes of the job."""
@@ -96,11 +104,11 @@ class TurnRunner:
                     )
                 await self._enqueue(earlier)
                 return Parked()
-            case Suspended():
-                return Parked()
-            case Ended(next_index):
+            case Suspended(rows):
+                return Parked(rows=rows)
+            case Ended(next_index, rows):
                 await self._enqueue_next(key, next_index)
-                return Done()
+                return Done(rows)
             case Claimed() as claimed:
                 return await self._run(claimed, cancelled=cancelled)
 
@@ -126,7 +134,7 @@ class TurnRunner:
             self._claiming[run_id] = True
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
-        attempt = Attempt(claimed, self._store, self.appender)
+        attempt = Attempt(claimed, self._store, self.appender, self._prices)
         if cancelled:
             attempt.stop(Stop.CANCEL)
         elif self.draining:
@@ -157,7 +165,7 @@ class TurnRunner:
                 raise AttemptFenced("the lease was lost")
             if attempt.stopped is Stop.SUSPEND:
                 log.info("%s: suspended", attempt.claimed.key.run_id)
-                return Parked(attempt.look_ms)
+                return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._give_back(attempt)
             return await self._settle(attempt, _outcome(attempt, work))
@@ -175,7 +183,7 @@ class TurnRunner:
         spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
         limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
         turn = Turn(
-            claimed, earlier, attempt.usage, attempt.steps, lambda: attempt.stopped is not None or limit.expired()
+            claimed, earlier, attempt.meter, attempt.steps, lambda: attempt.stopped is not None or limit.expired()
         )
         attempt.open_side_channel(hooks, turn)
         try:
@@ -217,7 +225,7 @@ class TurnRunner:
         await attempt.log.flush()
         claimed = attempt.claimed
         status, events = _last_events(claimed, outcome)
-        fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.usage.fields()}
+        fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.meter.turn.fields()}
         if outcome.text is not None:
             fields["final_text"] = outcome.text
         if outcome.error is not None:
@@ -226,17 +234,20 @@ class TurnRunner:
             log.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
         if outcome.persist == "pending":
             await until_answered(lambda: self._queue.enqueue_persist(claimed.key.run_id))
-        seq = attempt.log.next_seq
-        next_index = await until_answered(lambda: self._store.settle(claimed, status, seq, events, fields))
+        seq, used = attempt.log.next_seq, attempt.meter.row
+        next_index, attempt.rows[claimed.attempt] = await until_answered(
+            lambda: self._store.settle(claimed, status, seq, events, fields, used)
+        )
         attempt.show(events)
         await self._enqueue_next(claimed.key, next_index)
-        return Done()
+        return Done(attempt.rows)
 
     async def _give_back(self, attempt: Attempt) -> Again:
-        claimed = attempt.claimed
-        await until_answered(lambda: self._store.handover(claimed))
+        claimed, used = attempt.claimed, attempt.meter.row
+        if row := await until_answered(lambda: self._store.handover(claimed, used)):
+            attempt.rows[claimed.attempt] = row
         log.info("%s: handed over after attempt %d", claimed.key.run_id, claimed.attempt)
-        return Again(0)
+        return Again(0, attempt.rows)
 
     async def _enqueue_next(self, key: TurnKey, next_index: int | None) -> None:
         """Wake the turn of the session whose time has come."""

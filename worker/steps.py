@@ -16,7 +16,7 @@ from shared.errors import TurnFailure
 from shared.events import ChatStreamEvent
 from shared.identity import canonical_json
 from shared.keys import signal_key
-from shared.model import Signal, StepRecord, Usage
+from shared.model import Signal, StepRecord
 from shared.settings import Settings
 from worker.boundary import opened
 from worker.calling import call
@@ -66,14 +66,12 @@ class Steps:
     def __init__(
         self,
         stored: dict[int, StepRecord],
-        usage: Usage,
         settings: Settings,
         save: Callable[[StepRecord], Awaitable[None]],
         now_ms: Callable[[], int],
         wait_for_signal: Callable[[str, int | None], Awaitable[Signal]],
     ) -> None:
         self._stored = stored
-        self._usage = usage
         self._settings = settings
         self._save = save
         self._now_ms = now_ms
@@ -81,8 +79,6 @@ class Steps:
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._asked = 0  # positions that the producer has asked for
         self._end = max(stored, default=-1) + 1  # where the worker's own steps go
-        for position in sorted(stored):
-            usage.restore(stored[position].usage)
 
     def completed(self, intent: str) -> StepRecord | None:
         """The checkpoint of one of the worker's own steps, if an earlier attempt made it."""
@@ -239,11 +235,8 @@ class Steps:
                 raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
 
     async def _complete(self, draft: StepRecord, result: bytes) -> None:
-        usage = msgspec.structs.replace(self._usage) if self._usage.model_calls else None
         await self._save(
-            msgspec.structs.replace(
-                draft, status="completed", result=msgspec.Raw(result), usage=usage, completed_at=self._now_ms()
-            )
+            msgspec.structs.replace(draft, status="completed", result=msgspec.Raw(result), completed_at=self._now_ms())
         )
 
     async def _fail(self, draft: StepRecord, error: Exception) -> None:

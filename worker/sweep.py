@@ -13,13 +13,22 @@ from shared.keys import PERSIST_PREFIX, TurnKey
 from shared.lifecycle import TurnState
 from shared.model import TurnRecord
 from shared.queue import TurnQueue
+from shared.settings import Settings
 from shared.store import TurnStore
 
 log = logging.getLogger(__name__)
 
 SWEEP_S: Final = 4.0
 SHORTEST_S: Final = 0.02  # between two sweeps
-NO_DEADLINE_MS: Final = 86_400_000  # a turn that waits without a limit is looked at so often
+
+
+def look_ms(left_ms: int | None, settings: Settings) -> int:
+    """When a suspended turn whose time is up in `left_ms` is looked at; None: it waits without a limit.
+
+    Soon enough to find the ledger rows of one that was cancelled and whose job was then not enqueued.
+    """
+    longest_ms = settings.retention_ms // 2
+    return longest_ms if left_ms is None else min(left_ms, longest_ms)
 
 
 class Sweep:
@@ -51,11 +60,11 @@ class Sweep:
             record = await self._record(run_id.removeprefix(PERSIST_PREFIX))
             if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
                 await self._queue.enqueue_persist(record.run_id)
-            elif record is None or record.terminal or is_persist:
+            elif record is None or is_persist:
                 await self._queue.forget(run_id, mark)
             elif record.status is TurnState.SUSPENDED:
                 await self._look_at_suspended(TurnKey.parse(run_id))
-            elif await self._queue.enqueue(run_id, accepted=True):
+            elif await self._queue.enqueue(run_id, accepted=True) and not record.terminal:  # else: its rows are due
                 log.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
         return len(due), next_ms
 
@@ -64,7 +73,7 @@ class Sweep:
         if left_ms == 0:
             await self._queue.enqueue(key.run_id, accepted=True)
         else:
-            await self._queue.postpone(key.run_id, NO_DEADLINE_MS if left_ms is None else left_ms)
+            await self._queue.postpone(key.run_id, look_ms(left_ms, self._store.settings))
 
     async def _record(self, run_id: str) -> TurnRecord | None:
         try:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from shared.events import ChatStreamEvent
 from shared.lifecycle import TurnState
-from shared.model import Claimed, TurnRecord, Usage
+from shared.model import Claimed, TurnRecord
 from worker.accumulator import text_of
+from worker.meter import Meter
 from worker.steps import StepPolicy, Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
@@ -34,7 +35,7 @@ class Turn:
         self,
         claimed: Claimed,
         earlier: list[TurnRecord],
-        usage: Usage,
+        usage: Meter,
         steps: Steps,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:

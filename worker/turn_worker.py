@@ -24,6 +24,7 @@ from shared.errors import StoreUnavailable
 from shared.identity import worker_id
 from shared.keys import TurnKey
 from shared.patience import until_answered
+from shared.prices import Prices
 from shared.queue import PERSIST_TURN, RUN_TURN, Taken, TurnQueue, decode_job, encode_job
 from shared.settings import Settings
 from shared.store import TurnStore
@@ -45,7 +46,7 @@ HEALTH_S: Final = 15  # arq's health key is refreshed so often
 class TurnWorker(Worker):
     """Claims turns from arq's queue and runs up to `max_jobs` of them side by side."""
 
-    def __init__(self, settings: Settings, products: Products) -> None:
+    def __init__(self, settings: Settings, products: Products, prices: Prices | None = None) -> None:
         self.id = worker_id()
         self._settings = settings
         self._products = products
@@ -56,7 +57,7 @@ class TurnWorker(Worker):
         self._listener: Any = connect_listener(settings.queue_url)
         self.queue = TurnQueue(queue_redis, settings)
         store = TurnStore(self._data, settings)
-        self.runner = TurnRunner(store, self.queue, products, self.id)
+        self.runner = TurnRunner(store, self.queue, products, self.id, prices)
         self._liveness_redis = connect_listener(settings.queue_url)
         self._cancels_redis = connect_listener(settings.redis_url)
         self._liveness = Liveness(self._liveness_redis, store, self.queue, self.id)
@@ -180,14 +181,14 @@ class TurnWorker(Worker):
             end = await self._run(taken.run_id)
             self._taken.pop(taken.run_id, None)  # no heartbeat may extend a claim that is being given up
             match end:
-                case Done():
+                case Done(rows):
                     self.jobs_complete += 1
-                    await until_answered(lambda: self.queue.end(self.id, taken))
-                case Parked(look_ms):
-                    await until_answered(lambda: self.queue.park(self.id, taken, look_ms))
-                case Again(delay_ms):
+                    await until_answered(lambda: self.queue.end(self.id, taken, rows))
+                case Parked(look_ms, rows):
+                    await until_answered(lambda: self.queue.park(self.id, taken, look_ms, rows))
+                case Again(delay_ms, rows):
                     self.jobs_retried += 1
-                    await until_answered(lambda: self.queue.again(self.id, taken, delay_ms))
+                    await until_answered(lambda: self.queue.again(self.id, taken, delay_ms, rows))
         except Exception:  # a bug of ours must not end the worker: the claim lapses, somebody tries again
             self.jobs_failed += 1
             log.exception("%s: the job failed", taken.run_id)

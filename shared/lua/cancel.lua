@@ -1,8 +1,8 @@
--- cancel    KEYS: session turns open turn lease steps events signals    ARGV: index reason retention_ms channel run_id    -> {verdict, next open index or ''} | NOT_FOUND
+-- cancel    KEYS: session turns open turn lease steps events signals ledger    ARGV: index reason retention_ms channel run_id    -> {verdict, next open index or ''} | NOT_FOUND
 -- Verdicts: ended (it was terminal already) | cancelled (nobody ran it) | requested (its worker is told; it may also just complete).
--- include: time log close attempt
+-- include: time log sums ledger close attempt
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, reason, retention_ms, channel, run_id = unpack(ARGV)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt')
 local status = state[1]

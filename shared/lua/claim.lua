@@ -1,19 +1,22 @@
--- claim    KEYS: session turns open turn lease steps events signals    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
--- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps, events cut off} | {held, ms left} | {wait, index of the turn before it, on_busy}
---           | {ended, status, next open index or ''} | {suspended} | {gone}. A claim whose reply was lost may be repeated; the events cut off are
+-- claim    KEYS: session turns open turn lease steps events signals ledger    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
+-- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps, ledger, events cut off} | {held, ms left} | {wait, index of the turn before it, on_busy}
+--           | {ended, status, next open index or '', ledger} | {suspended, ledger} | {gone}. A claim whose reply was lost may be repeated; the events cut off are
 -- not there any more then.
--- include: time log close attempt
+-- include: time log sums ledger close attempt
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
 
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
 end
+local function rows()  -- of the turn's ended attempts, for whoever ends the job to publish
+    return redis.call('HGETALL', keys.ledger)
+end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
     return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn),
-            redis.call('HGETALL', keys.steps), cut}
+            redis.call('HGETALL', keys.steps), rows(), cut}
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested', 'on_busy')
@@ -22,10 +25,10 @@ if not status then
     return {'gone'}
 end
 if status == 'suspended' and not state[5] then
-    return {'suspended'}
+    return {'suspended', rows()}
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
-    return {'ended', status, next_open()}
+    return {'ended', status, next_open(), rows()}
 end
 local holder = redis.call('GET', keys.lease)
 if holder then
@@ -59,4 +62,4 @@ else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'PX', lease_ms)
     return granted(attempt, cut)
 end
-return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open()}
+return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open(), rows()}

@@ -1,9 +1,9 @@
--- erase    KEYS: session turns open turn lease steps events signals …    ARGV: channel count index … run_id …    -> how many turns are left
--- Five keys for each index. Whoever runs one of the turns is told; what it still writes is refused, for there is nothing left.
+-- erase    KEYS: session turns open turn lease steps events signals ledger …    ARGV: channel count index … run_id …    -> how many turns are left
+-- Six keys for each index. Whoever runs one of the turns is told; what it still writes is refused, for there is nothing left.
 local session, turns, open = KEYS[1], KEYS[2], KEYS[3]
 local channel, count = ARGV[1], tonumber(ARGV[2])
 for i = 1, count do
-    redis.call('UNLINK', unpack(KEYS, 5 * i - 1, 5 * i + 3))
+    redis.call('UNLINK', unpack(KEYS, 6 * i - 2, 6 * i + 3))
     redis.call('ZREM', turns, ARGV[2 + i])
     redis.call('ZREM', open, ARGV[2 + i])
     redis.call('PUBLISH', channel, ARGV[2 + count + i])

@@ -1,10 +1,15 @@
--- handover    KEYS: turn lease    ARGV: attempt token    -> 1 given back, spends no attempt | 0 it was not ours any more
--- include: time
-local state = redis.call('HMGET', KEYS[1], 'status', 'attempt', 'worker')
-local holder = redis.call('GET', KEYS[2])
-if state[1] ~= 'running' or state[2] ~= ARGV[1] or state[3] .. '#' .. ARGV[1] ~= ARGV[2] or (holder and holder ~= ARGV[2]) then
-    return 0
+-- handover    KEYS: session turn lease ledger    ARGV: attempt token used    -> ledger row: it is given back, spends no attempt | '' it was not ours any more
+-- include: time sums ledger
+local keys = {session = KEYS[1], turn = KEYS[2], lease = KEYS[3], ledger = KEYS[4]}
+local attempt, token, used = unpack(ARGV)
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
+local holder = redis.call('GET', keys.lease)
+if state[1] ~= 'running' or state[2] ~= attempt or state[3] .. '#' .. attempt ~= token or (holder and holder ~= token) then
+    local row = redis.call('HGET', keys.ledger, attempt) or ''
+    return string.find(row, '"outcome":"handover"', 1, true) and row or ''  -- done before, but the reply was lost?
 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now_ms())
-redis.call('DEL', KEYS[2])
-return 1
+local now = now_ms()
+local row = add_row(keys, attempt, 'handover', '', used, now)
+redis.call('HSET', keys.turn, 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now)
+redis.call('DEL', keys.lease)
+return row

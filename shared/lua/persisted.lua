@@ -1,4 +1,4 @@
--- persisted    KEYS: session turns open turn steps events signals    ARGV: done(0|1) final_text retention_ms    -> tries so far | -1 nothing is pending
+-- persisted    KEYS: session turns open turn steps events signals ledger    ARGV: done(0|1) final_text retention_ms    -> tries so far | -1 nothing is pending
 -- Marks the answer as stored by the product, or counts a try that failed; either way the turn is kept for its retention.
 local open, turn = KEYS[3], KEYS[4]
 local done, final_text, retention_ms = unpack(ARGV)

@@ -1,7 +1,7 @@
--- submit    KEYS: session turns open turn events steps signals    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
+-- submit    KEYS: session turns open turn steps events signals ledger    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
 -- Verdicts: created | reopened (it had failed or was cancelled) | attached (it waits) | running (or suspended) | replay (it is completed).
 -- include: time log
-local session, turns, open, turn, events, steps, signals = unpack(KEYS)
+local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy = unpack(ARGV, 1, 6)
 local max_turns = tonumber(ARGV[7])
 local idempotency_field = 'key:' .. idempotency_key
@@ -54,7 +54,8 @@ redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
 if status then
     redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
-        'completed_at', 'cancel_requested')
+        'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
+        'price_version', 'model_called')
     cut_log(events, steps, turn)  -- nobody may read the old end again
 else
     redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)
@@ -69,7 +70,7 @@ else
     end
 end
 redis.call('ZADD', open, index, index)
-for _, key in ipairs({session, turns, turn, events, steps, signals}) do
+for _, key in ipairs({session, turns, turn, events, steps, signals, ledger}) do
     redis.call('PERSIST', key)
 end
 return {status and 'reopened' or 'created', tonumber(old[2] or '0'), mark()}

@@ -1,11 +1,11 @@
--- suspend    KEYS: turn lease events signals    ARGV: attempt token lease_ms key timeout_ms seq event    -> stored signal | '' suspended: lease and slot are given up | FENCED | GONE
+-- suspend    KEYS: session turn lease events signals ledger    ARGV: attempt token lease_ms key timeout_ms used seq event    -> {stored signal} | {'', ledger row} suspended: lease and slot are given up | FENCED | GONE
 -- Looks for the signal and suspends in one step, so that none can fall in between. Repeating it is harmless.
--- include: time log fence
-local turn, lease, events, signals = unpack(KEYS)
-local attempt, token, lease_ms, key, timeout_ms, seq, event = unpack(ARGV)
+-- include: time log sums ledger fence
+local session, turn, lease, events, signals, ledger = unpack(KEYS)
+local attempt, token, lease_ms, key, timeout_ms, used, seq, event = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'attempt', 'awaiting')
 if state[1] == 'suspended' and state[2] == attempt and state[3] == key then
-    return ''
+    return {'', redis.call('HGET', ledger, attempt) or ''}
 end
 local refused = fence(turn, lease, attempt, token, lease_ms)
 if refused then
@@ -13,7 +13,7 @@ if refused then
 end
 local stored = redis.call('HGET', signals, key)
 if stored then
-    return stored
+    return {stored}
 end
 refused = add_events(events, tonumber(attempt), tonumber(seq), {event})
 if refused then
@@ -25,4 +25,4 @@ if timeout_ms ~= '' then
     redis.call('HSET', turn, 'deadline', now + timeout_ms)
 end
 redis.call('DEL', lease)
-return ''
+return {'', add_row({session = session, turn = turn, ledger = ledger}, attempt, 'suspended', '', used, now)}

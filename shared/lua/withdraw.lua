@@ -1,8 +1,8 @@
--- withdraw    KEYS: session turns open turn lease steps events signals    ARGV: index mark verdict retention_ms event …    -> 1 taken back | 0 somebody else asked for it meanwhile, it stays
+-- withdraw    KEYS: session turns open turn lease steps events signals ledger    ARGV: index mark verdict retention_ms event …    -> 1 taken back | 0 somebody else asked for it meanwhile, it stays
 -- For a submit that the queue refused: a new turn disappears, a reopened one fails again with the given events. Repeating is harmless.
--- include: time log close
+-- include: time log sums ledger close
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, mark, verdict, retention_ms = unpack(ARGV, 1, 4)
 local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
 if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
@@ -29,5 +29,8 @@ if refused then
     return refused
 end
 local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns wait', 'retryable', '1'}
-close_turn(keys, index, 'failed', fields, retention_ms, now_ms())
+local now = now_ms()
+redis.call('HSET', keys.turn, 'attempt_at', now)
+add_row(keys, attempt, 'failed', 'queue_full', nothing_used(), now)
+close_turn(keys, index, 'failed', fields, retention_ms, now)
 return 1

@@ -13,7 +13,12 @@ from recorder import Recorder
 from stack.cluster import Stack
 
 HERE: Final = Path(__file__).parent
-OWN_SERVICE: Final = {"TURNWIRE_HOOKS": "product:hooks", "PYTHONPATH": str(HERE), "TURNWIRE_LEASE_MS": "2000"}
+OWN_SERVICE: Final = {
+    "TURNWIRE_HOOKS": "product:hooks",
+    "PYTHONPATH": str(HERE),
+    "TURNWIRE_LEASE_MS": "2000",
+    "TURNWIRE_PRICES_FILE": str(HERE / "prices.toml"),
+}
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ list of plays, one per attempt. An action is one of
     {"step": intent, "gives": x, "input": x?, "fails": true?}  a step, then an event that shows its result
     {"stream": intent, "says": [text, …], "input": x?}         a stream step of text deltas
     {"fixed": true}              an event that shows turn.now(), uuid(), random()
+    {"use": {model, tokens_in, tokens_out}}  reports a model call
     {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
 
 With a `recorder` every hook call, and every piece of work that a step really did, is POSTed there, so a test in another
@@ -23,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from worker.hooks import ChatStreamEvent, ChatTurnHooks, SignalTimeoutError, Turn, TurnFailure
+from worker.hooks import ChatStreamEvent, ChatTurnHooks, ModelCall, SignalTimeoutError, Turn, TurnFailure
 
 DEFAULT_PLAY = [{"say": "hel"}, {"say": "lo"}]
 
@@ -132,6 +133,8 @@ class Playing:
                     case {"fixed": _}:
                         fixed = {"now": str(await turn.now()), "uuid": str(await turn.uuid())}
                         yield {"type": "fixed", "data": {**fixed, "random": await turn.random()}}
+                    case {"use": call}:
+                        turn.usage.add(ModelCall(**call))
                     case {"final_text": text}:
                         self._final_text = text
                     case {"raise": how}:

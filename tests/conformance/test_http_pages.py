@@ -11,6 +11,9 @@ PATHS = {
     "/v1/sessions/{session}/turns/{index}": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}/events": {"get"},
     "/v1/admin/persist": {"get"},
+    "/v1/sessions/{session}/turns/{index}/ledger": {"get"},
+    "/v1/sessions/{session}/usage": {"get"},
+    "/v1/usage": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},
 }

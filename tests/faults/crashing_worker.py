@@ -40,7 +40,7 @@ def write_of(command: Sequence[Any]) -> str | None:
     if name == "checkpoint":
         return f"checkpoint.{json.loads(command[-1])['intent']}"
     if name == "finish":
-        return f"finish.{command[-2]}"
+        return f"finish.{command[3 + int(command[2]) + 3]}"  # verb, sha, count; keys; run id, worker, job
     if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
         return None
     return name

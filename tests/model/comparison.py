@@ -7,7 +7,16 @@ from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 from model_turn import ModelTurn
-from observed_session import Stored, StoredSession, as_modelled, as_stored, check_lifetimes, check_log, observe
+from observed_session import (
+    Stored,
+    StoredSession,
+    as_modelled,
+    as_stored,
+    check_ledger,
+    check_lifetimes,
+    check_log,
+    observe,
+)
 from redis import Redis
 from session_model import SessionModel
 
@@ -166,6 +175,7 @@ class Comparison(RuleBasedStateMachine):
         assert (now.indexes, now.open) == (sorted(self.model.turns), self.model.open)
         assert int(now.record.get(b"next_index", 0)) == self.model.next_index
         check_lifetimes(now)
+        check_ledger(now)
         for turn in now.turns.values():
             check_log(turn)
         for index, turn in now.turns.items():
@@ -188,5 +198,7 @@ def check_change(before: Stored, now: Stored, *, erased: bool) -> None:
     for position, record in before.steps.items():
         if record.startswith(b'{"status":"completed"'):
             assert now.steps[position] == record, "a completed step stays"
+    for attempt, row in before.ledger.items():
+        assert now.ledger[attempt] == row, "a row is written once"
     for key, signal in before.signals.items():
         assert now.signals[key] == signal, "the first signal of a key stays"

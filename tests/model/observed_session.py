@@ -24,7 +24,8 @@ class Stored:
     steps: dict[bytes, bytes]
     log: list[tuple[bytes, list[bytes]]]  # id, ["e", event]
     signals: dict[bytes, bytes]
-    ends: tuple[int, ...]  # when these keys expire, ms: record, steps, events, signals; and the lease
+    ledger: dict[bytes, bytes]
+    ends: tuple[int, ...]  # when these keys expire, ms: record, steps, events, signals, ledger; and the lease
 
     def text(self, name: str) -> str | None:
         value = self.record.get(name.encode())
@@ -57,14 +58,15 @@ for i = 1, 3 do
     session[3 + i] = redis.call('PEXPIRETIME', KEYS[i])
 end
 local turns = {}
-for i = 4, #KEYS, 5 do
-    local turn, steps, events, signals, lease = unpack(KEYS, i, i + 4)
+for i = 4, #KEYS, 6 do
+    local turn, steps, events, signals, ledger, lease = unpack(KEYS, i, i + 5)
     local ends = {}
-    for j = 0, 4 do
+    for j = 0, 5 do
         ends[j + 1] = redis.call('PEXPIRETIME', KEYS[i + j])
     end
     turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
-                         redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals), ends}
+                         redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals),
+                         redis.call('HGETALL', ledger), ends}
 end
 return {session, turns}
 """  # one call: it is made after every action
@@ -75,11 +77,11 @@ def observe(redis: Redis, session: SessionKey, count: int) -> StoredSession:
     keys = [session.record, session.turns, session.open]
     for index in range(count):
         key = session.turn(index)
-        keys += [key.record, key.steps, key.events, key.signals, key.lease]
+        keys += [key.record, key.steps, key.events, key.signals, key.ledger, key.lease]
     (record, indexes, open_indexes, *ends), found = redis.eval(LOOK, len(keys), *keys)
     turns = {
-        index: Stored(pairs(record), lease, pairs(steps), log, pairs(signals), tuple(ends))
-        for index, (record, lease, steps, log, signals, ends) in enumerate(found)
+        index: Stored(pairs(record), lease, pairs(steps), log, pairs(signals), pairs(ledger), tuple(ends))
+        for index, (record, lease, steps, log, signals, ledger, ends) in enumerate(found)
         if any(end != NO_KEY for end in ends)
     }
     return StoredSession(pairs(record), [int(i) for i in indexes], [int(i) for i in open_indexes], tuple(ends), turns)
@@ -154,6 +156,16 @@ def check_log(stored: Stored) -> None:
         if data["type"] == "session.run.resumed":
             assert data["data"]["after"] == before, "a client drops exactly what does not stand"
         before = str(cursor)
+
+
+def check_ledger(session: StoredSession) -> None:
+    """Each attempt that has ended has its row, and each row was counted once; needs no model."""
+    rows = 0
+    for turn in session.turns.values():
+        ended = int(turn.text("attempt") or 0) - (turn.text("status") == "running")
+        assert sorted(map(int, turn.ledger)) == list(range(1, ended + 1))
+        rows += ended
+    assert int(session.record.get(b"usage:rows", 0)) == rows
 
 
 def check_lifetimes(session: StoredSession) -> None:

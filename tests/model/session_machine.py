@@ -180,7 +180,7 @@ class SessionMachine(Comparison):
 
         async def suspended() -> bytes | None:
             signal = await self.store.suspend(handle.claimed, key, timeout_ms, handle.seq, event)
-            return None if signal is None else TIMED_OUT if signal.timed_out else bytes(signal.payload)
+            return None if isinstance(signal, bytes) else TIMED_OUT if signal.timed_out else bytes(signal.payload)
 
         limited = timeout_ms is not None
         self.both(suspended, lambda: self.model.suspend(*handle.ours, key, limited=limited, event=event), again=again)
@@ -194,7 +194,7 @@ class SessionMachine(Comparison):
         worker = handle.claimed.token.rpartition("#")[0]
 
         async def rewound() -> Any:
-            claimed = await self.store.rewind(handle.claimed, worker, str(after))
+            claimed, _ = await self.store.rewind(handle.claimed, worker, str(after))
             return claimed.attempt, claimed.next_seq
 
         reply = self.both(rewound, lambda: self.model.rewind(*handle.ours, after), again=again)
@@ -214,10 +214,14 @@ class SessionMachine(Comparison):
 
         self.both(renewed, lambda: self.model.renew(*handle.ours))
 
-    @action(needs="handles", pick=PICK)
-    def hand_over(self, pick):
+    @action(needs="handles", pick=PICK, again=AGAIN)
+    def hand_over(self, pick, again):
         handle = self.handle(pick)
-        self.both(lambda: self.store.handover(handle.claimed), lambda: self.model.handover(*handle.ours))
+
+        async def handed_over() -> None:
+            await self.store.handover(handle.claimed)
+
+        self.both(handed_over, lambda: self.model.handover(*handle.ours), again=again)
 
     @action(2, needs="handles", pick=PICK, state=STATES, persist=st.sampled_from(["none", "pending"]), again=AGAIN)
     def settle(self, pick, state, persist, again):
@@ -228,8 +232,12 @@ class SessionMachine(Comparison):
         else:
             events = [encode_event(RUN_FAILED, {"code": "x"})]
             fields |= {"error_code": "x", "error_message": "m", "retryable": 1}
+
+        async def settled() -> int | None:
+            return (await self.store.settle(handle.claimed, state, handle.seq, events, fields))[0]
+
         self.both(
-            lambda: self.store.settle(handle.claimed, state, handle.seq, events, fields),
+            settled,
             lambda: self.model.settle(*handle.ours, state, events, fields),
             again=again,
         )

@@ -203,16 +203,15 @@ class SessionModel:
         turn.lease = f"{turn.worker}#{turn.attempt}"
         return turn.attempt, turn.log[-1][0].seq + 1
 
-    def handover(self, index: int, attempt: int, token: str) -> bool:
+    def handover(self, index: int, attempt: int, token: str) -> None:
         turn = self.turns.get(index)
         try:
             if turn is None:
-                return False
+                return
             turn.may_write(attempt, token)
         except AttemptFenced:
-            return False
+            return
         turn.state, turn.resume_reason, turn.lease = QUEUED, "handover", None
-        return True
 
     def settle(
         self, index: int, attempt: int, token: str, state: TurnState, events: list[bytes], fields: dict[str, Any]

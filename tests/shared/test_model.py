@@ -3,39 +3,47 @@
 import pytest
 
 from shared.model import ModelCall, Usage
+from shared.prices import Prices
 
 
 def usage_of(*calls: ModelCall) -> Usage:
     usage = Usage()
     for call in calls:
-        usage.add(call)
+        usage.add(Prices().used_by(call))
     return usage
 
 
-def test_c96_no_call_used_nothing_that_is_known():
-    assert usage_of() == Usage(0, None, None)
-    assert usage_of().fields() == {"model_calls": "0"}
+def test_c96_who_made_no_call_used_nothing():
+    assert usage_of() == Usage(0, 0, 0, 0)
 
 
 def test_c42_known_calls_add_up():
-    assert usage_of(ModelCall("m", 1, 2), ModelCall("m", 10, 20)) == Usage(2, 11, 22)
+    assert usage_of(ModelCall("m", 1, 2), ModelCall("m", 10, 20)) == Usage(2, 11, 22, None, model_called="m")
 
 
 def test_c96_a_reported_zero_is_a_zero():
-    assert usage_of(ModelCall("m", 0, 0)) == Usage(1, 0, 0)
+    assert usage_of(ModelCall("m", 0, 0)) == Usage(1, 0, 0, None, model_called="m")
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_c96_a_sum_with_an_unknown_part_is_unknown_but_the_call_counts(order):
     calls = [ModelCall("m", 5, None), ModelCall("m", 3, 4)][::order]
-    assert usage_of(*calls) == Usage(2, 8, None)
-    assert usage_of(*calls).fields() == {"model_calls": "2", "tokens_in": "8"}
+    used = usage_of(*calls)
+    assert used == Usage(2, 8, None, None, model_called="m")
+    assert used.fields() == {"model_calls": "2", "tokens_in": "8", "model_called": "m"}
 
 
-def test_what_an_earlier_attempt_used_is_restored_in_place():
-    usage = Usage()
-    usage.restore(None)
-    assert usage == Usage()
-    usage.restore(Usage(2, 3, None))
-    usage.add(ModelCall("m", 1, 1))
-    assert usage == Usage(3, 4, None)
+def test_several_models_are_not_one():
+    assert usage_of(ModelCall("a", 1, 1), ModelCall("b", 1, 1), ModelCall("b", 1, 1)).model_called is None
+
+
+def test_costs_in_two_currencies_have_no_sum():
+    used = Usage(1, 1, 1, 10, "USD", "1", "m")
+    used.add(Usage(1, 1, 1, 10, "EUR", "1", "m"))
+    assert used == Usage(2, 2, 2, None, None, "1", "m")
+
+
+def test_costs_of_two_versions_of_a_table_do():
+    used = Usage(1, 1, 1, 10, "USD", "1", "m")
+    used.add(Usage(1, 1, 1, 10, "USD", "2", "m"))
+    assert used == Usage(2, 2, 2, 20, "USD", None, "m")

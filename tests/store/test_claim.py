@@ -6,7 +6,7 @@ from shared.errors import InputMismatch
 from shared.events import RUN_COMPLETED, encode_event
 from shared.keys import session_key
 from shared.lifecycle import TurnState
-from shared.model import Claimed, Ended, Held, Waits
+from shared.model import Claimed, Held, Waits
 from tests.support.turns import (
     KEY,
     OTHER_WORKER,
@@ -118,18 +118,18 @@ async def test_an_ended_turn_says_which_one_is_next(store, redis):
     await store.submit(SESSION.turn(3), request("later"))
     await store.settle(first, TurnState.COMPLETED, 1, [COMPLETED], {})
     before = await snapshot(redis)
-    assert await store.claim(KEY, OTHER_WORKER) == Ended(3)
+    assert (await store.claim(KEY, OTHER_WORKER)).next_index == 3
     assert await snapshot(redis) == before
 
 
 async def test_the_last_turn_of_a_session_has_no_next(store):
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})
-    assert await store.claim(KEY, OTHER_WORKER) == Ended(None)
+    assert (await store.claim(KEY, OTHER_WORKER)).next_index is None
 
 
 async def test_a_turn_that_does_not_exist_is_not_created(store, redis):
-    assert await store.claim(KEY, WORKER) == Ended(None)
+    assert (await store.claim(KEY, WORKER)).next_index is None
     assert await redis.keys("*") == []
 
 

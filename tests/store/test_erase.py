@@ -39,7 +39,7 @@ async def test_a_worker_that_runs_one_of_its_turns_brings_nothing_back(store, re
         await store.settle(claimed, TurnState.COMPLETED, 2, [], {})
     [refused] = await store.renew_many([claimed])
     assert isinstance(refused, AttemptFenced)
-    assert await store.handover(claimed) is False
+    assert await store.handover(claimed) == b""
     assert await redis.keys("*") == []
 
 

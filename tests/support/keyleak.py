@@ -62,6 +62,11 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
     if match := _SESSION_KEY.match(name):
         is_open = await redis.exists(_session(match[2]).open)
         return None if is_open else "no turn of the session is open, but it has no TTL"
+    if name.startswith(keys.BILLED_PREFIX):
+        is_open = await redis.zscore(keys.OPEN_TURNS, name.removeprefix(keys.BILLED_PREFIX)) is not None
+        return None if is_open else "nobody looks at its turn any more, but it has no TTL"
+    if name.startswith(keys.USAGE_PREFIX):
+        return None
     return "a job or a claim without an end" if name.startswith(QUEUE_PREFIXES) else None
 
 

@@ -57,7 +57,7 @@ async def test_every_event_is_in_the_log_before_the_step_that_covers_it_and_befo
     await let_pass(0.05)  # nothing may be written now
     assert slow.wrote == []
     slow.gate.set()
-    assert await run == Done()
+    assert isinstance(await run, Done)
     assert list(dict.fromkeys(slow.wrote)) == order
     log = await log_of(store)
     assert types_of(log)[1] == "message.part.updated"

@@ -69,12 +69,12 @@ async def test_it_is_tried_until_it_succeeds_under_the_same_id(store, redis, end
     assert await outbox.run(KEY) == Again(2000)
     assert await outbox.run(KEY) == Again(4000)
     assert (await store.record(KEY)).persist == "pending"
-    assert await outbox.run(KEY) == Done()
+    assert isinstance(await outbox.run(KEY), Done)
     assert (await store.record(KEY)).persist == "done"
     assert list(hooks.kept.values()) == ["HELLO"]
     assert hooks.transforms == 1  # its checkpoint stands
     assert await redis.pttl(KEY.record) > 0
-    assert await outbox.run(KEY) == Done()
+    assert isinstance(await outbox.run(KEY), Done)
     assert hooks.persists == 6
 
 
@@ -83,7 +83,7 @@ async def test_a_transform_that_failed_is_made_good_before_anything_is_stored(st
     outbox = await ended(hooks)
     record = await store.record(KEY)
     assert (record.persist, record.final_text) == ("pending", "hello")
-    assert await outbox.run(KEY) == Done()
+    assert isinstance(await outbox.run(KEY), Done)
     assert hooks.kept == {next(iter(hooks.kept)): "HELLO"}
     assert (await store.record(KEY)).final_text == "HELLO"
 
@@ -108,7 +108,7 @@ async def test_a_lost_job_is_put_back_by_the_sweep_until_the_answer_is_stored(st
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
     await Sweep(store, queue).once()
     assert await redis.zscore(keys.QUEUE, JOB) is not None
-    assert await outbox.run(KEY) == Done()
+    assert isinstance(await outbox.run(KEY), Done)
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
     await Sweep(store, queue).once()
     assert await redis.zscore(keys.OPEN_TURNS, JOB) is None

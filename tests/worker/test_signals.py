@@ -6,6 +6,7 @@ import pytest
 
 from shared import keys
 from shared.errors import NotFound, TurnEnded
+from shared.ledger import decode_row
 from shared.lifecycle import TurnState
 from tests.support.agent import Agent
 from tests.support.product import text
@@ -13,7 +14,9 @@ from tests.support.turns import KEY, OTHER_WORKER, claim, log_of, request, seqs_
 from tests.support.waiting import wait_until
 from worker.hooks import SignalTimeoutError
 from worker.run import Done, Parked
-from worker.sweep import NO_DEADLINE_MS, Sweep
+from worker.sweep import Sweep
+
+NO_DEADLINE_MS = 30_000  # half of what the settings of the tests keep a turn: it is looked at so often
 
 
 async def approval(turn, agent):
@@ -29,7 +32,7 @@ async def suspended(store, runner_of):
     """A turn that waits for its approval; its agent."""
     agent = Agent(approval)
     await store.submit(KEY, request())
-    assert await runner_of(agent).run(KEY.run_id) == Parked(NO_DEADLINE_MS)
+    assert (await runner_of(agent).run(KEY.run_id)).look_ms == NO_DEADLINE_MS
     return agent
 
 
@@ -46,7 +49,7 @@ async def test_c19_the_signal_resumes_it_where_it_was_and_repeats_nothing(store,
     first, _, enqueue = await store.signal(KEY, "approval", b'{"ok":true}')
     assert (first, enqueue) == (True, True)
     assert (await store.record(KEY)).status is TurnState.QUEUED
-    assert await runner_of(suspended, OTHER_WORKER).run(KEY.run_id) == Done()
+    assert isinstance(await runner_of(suspended, OTHER_WORKER).run(KEY.run_id), Done)
     record = await store.record(KEY)
     assert (record.status, record.final_text, record.awaiting) == (TurnState.COMPLETED, "May I delete all? Yes.", None)
     assert suspended.ran == ["plan"]
@@ -62,7 +65,7 @@ async def test_a_signal_may_come_before_the_turn_waits(store, runner_of):
     agent = Agent(approval)
     await store.submit(KEY, request())
     assert (await store.signal(KEY, "approval", b'{"ok":false}'))[2] is False
-    assert await runner_of(agent).run(KEY.run_id) == Done()
+    assert isinstance(await runner_of(agent).run(KEY.run_id), Done)
     assert (await store.record(KEY)).final_text == "May I delete all? No."
     assert "session.run.suspended" not in types_of(await log_of(store))
 
@@ -100,7 +103,7 @@ async def test_c20_a_timeout_fires_with_no_worker_waiting(store, queue, runner_o
     await queue.enqueue(KEY.run_id)
     [taken], _ = await queue.take("w", 1)
     parked = await runner_of(agent).run(KEY.run_id)
-    assert parked == Parked(50)
+    assert parked.look_ms == 50
     await queue.park("w", taken, parked.look_ms)
     sweep = Sweep(store, queue)
 
@@ -134,7 +137,7 @@ async def _expired(store):
 
 
 async def test_a_suspended_turn_that_is_looked_at_stays_suspended(store, queue, runner_of, suspended):
-    assert await runner_of(suspended, OTHER_WORKER).run(KEY.run_id) == Parked()
+    assert isinstance(await runner_of(suspended, OTHER_WORKER).run(KEY.run_id), Parked)
     await store.redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 0})
     assert (await Sweep(store, queue).once())[0] == 1
     assert (await store.record(KEY)).status is TurnState.SUSPENDED
@@ -153,7 +156,7 @@ async def test_a_cancel_that_arrives_while_it_suspends_is_not_forgotten(store, r
     claimed = await claim(store)
     assert (await store.cancel(KEY))[0] == "requested"
     await store.suspend(claimed, "approval", None, claimed.next_seq, b'{"type":"session.run.suspended","data":{}}')
-    assert await runner_of(Agent(approval), OTHER_WORKER).run(KEY.run_id) == Done()
+    assert isinstance(await runner_of(Agent(approval), OTHER_WORKER).run(KEY.run_id), Done)
     assert (await store.record(KEY)).status is TurnState.CANCELLED
 
 
@@ -161,8 +164,9 @@ async def test_suspending_may_be_repeated_after_a_lost_reply(store):
     await store.submit(KEY, request())
     claimed = await claim(store)
     event = b'{"type":"session.run.suspended","data":{"awaiting":"a","timeoutMs":null}}'
-    for _ in range(2):
-        assert await store.suspend(claimed, "a", None, claimed.next_seq, event) is None
+    rows = [await store.suspend(claimed, "a", None, claimed.next_seq, event) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert decode_row(rows[0]).outcome == "suspended"
     assert types_of(await log_of(store)) == ["session.run.started", "session.run.suspended"]
 
 
@@ -192,7 +196,7 @@ async def test_two_signals_one_after_the_other(store, runner_of):
     agent = Agent(script)
     await store.submit(KEY, request())
     for key, payload in (("one", b"1"), ("two", b"2")):
-        assert await runner_of(agent).run(KEY.run_id) == Parked(NO_DEADLINE_MS)
+        assert (await runner_of(agent).run(KEY.run_id)).look_ms == NO_DEADLINE_MS
         await store.signal(KEY, key, payload)
     await runner_of(agent).run(KEY.run_id)
     assert (await store.record(KEY)).final_text == "1 2"

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import StoreUnavailable
 from shared.lifecycle import TurnState
-from shared.model import ModelCall, Usage
+from shared.model import Usage
 from shared.store import TurnStore
 from tests.support.faults import one_lost_reply
 from tests.support.product import HOLD, Product, Scripted, text
@@ -46,7 +46,7 @@ async def test_a_takeover_while_the_producer_ran_runs_it_again_and_drops_the_old
     await append(store, stale, 1, b'{"type":"x","data":{}}')
     await lose_lease(store)
     product = Product(text("whole"))
-    assert await runner_of(product).run(RUN_ID) == Done()
+    assert isinstance(await runner_of(product).run(RUN_ID), Done)
     log = await log_of(store)
     assert types_of(log) == [
         "session.run.started", "session.run.resumed", "message.part.updated", "result", "session.run.completed",
@@ -62,7 +62,7 @@ async def test_c8_a_takeover_after_the_producer_ended_only_finishes(store, runne
     await store.checkpoint(stale, step(0, "1-1", intent="turn", result="hello"))
     await lose_lease(store)
     product = Product(text("never"))
-    assert await runner_of(product).run(RUN_ID) == Done()
+    assert isinstance(await runner_of(product).run(RUN_ID), Done)
     assert product.turns == []
     record = await store.record(KEY)
     assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, "HELLO", "done")
@@ -86,8 +86,7 @@ async def test_c14_a_takeover_after_persisting_does_not_persist_again(store, run
 
 async def test_what_the_dead_attempts_finished_step_used_is_not_forgotten(store, runner_of):
     stale = await submit_and_claim(store, worker=OTHER_WORKER)
-    used = Usage()
-    used.add(ModelCall("m", tokens_in=5, tokens_out=7))
+    used = Usage(1, 5, 7, None, model_called="m")
     await store.checkpoint(stale, msgspec.structs.replace(step(0, "1-0", intent="turn", result="x"), usage=used))
     await lose_lease(store)
     await runner_of(Scripted()).run(RUN_ID)
@@ -109,7 +108,7 @@ async def test_a_drain_gives_the_turn_back_without_spending_a_crash(store, redis
     runner = runner_of(product)
     run = await running(store, runner, product)
     runner.attempts[RUN_ID].stop(Stop.DRAIN)
-    assert await run == Again(0)
+    assert (await run).delay_ms == 0
     assert (await store.record(KEY)).status is TurnState.QUEUED
     assert not await redis.exists(KEY.lease)
     assert product.closed == 1
@@ -130,9 +129,9 @@ async def test_a_drain_during_the_last_hook_does_not_lose_the_answer(store, runn
     run = asyncio.create_task(runner.run(RUN_ID))
     await wait_until(product.holding.is_set, "the hook to hold")
     runner.attempts[RUN_ID].stop(Stop.DRAIN)
-    assert await run == Again(0)
+    assert (await run).delay_ms == 0
     product.gate.set()
-    assert await runner_of(product, worker=OTHER_WORKER).run(RUN_ID) == Done()
+    assert isinstance(await runner_of(product, worker=OTHER_WORKER).run(RUN_ID), Done)
     assert len(product.turns) == 1
     assert product.calls.count("persist_assistant_message") == 1
     assert (await store.record(KEY)).final_text == "HI"
@@ -194,7 +193,7 @@ async def test_a_lapsed_lease_that_nobody_took_comes_back_with_the_heartbeat(sto
     await runner.renew()
     assert await redis.exists(KEY.lease)
     product.gate.set()
-    assert await run == Done()
+    assert isinstance(await run, Done)
 
 
 async def test_a_cancel_ends_the_turn_at_once(store, runner_of):
@@ -203,7 +202,7 @@ async def test_a_cancel_ends_the_turn_at_once(store, runner_of):
     run = await running(store, runner, product)
     assert await store.cancel(KEY) == ("requested", None)
     runner.cancel(RUN_ID)
-    assert await run == Done()
+    assert isinstance(await run, Done)
     record = await store.record(KEY)
     assert (record.status, record.error.code) == (TurnState.CANCELLED, "cancelled")
     log = await log_of(store)
@@ -219,7 +218,7 @@ async def test_a_cancel_whose_message_was_missed_arrives_with_the_heartbeat(stor
     run = await running(store, runner, product)
     await store.cancel(KEY)
     await runner.renew()
-    assert await run == Done()
+    assert isinstance(await run, Done)
     assert (await store.record(KEY)).status is TurnState.CANCELLED
 
 
@@ -233,7 +232,7 @@ async def test_a_cancel_that_arrives_while_the_turn_is_claimed_counts(store, run
     product = Scripted(HOLD)
     runner = runner_of(product, store=Slow(store.redis, store.settings))
     await store.submit(KEY, request())
-    assert await runner.run(RUN_ID) == Done()
+    assert isinstance(await runner.run(RUN_ID), Done)
     assert (await store.record(KEY)).status is TurnState.CANCELLED
 
 
@@ -273,7 +272,7 @@ async def test_a_store_that_does_not_answer_for_a_while_delays_a_turn_and_repeat
 
     product = Product(text("hi"))
     await store.submit(KEY, request())
-    assert await runner_of(product, store=Away(store.redis, store.settings)).run(RUN_ID) == Done()
+    assert isinstance(await runner_of(product, store=Away(store.redis, store.settings)).run(RUN_ID), Done)
     assert (await store.record(KEY)).status is TurnState.COMPLETED
     assert len(product.turns) == 1
     assert product.calls.count("persist_assistant_message") == 1
@@ -284,6 +283,6 @@ async def test_a_lost_reply_at_the_claim_starts_one_attempt(store, redis, runner
     await store.submit(KEY, request())
     runner = runner_of(Scripted(text("hi")))
     with one_lost_reply(redis, resent=resent):
-        assert await runner.run(RUN_ID) == Done()
+        assert isinstance(await runner.run(RUN_ID), Done)
     assert types_of(await log_of(store)).count("session.run.started") == 1
     assert (await store.record(KEY)).attempt == 1

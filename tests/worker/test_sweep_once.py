@@ -39,10 +39,17 @@ async def test_a_job_that_waits_already_is_left_alone(store, redis, queue, sweep
     assert await redis.zcard(keys.QUEUE) == 1
 
 
-@pytest.mark.parametrize("run_id", [RUN_ID, SESSION.turn(9).run_id, "no turn at all"])
-async def test_what_is_not_open_any_more_is_forgotten(store, redis, sweep, run_id):
+async def test_a_turn_that_ended_without_its_job_gets_one_to_publish_its_ledger(store, redis, queue, sweep):
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [encode_event(RUN_COMPLETED, {})], {})
+    await make_due(redis, RUN_ID)
+    assert (await sweep.once())[0] == 1
+    [taken], _ = await queue.take(WORKER, 1)
+    assert taken.run_id == RUN_ID
+
+
+@pytest.mark.parametrize("run_id", [SESSION.turn(9).run_id, "no turn at all"])
+async def test_what_is_not_there_any_more_is_forgotten(redis, sweep, run_id):
     await make_due(redis, run_id)
     assert (await sweep.once())[0] == 1
     assert await redis.zcard(keys.OPEN_TURNS) == 0

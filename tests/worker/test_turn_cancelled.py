@@ -74,7 +74,7 @@ async def test_a_thread_learns_that_its_turn_takes_too_long(store, runner_of):
     agent = Threaded()
     short = type(store)(store.redis, msgspec.structs.replace(store.settings, turn_timeout_s=0.1))
     await store.submit(KEY, request())
-    assert await runner_of(agent, store=short).run(KEY.run_id) == Done()
+    assert isinstance(await runner_of(agent, store=short).run(KEY.run_id), Done)
     assert (await store.record(KEY)).error.code == "timeout"
     assert await asyncio.to_thread(agent.ended.wait, LIMIT_S)
 

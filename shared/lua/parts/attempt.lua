@@ -5,7 +5,7 @@ local function next_seq(log)
 end
 
 -- open_attempt(keys, index, attempt, reason, worker, now)    -> nil, the events it cut off | FENCED. Writes the attempt's first event.
--- From here on Redis refuses every event of an older attempt.
+-- From here on Redis refuses every event of an older attempt. If that one was running, its worker died: it ends here, too.
 local function open_attempt(keys, index, attempt, reason, worker, now)
     local stands, cut = cut_log(keys.events, keys.steps, keys.turn)
     local event
@@ -21,7 +21,10 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     if refused then
         return refused
     end
-    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'worker', worker, 'updated_at', now)
+    if redis.call('HGET', keys.turn, 'status') == 'running' then
+        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.steps, attempt - 1), now)
+    end
+    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker, 'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
     redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked')  -- nobody takes it back any more
     return nil, cut
@@ -46,6 +49,8 @@ local function give_up(keys, index, attempt, code, message, retention_ms, now)
         return refused
     end
     local fields = {'error_code', code, 'error_message', message, 'retryable', '0'}
-    close_turn(keys, index, code == 'cancelled' and 'cancelled' or 'failed', fields, retention_ms, now)
+    local status = code == 'cancelled' and 'cancelled' or 'failed'
+    add_row(keys, attempt, status, code, nothing_used(), now)
+    close_turn(keys, index, status, fields, retention_ms, now)
     return nil
 end

@@ -4,7 +4,7 @@ local function close_turn(keys, index, status, fields, retention_ms, now)
     redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')
     redis.call('DEL', keys.lease)
     redis.call('ZREM', keys.open, index)
-    for _, key in ipairs({keys.turn, keys.steps, keys.events, keys.signals}) do
+    for _, key in ipairs({keys.turn, keys.steps, keys.events, keys.signals, keys.ledger}) do
         redis.call('PEXPIRE', key, retention_ms)
     end
     if redis.call('EXISTS', keys.open) == 0 then
