@@ -184,7 +184,7 @@ async def check_ledger(redis: Redis) -> list[str]:
     """Every attempt of every ended turn has one row, and that is on the stream once, in order."""
     published: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for _, fields in await redis.xrange(keys.LEDGER):
-        row = json.loads(fields[b"row"])
+        row = json.loads(fields[1])
         published[row["run_id"], row["turn_created_at"]].append(row)
     found = []
     for name in await redis.keys("turn:*"):
