@@ -48,7 +48,7 @@ def document() -> bytes:
             LedgerRows,
             UsageSums,
             Problem,
-        ],  # fmt: skip
+        ],
         ref_template=_SCHEMA,
     )
     return msgspec.json.encode(
