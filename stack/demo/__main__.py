@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from shared.events import PART_UPDATED, RUN_COMPLETED, RUN_RESUMED, Cursor
+from shared.events import PART_UPDATED, RUN_COMPLETED, RUN_RESUMED
 from stack.demo.model import ANSWER
+from stack.demo.reading import Line, counts, keeps, shortened, standing, text, tokens, words
 from stack.demo.scene import KEY, TURN, Scene, running
 from stack.demo.screen import Screen
 from stack.process import ProcessError
@@ -18,10 +19,7 @@ from stack.redis_server import ServerNotFoundError
 
 BODY = {"message": "What is a lease?"}
 KILL_AFTER_WORDS = 12
-SHOWN_CHARACTERS = 90
 INTERRUPTED = 130
-
-Line = dict[str, Any]
 
 
 class Demo:
@@ -39,32 +37,43 @@ class Demo:
         screen.title("a turn of three steps: plan (model), search (tool), answer (model)")
         screen.command(f"curl -N -X POST …{TURN} -d '{msgspec.json.encode(BODY).decode()}'")
         lines, before = self._stream_and_kill()
-        kept, bill = standing(lines), scene.bill()
-        by_name = {name: [call for call in bill if call["key"].endswith(f"/{name}")] for name in ("plan", "answer")}
-        self._show_bill(bill)
-        after = scene.checkpoints()
-        resumed = [line for line in lines if line["type"] == RUN_RESUMED]
+        bill, ledger = scene.bill(), scene.ledger()
+        self._show_cost(bill, ledger)
 
         screen.title("the same request again")
         screen.command(f"curl -N -X POST …{TURN} -d '{msgspec.json.encode(BODY).decode()}'")
         started_s = time.monotonic()
         replay = self._replay()
         screen.line(f"     answered in {(time.monotonic() - started_s) * 1000:.0f} ms: no job, no lease, no model call")
-        self._show_bill(scene.bill())
+        bill_now, ledger_now = scene.bill(), scene.ledger()
+        self._show_cost(bill_now, ledger_now)
 
         screen.title("was it so?")
-        self._check("one connection saw it all, and it ended completed", lines[-1]["type"] == RUN_COMPLETED)
-        self._check("the worker that had the lease was killed", scene.worker_of(self._holders[0]).exit_code == -SIGKILL)
-        attempts = [(scene.worker_of(one).running, one.rpartition("#")[2]) for one in self._holders[1:]]
-        self._check("the other one took it, as attempt 2, and said so", attempts == [(True, "2")] and len(resumed) == 1)
-        self._check("what the reader keeps is the model's whole answer, once", text(kept) == ANSWER)
-        self._check("plan and search were checkpointed before the kill, and not run again", keeps(before, after))
-        self._check("the model was paid once for the plan", [call["whole"] for call in by_name["plan"]] == [True])
-        whole = [call["whole"] for call in by_name["answer"]]
-        self._check("and for the answer: once cut off by the kill, once whole", whole == [False, True])
+        self._judge_takeover(lines, keeps(before, scene.checkpoints()))
+        self._judge_cost(bill, ledger)
         self._check("the replay is the same answer", replay[-2]["data"] == {"finalText": ANSWER})
-        self._check("the replay cost nothing", replay[-1]["data"]["replayed"] and scene.bill() == bill)
+        free = (bill_now, ledger_now) == (bill, ledger)
+        self._check("the replay cost nothing", replay[-1]["data"]["replayed"] and free)
         return self._ok
+
+    def _judge_takeover(self, lines: list[Line], kept: bool) -> None:
+        scene, (killed, *later) = self._scene, self._holders
+        resumed = [line["data"]["attempt"] for line in lines if line["type"] == RUN_RESUMED]
+        went_on = [(scene.worker_of(holder).running, holder.rpartition("#")[2]) for holder in later]
+        self._check("one connection saw it all, and it ended completed", lines[-1]["type"] == RUN_COMPLETED)
+        self._check("the worker that had the lease was killed", scene.worker_of(killed).exit_code == -SIGKILL)
+        self._check("the other one took it, as attempt 2, and said so", went_on == [(True, "2")] and resumed == [2])
+        self._check("what the reader keeps is the model's whole answer, once", text(standing(lines)) == ANSWER)
+        self._check("plan and search were checkpointed before the kill, and not run again", kept)
+
+    def _judge_cost(self, bill: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> None:
+        plan, answer = ([call for call in bill if call["key"].endswith(name)] for name in ("/plan", "/answer"))
+        self._check("the model was paid once for the plan", [call["whole"] for call in plan] == [True])
+        whole = [call["whole"] for call in answer]
+        self._check("and for the answer: once cut off by the kill, once whole", whole == [False, True])
+        used = [(row["outcome"], row["model_calls"], tokens(row)) for row in ledger]
+        known = used == [("crashed", 1, tokens(plan[-1])), ("completed", 1, tokens(answer[-1]))]
+        self._check("the ledger has a row for each attempt, with every call that was whole", known)
 
     def _stream_and_kill(self) -> tuple[list[Line], dict[int, dict[str, Any]]]:
         """Every line of the one connection, and the checkpoints just before the kill."""
@@ -111,50 +120,20 @@ class Demo:
             data = msgspec.json.encode(line["data"]).decode()
             self._screen.line(f"   {line.get('id', ''):<5} {line['type']}  {shortened(data)}")
 
-    def _show_bill(self, bill: list[dict[str, Any]]) -> None:
+    def _show_cost(self, bill: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> None:
         self._screen.command("curl …/bill    (at the model server)")
         for call in bill:
-            state = "" if call["whole"] else "   (cut off)"
-            tokens = f"{call['tokens_in']:>3} tokens in, {call['tokens_out']:>3} out"
-            self._screen.line(f"     {call['key']:<22} {tokens}{state}")
-        total = sum(call["tokens_in"] + call["tokens_out"] for call in bill)
-        self._screen.line(f"     {len(bill)} calls, {total} tokens")
+            self._screen.line(f"     {call['key']:<22} {counts(call)}{'' if call['whole'] else '   (cut off)'}")
+        self._screen.line(f"     {len(bill)} calls, {sum(map(tokens, bill))} tokens")
+        self._screen.command(f"curl …{TURN}/ledger")
+        for row in ledger:
+            attempt = f"attempt {row['attempt']} {row['outcome']}"
+            partial = "   (what its checkpoints knew)" if row["partial"] else ""
+            self._screen.line(f"     {attempt:<22} {counts(row)}{partial}")
 
     def _check(self, text: str, holds: bool) -> None:
         self._screen.check(text, holds=holds)
         self._ok = self._ok and holds
-
-
-def text(lines: list[Line]) -> str:
-    """What a reader of the deltas sees."""
-    return "".join(line["data"]["delta"] for line in lines if line["type"] == PART_UPDATED)
-
-
-def shortened(data: str) -> str:
-    """Enough of it to recognise it."""
-    return data if len(data) <= SHOWN_CHARACTERS else data[: SHOWN_CHARACTERS - 1] + "…"
-
-
-def words(lines: list[Line]) -> int:
-    """How many deltas there are."""
-    return sum(line["type"] == PART_UPDATED for line in lines)
-
-
-def standing(lines: list[Line]) -> list[Line]:
-    """What is left when a client does as `session.run.resumed` says: drop what came after its cursor."""
-    kept: list[Line] = []
-    for line in lines:
-        if line["type"] == RUN_RESUMED:
-            after = Cursor.parse(line["data"]["after"])
-            kept = [one for one in kept if Cursor.parse(one["id"]) <= after]
-        kept.append(line)
-    return kept
-
-
-def keeps(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> bool:
-    """The product's two steps were done, and their records are still the same."""
-    done = [step["intent"] for step in before.values() if step["status"] == "completed"]
-    return done == ["plan", "search"] and all(after[position] == step for position, step in before.items())
 
 
 def main() -> int:

@@ -46,6 +46,11 @@ class Scene:
         stored = self._redis.hgetall(KEY.steps)
         return {int(position): msgspec.json.decode(step) for position, step in sorted(stored.items())}
 
+    def ledger(self) -> list[dict[str, Any]]:
+        """What Turnwire says that the turn used: a row for each attempt."""
+        rows: list[dict[str, Any]] = self.http.get(f"{self.turn_url}/ledger").json()["rows"]
+        return rows
+
     def bill(self) -> list[dict[str, Any]]:
         """Every call that the model server was asked for."""
         calls: list[dict[str, Any]] = self.http.get(f"{self._model_url}/bill").json()

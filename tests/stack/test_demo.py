@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from watching import children_of, is_gone, until
 
-from stack.demo.__main__ import keeps, standing, text
+from stack.demo.reading import keeps, standing, text
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
@@ -41,7 +41,7 @@ def test_the_demo_shows_what_it_says_and_checks_it():
     assert shown.stderr == ""
     assert "session.run.resumed" in shown.stdout
     assert "redis-cli GET 'lease:chat:{demo}:0'" in shown.stdout
-    assert shown.stdout.count("   ok  ") >= 8
+    assert shown.stdout.count("   ok  ") == 10
     assert "\033" not in shown.stdout, "colours, but not on a terminal"
 
 
