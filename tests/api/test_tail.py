@@ -1,12 +1,13 @@
 """A reader's state without Redis: what it accepts, and when it reads the log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from published import publication
 
-from api.publication import Publication, joined
+from api.publication import Publication
 from api.tail import Page, Tail
 from shared.errors import StoreUnavailable
 from shared.events import Cursor, Entry
@@ -14,10 +15,6 @@ from tests.support.turns import delta
 from tests.support.waiting import let_pass
 
 END = b'{"type":"session.run.completed","data":{}}'
-
-
-def publication(attempt: int, first: int, *events: bytes) -> Publication:
-    return Publication.parse(b"\n".join([b"%d-%d" % (attempt, first), *events]))
 
 
 def page(*ids: str, more: bool = False, gone: bool = False) -> Page:
@@ -276,36 +273,3 @@ async def test_stopping_wakes_a_waiting_reader():
     tail.stop()
     with pytest.raises(StopAsyncIteration):
         await waiting
-
-
-@pytest.mark.parametrize(
-    ("cursor", "fresh"),
-    [
-        (None, None),  # its first event is not the log's first: read
-        (Cursor(1, 4), None),  # another attempt: its events may have been discarded
-        (Cursor(2, 3), None),  # a gap
-        (Cursor(2, 4), ["2-5", "2-6"]),
-        (Cursor(2, 5), ["2-6"]),
-        (Cursor(2, 6), []),
-        (Cursor(2, 9), []),
-        (Cursor(3, 0), []),
-    ],
-)
-def test_what_follows_a_cursor(cursor: Cursor | None, fresh: Sequence[str] | None):
-    found = publication(2, 5, delta("a"), delta("b")).after(cursor)
-    assert (found and [entry.id.decode() for entry in found]) == fresh
-
-
-def test_the_first_publication_of_a_log_needs_no_read():
-    assert publication(1, 0, delta("a")).after(None) == [Entry(b"1-0", delta("a"))]
-
-
-def test_publications_that_continue_one_another_become_one():
-    one, two = publication(1, 0, delta("a"), delta("b")), publication(1, 2, delta("c"))
-    gap, again, end = publication(1, 4, delta("e")), publication(2, 5, delta("f")), publication(2, 6, END)
-    whole, other, last = joined([one, two, gap, again, end])
-    assert whole.entries == publication(1, 0, delta("a"), delta("b"), delta("c")).entries
-    assert (whole.before, whole.last, whole.terminal, whole.size) == (None, Cursor(1, 2), False, one.size + two.size)
-    assert other is gap
-    assert (last.before, last.last, last.terminal) == (Cursor(2, 4), Cursor(2, 6), True)
-    assert list(joined([])) == []
