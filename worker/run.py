@@ -171,7 +171,7 @@ class TurnRunner:
             return await self._settle(attempt, _outcome(attempt, work))
         except AttemptFenced:
             log.warning("%s: attempt %d lost its lease", attempt.claimed.key.run_id, attempt.claimed.attempt)
-            return Again(self._store.settings.lease_ms)
+            return Again(self._store.settings.lease_ms, attempt.rows)
         finally:
             await attempt.close()
 

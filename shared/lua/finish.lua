@@ -13,7 +13,8 @@ if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
 local keys = {billed = KEYS[7], ledger = KEYS[8], usage = KEYS[9]}
-publish(keys, outcome ~= 'ended', retention_ms, max_rows, {unpack(ARGV, 8)})  -- first what a full server refuses
+local is_open = outcome ~= 'ended' and redis.call('ZSCORE', open_turns, run_id)  -- not if this is a late repeat
+publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 8)})  -- first what a full server refuses
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress)
     redis.call('ZREM', queue, run_id)

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from chaos.product import ChaosHooks, delta, pass_gate
-from worker.hooks import Turn
+from worker.hooks import ModelCall, Turn
 
-DELTAS: Final = 5
+DELTAS: Final = 5  # of a model call, each a token
 
 
 class SteppingHooks(ChaosHooks):
@@ -48,6 +48,7 @@ class SteppingHooks(ChaosHooks):
     async def model(self, turn: Turn) -> AsyncIterator[dict[str, Any]]:
         """A model call."""
         self.note(turn, "answer")
+        turn.usage.add(ModelCall("m", tokens_in=7, tokens_out=DELTAS))
         for number in range(DELTAS):
             yield say(delta(turn, number))
 

@@ -13,6 +13,7 @@ import pytest
 
 from chaos import verify
 from chaos.client import Answer, Line
+from shared.keys import TurnKey
 from stack.process import Service, answers
 from tests.faults.scene import Scene, open_gate
 from tests.faults.test_api_loss import crashing_api
@@ -20,7 +21,8 @@ from tests.faults.test_crash_points import MODES, all_accepted, faulty_workers, 
 from tests.support.waiting import wait_until
 
 STEPS = {"first": "first", "answer": "answer", "last": "last"}  # intent -> what the ledger calls it
-DELTAS = 5  # of a model call
+DELTAS = 5  # of a model call, each a token
+TOKENS_IN = 7
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,21 @@ async def check(view: Scene, answer: Answer, payload: str = "", *, outbox: bool 
     assert stored <= asked_in  # the stored answer is that of one call
     assert verify.text_of(fresh).count(".") == DELTAS
     assert answer.connections == 1
+    await check_bill(view, answer)
     found = [flaw for flaw in found if not (outbox and "persist_assistant_message" in flaw)]
     assert not found, "\n".join(found)
+
+
+async def check_bill(view: Scene, answer: Answer) -> None:
+    """The rows of the turn together say every call that was made, but for those that died with their worker."""
+    rows = await view.store.ledger(TurnKey.parse(answer.run_id))
+    known = [row for row in rows if row.model_calls is not None]
+    calls, made = sum(row.model_calls for row in known), len(view.calls(answer, "answer"))
+    assert calls >= 1  # that whose answer stands, whatever happened to its worker
+    assert calls <= made <= calls + len(rows) - len(known)
+    assert [(row.tokens_in, row.tokens_out) for row in known] == [
+        (TOKENS_IN * row.model_calls, DELTAS * row.model_calls) for row in known
+    ]
 
 
 async def open_when_each_has_one(view: Scene, turns: list[Answer], gate: Path, attempt: int = 1) -> None:

@@ -82,6 +82,15 @@ async def test_what_is_published_is_known_for_as_long_as_the_rows_may_come_again
     assert await redis.pttl(mark) == -1
 
 
+async def test_a_late_repeat_of_an_earlier_end_does_not_keep_the_mark(redis, queue):
+    taken = await take(queue)
+    await queue.park(WORKER, taken, rows={1: row(1)})
+    await queue.end(OTHER_WORKER, await take(queue, OTHER_WORKER), {1: row(1), 2: row(2)})
+    await queue.park(WORKER, taken, rows={1: row(1)})
+    assert await redis.pttl(keys.billed(RUN_ID)) > 0
+    assert await published(redis) == [(1000, 1), (1000, 2)]
+
+
 async def test_an_erased_turn_leaves_its_mark_for_a_while_only(redis, queue, settings):
     await queue.park(WORKER, await take(queue), rows={1: row(1)})
     await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 1})

@@ -1,6 +1,6 @@
--- publish(keys, run_is_open, retention_ms, max_rows, rows)    puts a turn's ledger rows, oldest first, on the stream: each once
+-- publish(keys, is_open, retention_ms, max_rows, rows)    puts a turn's ledger rows, oldest first, on the stream: each once
 -- The mark says how far that came: the turn's creation and the attempt. It lives as long as the rows may come again.
-local function publish(keys, run_is_open, retention_ms, max_rows, rows)
+local function publish(keys, is_open, retention_ms, max_rows, rows)
     local created, attempt = string.match(redis.call('GET', keys.billed) or '0 0', '(%d+) (%d+)')
     created, attempt = tonumber(created), tonumber(attempt)
     local news = false
@@ -15,7 +15,7 @@ local function publish(keys, run_is_open, retention_ms, max_rows, rows)
     if news then
         redis.call('SET', keys.billed, string.format('%d %d', created, attempt), 'PX', retention_ms)
     end
-    if run_is_open then
+    if is_open then
         redis.call('PERSIST', keys.billed)
     else
         redis.call('PEXPIRE', keys.billed, retention_ms)
