@@ -53,8 +53,10 @@ class TurnLog:
         """The last event that was put."""
         return Cursor(self.claimed.attempt, self.next_seq - 1)
 
-    def put(self, event: bytes) -> bool:
+    def put(self, event: bytes, *, own: bool = False) -> bool:
         """Queue an event's canonical bytes. Returns True when the caller should wait for `room`.
+
+        `own`: Turnwire adds it, to an answer that is complete and paid for; what is in the log does not count then.
 
         Raises:
             AttemptFenced: the lease was lost; nothing more will be written.
@@ -63,7 +65,8 @@ class TurnLog:
         if self._error is not None:
             raise self._error
         settings = self._appender.settings
-        if self.next_seq >= settings.max_log_events or self.appended_bytes + len(event) > settings.max_log_bytes:
+        full = self.next_seq >= settings.max_log_events or self.appended_bytes + len(event) > settings.max_log_bytes
+        if len(event) > settings.max_log_bytes or (full and not own):
             raise TurnFailure("the turn has more events than one turn may have", code="log_too_large")
         if not self._pending:
             self._appender.wake(self, at_once=self._written_seq == self.claimed.next_seq)

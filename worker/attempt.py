@@ -57,7 +57,7 @@ class Attempt:
         self.look_ms = 0  # when somebody should look at it, once it is suspended
         self.rewinding = False  # its token is about to change: a refused renewal means nothing
         self._standing = Standing()
-        self._diverged: bytes | None = None
+        self._diverged: tuple[bytes, bool] | None = None
 
     @property
     def now_ms(self) -> int:
@@ -98,24 +98,25 @@ class Attempt:
         self._standing = Standing(entries)
         self.log.appended_bytes += sum(len(entry.event) for entry in entries)  # they count towards its limit
 
-    def put(self, event: bytes) -> bool:
+    def put(self, event: bytes, *, own: bool = False) -> bool:
         """Append an event, unless it stands already; True when the caller must wait for `room`."""
         if self._standing.left:
             if self._standing.matches(event):
                 return False
-            self._diverged = event
+            self._diverged = event, own
             return True
         if self._channel is not None:
             self._channel.show(event)
         self.meter.saw(event)
-        return self.log.put(event)
+        return self.log.put(event, own=own)
 
     async def room(self) -> None:
         """Wait until the log takes more; after a divergence, first rewind it."""
-        event, self._diverged = self._diverged, None
-        if event is not None:
+        diverged, self._diverged = self._diverged, None
+        if diverged is not None:
             await self.rewind()
-            self.put(event)
+            event, own = diverged
+            self.put(event, own=own)
         await self.log.room()
 
     async def rewind(self) -> None:

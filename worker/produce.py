@@ -104,7 +104,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     if (
         not forwarder.has_result
         and produced.error is None
-        and sink.put(encode_event(RESULT, {"finalText": produced.text}))
+        and sink.put(encode_event(RESULT, {"finalText": produced.text}), own=True)
     ):
         await sink.room()
     return produced

@@ -3,10 +3,10 @@
 A worker here is as bad as a worker can be: it goes on after its lease was lost, its turn taken over, ended or erased.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from actions import ACTIONS, action
 from comparison import Comparison, Handle
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -26,35 +26,6 @@ SIGNALS = st.sampled_from(["approval", "payment"])
 PICK = st.integers(0, 7)  # one of those that are there
 AGAIN = st.booleans()  # its reply was lost, so it is done once more
 STATES = st.sampled_from([TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED])
-
-
-@dataclass(frozen=True)
-class Action:
-    """One method of the machine and what it is called with; shown as such in a story."""
-
-    name: str
-    needs: str | None
-    given: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
-
-
-ACTIONS: list[st.SearchStrategy[Action]] = []
-
-
-def action(weight: int = 1, *, needs: str | None = None, **arguments: st.SearchStrategy[Any]) -> Any:
-    """What a story is made of. `needs`: nothing happens while that attribute of the machine is empty.
-
-    Not rules of their own: of those Hypothesis leaves out half in each story, and without, say, a claim none gets far.
-    """
-
-    def register(method: Any) -> Any:
-        given = st.fixed_dictionaries(arguments).map(lambda given: Action(method.__name__, needs, given))
-        ACTIONS.extend([given] * weight)
-        return method
-
-    return register
 
 
 class SessionMachine(Comparison):

@@ -74,7 +74,7 @@ class Kept(Scripted):
 
 
 class Sink:
-    def put(self, event: bytes) -> bool:
+    def put(self, event: bytes, *, own: bool = False) -> bool:
         return False
 
 
@@ -87,7 +87,7 @@ async def test_a_producer_whose_event_is_refused_is_closed_at_once():
 
 async def test_a_producer_whose_log_is_lost_is_closed_at_once():
     class Lost(Sink):
-        def put(self, event: bytes) -> bool:
+        def put(self, event: bytes, *, own: bool = False) -> bool:
             raise TurnFailure("lost")
 
     product = Kept(text("a"), text("never"))
@@ -100,7 +100,7 @@ async def test_a_producer_is_not_asked_for_more_while_the_log_has_no_room():
     room, asked = asyncio.Event(), []
 
     class Full(Sink):
-        def put(self, event: bytes) -> bool:
+        def put(self, event: bytes, *, own: bool = False) -> bool:
             asked.append(event)
             return True
 
