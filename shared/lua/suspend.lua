@@ -3,8 +3,8 @@
 -- include: time log sums ledger fence
 local session, turn, lease, events, signals, ledger = unpack(KEYS)
 local attempt, token, lease_ms, key, timeout_ms, used, seq, event = unpack(ARGV)
-local state = redis.call('HMGET', turn, 'status', 'attempt', 'awaiting')
-if state[1] == 'suspended' and state[2] == attempt and state[3] == key then
+local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')
+if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
     return {'', redis.call('HGET', ledger, attempt) or ''}
 end
 local refused = fence(turn, lease, attempt, token, lease_ms)

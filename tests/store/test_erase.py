@@ -3,6 +3,7 @@
 import pytest
 
 from shared.errors import AttemptFenced
+from shared.events import RUN_SUSPENDED, encode_event
 from shared.lifecycle import TurnState
 from tests.support.turns import (
     KEY,
@@ -16,6 +17,8 @@ from tests.support.turns import (
     step,
     submit_and_claim,
 )
+
+SUSPENDED = encode_event(RUN_SUSPENDED, {"awaiting": "approval", "timeoutMs": None})
 
 
 async def test_no_key_is_left_of_many_turns(store, redis):
@@ -61,6 +64,17 @@ async def test_a_worker_of_the_erased_turn_writes_nothing_into_the_one_asked_ane
     with pytest.raises(AttemptFenced):
         await store.settle(erased, TurnState.COMPLETED, 1, [], {})
     assert not await store.handover(erased)
+    assert await snapshot(redis) == before
+
+
+async def test_a_worker_of_the_erased_turn_does_not_share_the_suspension_of_the_one_asked_anew(store, redis):
+    erased = await submit_and_claim(store)
+    await store.erase(SESSION)
+    anew = await submit_and_claim(store, worker=OTHER_WORKER)
+    await store.suspend(anew, "approval", None, 1, SUSPENDED)
+    before = await snapshot(redis)
+    with pytest.raises(AttemptFenced):
+        await store.suspend(erased, "approval", None, 1, SUSPENDED)
     assert await snapshot(redis) == before
 
 
