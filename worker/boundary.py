@@ -15,10 +15,15 @@ async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
     """The events of `source`: an async iterator, an object with one as `stream`, or the awaitable of either.
 
     A generator is closed at once and here, however its loop ends; any other iterator has nothing to close.
+
+    Raises:
+        TypeError: it is nothing of that.
     """
     if inspect.isawaitable(source):
         source = await source
-    stream: Any = source if hasattr(source, "__aiter__") else source.stream
+    stream: Any = source if hasattr(source, "__aiter__") else getattr(source, "stream", None)
+    if not hasattr(stream, "__aiter__"):
+        raise TypeError(f"a {type(source).__name__} is no async iterator of events, nor has one as `stream`")
     async with aclosing(stream) if hasattr(stream, "aclose") else nullcontext():
         yield stream
 

@@ -76,3 +76,12 @@ async def test_a_stream_has_no_more_events_than_a_log_even_if_nobody_passes_them
     await runner_of(Agent(script), store=small).run(KEY.run_id)
     assert (await store.record(KEY)).error.code == "log_too_large"
     assert model.closed == 1
+
+
+@pytest.mark.parametrize("work", [lambda: [text("x")], lambda: (text(t) for t in "x"), lambda: None])
+async def test_work_that_is_no_async_iterator_fails_in_words(store, runner_of, work):
+    await store.submit(KEY, request())
+    await runner_of(answering(work)).run(KEY.run_id)
+    error = (await store.record(KEY)).error
+    assert error.code == "producer_error"
+    assert "no async iterator of events" in error.message

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from tests.support.waiting import wait_until
 from worker.attempt import Stop
 from worker.run import Done
 
-LIMIT_S = 5.0
+LIMIT_S = 3.0
 
 
 class Threaded(Agent):
@@ -28,7 +29,9 @@ class Threaded(Agent):
         def work():
             self.before = turn.cancelled
             self.started.set()
+            give_up_at_s = time.monotonic() + LIMIT_S
             while not turn.cancelled:
+                assert time.monotonic() < give_up_at_s
                 self.ended.wait(0.001)
             self.ended.set()
 
