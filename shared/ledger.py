@@ -14,22 +14,11 @@ Outcome = Literal["completed", "failed", "cancelled", "suspended", "handover", "
 
 
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt used and cost. None is unknown; times are Redis time, ms."""
+    """What one attempt used and cost, as the script writes it. None is unknown; times are Redis time, ms."""
 
-    run_id: str
-    session_id: str
-    tenant_id: str
-    turn_index: int
-    turn_created_at: int  # with run_id and attempt it names the row: an erased session's ids may come again
     attempt: int
-    outcome: Outcome
-    code: str | None  # why it failed
-    project: str | None
-    user: str | None
-    model: str | None  # that the client asked for
-    started_at: int
-    ended_at: int  # of a crashed one: when it was found dead
-    wall_ms: int
+    turn_created_at: int  # with run_id and attempt it names the row: an erased session's ids may come again
+    partial: bool  # it may have used more: it died, and only its checkpoints tell
     model_calls: int | None
     tokens_in: int | None
     tokens_out: int | None
@@ -39,7 +28,18 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     model_called: str | None  # None: none, or several
     first_event_ms: int | None  # from its start to its first event of the producer
     first_token_ms: int | None  # to its first piece of text
-    partial: bool  # it may have used more: it died, and only its checkpoints tell
+    run_id: str
+    session_id: str
+    tenant_id: str
+    outcome: Outcome
+    code: str | None  # why it failed
+    project: str | None
+    user: str | None
+    model: str | None  # that the client asked for
+    turn_index: int
+    started_at: int
+    ended_at: int  # of a crashed one: when it was found dead
+    wall_ms: int
 
     @property
     def usage(self) -> Usage:
@@ -80,8 +80,8 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
 
 # What a caller that counts nothing says of an attempt's use.
 UNKNOWN_USE: Final = (
-    b'{"model_calls":null,"tokens_in":null,"tokens_out":null,"cost_nanos":null,"currency":null,"price_version":null,'
-    b'"model_called":null,"first_event_ms":null,"first_token_ms":null,"partial":true}'
+    b'{"partial":true,"model_calls":null,"tokens_in":null,"tokens_out":null,"cost_nanos":null,"currency":null,'
+    b'"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
 )
 
 _row = msgspec.json.Decoder(LedgerRow)

@@ -50,6 +50,8 @@ class Meter:
     @property
     def turn(self) -> Usage:
         """What is known of the use of the whole turn."""
+        if not self._earlier.model_calls:
+            return self.attempt
         used = Usage(currency=self.attempt.currency, price_version=self.attempt.price_version)
         used.add(self._earlier)
         used.add(self.attempt)
@@ -57,6 +59,7 @@ class Meter:
 
     @property
     def row(self) -> bytes:
-        """The part of the attempt's ledger row that only its worker knows, as a JSON object."""
-        latency = {"first_event_ms": self._first_event_ms, "first_token_ms": self._first_token_ms, "partial": False}
-        return msgspec.json.encode(msgspec.structs.asdict(self.attempt) | latency)
+        """The part of the attempt's ledger row that only its worker knows: a JSON object; scripts read how it starts."""
+        used = msgspec.json.encode(self.attempt)
+        latency = msgspec.json.encode({"first_event_ms": self._first_event_ms, "first_token_ms": self._first_token_ms})
+        return b'{"partial":false,%b,%b' % (used[1:-1], latency[1:])

@@ -16,7 +16,7 @@ end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
     return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn),
-            redis.call('HGETALL', keys.steps), rows(), cut}
+            redis.call('HGETALL', keys.steps), attempt > 1 and rows() or {}, cut}
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested', 'on_busy')

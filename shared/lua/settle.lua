@@ -7,15 +7,16 @@ local index, attempt, token, retention_ms, status, code, used, seq, count = unpa
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
+local row
 if mine and state[1] == 'running' then
     local refused = add_events(keys.events, tonumber(attempt), tonumber(seq), {unpack(ARGV, 10, 9 + count)})
     if refused then
         return refused
     end
     local now = now_ms()
-    add_row(keys, attempt, status, code, used, now)
+    row = add_row(keys, attempt, status, code, used, now)
     close_turn(keys, index, status, {unpack(ARGV, 10 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end
-return {redis.call('ZRANGE', keys.open, 0, 0)[1] or '', redis.call('HGET', keys.ledger, attempt) or ''}
+return {redis.call('ZRANGE', keys.open, 0, 0)[1] or '', row or redis.call('HGET', keys.ledger, attempt) or ''}

@@ -30,9 +30,8 @@ SUSPENDED = b'{"type":"session.run.suspended","data":{}}'
 def used(calls: int | None = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
     """What a worker says of an attempt."""
     usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
-    return msgspec.json.encode(
-        msgspec.structs.asdict(usage) | {"first_event_ms": 3, "first_token_ms": 4, "partial": False}
-    )
+    said = {"partial": False, **msgspec.structs.asdict(usage), "first_event_ms": 3, "first_token_ms": 4}
+    return msgspec.json.encode(said)
 
 
 async def rows_of(store) -> list[LedgerRow]:

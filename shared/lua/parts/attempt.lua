@@ -21,7 +21,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     if refused then
         return refused
     end
-    if redis.call('HGET', keys.turn, 'status') == 'running' then
+    if attempt > 1 and redis.call('HGET', keys.turn, 'status') == 'running' then
         add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.steps, attempt - 1), now)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker, 'updated_at', now)

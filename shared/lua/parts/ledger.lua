@@ -10,27 +10,29 @@ local function unknown_use(steps, attempt)
             most, found = calls, used
         end
     end
-    return string.sub(found, 1, -2) .. ',"first_event_ms":null,"first_token_ms":null,"partial":true}'
+    return '{"partial":true,' .. string.sub(found, 2, -2) .. ',"first_event_ms":null,"first_token_ms":null}'
 end
 
 -- nothing_used()    -> what an attempt used that nobody ran
 local function nothing_used()
-    return '{"model_calls":0,"tokens_in":0,"tokens_out":0,"cost_nanos":0,"currency":null,"price_version":null,'
-        .. '"model_called":null,"first_event_ms":null,"first_token_ms":null,"partial":false}'
+    return '{"partial":false,"model_calls":0,"tokens_in":0,"tokens_out":0,"cost_nanos":0,"currency":null,'
+        .. '"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
 end
 
--- add_row(keys, attempt, outcome, code, used, now)    -> the row of an attempt that ends here, written once and counted once
+-- add_row(keys, attempt, outcome, code, used, now)    -> the row of an attempt that ends here, written once, counted once. The sums
+-- read how it starts, so what a client called itself cannot look like a number.
 local function add_row(keys, attempt, outcome, code, used, now)
     local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at', 'attempt_at')
     local function quoted(text)
         return text and text ~= '' and cjson.encode(text) or 'null'
     end
     local started = tonumber(turn[8] or now)
-    local row = '{"run_id":' .. quoted(turn[1]) .. ',"session_id":' .. quoted(turn[2]) .. ',"tenant_id":' .. quoted(turn[3])
-        .. ',"turn_index":' .. string.match(turn[1], '%d+$') .. ',"turn_created_at":' .. turn[7] .. ',"attempt":' .. attempt
-        .. ',"outcome":"' .. outcome .. '","code":' .. quoted(code) .. ',"project":' .. quoted(turn[4])
+    local row = string.format('{"attempt":%d,"turn_created_at":%s,', attempt, turn[7]) .. string.sub(used, 2, -2)
+        .. ',"run_id":"' .. turn[1] .. '","session_id":"' .. turn[2] .. '","tenant_id":"' .. turn[3]
+        .. '","outcome":"' .. outcome .. '","code":' .. quoted(code) .. ',"project":' .. quoted(turn[4])
         .. ',"user":' .. quoted(turn[5]) .. ',"model":' .. quoted(turn[6])
-        .. string.format(',"started_at":%d,"ended_at":%d,"wall_ms":%d,', started, now, now - started) .. string.sub(used, 2)
+        .. string.format(',"turn_index":%s,"started_at":%d,"ended_at":%d,"wall_ms":%d}', string.match(turn[1], '%d+$'),
+                         started, now, now - started)
     if redis.call('HSETNX', keys.ledger, attempt, row) == 0 then
         return redis.call('HGET', keys.ledger, attempt)
     end

@@ -5,17 +5,19 @@ local function publish(keys, is_open, retention_ms, max_rows, rows)
     created, attempt = tonumber(created), tonumber(attempt)
     local news = false
     for _, row in ipairs(rows) do
-        local c, a = tonumber(string.match(row, '"turn_created_at":(%d+)')), tonumber(string.match(row, '"attempt":(%d+)'))
+        local a, c = read_row(row)
+        a, c = tonumber(a), tonumber(c)
         if c > created or (c == created and a > attempt) then
             redis.call('XADD', keys.ledger, 'MAXLEN', '~', max_rows, '*', 'row', row)
             add_to_sums(keys.usage, '', row)
             created, attempt, news = c, a, true
         end
     end
-    if news then
+    if news and is_open then
+        redis.call('SET', keys.billed, string.format('%d %d', created, attempt))
+    elseif news then
         redis.call('SET', keys.billed, string.format('%d %d', created, attempt), 'PX', retention_ms)
-    end
-    if is_open then
+    elseif is_open then
         redis.call('PERSIST', keys.billed)
     else
         redis.call('PEXPIRE', keys.billed, retention_ms)
