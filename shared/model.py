@@ -77,7 +77,9 @@ class Usage(msgspec.Struct):
         self.cost_nanos = _sum(self.cost_nanos, more.cost_nanos)
 
     def fields(self) -> dict[str, str]:
-        """The usage fields of the turn hash; unknown ones are left out."""
+        """The usage fields of the turn hash; unknown ones are left out. Without a call, that is all to say."""
+        if not self.model_calls:
+            return {"model_calls": "0"}
         counts = msgspec.structs.asdict(self)
         return {name: str(count) for name, count in counts.items() if count is not None}
 
@@ -135,7 +137,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         if "error_code" in text:
             text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1")
         if "model_calls" in text:
-            text["usage"] = {name: text.get(name) for name in Usage.__struct_fields__}
+            used = {name: text.get(name) for name in Usage.__struct_fields__}
+            text["usage"] = Usage() if text["model_calls"] == "0" else used
         named = {
             "run_id": key.run_id,
             "session_id": key.session.session,

@@ -59,7 +59,7 @@ class Meter:
 
     @property
     def row(self) -> bytes:
-        """The part of the attempt's ledger row that only its worker knows: a JSON object; scripts read how it starts."""
+        """The part of the attempt's ledger row that only its worker knows: a JSON object whose start scripts read."""
         used = msgspec.json.encode(self.attempt)
         latency = msgspec.json.encode({"first_event_ms": self._first_event_ms, "first_token_ms": self._first_token_ms})
         return b'{"partial":false,%b,%b' % (used[1:-1], latency[1:])

@@ -19,8 +19,7 @@ local function nothing_used()
         .. '"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
 end
 
--- add_row(keys, attempt, outcome, code, used, now)    -> the row of an attempt that ends here, written once, counted once. The sums
--- read how it starts, so what a client called itself cannot look like a number.
+-- add_row(keys, attempt, outcome, code, used, now)    -> the row of an attempt that ends here, written once, counted once
 local function add_row(keys, attempt, outcome, code, used, now)
     local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at', 'attempt_at')
     local function quoted(text)

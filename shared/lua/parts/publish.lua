@@ -5,7 +5,7 @@ local function publish(keys, is_open, retention_ms, max_rows, rows)
     created, attempt = tonumber(created), tonumber(attempt)
     local news = false
     for _, row in ipairs(rows) do
-        local a, c = read_row(row)
+        local a, c = string.match(row, '^{"attempt":(%d+),"turn_created_at":(%d+),')
         a, c = tonumber(a), tonumber(c)
         if c > created or (c == created and a > attempt) then
             redis.call('XADD', keys.ledger, 'MAXLEN', '~', max_rows, '*', 'row', row)

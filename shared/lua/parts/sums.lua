@@ -1,17 +1,13 @@
--- read_row(row)    -> attempt, creation of its turn, partial, model calls, tokens in, tokens out, cost, currency. A row starts with them.
-local function read_row(row)
-    return string.match(row, '^{"attempt":(%d+),"turn_created_at":(%d+),"partial":(%l+),"model_calls":(%w+),"tokens_in":(%w+),'
-        .. '"tokens_out":(%w+),"cost_nanos":(%w+),"currency":"?(%u*)')
-end
-
 -- add_to_sums(key, prefix, row)    counts a row into a hash of sums. Rows that do not know a number are counted, too.
+-- A row starts with the numbers, so what a client called itself cannot look like one.
 local function add_to_sums(key, prefix, row)
+    local partial, calls, tokens_in, tokens_out, cost, currency = string.match(row, '"partial":(%l+),"model_calls":(%w+),'
+        .. '"tokens_in":(%w+),"tokens_out":(%w+),"cost_nanos":(%w+),"currency":"?(%u*)')
     local function add(field, by)
         if by ~= '0' and by ~= 'null' then
             redis.pcall('HINCRBY', key, prefix .. field, by)  -- a sum that overflows must not stop a turn
         end
     end
-    local _, _, partial, calls, tokens_in, tokens_out, cost, currency = read_row(row)
     add('rows', '1')
     add('model_calls', calls)
     add('tokens_in', tokens_in)
