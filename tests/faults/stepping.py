@@ -1,6 +1,6 @@
 """A product of steps, a stream and a signal. Each piece of work that is really done is a line of the chaos ledger.
 
-A turn's `metadata`, every key optional: {"signal": key} waits for it, {"differs": true} begins with other words on
+A turn's `metadata`, every key optional: {"signal": key, "timeout": s} waits for it, {"differs": true} begins with other words on
 each attempt, {"start_gates": {"2": path}} lets attempt 2 begin when the file is there, {"first_gate": path} lets
 attempt 1 wait for it when its answer is stored, {"persist_fails": n} calls.
 """
@@ -32,7 +32,7 @@ class SteppingHooks(ChaosHooks):
         if turn.attempt == 1:
             await pass_gate(turn, orders.get("first_gate"))
         if "signal" in orders:
-            yield say(f"{await turn.signal(orders['signal'])} ")
+            yield say(f"{await turn.signal(orders['signal'], timeout=orders.get('timeout'))} ")
         await turn.step("last", self.does(turn, "last"))
         yield say("end")
 

@@ -189,6 +189,25 @@ async def test_a_reply_that_the_api_lost_wakes_the_turn_once(view: Scene, write:
     await view.nothing_left()
 
 
+async def test_a_worker_that_dies_when_it_has_ended_a_wait_leaves_it_to_the_sweep(view: Scene):
+    """The turn's time is up, it is written as queued, but who wrote it dies before it enqueues the turn."""
+    answer = view.turn(signal="go", timeout=0.1)
+    view.stack.worker[0].pause()
+    reader = view.ask(answer)
+    service = view.worker("expire-after", "tests.faults.crashing_worker", CRASH_AT="expire:1:after").start()
+    await until_all_struck([service])
+    assert await view.status(answer) == "queued"
+    await view.due_now(answer)
+    view.stack.worker[0].resume()
+    await reader
+    assert (await signal(view, answer)).status_code == 200  # too late: that its time ran out was first
+    assert verify.check_lines(answer.lines, status="failed") == []
+    assert [line["data"]["code"] for line in answer.lines if line["type"] == "session.run.failed"] == ["signal_timeout"]
+    assert view.count(answer)["answer"] == view.count(answer)["first"] == 1
+    assert "last" not in view.count(answer)
+    await view.nothing_left()
+
+
 async def test_a_fault_at_a_rewind_shows_nobody_two_versions_and_asks_no_model_again(view: Scene):
     """Attempt 1 stands still with its answer stored; what takes over begins with other words."""
     never, gate = view.gate(), view.gate()
