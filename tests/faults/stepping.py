@@ -1,8 +1,8 @@
 """A product of steps, a stream and a signal. Each piece of work that is really done is a line of the chaos ledger.
 
 A turn's `metadata`, every key optional: {"signal": key, "timeout": s} waits for it, {"differs": true} begins with other
-words on each attempt, {"start_gates": {"2": path}} lets attempt 2 begin when the file is there, {"first_gate": path} lets
-attempt 1 wait for it when its answer is stored, {"persist_fails": n} calls.
+words on each attempt, {"start_gates": {"2": path}} lets attempt 2 begin when the file is there, {"first_gate": path}
+lets attempt 1 wait for it when its answer is stored, {"persist_fails": n} calls.
 """
 
 import os
