@@ -6,7 +6,7 @@ A worker here is as bad as a worker can be: it goes on after its lease was lost,
 from typing import Any
 
 import msgspec
-from actions import ACTIONS, action
+from actions import Actions
 from comparison import Comparison, Handle
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -27,6 +27,8 @@ PICK = st.integers(0, 7)  # one of those that are there
 AGAIN = st.booleans()  # its reply was lost, so it is done once more
 STATES = st.sampled_from([TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED])
 
+action = Actions()
+
 
 class SessionMachine(Comparison):
     """One session, from nothing to erased."""
@@ -37,13 +39,10 @@ class SessionMachine(Comparison):
         if works:
             self._claim(0, "host/1/a", again=False)
 
-    @rule(action=st.deferred(lambda: st.sampled_from(ACTIONS)).flatmap(lambda chosen: chosen))
+    @rule(action=action.any())
     def then(self, action):
-        if action.needs is None or getattr(self, action.needs):
-            self.acted = True
-            getattr(self, action.name)(**action.given)
+        self.acted = action.happens(self)
 
-    # The first action is what a story that fails is shrunk to: it has few arguments, so it is easily left out.
     @action(needs="handles", pick=PICK)
     def renew(self, pick):
         handle = self.handle(pick)
@@ -198,7 +197,9 @@ class SessionMachine(Comparison):
 
     @action(2, needs="handles", pick=PICK, state=STATES, persist=st.sampled_from(["none", "pending"]), again=AGAIN)
     def settle(self, pick, state, persist, again):
-        handle = self.handle(pick)
+        self._settle(self.handle(pick), state, persist, again=again)
+
+    def _settle(self, handle: Handle, state: TurnState, persist: str, *, again: bool) -> None:
         fields: dict[str, Any] = {"persist": persist}
         if state is TurnState.COMPLETED:
             events, fields["final_text"] = [encode_event(RUN_COMPLETED, {})], self.new_text()
@@ -209,11 +210,7 @@ class SessionMachine(Comparison):
         async def settled() -> int | None:
             return (await self.store.settle(handle.claimed, state, handle.seq, events, fields))[0]
 
-        self.both(
-            settled,
-            lambda: self.model.settle(*handle.ours, state, events, fields),
-            again=again,
-        )
+        self.both(settled, lambda: self.model.settle(*handle.ours, state, events, fields), again=again)
 
     @action(2, needs="pending", pick=PICK, works=st.booleans())
     def persist(self, pick, works):
@@ -270,3 +267,4 @@ class SessionMachine(Comparison):
             for handle in [handle for handle in self.handles.values() if not self.is_current(handle)]:
                 self._append(handle, [delta("of an erased turn")], again=False)  # it has not heard of it yet
                 self._hand_over(handle, again=False)
+                self._settle(handle, TurnState.COMPLETED, "none", again=False)

@@ -90,3 +90,13 @@ async def test_a_server_that_forgot_the_scripts_gets_them_again(redis, queue):
     mark = await queue.announce(RUN_ID)
     await queue.forget(RUN_ID, mark)
     assert (await queue.due())[0] == []
+
+
+async def test_the_sweep_does_not_forget_what_was_asked_for_in_the_same_ms(redis, queue):
+    """Both set the same mark then: a turn that was asked again had a job, but was not among the open turns."""
+    await queue.enqueue(RUN_ID)
+    await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 0})
+    [(_, mark)] = (await queue.due())[0]
+    await redis.zadd(keys.OPEN_TURNS, {RUN_ID: int(float(mark))})  # what an enqueue in this ms does
+    await queue.forget(RUN_ID, mark)
+    assert await mark_of(redis) is not None

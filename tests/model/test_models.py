@@ -1,4 +1,4 @@
-"""A session in Redis and a plain model of it, driven side by side through everything that can happen, in any order.
+"""Redis and plain models of a session and of the queue, driven side by side through what can happen, in any order.
 
 In CI the same few hundred stories every time. A longer hunt, with other stories on each run:
 
@@ -15,6 +15,7 @@ import pytest
 from comparison import World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from queue_machine import QueueMachine
 from redis import Redis
 from session_machine import SessionMachine
 
@@ -24,7 +25,7 @@ from shared.store import TurnStore
 
 HUNT = int(os.environ.get("MODEL_STORIES", "0"))
 STORIES = settings(
-    max_examples=HUNT or 300,
+    max_examples=HUNT or 250,
     stateful_step_count=30,
     derandomize=not HUNT,
     database=None,
@@ -50,3 +51,9 @@ def world(redis_url: str) -> Iterator[World]:
 def test_the_store_does_what_the_model_says(world):
     run_state_machine_as_test(lambda: SessionMachine(world), settings=STORIES)
     assert world.redis.keys("*") == [], "erased sessions leave nothing"
+
+
+@pytest.mark.timeout(0 if HUNT else 900)
+def test_the_queue_does_what_the_model_says(world):
+    run_state_machine_as_test(lambda: QueueMachine(world), settings=settings(STORIES, max_examples=HUNT or 300))
+    world.redis.flushall()
