@@ -261,3 +261,18 @@ async def test_a_hook_that_fails_changes_nothing(store, run):
     assert list(end.rows) == [1]
     assert (await store.record(KEY)).status.value == "completed"
     assert hooks.calls[-1] == "trace_flush"
+
+
+async def test_who_loses_its_turn_still_passes_on_the_rows_that_it_knows(store, run):
+    """The turn may have been erased: nobody else will publish them."""
+    hooks = Scripted(text("half"), HOLD)
+    await store.submit(KEY, request())
+    for worker in ("host/1/aaaaaa", OTHER_WORKER):
+        hooks.holding.clear()
+        runner, dead = run(hooks, worker)
+        await hooks.holding.wait()
+        runner.attempts[KEY.run_id].stop(Stop.LOST)
+        end = await dead
+        await lose_lease(store)
+    assert [usage_of([row]) for row in end.rows.values()] == [Usage()]
+    assert list(end.rows) == [1]
