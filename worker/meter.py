@@ -6,12 +6,13 @@ from typing import Final
 
 import msgspec
 
-from shared.events import PART_UPDATED
+from shared.events import PART_UPDATED, RESULT
 from shared.ledger import usage_of
 from shared.model import ModelCall, Usage
 from shared.prices import Prices
+from worker.accumulator import text_of
 
-_TEXT: Final = f'{{"type":"{PART_UPDATED}","data":{{"part":{{"type":"text"'.encode()
+_MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESULT}"'.encode())
 
 
 class Meter:
@@ -39,7 +40,7 @@ class Meter:
         now_ms = int((time.monotonic() - self._began_s) * 1000)
         if self._first_event_ms is None:
             self._first_event_ms = now_ms
-        if event.startswith(_TEXT):
+        if event.startswith(_MAY_BE_TEXT) and text_of([event]):
             self._first_token_ms = now_ms
 
     def go_on(self) -> None:

@@ -1,5 +1,8 @@
 """The price table: exact integers, and a file that is wrong is refused by the name of its entry."""
 
+import subprocess
+import sys
+
 import pytest
 
 from shared.errors import SettingsError
@@ -105,3 +108,14 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="not TOML"):
         Prices.from_settings(Settings(prices_file=str(path)))
+
+
+def test_a_worker_does_not_start_with_a_wrong_file(tmp_path):
+    path = tmp_path / "prices.toml"
+    path.write_text('version = "1"', encoding="utf-8")
+    env = {"TURNWIRE_PRICES_FILE": str(path), "PATH": ""}
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == f"worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"

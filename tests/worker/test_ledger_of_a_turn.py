@@ -86,6 +86,23 @@ async def test_latencies_are_those_of_the_producers_own_events(store, run):
     assert 0 <= row.first_event_ms <= row.first_token_ms <= row.wall_ms + 50
 
 
+@pytest.mark.parametrize(
+    ("event", "counts"),
+    [
+        ({"type": "message.part.updated", "data": {"delta": "x", "part": {"id": "1", "type": "text"}}}, True),
+        ({"type": "result", "data": {"finalText": "x"}}, True),
+        ({"type": "message.part.updated", "data": {"delta": "x", "part": {"type": "reasoning"}}}, False),
+        ({"type": "tool.call", "data": {"text": "x"}}, False),
+    ],
+)
+async def test_the_first_token_is_the_first_text_of_the_answer(store, run, event, counts):
+    await store.submit(KEY, request())
+    await run(Scripted(event))[1]
+    [row] = await rows_of(store)
+    assert row.first_event_ms is not None
+    assert (row.first_token_ms is not None) is counts
+
+
 async def test_who_said_nothing_has_no_latency(store, run):
     await store.submit(KEY, request())
     await run(Scripted(RuntimeError("no")))[1]
@@ -181,6 +198,9 @@ async def test_a_suspension_ends_a_row_and_the_signal_begins_another(store, run)
     await store.submit(KEY, request())
     parked = await run(agent)[1]
     assert list(parked.rows) == [1]
+    assert (
+        await run(agent)[1]
+    ).rows == parked.rows  # whoever looks at it meanwhile can publish what its worker did not
     await store.signal(KEY, "approval", b"1")
     end = await run(agent)[1]
     assert list(end.rows) == [1, 2]
