@@ -33,8 +33,9 @@ END_LIMIT_S = 60.0
 
 
 def shape(chance: random.Random) -> dict[str, Any]:
-    """How one turn goes: short or long, quick or slow."""
-    return {"events": chance.randint(1, 40), "pace_ms": chance.choice([0, 5, 20, 60])}
+    """How one turn goes: short or long, quick or slow, with its answer as a step of its own or not."""
+    how = {"events": chance.randint(1, 40), "pace_ms": chance.choice([0, 5, 20, 60])}
+    return how | {"stream": chance.random() < 0.5, "after_ms": chance.choice([0, 100, 500])}
 
 
 async def chaos(seconds: float, seed: int, directory: Path) -> list[str]:

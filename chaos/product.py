@@ -3,6 +3,7 @@
 A turn's `metadata` says how it goes; every key is optional:
 
     {"events": 10, "pace_ms": 20,       how many deltas, and the time between two of them
+     "stream": true, "after_ms": 200,   they are a stream step; and the time after it, before the producer ends
      "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
      "die": true,                       the process of every attempt kills itself after its first delta
      "leak": true,                      the producer raises CancelledError by itself
@@ -16,7 +17,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from worker.hooks import ChatTurnHooks, Turn
@@ -31,9 +34,20 @@ class ChaosHooks(ChatTurnHooks):
     def __init__(self) -> None:
         self._ledger = os.open(os.environ["CHAOS_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    async def produce(self, turn: Turn) -> AsyncIterator[dict[str, Any]]:
-        """The model call: `events` deltas at a pace."""
+    async def produce(self, turn: Turn) -> AsyncIterator[Any]:
+        """The model call, as a step of its own or not, and then what else a product does."""
         self.note(turn, "produce")
+        ask = partial(self.deltas, turn)
+        source: AsyncGenerator[Any] = turn.stream("answer", ask) if turn.metadata.get("stream") else ask()
+        async with aclosing(source) as events:
+            async for event in events:
+                yield event
+        await asyncio.sleep(turn.metadata.get("after_ms", 0) / 1000)
+
+    async def deltas(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
+        """The model call: `events` deltas at a pace."""
+        if turn.metadata.get("stream"):
+            self.note(turn, "answer")
         ended = False
         try:
             for number in range(turn.metadata.get("events", DEFAULT_EVENTS)):

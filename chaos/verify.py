@@ -162,7 +162,8 @@ async def check_outcome(
     persisted = {call["text"] for call in calls if call["call"] == "persist_assistant_message"}
     if persisted != {text}:
         found.append(f"persisted: {persisted}, the text is {text!r}")
-    return found + check_calls(calls, await steps_of(redis, answer.run_id))
+    stream = {"answer": "answer"} if answer.metadata.get("stream") else {}
+    return found + check_calls(calls, await steps_of(redis, answer.run_id), hooks=STEPS | stream)
 
 
 async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:

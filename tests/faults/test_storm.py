@@ -19,7 +19,7 @@ async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
     chance = random.Random(11)
     async with scene(tmp_path, workers=3, env={"TURNWIRE_MAX_ATTEMPTS": "50"}) as view:
         assert view.stack.redis is not None
-        load = Load(view.client, chance, lambda chance: {"events": 10, "pace_ms": chance.choice([5, 50])})
+        load = Load(view.client, chance, storm_shape)
         monkey = Monkey(view.stack, view.stack.redis, view.redis, chance, lease_s=1.0)
         killing = asyncio.create_task(keep_killing(monkey))
         for _ in range(SESSIONS):
@@ -30,7 +30,14 @@ async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
         violations += [text async for text in reconcile(view.client, view.redis, load.answers, view.ledger)]
         assert not violations, "\n".join(violations)
         assert len(load.answers) == SESSIONS * TURNS
+        assert sum(bool(answer.metadata["stream"]) for answer in load.answers) > SESSIONS
         assert {answer.connections for answer in load.answers} == {1}  # no client noticed anything but time
+
+
+def storm_shape(chance: random.Random) -> dict[str, object]:
+    """Half of the answers are stream steps, and whoever runs them has something left to do afterwards."""
+    stream = chance.random() < 0.5
+    return {"events": 10, "pace_ms": chance.choice([5, 50]), "stream": stream, "after_ms": 200 if stream else 0}
 
 
 async def keep_killing(monkey: Monkey) -> None:
