@@ -1,13 +1,11 @@
 """An API process and its Redis seen from outside: connections, subscriptions, descriptors, memory, reads."""
 
-import asyncio
 import resource
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
 from arq.connections import ArqRedis
 
 from shared.connect import connect
@@ -37,11 +35,6 @@ class Observed:
         assert self.stack.redis is not None
         self.redis: ArqRedis = connect(self.stack.redis.url, connections=1)
         self.store = TurnStore(self.redis, Settings(redis_url=self.stack.redis.url))
-        idle = self.descriptors()
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
-            # more at once than its pool has connections: from here on that pool does not grow
-            await asyncio.gather(*(client.get("/v1/sessions/nobody/turns/0") for _ in range(50)))
-        await wait_until(lambda: self.descriptors() <= idle, "those requests' sockets are closed")
         return self
 
     async def __aexit__(self, *_: object) -> None:
