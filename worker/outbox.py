@@ -13,6 +13,7 @@ import msgspec
 
 from shared.errors import AttemptFenced
 from shared.keys import TurnKey
+from shared.lifecycle import TurnState
 from shared.model import Claimed, Signal, StepRecord, TurnRecord
 from shared.patience import until_answered
 from shared.prices import Prices
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
-NOT_YET_MS: Final = 500  # its turn is being settled
+NOT_YET_MS: Final = 500
 
 
 class Outbox:
@@ -45,8 +46,8 @@ class Outbox:
         record = await until_answered(lambda: self._store.record(key))
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
-        if not record.terminal:
-            return Again(NOT_YET_MS)
+        if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
+            return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
         try:
             async with asyncio.timeout(self._store.settings.turn_timeout_s):
                 text = await self._persist(record, key)
