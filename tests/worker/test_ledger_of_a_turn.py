@@ -4,11 +4,14 @@ import asyncio
 
 import pytest
 
-from shared.ledger import LedgerRow, usage_of
+from shared import keys
+from shared.connect import connect
+from shared.ledger import LedgerRow, decode_row, usage_of
 from shared.model import ModelCall, Usage
 from shared.prices import Price, Prices
+from shared.queue import TurnQueue
 from tests.support.agent import Agent
-from tests.support.product import HOLD, Product, Scripted, text
+from tests.support.product import HOLD, Scripted, text
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, lose_lease, request
 from tests.support.waiting import wait_until
 from worker.attempt import Stop
@@ -232,57 +235,6 @@ async def test_a_diverged_attempt_ends_where_it_diverged(store, run):
     assert (await store.record(KEY)).usage.cost_nanos == 2 * SMALL_NANOS + BIG_NANOS
 
 
-class Billing(Product):
-    """Notes the rows that it is shown."""
-
-    def __init__(self, *script, **fail):
-        super().__init__(*script, **fail)
-        self.rows = []
-
-    async def on_ledger_row(self, turn, row):
-        self._called("on_ledger_row")
-        self.rows.append((turn.run_id, row.attempt, row.outcome))
-
-
-async def test_the_hook_sees_the_row_after_the_turn_has_settled(store, run):
-    seen = []
-
-    class Looking(Billing):
-        async def on_ledger_row(self, turn, row):
-            await super().on_ledger_row(turn, row)
-            seen.append((await store.record(KEY)).status.value)
-
-    hooks = Looking(text("a"))
-    await store.submit(KEY, request())
-    await run(hooks)[1]
-    assert hooks.rows == [(KEY.run_id, 1, "completed")]
-    assert hooks.calls[-2:] == ["on_ledger_row", "trace_flush"]
-    assert seen == ["completed"]
-
-
-async def test_the_hook_sees_the_row_of_the_attempt_that_died_before(store, run):
-    hooks = Billing(text("half"), HOLD)
-    await store.submit(KEY, request())
-    runner, dead = run(hooks, "host/1/aaaaaa")
-    await hooks.holding.wait()
-    runner.attempts[KEY.run_id].stop(Stop.LOST)
-    await dead
-    assert hooks.rows == []
-    await lose_lease(store)
-    hooks.gate.set()
-    await run(hooks)[1]
-    assert hooks.rows == [(KEY.run_id, 1, "crashed"), (KEY.run_id, 2, "completed")]
-
-
-async def test_a_hook_that_fails_changes_nothing(store, run):
-    hooks = Billing(text("a"), on_ledger_row=1)
-    await store.submit(KEY, request())
-    end = await run(hooks)[1]
-    assert list(end.rows) == [1]
-    assert (await store.record(KEY)).status.value == "completed"
-    assert hooks.calls[-1] == "trace_flush"
-
-
 async def test_who_loses_its_turn_still_passes_on_the_rows_that_it_knows(store, run):
     """The turn may have been erased: nobody else will publish them."""
     hooks = Scripted(text("half"), HOLD)
@@ -296,3 +248,22 @@ async def test_who_loses_its_turn_still_passes_on_the_rows_that_it_knows(store, 
         await lose_lease(store)
     assert [usage_of([row]) for row in end.rows.values()] == [Usage()]
     assert list(end.rows) == [1]
+
+
+async def test_rows_cross_from_the_data_redis_to_the_queues_redis(store, redis, settings, redis_url):
+    """They may be two servers: no script touches both."""
+    other = connect(f"{redis_url}?db=1", connections=2)
+    queue = TurnQueue(other, settings)
+    await store.submit(KEY, request())
+    await queue.enqueue(KEY.run_id)
+    [taken], _ = await queue.take(OTHER_WORKER, 1)
+    runner = TurnRunner(store, queue, Products({None: Scripted(text("a"))}), OTHER_WORKER, PRICES)
+    appending = asyncio.create_task(runner.appender.run())
+    end = await runner.run(KEY.run_id)
+    await queue.end(OTHER_WORKER, taken, end.rows)
+    appending.cancel()
+    [row] = await rows_of(store)
+    assert [decode_row(fields[1]) for _, fields in await other.xrange(keys.LEDGER)] == [row]
+    assert (await queue.usage("default")).rows == 1
+    assert await redis.exists(keys.LEDGER, keys.usage("default")) == 0
+    await other.aclose(close_connection_pool=True)
