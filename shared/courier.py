@@ -5,10 +5,12 @@ is cancelled takes no connection with it.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 MAX_CALLS: Final = 200  # in one round trip: Redis serves others in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before a broken connection's calls are sent again
@@ -26,7 +28,7 @@ class Courier:
     """One client's calls. Everything that waits shares the fate of its round trip, but for the replies."""
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
-        self._redis: Any = redis
+        self._pool: Any = redis.connection_pool  # redis-py's own annotations do not pass a strict checker
         self._timeout_s = timeout_s
         self._waiting: list[Call] = []
         self._flight: asyncio.Task[None] | None = None
@@ -79,11 +81,29 @@ class Courier:
             await asyncio.sleep(pause_s)
 
     async def _round_trip(self, batch: list[Call]) -> list[Any]:
-        async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipe:
-            for call in batch:
-                pipe.execute_command(*call.command)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            return replies
+        async with asyncio.timeout(self._timeout_s):
+            connection = await self._pool.get_connection()
+            try:
+                return await _exchange(connection, batch)
+            except BaseException:
+                await connection.disconnect(nowait=True)  # what is still to come is nobody else's answer
+                raise
+            finally:
+                await self._pool.release(connection)
+
+
+async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
+    """What redis-py's pipeline does; but that packs each argument of each command in Python, a third of its cost."""
+    pack: Callable[[Any], bytes] = pack_command  # its own annotation knows only commands of one word
+    packed = b"".join([pack(call.command) for call in batch])
+    await connection.send_packed_command(packed, check_health=False)
+    replies: list[Any] = []
+    for _ in batch:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 def _land(batch: list[Call], replies: list[Any]) -> None:

@@ -41,7 +41,8 @@ class TurnReads:
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """The turn, or None."""
         with typed_refusals():
-            return TurnRecord.from_hash(key, await self._courier.send("HGETALL", key.record))
+            fields = await self._courier.send("HGETALL", key.record)
+        return TurnRecord.from_hash(key, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""

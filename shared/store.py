@@ -118,7 +118,10 @@ class TurnStore(TurnReads):
         Returns: for each None, AttemptFenced (the turn is not this attempt's any more) or StoreUnavailable.
         """
         calls: list[Call] = [
-            ([claimed.key.record, claimed.key.events], [claimed.attempt, claimed.token, seq, *events])
+            (
+                [claimed.key.record, claimed.key.lease, claimed.key.events],
+                [claimed.attempt, claimed.token, seq, *events],
+            )
             for claimed, seq, events in appends
         ]
         replies = await APPEND.many(self._courier, calls)

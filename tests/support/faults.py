@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared import courier
+from shared.courier import Courier
 
 
 class LostReply:
@@ -32,18 +33,16 @@ def one_lost_reply(redis: Redis, *, resent: bool) -> Iterator[None]:
 
     `resent`: the courier itself sends it again, as it does on a broken connection; otherwise the caller sees the error.
     """
-    open_pipeline = redis.pipeline
-    faults: list[LostReply] = []
+    round_trip, faults = Courier._round_trip, []
 
-    def pipeline(*args: Any, **kwargs: Any) -> Any:
-        pipe = open_pipeline(*args, **kwargs)
-        if not any(fault.lost for fault in faults):
-            faults.append(LostReply(pipe.execute))
-            pipe.execute = faults[-1]
-        return pipe
+    async def lossy(self: Courier, batch: list[Any]) -> list[Any]:
+        if self._pool is redis.connection_pool and not any(fault.lost for fault in faults):
+            faults.append(LostReply(round_trip))
+            return await faults[-1](self, batch)
+        return await round_trip(self, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redis, "pipeline", pipeline)
+        patch.setattr(Courier, "_round_trip", lossy)
         if not resent:
             patch.setattr(courier, "PAUSES_S", ())
         yield
