@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
+from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from shared import scripts
+from shared.courier import Call, Courier
 
 NAMES = [path.name.removesuffix(".lua") for path in (files("shared") / "lua").iterdir() if path.is_file()]
 BY_SCRIPT: dict[Any, str] = {scripts.Script(name).sha: name for name in NAMES}
@@ -55,7 +55,7 @@ class Fault:
         self.struck = False
 
     async def around(
-        self, redis: Redis, commands: Sequence[Sequence[Any]], send: Callable[[], Awaitable[list[Any]]]
+        self, pool: ConnectionPool, commands: Sequence[Sequence[Any]], send: Callable[[], Awaitable[list[Any]]]
     ) -> list[Any]:  # fmt: skip
         """Send the commands of one round trip; strikes if the write is among them."""
         places = [place for place, command in enumerate(commands) if write_of(command) == self.write]
@@ -71,7 +71,7 @@ class Fault:
             if self.mode == "after":
                 self.die()
             self.say()
-            await redis.connection_pool.disconnect(inuse_connections=False)
+            await pool.disconnect(inuse_connections=False)
             raise RedisConnectionError("reply lost")
         return replies
 
@@ -89,21 +89,13 @@ class Fault:
 
 
 def plant(fault: Fault) -> None:
-    """Put the fault between the program and its Redis clients."""
-    execute_command, execute = Redis.execute_command, Pipeline.execute
+    """Put the fault between the program and Redis: every script goes through a courier."""
+    round_trip = Courier._round_trip
 
-    async def faulty_command(self: Redis, *args: Any, **options: Any) -> Any:
-        async def send() -> list[Any]:
-            return [await execute_command(self, *args, **options)]
+    async def faulty(self: Courier, batch: list[Call]) -> list[Any]:
+        return await fault.around(self._pool, [call.command for call in batch], lambda: round_trip(self, batch))
 
-        return (await fault.around(self, [args], send))[0]
-
-    async def faulty_pipeline(self: Any, raise_on_error: bool = True) -> Any:
-        commands = [args for args, _ in self.command_stack]
-        return await fault.around(self, commands, lambda: execute(self, raise_on_error))
-
-    Redis.execute_command = faulty_command  # type: ignore[method-assign]
-    Pipeline.execute = faulty_pipeline  # type: ignore[method-assign]
+    Courier._round_trip = faulty  # type: ignore[method-assign]
 
 
 def plant_from_environment() -> None:
