@@ -23,7 +23,7 @@ STARTS_PER_S = 100.0  # turns
 SETTLE_S = 1.0  # after the last turn began, and before the first one ends
 LATE_MS = 250.0  # median: beyond this the service does not keep up
 KEPT = 0.95  # share of the wanted events: below this neither
-STEPS = [50, 100, 200, 300, 400, 500, 600, 800]
+STEPS = [50, 100, 200, 300, 500, 800, 1000, 1300, 1600]
 COLUMNS = [
     "turns", "events/s", "late ms p50", "late ms p99",
     "worker core", "API core", "Redis core", "client core",

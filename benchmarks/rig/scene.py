@@ -25,7 +25,7 @@ class Sizes:
     rounds: int = 3
     readers: int = 1000
     fan_events: int = 500
-    steps: Sequence[int] = (50, 100, 200, 300, 400, 500, 600, 800, 1000)  # turns at 30 events/s each
+    steps: Sequence[int] = (50, 100, 200, 300, 500, 800, 1000, 1300, 1600)  # turns at 30 events/s each
     compared: int = 300  # turns: the step that is held against the floor
     seconds: float = 10.0
     tails: int = 10_000
