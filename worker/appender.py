@@ -2,8 +2,8 @@
 
 One task writes for every turn: while one round trip is in flight, the events of all turns gather; the next one takes
 them all, a script call per turn in one pipeline. So a lone event leaves at once, and under load a round trip carries
-hundreds. While several turns write, a round trip waits a little for more of them, but not with the first event of an
-attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers, not the
+hundreds. While several turns write, round trips keep a distance for more of them to gather, but not with the first event
+of an attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers, not the
 memory.
 """
 
@@ -21,7 +21,7 @@ from shared.store import TurnStore
 BUFFER_BYTES: Final = 262_144  # a turn that has so much unwritten waits
 CALL_EVENTS: Final = 500  # in one call of the append script
 CALL_BYTES: Final = 262_144
-GATHER_S: Final = 0.003  # between two round trips while several turns write: each costs more than an event in it
+GATHER_S: Final = 0.003  # between two round trips while several turns write: one costs more than an event in it
 
 
 class TurnLog:
@@ -160,17 +160,16 @@ class Appender:
 
     async def run(self) -> None:
         """Write until cancelled. While Redis does not answer, try again with the same ids."""
-        pause_s, busy = FIRST_PAUSE_S, False
+        pause_s, next_at_s = FIRST_PAUSE_S, 0.0
         while True:
             await self._wake.wait()
-            if busy:
-                await self._gather()
+            await self._gather(next_at_s)
             self._wake.clear()
             self.hurry.clear()
             logs, self._dirty = self._dirty, []
             calls = [(log, log.written_seq, log.next_call()) for log in logs]
             calls = [call for call in calls if call[2]]
-            busy = len(calls) > 1
+            next_at_s = asyncio.get_running_loop().time() + GATHER_S if len(calls) > 1 else 0.0
             results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
             for (log, _, events), error in zip(calls, results, strict=True):
                 log.answered(events, error)
@@ -180,7 +179,8 @@ class Appender:
             else:
                 pause_s = FIRST_PAUSE_S
 
-    async def _gather(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_S):
-                await self.hurry.wait()
+    async def _gather(self, until_s: float) -> None:
+        if asyncio.get_running_loop().time() < until_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await self.hurry.wait()
