@@ -2,9 +2,9 @@
 
 One task writes for every turn: while one round trip is in flight, the events of all turns gather; the next one takes
 them all, a script call per turn in one pipeline. So a lone event leaves at once, and under load a round trip carries
-hundreds. While several turns write, round trips keep a distance for more of them to gather, but not with the first event
-of an attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers, not the
-memory.
+hundreds. While several turns write, round trips keep a distance for more of them to gather, but not with the first
+event of an attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers,
+not the memory.
 """
 
 import asyncio
