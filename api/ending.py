@@ -32,6 +32,10 @@ class Ending:
         if over:
             self._wake.set()
 
+    def fail(self, _: Exception) -> None:
+        """The log cannot be read; whether the turn is over, its record tells."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Wait no longer."""
         self._stopped = True

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from api.publication import Publication, joined
@@ -28,6 +27,7 @@ class Reader(Protocol):
     def offer(self, publication: Publication) -> None: ...
     def fall_behind(self) -> None: ...
     def look(self, last: Cursor | None, *, over: bool) -> None: ...
+    def fail(self, error: Exception) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -111,20 +111,28 @@ class Topic:
 
     async def _look(self) -> None:
         """Nothing came for long: ask the log once for all readers, and ever less often while it stays quiet."""
-        with suppress(StoreUnavailable):
+        try:
             last, over = await self._store.standing(self.key)
+        except StoreUnavailable:
+            pass  # later
+        except Exception as error:  # noqa: BLE001 - see _fly
+            self._fail(tuple(self.readers), error)
+        else:
             for reader in tuple(self.readers):
                 reader.look(last, over=over)
             self._quiet_s = min(self._quiet_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
         self._timer = self._look_later()
 
+    def _fail(self, readers: Sequence[Reader], error: Exception) -> None:
+        _log.exception("a turn's log cannot be read", extra={"run_id": self.key.run_id})
+        for reader in readers:
+            reader.fail(error)
+
     async def _fly(self, flight: _Flight, cursor: Cursor | None) -> None:
         try:
             page = await self._read(flight, cursor)
         except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
-            _log.exception("a turn's log cannot be read", extra={"run_id": self.key.run_id})
-            for tail in flight.tails:
-                tail.fail(error)
+            self._fail(flight.tails, error)
             return
         finally:
             if self._flights.get(cursor) is flight:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from test_tail import publication
@@ -87,6 +88,18 @@ async def test_a_defect_ends_only_the_readers_of_this_turn(
     with pytest.raises(ValueError, match="not a log"):
         await batch
     assert "cannot be read" in caplog.text
+
+
+async def test_a_defect_in_a_look_ends_only_the_readers_of_this_turn(
+    slow_store: Any, group: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
+):
+    slow_store.standing = AsyncMock(side_effect=ValueError("not a state"))
+    topic = Topic(KEY, slow_store, group, 0.01)
+    batch = asyncio.ensure_future(anext(join(topic)))
+    with pytest.raises(ValueError, match="not a state"):
+        await batch
+    assert "cannot be read" in caplog.text
+    topic.close()
 
 
 async def test_closing_cancels_its_reads(topic: Topic, slow_store: SlowStore):
