@@ -3,9 +3,9 @@
 import os
 import sys
 
-from api.server import serve
-from shared.errors import SettingsError
-from shared.settings import Settings
+from turnwire.api.server import serve
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.settings import Settings
 
 
 def main() -> int:

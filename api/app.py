@@ -10,21 +10,21 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import pages
-from api.admin import Admin
-from api.cancels import Cancels
-from api.erasure import Erasure
-from api.events import Events
-from api.probes import Probes, say_durability
-from api.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
-from api.records import Records
-from api.resource import Resource, page
-from api.services import Services
-from api.signals import Signals
-from api.turns import Turns
-from api.usage import Usages
-from shared.errors import TurnwireError
-from shared.settings import Settings
+from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
+from turnwire.api.edge.resource import Resource, page
+from turnwire.api.endpoints import pages
+from turnwire.api.endpoints.cancel import Cancels
+from turnwire.api.endpoints.erasure import Erasure
+from turnwire.api.endpoints.follow import Events
+from turnwire.api.endpoints.pending import Admin
+from turnwire.api.endpoints.probes import Probes, say_durability
+from turnwire.api.endpoints.records import Records
+from turnwire.api.endpoints.signals import Signals
+from turnwire.api.endpoints.turns import Turns
+from turnwire.api.endpoints.usage import Usages
+from turnwire.api.services import Services
+from turnwire.shared.errors import TurnwireError
+from turnwire.shared.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:

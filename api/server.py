@@ -7,10 +7,10 @@ from types import FrameType
 
 import uvicorn
 
-from api.app import create_app
-from api.protocol import Protocol
-from api.services import Services
-from shared.settings import Settings
+from turnwire.api.app import create_app
+from turnwire.api.edge.protocol import Protocol
+from turnwire.api.services import Services
+from turnwire.shared.settings import Settings
 
 GRACE_S = 5  # for a client that does not read; everybody else's stream ends at once
 

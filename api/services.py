@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from api.hub import Hub
-from shared.connect import connect, connect_listener
-from shared.queue import TurnQueue
-from shared.settings import Settings
-from shared.store import TurnStore
+from turnwire.api.following.hub import Hub
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
 
 _log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from benchmarks.rig.measure import percentile
 from benchmarks.rig.report import Report, options
 from benchmarks.rig.services import redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import Answer, Event, TailClient
-from shared.connect import connect
-from shared.keys import SessionKey, TurnKey
-from shared.queue import TurnQueue
-from shared.settings import Settings
-from shared.store import TurnStore
 from stack.cluster import Stack
 from stack.process import Service
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
 
 WORKERS = 3
 LOAD = {"events": 100, "rate_per_s": 60}

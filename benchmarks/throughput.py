@@ -17,11 +17,11 @@ from benchmarks.rig.measure import cpu_s, group, medians
 from benchmarks.rig.monitor import Monitor
 from benchmarks.rig.queues import ARQ, ARQ_BUSY, SAQ, STREAQ, TASKIQ, TURNWIRE, Pool, Queue, idle_pool
 from benchmarks.rig.report import Report, options, ratio
-from shared import keys
-from shared.connect import connect
-from shared.keys import TurnKey
-from shared.settings import Settings
-from shared.store import TurnStore
+from turnwire.shared import keys
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.turns import TurnStore
 
 QUEUES = [TURNWIRE, ARQ, ARQ_BUSY, STREAQ, SAQ, TASKIQ]
 RUN_LIMIT_S = 120.0

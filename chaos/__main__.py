@@ -16,9 +16,9 @@ from typing import Any
 from chaos.client import Client
 from chaos.load import Load, reconcile, summary
 from chaos.monkey import Monkey
-from shared.connect import connect
 from stack.cluster import Stack
 from stack.redis_server import RedisServer
+from turnwire.shared.store.connect import connect
 
 LEASE_S = 1.0
 ENV = {

@@ -22,7 +22,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from worker.hooks import ChatTurnHooks, Turn
+from turnwire import ChatTurnHooks, Turn
 
 DEFAULT_EVENTS = 10
 GATE_LOOK_S = 0.01

@@ -15,9 +15,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from chaos.client import TERMINAL, Answer, Client, Line
-from shared import keys
-from shared.keys import TurnKey
 from tests.support.keyleak import find_leaks
+from turnwire.shared import keys
+from turnwire.shared.keys import TurnKey
 
 STEPS = {  # the step's intent -> the hook that it keeps from being called again
     "turn": "produce",

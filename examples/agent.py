@@ -7,20 +7,17 @@ Run it with a model server that calls tools; `awaiting` in `session.run.suspende
     curl 127.0.0.1:8000/v1/sessions/a/turns/0/signals/approval-1 --json '{"payload":{"ok":true}}'
 """
 
-import os
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from itertools import count
 from typing import Any
 
 from examples.orders import NEEDS_APPROVAL, TOOLS, work_of
-from shared.settings import Settings
-from worker.backends.messages import assistant_message, tool_message
-from worker.backends.openai import OpenAIBackend
-from worker.hooks import ChatTurnHooks, Turn, TurnFailure
+from turnwire import ChatTurnHooks, Turn, TurnFailure
+from turnwire.backends import OpenAIBackend, assistant_message, tool_message
 
 ROUNDS, DAY_S = 8, 86_400
-backend = OpenAIBackend.from_settings(Settings.from_env(os.environ))
+backend = OpenAIBackend.from_env()
 
 
 class Agent(ChatTurnHooks):

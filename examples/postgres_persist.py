@@ -14,8 +14,8 @@ import uuid
 
 import asyncpg
 
-from worker.backends.demo import DemoHooks
-from worker.hooks import Turn
+from turnwire import Turn
+from turnwire.backends import DemoHooks
 
 CREATE = """
     SELECT pg_advisory_xact_lock(1);  -- two workers that create a table at once get in each other's way

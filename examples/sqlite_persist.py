@@ -12,8 +12,8 @@ import os
 import sqlite3
 from contextlib import closing
 
-from worker.backends.demo import DemoHooks
-from worker.hooks import Turn
+from turnwire import Turn
+from turnwire.backends import DemoHooks
 
 CREATE = """
     CREATE TABLE IF NOT EXISTS messages (

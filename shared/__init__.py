@@ -1,6 +1,7 @@
-"""What the API and the worker both know: words, keys, scripts, settings.
+"""The domain that the API and the worker share: words, states, events, keys, identity, errors and settings.
 
-Nothing here imports `api` or `worker`, and nothing here decides what a product does with a turn.
+Nothing here imports `turnwire.api` or `turnwire.worker`. Only the room `store` knows Redis.
 """
 
-__version__ = "0.1.0"
+if __name__ == "shared":
+    raise ImportError("Turnwire's modules are imported as `turnwire.shared`, not as `shared`")

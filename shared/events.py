@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from shared.errors import BadRequest
+from turnwire.shared.errors import BadRequest
 
 RUN_STARTED: Final = "session.run.started"
 RUN_RESUMED: Final = "session.run.resumed"

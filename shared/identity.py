@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.keys import TurnKey
+from turnwire.shared.keys import TurnKey
 
 _canonical = msgspec.json.Encoder(order="deterministic")
 

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import msgspec
 
-from shared.errors import BadRequest
+from turnwire.shared.errors import BadRequest
 
 DEFAULT_TENANT: Final = "default"
 MAX_TURN_INDEX: Final = 2**31 - 1

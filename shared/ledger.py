@@ -8,7 +8,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from shared.model import Usage
+from turnwire.shared.model import Usage
 
 Outcome = Literal["completed", "failed", "cancelled", "suspended", "handover", "crashed", "diverged"]
 

@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from shared.keys import TurnKey
-from shared.lifecycle import TERMINAL, TurnState
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.lifecycle import TERMINAL, TurnState
 
 OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 Persist = Literal["none", "pending", "done"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta
 
-from shared.errors import SettingsError
+from turnwire.shared.errors import SettingsError
 
 PREFIX = "TURNWIRE_"
 

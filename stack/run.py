@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from shared.errors import SettingsError
-from shared.settings import Settings
 from stack.cluster import ROOT, Stack, loopback
 from stack.foreground import Interrupts, LogTail, StopAskedError, say
 from stack.process import ProcessError, free_port
 from stack.redis_server import RedisServer, ServerNotFoundError, server_version
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.settings import Settings
 
 STATE = ROOT / ".turnwire"
 LOOK_INTERVAL_S = 0.1

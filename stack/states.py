@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState
 from stack.cluster import ROOT
+from turnwire.shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState
 
 PAGE: Final = Path(ROOT) / "docs" / "states.md"
 
-# What happens to the turn, and the scripts in shared/lua that write it.
+# What happens to the turn, and the scripts in shared/store/lua that write it.
 CHANGES: Final[dict[Change, tuple[str, str]]] = {
     Change.CLAIM: ("a worker takes it, or takes it over when the lease of a dead one is gone", "claim"),
     Change.HANDOVER: ("its worker drains and gives it back", "handover"),

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from arq.connections import ArqRedis
 
-from shared.connect import connect
-from shared.queue import TurnQueue
-from shared.settings import Settings
-from shared.store import TurnStore
 from stack.redis_server import RedisServer
 from tests.support.keyleak import find_leaks
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
 
 
 @pytest.fixture(scope="session")

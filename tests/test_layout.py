@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "worker", "shared")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-LUA = sorted((ROOT / "shared" / "lua").glob("*.lua"))
-PARTS = sorted((ROOT / "shared" / "lua" / "parts").glob("*.lua"))
+LUA = sorted((ROOT / "shared" / "store" / "lua").glob("*.lua"))
+PARTS = sorted((ROOT / "shared" / "store" / "lua" / "parts").glob("*.lua"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 KEY_TEXT = re.compile(
@@ -24,9 +24,9 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base"
 WAITING = {
     "tests/support/waiting.py",
     "tests/stack/watching.py",  # waits for other processes, synchronously
-    "tests/backends/asking.py",
-    "tests/backends/serverprocess.py",
-    "tests/backends/test_openai_requests.py",  # a deadline: the passing of time is what is tested
+    "tests/worker/backends/asking.py",
+    "tests/worker/backends/serverprocess.py",
+    "tests/worker/backends/test_openai_requests.py",  # a deadline: the passing of time is what is tested
 }
 
 
@@ -129,14 +129,8 @@ def test_no_module_has_an_empty_name():
     assert [name_of(path) for path in SOURCES + TESTS if path.stem in EMPTY_NAMES] == []
 
 
-def test_no_two_test_modules_have_the_same_name():
-    """pytest imports them by their bare names; those of tests/support are imported by their full ones."""
-    names = [path.name for path in TESTS if path.name != "conftest.py" and path.parent.name != "support"]
-    assert sorted(names) == sorted(set(names))
-
-
 def test_no_other_distribution_brings_packages_of_our_names():
-    """PyPI's `shared` and `worker` would replace ours without a word (style.md §6)."""
+    """PyPI's `shared` and `worker` would replace ours without a word."""
     owners = importlib.metadata.packages_distributions()
     assert {package: owners.get(package, []) for package in (*PACKAGES, "tests")} == {
         package: ["turnwire"] if package in owners else [] for package in (*PACKAGES, "tests")

@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 
-from shared.errors import SettingsError
-from shared.prices import Prices
-from shared.settings import Settings
-from worker.products import Products
-from worker.turn_worker import TurnWorker
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.settings import Settings
+from turnwire.worker.pool.turn_worker import TurnWorker
+from turnwire.worker.products import Products
+from turnwire.worker.turn.prices import Prices
 
 
 async def run(settings: Settings, products: Products, prices: Prices) -> None:

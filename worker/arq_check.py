@@ -8,9 +8,9 @@ import os
 from arq.connections import RedisSettings
 from arq.worker import func
 
-from shared.queue import RUN_TURN
-from shared.settings import Settings
-from worker.turn_worker import run_turn
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.queue import RUN_TURN
+from turnwire.worker.pool.turn_worker import run_turn
 
 
 class WorkerSettings:

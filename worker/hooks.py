@@ -4,15 +4,18 @@ Only `produce` is required. Hooks may be plain functions or coroutines; plain on
 one fails: docs/hooks.md.
 """
 
+if __name__ == "worker.hooks":  # the same class under two names would not be the same class
+    raise ImportError("import ChatTurnHooks from `turnwire`: the module `worker.hooks` is now `turnwire.worker.hooks`")
+
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, runtime_checkable
 
-from shared.errors import TurnFailure
-from shared.events import ChatStreamEvent
-from shared.ledger import LedgerRow
-from shared.model import ModelCall
-from worker.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
-from worker.turn import Turn
+from turnwire.shared.errors import TurnFailure
+from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.ledger import LedgerRow
+from turnwire.shared.model import ModelCall
+from turnwire.worker.turn.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
+from turnwire.worker.turn.turn import Turn
 
 __all__ = [
     "ChatStreamEvent",

@@ -5,9 +5,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.errors import SettingsError, TurnFailure
-from shared.settings import Settings
-from worker.hooks import ChatTurnHooks
+from turnwire.shared.errors import SettingsError, TurnFailure
+from turnwire.shared.settings import Settings
+from turnwire.worker.hooks import ChatTurnHooks
 
 
 class Products:
@@ -58,10 +58,10 @@ class Products:
 
 def _default_hooks(settings: Settings) -> ChatTurnHooks:
     if settings.llm_base_url:
-        from worker.backends.openai import OpenAIHooks
+        from turnwire.worker.backends.openai import OpenAIHooks
 
         return OpenAIHooks.from_settings(settings)
-    from worker.backends.demo import DemoHooks
+    from turnwire.worker.backends.demo import DemoHooks
 
     return DemoHooks()
 

@@ -21,10 +21,10 @@ from benchmarks.rig.scene import OWN_EVENTS, Sizes, scene
 from benchmarks.rig.services import START_LIMIT_S, naive, running
 from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
 from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, interpreter, version
-from shared import __version__
 from stack.cluster import bare_environment
 from stack.process import ProcessError, answers, free_port
 from stack.redis_server import RedisServer
+from turnwire import __version__
 
 LIMIT_S = 180.0
 PACE_PER_S = 30.0

@@ -10,7 +10,7 @@ from benchmarks.rig.monitor import Monitor
 from benchmarks.rig.report import Report
 from benchmarks.rig.scene import OWN_EVENTS, Scene, Sizes, scene
 from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
-from shared.keys import SessionKey, TurnKey
+from turnwire.shared.keys import SessionKey, TurnKey
 
 SETTLE_S = 0.3  # the record is written after the last event
 PACE_PER_S = 30.0

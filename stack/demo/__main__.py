@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import msgspec
 
-from shared.events import PART_UPDATED, RUN_COMPLETED, RUN_RESUMED
 from stack.demo.model import ANSWER
 from stack.demo.reading import Line, counts, keeps, shortened, standing, text, tokens, words
 from stack.demo.scene import KEY, TURN, Scene, running
 from stack.demo.screen import Screen
 from stack.process import ProcessError
 from stack.redis_server import ServerNotFoundError
+from turnwire.shared.events import PART_UPDATED, RUN_COMPLETED, RUN_RESUMED
 
 BODY = {"message": "What is a lease?"}
 KILL_AFTER_WORDS = 12

@@ -1,15 +1,12 @@
 """The product of the demo: a step that asks the model, a step that searches, and an answer whose stream is a step."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
-from shared.settings import Settings
-from worker.backends.messages import assistant_message
-from worker.backends.openai import OpenAIBackend
-from worker.hooks import ChatStreamEvent, ChatTurnHooks, Turn
+from turnwire import ChatStreamEvent, ChatTurnHooks, Turn
+from turnwire.backends import OpenAIBackend, assistant_message
 
 SEARCH_S = 0.3
 
@@ -44,4 +41,4 @@ class DemoProduct(ChatTurnHooks):
         await self._backend.aclose()
 
 
-hooks = DemoProduct(OpenAIBackend.from_settings(Settings.from_env(os.environ)))
+hooks = DemoProduct(OpenAIBackend.from_env())

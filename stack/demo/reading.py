@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.events import PART_UPDATED, RUN_RESUMED, Cursor
+from turnwire.shared.events import PART_UPDATED, RUN_RESUMED, Cursor
 
 SHOWN_CHARACTERS = 90
 

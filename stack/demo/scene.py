@@ -11,10 +11,10 @@ import httpx
 import msgspec
 from redis import Redis
 
-from shared.keys import TurnKey, session_key
 from stack.cluster import ROOT, Stack, bare_environment
 from stack.process import Service, answers, free_port
 from stack.redis_server import RedisServer
+from turnwire.shared.keys import TurnKey, session_key
 
 START_LIMIT_S = 30.0
 TURN = "/v1/sessions/demo/turns/0"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
-from following import Writer, no_channels
 
-from api.hub import Hub
-from shared.connect import connect_listener
-from shared.store import TurnStore
+from tests.support.following import Writer, no_channels
 from tests.support.turns import KEY
 from tests.support.waiting import wait_until
+from turnwire.api.following.hub import Hub
+from turnwire.shared.store.connect import connect_listener
+from turnwire.shared.store.turns import TurnStore
 
 HubMaker = Callable[..., AbstractAsyncContextManager[Hub]]
 

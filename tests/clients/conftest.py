@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stack.cluster import ROOT, Stack
-from tests.faults.scene import SETTINGS, Scene
+from tests.support.scene import SETTINGS, Scene
 
 NPM = ROOT / ".turnwire" / "npm"
 EVENTSOURCE = "eventsource@4"

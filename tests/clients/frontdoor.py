@@ -8,7 +8,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Self
 
-from tests.streams.rawtail import address
+from tests.support.rawtail import address
 
 
 class FrontDoor:

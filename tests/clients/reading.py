@@ -5,7 +5,7 @@ from typing import Any
 
 from chaos.client import Answer
 from chaos.verify import answer_text
-from tests.faults.scene import Scene
+from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
 EVENTS = 12

@@ -8,10 +8,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from frontdoor import FrontDoor
-from reading import IDS, TEXT, deltas, paused_turn
 
-from tests.faults.scene import Scene
+from tests.clients.frontdoor import FrontDoor
+from tests.clients.reading import IDS, TEXT, deltas, paused_turn
+from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.clients

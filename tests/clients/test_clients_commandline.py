@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from httpx_sse import connect_sse
-from reading import FIRST_HALF, IDS, TEXT, deltas, events_url, paused_turn
 
-from tests.faults.scene import Scene
+from tests.clients.reading import FIRST_HALF, IDS, TEXT, deltas, events_url, paused_turn
+from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.clients

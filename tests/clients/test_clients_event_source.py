@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from frontdoor import FrontDoor
-from reading import IDS, TEXT, deltas, events_url, paused_turn
 
-from tests.faults.scene import Scene
+from tests.clients.frontdoor import FrontDoor
+from tests.clients.reading import IDS, TEXT, deltas, events_url, paused_turn
+from tests.support.scene import Scene
 
 pytestmark = pytest.mark.clients
 SCRIPT = Path(__file__).with_name("event_source.mjs")

@@ -7,10 +7,10 @@ from typing import Final
 
 import httpx
 import pytest
-from conversation import Conversation
-from recorder import Recorder
 
 from stack.cluster import Stack
+from tests.conformance.conversation import Conversation
+from tests.conformance.recorder import Recorder
 
 HERE: Final = Path(__file__).parent
 OWN_SERVICE: Final = {

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-from recorder import Recorder
+
+from tests.conformance.recorder import Recorder
 
 Line = dict[str, Any]
 DELTA = "message.part.updated"

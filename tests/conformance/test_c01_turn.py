@@ -1,7 +1,7 @@
 """The numbered cases of a single turn: C1 to C5, C15, C67."""
 
-from conversation import Conversation, bare, delta, only, say, text, types
-from problem import check_problem
+from tests.conformance.conversation import Conversation, bare, delta, only, say, text, types
+from tests.conformance.problem import check_problem
 
 
 def test_c01_events_arrive_unchanged_and_in_order_from_one_producer(chat: Conversation):

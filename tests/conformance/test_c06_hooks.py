@@ -4,9 +4,9 @@ C82 (a persist failure fails the turn) does not hold here: C12 does, and `persis
 """
 
 import pytest
-from conversation import Conversation, bare, delta, only, say, text, types
 
 from stack.cluster import Stack
+from tests.conformance.conversation import Conversation, bare, delta, only, say, text, types
 
 COMPLETED, FAILED = "session.run.completed", "session.run.failed"
 

@@ -6,10 +6,10 @@ import time
 import httpx
 import pytest
 import redis
-from conversation import Conversation, Line, only, say, text, types
 
-from shared.keys import TurnKey
 from stack.cluster import Stack
+from tests.conformance.conversation import Conversation, Line, only, say, text, types
+from turnwire.shared.keys import TurnKey
 
 
 def step(intent: str, gives: object = None, **how: object) -> dict[str, object]:

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from conversation import Conversation, bare, delta, parse, say, text, types
-from problem import check_problem
+
+from tests.conformance.conversation import Conversation, bare, delta, parse, say, text, types
+from tests.conformance.problem import check_problem
 
 LEASE_AND_A_BIT_S = 2.5  # our own service's leases last 2 s
 

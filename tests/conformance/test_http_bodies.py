@@ -3,9 +3,10 @@
 import json
 
 import pytest
-import rawhttp
-from conversation import Conversation, only, say, types
-from problem import check_problem
+
+from tests.conformance import rawhttp
+from tests.conformance.conversation import Conversation, only, say, types
+from tests.conformance.problem import check_problem
 
 JSON = ("Content-Type", "application/json")
 TOO_LARGE = 1_048_576 + 1

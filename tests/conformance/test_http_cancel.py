@@ -4,8 +4,9 @@ import time
 
 import httpx
 import pytest
-from conversation import DELTA, Conversation, only, say, types
-from problem import check_problem
+
+from tests.conformance.conversation import DELTA, Conversation, only, say, types
+from tests.conformance.problem import check_problem
 
 AT_ONCE_S = 1.0
 

@@ -1,9 +1,10 @@
 """Cursors and queries: what a reader may ask for, and that no bad one hangs or answers too much."""
 
 import pytest
-import rawhttp
-from conversation import Conversation, parse, say
-from problem import check_problem
+
+from tests.conformance import rawhttp
+from tests.conformance.conversation import Conversation, parse, say
+from tests.conformance.problem import check_problem
 
 BAD_CURSORS = [
     "x", "1", "1-", "-1", "1-x", "a-0", "1-0-0", " 1-0", "1--1", "1-0\u0661", "$", "+", "1-*",

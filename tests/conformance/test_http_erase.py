@@ -1,8 +1,9 @@
 """Erasing a session: nothing of it is left, whoever was at work on it."""
 
 import httpx
-from conversation import DELTA, Conversation, say
-from problem import check_problem
+
+from tests.conformance.conversation import DELTA, Conversation, say
+from tests.conformance.problem import check_problem
 
 
 def erase(chat: Conversation) -> httpx.Response:

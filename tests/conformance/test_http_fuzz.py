@@ -4,11 +4,12 @@ import json
 import os
 from typing import Final
 
-import rawhttp
-from conversation import Conversation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from problem import check_form
+
+from tests.conformance import rawhttp
+from tests.conformance.conversation import Conversation
+from tests.conformance.problem import check_form
 
 SHORT: Final = settings(
     max_examples=100,

@@ -1,8 +1,9 @@
 """Content-Type, Content-Encoding, Accept and Prefer: what is taken, what is refused, what comes back."""
 
 import pytest
-from conversation import Conversation, parse, types
-from problem import check_problem
+
+from tests.conformance.conversation import Conversation, parse, types
+from tests.conformance.problem import check_problem
 
 NOT_JSON_TYPES = [
     "text/plain", "application/xml", "multipart/form-data", "application/x-www-form-urlencoded", "json", "a/b;c=d",

@@ -1,9 +1,10 @@
 """Asking again costs nothing: Idempotency-Key at the next index, replay of a finished turn."""
 
 import pytest
-import rawhttp
-from conversation import Conversation, bare, only, say, text, types
-from problem import check_problem
+
+from tests.conformance import rawhttp
+from tests.conformance.conversation import Conversation, bare, only, say, text, types
+from tests.conformance.problem import check_problem
 
 JSON = ("Content-Type", "application/json")
 

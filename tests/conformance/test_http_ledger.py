@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from conversation import Conversation, say
-from problem import check_problem
 
-from shared.keys import LEDGER
 from stack.cluster import Stack
+from tests.conformance.conversation import Conversation, say
+from tests.conformance.problem import check_problem
+from turnwire.shared.keys import LEDGER
 
 CALL = {"use": {"model": "small", "tokens_in": 1000, "tokens_out": 100}}  # 210,000 billionths of a dollar
 

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from conversation import Conversation
+
+from tests.conformance.conversation import Conversation
 
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "trace"}
 PATHS = {

@@ -1,9 +1,10 @@
 """Bad indexes, unknown paths and methods are typed 4xx, and nothing is written for them."""
 
 import pytest
-import rawhttp
-from conversation import Conversation
-from problem import check_problem
+
+from tests.conformance import rawhttp
+from tests.conformance.conversation import Conversation
+from tests.conformance.problem import check_problem
 
 BAD_INDEXES = ["-1", "00", "01", "+1", "1.0", "1e3", "0x1", "a", "%20", "2147483648", "9" * 400, "%D9%A1", "1%0A", "~"]
 UNKNOWN_PATHS = [

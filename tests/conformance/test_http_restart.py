@@ -1,10 +1,10 @@
 """An API process that ends: its streams end between two lines, and their clients go on elsewhere."""
 
 import httpx
-import serversent
-from conversation import DELTA, Conversation, say, text, types
 
 from stack.cluster import Stack
+from tests.conformance import serversent
+from tests.conformance.conversation import DELTA, Conversation, say, text, types
 
 STOP_S = 4.0  # less than the grace that uvicorn gives a client that does not read
 

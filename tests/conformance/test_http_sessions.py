@@ -3,8 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conversation import Conversation, only, say, text, types
-from problem import check_problem
+
+from tests.conformance.conversation import Conversation, only, say, text, types
+from tests.conformance.problem import check_problem
 
 
 def test_the_second_turn_waits_for_the_first_and_gets_it_as_history(chat: Conversation, other_chat: Conversation):

@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from conversation import Conversation, only, say, types
-from problem import check_problem
+
+from tests.conformance.conversation import Conversation, only, say, types
+from tests.conformance.problem import check_problem
 
 SOON_S = 1.0
 

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
-import serversent
-from conversation import DELTA, Conversation, bare, delta, say, text, types
+
+from tests.conformance import serversent
+from tests.conformance.conversation import DELTA, Conversation, bare, delta, say, text, types
 
 SSE = {"Accept": "text/event-stream"}
 KEEPALIVE = {"keepalive": "1"}

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from worker.calling import call
+from turnwire.worker.turn.calling import call
 
 hooks = importlib.import_module(os.environ["EXAMPLE"]).hooks
 hooks._delay_s = 0  # the demo's pauses are for people

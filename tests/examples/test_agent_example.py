@@ -11,10 +11,10 @@ import httpx
 import pytest
 from redis import Redis
 
-from shared import keys
 from stack.cluster import Stack
 from tests.support.llmock import Llmock, running_llmock
 from tests.support.waiting import wait_until
+from turnwire.shared import keys
 
 HERE = Path(__file__).parent
 Line = dict[str, Any]

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from postgres import find_programs, find_user, running_postgres
 
 from stack.cluster import Stack
+from tests.examples.postgres import find_programs, find_user, running_postgres
 
 HERE = Path(__file__).parent
 ROWS = "SELECT tenant, session, turn, text FROM messages"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stack.cluster import Stack
-from tests.faults.scene import SETTINGS, Scene
+from tests.support.scene import SETTINGS, Scene
 
 
 @pytest.fixture(scope="module")

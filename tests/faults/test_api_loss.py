@@ -3,11 +3,11 @@
 import pytest
 
 from chaos.client import Answer, Client
-from shared import keys
-from stack.network import free_port
-from stack.process import Service, answers
-from tests.faults.scene import Scene, scene
+from stack.process import answers
+from tests.support.scene import Scene, scene
+from tests.support.struck import crashing_api
 from tests.support.waiting import wait_until
+from turnwire.shared import keys
 
 
 async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_path):
@@ -26,12 +26,6 @@ async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_
         await view.check(*turns)
         assert sorted(answer.connections for answer in turns) == [1] * 4 + [2] * 4
         assert all(view.count(answer)["produce"] == 1 for answer in turns)
-
-
-def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
-    port = free_port()
-    service = view.worker(f"api-{crash_at}", "tests.faults.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
-    return service, f"http://127.0.0.1:{port}"
 
 
 async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 from chaos.client import Answer
-from shared.keys import TurnKey
-from tests.faults.scene import Scene, scene
+from tests.support.scene import Scene, scene
 from tests.support.waiting import wait_until
+from turnwire.shared.keys import TurnKey
 
 
 async def cancel(view: Scene, answer: Answer) -> str:

@@ -4,17 +4,12 @@ Two turns of a session each, so that waking the next one is among the writes. Th
 fault has struck, so that the faulty one gets the turn.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 
-from chaos.client import Answer
-from stack.process import Service
-from tests.faults.scene import Scene, open_gate
+from tests.support.scene import Scene, open_gate
+from tests.support.struck import MODES, all_accepted, faulty_workers, until_all_struck
 from tests.support.waiting import wait_until
 
-MODES = ["before", "after", "lost"]
 WRITES = [
     "take:1",
     "claim:1",
@@ -31,33 +26,6 @@ WRITES = [
     "renew:1",
     "extend:1",
 ]
-
-
-@asynccontextmanager
-async def faulty_workers(view: Scene, write: str, **env: str) -> AsyncIterator[list[Service]]:
-    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end."""
-    view.stack.worker[0].pause()
-    services = [
-        view.worker(f"{write}-{mode}", "tests.faults.crashing_worker", CRASH_AT=f"{write}:{mode}", **env)
-        for mode in MODES
-    ]
-    try:
-        for service in services:
-            service.start()
-        yield services
-    finally:
-        view.stack.worker[0].resume()
-        for service in services:
-            service.kill()
-
-
-def struck(service: Service) -> bool:
-    return "crash point reached" in service.log()
-
-
-async def until_all_struck(services: list[Service]) -> None:
-    for service in services:
-        await wait_until(lambda s=service: struck(s), f"the fault of {service.name}:\n{service.last_lines()}", 15)
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -111,7 +79,7 @@ async def test_a_fault_while_one_worker_buries_another_loses_no_turn(view: Scene
     reader = view.ask(answer)
     victim = view.worker("victim").start()
     await view.called(answer, "produce")
-    witness = view.worker("witness", "tests.faults.crashing_worker", CRASH_AT=f"bury:1:{mode}").start()
+    witness = view.worker("witness", "tests.support.crashing_worker", CRASH_AT=f"bury:1:{mode}").start()
     await wait_until(lambda: "worker ready" in witness.log(), "a witness")
     for attempt in (2, 3):
         open_gate(gate, attempt)
@@ -121,8 +89,3 @@ async def test_a_fault_while_one_worker_buries_another_loses_no_turn(view: Scene
     await reader
     await view.check(answer)
     assert answer.connections == 1
-
-
-async def all_accepted(view: Scene, answers: list[Answer]) -> bool:
-    queued = [run_id.decode() for run_id in await view.redis.zrange("arq:queue", 0, -1)]
-    return all(answer.run_id in queued for answer in answers)

@@ -13,12 +13,11 @@ import pytest
 
 from chaos import verify
 from chaos.client import Answer, Line
-from shared.keys import TurnKey
 from stack.process import Service, answers
-from tests.faults.scene import Scene, open_gate
-from tests.faults.test_api_loss import crashing_api
-from tests.faults.test_crash_points import MODES, all_accepted, faulty_workers, struck, until_all_struck
+from tests.support.scene import Scene, open_gate
+from tests.support.struck import MODES, all_accepted, crashing_api, faulty_workers, struck, until_all_struck
 from tests.support.waiting import wait_until
+from turnwire.shared.keys import TurnKey
 
 STEPS = {"first": "first", "answer": "answer", "last": "last"}  # intent -> what the ledger calls it
 DELTAS = 5  # of a model call, each a token
@@ -27,7 +26,7 @@ TOKENS_IN = 7
 
 @pytest.fixture(scope="module")
 def product() -> dict[str, str]:
-    return {"TURNWIRE_HOOKS": "tests.faults.stepping:hooks", "TURNWIRE_PERSIST_TRIES": "1"}
+    return {"TURNWIRE_HOOKS": "tests.support.stepping:hooks", "TURNWIRE_PERSIST_TRIES": "1"}
 
 
 def expected_text(steps: dict[str, Any], fresh: list[Line], payload: str) -> str:
@@ -194,7 +193,7 @@ async def test_a_worker_that_dies_when_it_has_ended_a_wait_leaves_it_to_the_swee
     answer = view.turn(signal="go", timeout=0.1)
     view.stack.worker[0].pause()
     reader = view.ask(answer)
-    service = view.worker("expire-after", "tests.faults.crashing_worker", CRASH_AT="expire:1:after").start()
+    service = view.worker("expire-after", "tests.support.crashing_worker", CRASH_AT="expire:1:after").start()
     await until_all_struck([service])
     assert await view.status(answer) == "queued"
     await view.due_now(answer)
@@ -244,7 +243,7 @@ async def test_a_fault_around_the_outbox_loses_no_message(view: Scene, write: st
     view.stack.worker[0].pause()
     reader = view.ask(answer)
     await wait_until(lambda: all_accepted(view, [answer]), "the turn stands in the queue")
-    service = view.worker(f"{write}-{mode}", "tests.faults.crashing_worker", CRASH_AT=f"{write}:1:{mode}").start()
+    service = view.worker(f"{write}-{mode}", "tests.support.crashing_worker", CRASH_AT=f"{write}:1:{mode}").start()
     await until_all_struck([service])
     view.stack.worker[0].resume()
     await reader

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from chaos.client import Answer
-from shared import keys
 from stack.process import Service
-from tests.faults.scene import Scene, scene
+from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
+from turnwire.shared import keys
 
 LONG_LEASE = {"TURNWIRE_LEASE_MS": "10000"}  # a lease that had to run out would be seen
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chaos.client import Answer
-from shared.keys import TurnKey
 from stack.process import Service
-from tests.faults.proxy import Proxy
-from tests.faults.scene import Scene, open_gate, scene
+from tests.support.proxy import Proxy
+from tests.support.scene import Scene, open_gate, scene
 from tests.support.waiting import let_pass, wait_until
+from turnwire.shared.keys import TurnKey
 
 
 @pytest.fixture

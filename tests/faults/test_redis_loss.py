@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from chaos.client import Answer, refusal
-from shared import keys
 from stack.cluster import Stack
 from stack.network import free_port
 from stack.redis_server import RedisServer
-from tests.faults.scene import SETTINGS, Scene
+from tests.support.scene import SETTINGS, Scene
 from tests.support.waiting import let_pass, wait_until
+from turnwire.shared import keys
 
 LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than any outage here: nobody has a reason to take over
 AWAY_S = 1.0

@@ -10,9 +10,9 @@ import pytest
 
 from chaos import verify
 from chaos.client import Answer
-from shared import keys
-from tests.faults.scene import Scene, open_gate
+from tests.support.scene import Scene, open_gate
 from tests.support.waiting import let_pass, wait_until
+from turnwire.shared import keys
 
 WINDOW_S = 1.5  # in which commands are watched; the sweep looks again at what waits after 10 s and more
 WAITING = 20
@@ -20,7 +20,7 @@ WAITING = 20
 
 @pytest.fixture(scope="module")
 def product() -> dict[str, str]:
-    return {"TURNWIRE_HOOKS": "tests.faults.stepping:hooks"}
+    return {"TURNWIRE_HOOKS": "tests.support.stepping:hooks"}
 
 
 class Busy:
@@ -156,7 +156,7 @@ async def test_the_turns_that_wait_run_in_order_when_the_worker_dies_before_it_w
     turns = [view.turn(start_gates={"1": str(gate)})]
     turns += [Answer(turns[0].session, index, {}) for index in (1, 2)]
     view.stack.worker[0].pause()
-    victim = view.worker("between", "tests.faults.crashing_worker", CRASH_AT="settle:1:after").start()
+    victim = view.worker("between", "tests.support.crashing_worker", CRASH_AT="settle:1:after").start()
     await view.submit(turns[0])
     await view.called(turns[0], "produce")
     await view.submit(*turns[1:])

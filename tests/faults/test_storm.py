@@ -7,7 +7,7 @@ import pytest
 
 from chaos.load import Load, reconcile
 from chaos.monkey import Monkey
-from tests.faults.scene import scene
+from tests.support.scene import scene
 from tests.support.waiting import let_pass
 
 SESSIONS, TURNS = 38, 4

@@ -2,10 +2,10 @@
 
 import pytest
 
-from shared import keys
-from shared.keys import TurnKey
-from tests.faults.scene import Scene, scene
+from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
+from turnwire.shared import keys
+from turnwire.shared.keys import TurnKey
 
 SWEEP_LIMIT_S = 8.0  # the sweep looks every 3 s
 

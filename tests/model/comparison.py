@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
-from model_turn import ModelTurn
-from observed_session import (
+from redis import Redis
+
+from tests.model.model_turn import ModelTurn
+from tests.model.observed_session import (
     Stored,
     StoredSession,
     as_modelled,
@@ -17,15 +19,13 @@ from observed_session import (
     check_log,
     observe,
 )
-from redis import Redis
-from session_model import SessionModel
-
-from shared.errors import TurnwireError
-from shared.events import Cursor
-from shared.keys import SessionKey
-from shared.lifecycle import TRANSITIONS, TurnState
-from shared.model import Claimed, Ended, Held, Submitted, Suspended, Waits
-from shared.store import TurnStore
+from tests.model.session_model import SessionModel
+from turnwire.shared.errors import TurnwireError
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import SessionKey
+from turnwire.shared.lifecycle import TRANSITIONS, TurnState
+from turnwire.shared.model import Claimed, Ended, Held, Submitted, Suspended, Waits
+from turnwire.shared.store.turns import TurnStore
 
 WAYS = {(state.value, after.value) for (state, _), after in TRANSITIONS.items()}
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from shared.errors import AttemptFenced
-from shared.events import ERROR, RUN_FAILED, RUN_RESUMED, RUN_STARTED, Cursor, encode_event
-from shared.lifecycle import TERMINAL, TurnState
-from shared.model import TurnRequest
+from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.events import ERROR, RUN_FAILED, RUN_RESUMED, RUN_STARTED, Cursor, encode_event
+from turnwire.shared.lifecycle import TERMINAL, TurnState
+from turnwire.shared.model import TurnRequest
 
 TIMED_OUT = b"timed out"  # in the place of a signal's payload
 

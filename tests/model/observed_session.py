@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from model_turn import TIMED_OUT, ModelTurn
 from redis import Redis
 
-from shared.events import Cursor, is_terminal
-from shared.keys import SessionKey
-from shared.lifecycle import TERMINAL
-from shared.model import StepRecord
+from tests.model.model_turn import TIMED_OUT, ModelTurn
+from turnwire.shared.events import Cursor, is_terminal
+from turnwire.shared.keys import SessionKey
+from turnwire.shared.lifecycle import TERMINAL
+from turnwire.shared.model import StepRecord
 
 NO_KEY, NO_TTL = -2, -1
 

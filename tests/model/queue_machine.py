@@ -7,14 +7,14 @@ asked for and has not ended is waiting, claimed by one worker, or will be found 
 from dataclasses import dataclass
 from typing import Any
 
-from actions import Actions
-from comparison import World
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from shared import keys
-from shared.queue import Taken, TurnQueue
+from tests.model.actions import Actions
+from tests.model.comparison import World
 from tests.support.turns import SESSION
+from turnwire.shared import keys
+from turnwire.shared.store.queue import Taken, TurnQueue
 
 TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
 ANSWER = keys.persist_id(TURN)

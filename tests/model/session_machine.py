@@ -6,17 +6,17 @@ A worker here is as bad as a worker can be: it goes on after its lease was lost,
 from typing import Any
 
 import msgspec
-from actions import Actions
-from comparison import Comparison, Handle
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
-from model_turn import TIMED_OUT
-from observed_session import signal_payload
 
-from shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
-from shared.lifecycle import TurnState
-from shared.model import Claimed, Submitted, TurnRequest
+from tests.model.actions import Actions
+from tests.model.comparison import Comparison, Handle
+from tests.model.model_turn import TIMED_OUT
+from tests.model.observed_session import signal_payload
 from tests.support.turns import delta, request, step
+from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed, Submitted, TurnRequest
 
 INDEXES = st.sampled_from([0, 0, 0, 1, 2])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])

@@ -6,13 +6,12 @@ refuse raises the same error here, and changes nothing.
 
 from typing import Any
 
-from model_turn import TIMED_OUT, ModelTurn, cancel_message, last_events, resumed, started
-
-from shared.errors import AttemptFenced, InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
-from shared.events import Cursor
-from shared.lifecycle import TurnState
-from shared.model import TurnRequest
-from shared.scripts import IndexMoved
+from tests.model.model_turn import TIMED_OUT, ModelTurn, cancel_message, last_events, resumed, started
+from turnwire.shared.errors import AttemptFenced, InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
+from turnwire.shared.events import Cursor
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import TurnRequest
+from turnwire.shared.store.scripts import IndexMoved
 
 QUEUED, RUNNING, SUSPENDED = TurnState.QUEUED, TurnState.RUNNING, TurnState.SUSPENDED
 FAILED, CANCELLED = TurnState.FAILED, TurnState.CANCELLED

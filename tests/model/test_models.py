@@ -12,16 +12,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from comparison import World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from queue_machine import QueueMachine
 from redis import Redis
-from session_machine import SessionMachine
 
-from shared.connect import connect
-from shared.settings import Settings
-from shared.store import TurnStore
+from tests.model.comparison import World
+from tests.model.queue_machine import QueueMachine
+from tests.model.session_machine import SessionMachine
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.turns import TurnStore
 
 HUNT = int(os.environ.get("MODEL_STORIES", "0"))
 STORIES = settings(

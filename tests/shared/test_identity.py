@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import BadRequest
-from shared.events import Cursor, Entry, encode_event, is_terminal
-from shared.identity import canonical_json, input_hash, worker_id
-from shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, session_key, turn_index
+from turnwire.shared.errors import BadRequest
+from turnwire.shared.events import Cursor, Entry, encode_event, is_terminal
+from turnwire.shared.identity import canonical_json, input_hash, worker_id
+from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, session_key, turn_index
 
 KEY = session_key("demo").turn(0)
 HASH = {"message": "hi", "project": None, "domain": None, "model": None}

@@ -4,11 +4,11 @@ from contextlib import suppress
 
 import pytest
 
-from shared.errors import AttemptFenced
-from shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
-from shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState, advance
-from shared.model import Claimed
 from tests.support.turns import KEY, OTHER_WORKER, claim, lose_lease, request, submit_and_claim
+from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
+from turnwire.shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState, advance
+from turnwire.shared.model import Claimed
 
 COMPLETED, FAILED = encode_event(RUN_COMPLETED, {}), encode_event(RUN_FAILED, {})
 IMPLEMENTED = [Change.CLAIM, Change.HANDOVER, Change.COMPLETE, Change.FAIL, Change.CANCEL, Change.ASK_AGAIN]

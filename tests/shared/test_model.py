@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.model import ModelCall, Usage
-from shared.prices import Prices
+from turnwire.shared.model import ModelCall, Usage
+from turnwire.worker.turn.prices import Prices
 
 
 def usage_of(*calls: ModelCall) -> Usage:

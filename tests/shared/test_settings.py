@@ -5,8 +5,8 @@ import typing
 import msgspec
 import pytest
 
-from shared.errors import SettingsError
-from shared.settings import PREFIX, Settings
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.settings import PREFIX, Settings
 
 SECRETS = {
     "TURNWIRE_LLM_API_KEY": "sk-very-secret",

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from watching import children_of, is_gone, until
 
 from stack.demo.reading import keeps, standing, text
+from tests.stack.watching import children_of, is_gone, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-import standins
-from watching import is_gone
 
 from stack.cluster import Stack, bare_environment
 from stack.process import ProcessError, answers
 from stack.redis_server import RedisServer
+from tests.stack import standins
+from tests.stack.watching import is_gone
 
 
 @pytest.fixture

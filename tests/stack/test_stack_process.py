@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from watching import is_gone, until
 
 from stack.process import ProcessError, Service, free_port, stop_all, wait_http
+from tests.stack.watching import is_gone, until
 
 ROOT = Path(__file__).resolve().parents[2]
 

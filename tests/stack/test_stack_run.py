@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import standins
-from watching import children_of, is_gone, until
 
 from stack.process import free_port
+from tests.stack import standins
+from tests.stack.watching import children_of, is_gone, until
 
 ROOT = Path(__file__).resolve().parents[2]
 

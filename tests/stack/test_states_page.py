@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.lifecycle import TRANSITIONS, Change, TurnState
 from stack import states
+from turnwire.shared.lifecycle import TRANSITIONS, Change, TurnState
 
-LUA = Path(states.ROOT) / "shared" / "lua"
+LUA = Path(states.ROOT) / "shared" / "store" / "lua"
 
 
 def test_the_page_is_drawn_from_the_table():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stack.cluster import Stack
-from tests.streams.observed import STALL_S, Observed
+from tests.support.observed import STALL_S, Observed
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """What many readers cost Redis: connections, subscriptions and reads stay those of a few."""
 
 import httpx
-from rawtail import readers
 
-from shared.settings import Settings
-from tests.streams.observed import Observed
+from tests.support.observed import Observed
+from tests.support.rawtail import readers
+from turnwire.shared.settings import Settings
 
 FEW, MANY = 5, 500
 JOINING = 200

@@ -8,14 +8,14 @@ import httpx
 import pytest
 from arq.connections import ArqRedis
 
-from api.events import Events, continues
-from api.hub import Hub
-from shared.connect import connect_listener
-from shared.errors import CursorGone
-from shared.events import Cursor, Entry
-from shared.store import TurnStore
-from tests.streams.observed import Observed
+from tests.support.observed import Observed
 from tests.support.turns import KEY, append, delta, submit_and_claim, take_over
+from turnwire.api.endpoints.follow import Events, continues
+from turnwire.api.following.hub import Hub
+from turnwire.shared.errors import CursorGone
+from turnwire.shared.events import Cursor, Entry
+from turnwire.shared.store.connect import connect_listener
+from turnwire.shared.store.turns import TurnStore
 
 RESUMED = b'{"type":"session.run.resumed","data":{"attempt":3,"after":"%b","reason":"lease_expired"}}'
 

@@ -8,13 +8,13 @@ from socket import socket
 
 import pytest
 import uvicorn
-from rawtail import finish, open_stalled, readers, reset, visit
 
-from api.app import create_app
-from api.protocol import Protocol
-from shared.settings import Settings
-from tests.streams.observed import Observed
+from tests.support.observed import Observed
+from tests.support.rawtail import finish, open_stalled, readers, reset, visit
 from tests.support.waiting import wait_until
+from turnwire.api.app import create_app
+from turnwire.api.edge.protocol import Protocol
+from turnwire.shared.settings import Settings
 
 VISITS = 10_000
 AT_ONCE = 50

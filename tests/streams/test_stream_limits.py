@@ -8,7 +8,7 @@ import pytest
 
 from chaos.client import TERMINAL, Client
 from stack.cluster import Stack
-from tests.faults.scene import SETTINGS, Scene
+from tests.support.scene import SETTINGS, Scene
 
 EVENT_BYTES, LOG_EVENTS, LOG_BYTES = 2000, 40, 6000
 LIMITS = {

@@ -3,15 +3,15 @@
 import asyncio
 
 import pytest
-from rawtail import unchunk
 
-from api.encode import CHUNK_BYTES, NDJSON, SSE, Framing
-from api.publication import Publication
-from api.tail import Tail
-from api.topic import PAGE_BYTES, Topic
-from shared.events import Cursor, Entry
-from shared.store import TurnStore
+from tests.support.rawtail import unchunk
 from tests.support.turns import KEY, append, delta, submit_and_claim
+from turnwire.api.following.encode import CHUNK_BYTES, NDJSON, SSE, Framing
+from turnwire.api.following.publication import Publication
+from turnwire.api.following.tail import Tail
+from turnwire.api.following.topic import PAGE_BYTES, Topic
+from turnwire.shared.events import Cursor, Entry
+from turnwire.shared.store.turns import TurnStore
 
 SMALL = [Entry(b"1-%d" % seq, delta(f"word {seq} ")) for seq in range(20)]
 LARGE = [Entry(b"1-%d" % seq, delta("x" * 10_000)) for seq in range(30)]

@@ -9,14 +9,14 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from resuming import NDJSON, SSE, Cut, Resuming
 
 from chaos.client import Answer
 from chaos.verify import check_lines, effective
-from shared.keys import TurnKey
 from stack.cluster import Stack
-from tests.faults.scene import SETTINGS, Scene, open_gate
+from tests.support.resuming import NDJSON, SSE, Cut, Resuming
+from tests.support.scene import SETTINGS, Scene, open_gate
 from tests.support.waiting import wait_until
+from turnwire.shared.keys import TurnKey
 
 EVENTS = 12
 GATE = 6  # deltas of an attempt before the test lets it go on

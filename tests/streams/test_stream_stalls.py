@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
-from rawtail import open_stalled, read_all, readers
 
-from tests.streams.observed import STALL_S, Observed, RunningTurn
+from tests.support.observed import STALL_S, Observed, RunningTurn
+from tests.support.rawtail import open_stalled, read_all, readers
 from tests.support.waiting import let_pass, wait_until
 
 STALLED = 200

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.hooks import ChatTurnHooks
+from turnwire.worker.hooks import ChatTurnHooks
 
 
 class Agent(ChatTurnHooks):

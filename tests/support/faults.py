@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared import courier
-from shared.courier import Courier
+from turnwire.shared.store import courier
+from turnwire.shared.store.courier import Courier
 
 
 class LostReply:

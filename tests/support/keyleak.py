@@ -4,9 +4,9 @@ import re
 
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
-from shared.lifecycle import TERMINAL
+from turnwire.shared import keys
+from turnwire.shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
+from turnwire.shared.lifecycle import TERMINAL
 
 _PROBE = SessionKey(DEFAULT_TENANT, "probe")
 _TURN_KEY = re.compile(r"(\w+):chat:\{([^{}]+)\}:(\d+)\Z")

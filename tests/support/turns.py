@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from shared.events import PART_UPDATED, encode_event
-from shared.keys import SessionKey, TurnKey, session_key
-from shared.model import Claimed, StepRecord, Submitted, TurnRequest
-from shared.scripts import IndexMoved
-from shared.store import TurnStore
+from turnwire.shared.events import PART_UPDATED, encode_event
+from turnwire.shared.keys import SessionKey, TurnKey, session_key
+from turnwire.shared.model import Claimed, StepRecord, Submitted, TurnRequest
+from turnwire.shared.store.scripts import IndexMoved
+from turnwire.shared.store.turns import TurnStore
 
 SESSION = session_key("demo")
 KEY = SESSION.turn(0)

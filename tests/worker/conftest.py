@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from shared.queue import TurnQueue
-from shared.store import TurnStore
 from tests.support.turns import KEY, OTHER_WORKER, WORKER, request
-from worker import finish
-from worker.products import Products
-from worker.run import TurnRunner
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.attempt import finish
+from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.products import Products
 
 
 @pytest.fixture(autouse=True)

@@ -4,16 +4,16 @@ import asyncio
 import os
 import sys
 
-from shared.keys import QUEUE
 from stack.cluster import ROOT
 from tests.support.product import Scripted
 from tests.support.waiting import wait_until
-from worker.products import Products
-from worker.turn_worker import TurnWorker
+from turnwire.shared.keys import QUEUE
+from turnwire.worker.pool.turn_worker import TurnWorker
+from turnwire.worker.products import Products
 
 
 async def check(redis_url: str) -> int:
-    argv = ["-m", "arq", "--check", "worker.arq_check.WorkerSettings"]
+    argv = ["-m", "arq", "--check", "turnwire.worker.arq_check.WorkerSettings"]
     env = {**os.environ, "TURNWIRE_REDIS_URL": redis_url}
     process = await asyncio.create_subprocess_exec(sys.executable, *argv, env=env, cwd=ROOT)
     return await process.wait()

@@ -7,13 +7,13 @@ import types
 import msgspec
 import pytest
 
-from shared.errors import SettingsError, TurnFailure
-from shared.settings import Settings
 from tests.support.product import Product, Scripted
-from worker.backends.demo import DemoHooks
-from worker.backends.openai import OpenAIHooks
-from worker.calling import call
-from worker.products import Products, hook
+from turnwire.shared.errors import SettingsError, TurnFailure
+from turnwire.shared.settings import Settings
+from turnwire.worker.backends.demo import DemoHooks
+from turnwire.worker.backends.openai import OpenAIHooks
+from turnwire.worker.products import Products, hook
+from turnwire.worker.turn.calling import call
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.events import PART_UPDATED
-from shared.model import ModelCall
-from worker.backends.errors import BackendProtocolError, BackendReportedError, BackendTruncatedError
-from worker.backends.retry import RETRY_STATUSES
-from worker.backends.sse import SseEvent
-from worker.backends.toolcalls import ToolCallDelta, ToolCalls
+from turnwire.shared.events import PART_UPDATED
+from turnwire.shared.model import ModelCall
+from turnwire.worker.backends.errors import BackendProtocolError, BackendReportedError, BackendTruncatedError
+from turnwire.worker.backends.retry import RETRY_STATUSES
+from turnwire.worker.backends.sse import SseEvent
+from turnwire.worker.backends.toolcalls import ToolCallDelta, ToolCalls
 
 DONE: Final = "[DONE]"
 _MOST_TOKENS: Final = 2**31

@@ -7,9 +7,9 @@ from typing import Final
 
 import httpx
 
-from worker.backends.answer import DONE
-from worker.backends.errors import BODY_LIMIT_BYTES, BackendProtocolError, BackendTruncatedError
-from worker.backends.sse import DEFAULT_MAX_EVENT_BYTES, SseDecoder, SseEvent, SseLimitError
+from turnwire.worker.backends.answer import DONE
+from turnwire.worker.backends.errors import BODY_LIMIT_BYTES, BackendProtocolError, BackendTruncatedError
+from turnwire.worker.backends.sse import DEFAULT_MAX_EVENT_BYTES, SseDecoder, SseEvent, SseLimitError
 
 _ERROR_BODY_TIMEOUT_S: Final = 5.0
 _END_OF_BODY_TIMEOUT_S: Final = 0.1

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from shared.errors import SettingsError
-from shared.model import ModelCall
-from worker.backends.answer import text_delta
-from worker.hooks import ChatTurnHooks, Turn
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.model import ModelCall
+from turnwire.worker.backends.answer import text_delta
+from turnwire.worker.hooks import ChatTurnHooks, Turn
 
 _QUOTED_CHARACTERS: Final = 60
 

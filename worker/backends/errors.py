@@ -10,7 +10,7 @@ Messages reach clients, so they never name hosts. What the server itself said is
 
 from typing import Final
 
-from shared.errors import TurnFailure
+from turnwire.shared.errors import TurnFailure
 
 BODY_LIMIT_BYTES: Final = 2048
 

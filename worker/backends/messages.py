@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from shared.events import PART_UPDATED, ChatStreamEvent
+from turnwire.shared.events import PART_UPDATED, ChatStreamEvent
 
 TOOL_CALL = "tool.call"
 

@@ -1,5 +1,6 @@
 """Asks any server that speaks OpenAI's chat completions; the hooks that do so for every turn."""
 
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
@@ -7,15 +8,15 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from shared.errors import SettingsError
-from shared.model import ModelCall
-from shared.settings import Settings
-from worker.backends.answer import Answer
-from worker.backends.body import read_events
-from worker.backends.errors import BackendTruncatedError
-from worker.backends.retry import RetryPolicy
-from worker.backends.transport import Transport
-from worker.hooks import ChatTurnHooks, Turn
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.model import ModelCall
+from turnwire.shared.settings import Settings
+from turnwire.worker.backends.answer import Answer
+from turnwire.worker.backends.body import read_events
+from turnwire.worker.backends.errors import BackendTruncatedError
+from turnwire.worker.backends.retry import RetryPolicy
+from turnwire.worker.backends.transport import Transport
+from turnwire.worker.hooks import ChatTurnHooks, Turn
 
 
 class OpenAIBackend:
@@ -49,6 +50,15 @@ class OpenAIBackend:
         self._model = model
         self._idle_timeout_ms = policy.idle_timeout_ms
         self._transport = Transport(base_url, api_key, policy, client, kind)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The server that the variables `TURNWIRE_LLM_*` name; `environ` is the process's environment by default.
+
+        Raises:
+            SettingsError: a variable is unknown or does not fit, or `TURNWIRE_LLM_BASE_URL` is not set.
+        """
+        return cls.from_settings(Settings.from_env(os.environ if environ is None else environ))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

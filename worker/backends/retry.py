@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from shared.errors import SettingsError
+from turnwire.shared.errors import SettingsError
 
 RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_MS: Final = 24 * 3600 * 1000

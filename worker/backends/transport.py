@@ -10,11 +10,11 @@ from typing import NoReturn
 
 import httpx
 
-from shared.errors import SettingsError
-from worker.backends.body import read_error_body
-from worker.backends.clients import TIMEOUTS, Clients, Loan
-from worker.backends.errors import BackendTransportError
-from worker.backends.retry import RetryPolicy, retry_after_ms
+from turnwire.shared.errors import SettingsError
+from turnwire.worker.backends.body import read_error_body
+from turnwire.worker.backends.clients import TIMEOUTS, Clients, Loan
+from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.backends.retry import RetryPolicy, retry_after_ms
 
 log = logging.getLogger(__name__)
 

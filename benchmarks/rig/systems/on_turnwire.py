@@ -4,12 +4,12 @@ import asyncio
 import os
 
 from benchmarks.rig.systems.stamps import drive
-from shared.connect import connect
-from shared.keys import TurnKey
-from shared.model import TurnRequest
-from shared.queue import TurnQueue
-from shared.settings import Settings
-from shared.store import TurnStore
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.model import TurnRequest
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
 
 
 async def main() -> None:

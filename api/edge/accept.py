@@ -1,0 +1,54 @@
+"""What form of answer a client asks for: `Accept` and `Prefer`, pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from turnwire.api.edge.problems import NotAcceptable
+
+JSON: Final = "application/json"
+
+
+def choose(accept: str | None, offers: Sequence[str]) -> str:
+    """The offer that the client likes best; among equals the first one. No header, or an empty one, likes all.
+
+    Raises:
+        NotAcceptable: it likes none of them.
+    """
+    if not accept or not accept.strip():
+        return offers[0]
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    best = max(offers, key=lambda offer: _quality(offer, ranges))  # max keeps the first of equals
+    if _quality(best, ranges) <= 0:
+        raise NotAcceptable("this can be answered as " + ", ".join(offers))
+    return best
+
+
+def wants_async(prefer: str | None) -> bool:
+    """True for `Prefer: respond-async`."""
+    preferences = (prefer or "").split(",")
+    return any(preference.split(";")[0].strip().lower() == "respond-async" for preference in preferences)
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            return name, _weight(parameter[2:])
+    return name, 1.0
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0  # not a number: the client cannot mean "please"
+    return weight if 0 <= weight <= 1 else 0.0
+
+
+def _quality(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """The weight of the most specific range that covers the offer (RFC 9110, 12.5.1)."""
+    weights = dict(ranges)
+    for name in (offer, offer.split("/", maxsplit=1)[0] + "/*", "*/*"):
+        if name in weights:
+            return weights[name]
+    return 0.0

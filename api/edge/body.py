@@ -1,0 +1,147 @@
+"""The body of a POST: read up to its limit, checked, and turned into what the store takes."""
+
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
+
+from turnwire.api.edge.problems import UnsupportedMediaType
+from turnwire.api.edge.requests import joined, single
+from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
+from turnwire.shared.model import OnBusy, TurnRequest
+
+MAX_METADATA_BYTES: Final = 16_384
+MAX_METADATA_DEPTH: Final = 32
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+OnDisconnect = Literal["continue", "cancel"]
+
+
+class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a POST that asks a turn. Absent and null mean the same."""
+
+    message: Annotated[str, Meta(min_length=1, description="the user's message")]
+    project: Annotated[Name | None, Meta(description="chooses the product that answers")] = None
+    domain: Name | None = None
+    model: Annotated[Name | None, Meta(description="absent: the model of the settings")] = None
+    user: Name | None = None
+    metadata: Annotated[dict[str, Any] | None, Meta(description="kept with the turn, at most 16 KiB")] = None
+    on_busy: Annotated[OnBusy, Meta(description="if an earlier turn of the session is in progress")] = "enqueue"
+    on_disconnect: Annotated[OnDisconnect, Meta(description="what a lost connection of this request does")] = "continue"
+
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete: nothing happened, nobody to answer."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a POST asks for: the turn, and what concerns only this request."""
+
+    request: TurnRequest
+    cancel_on_disconnect: bool
+
+
+async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> Asked:
+    """The turn that a POST asks for.
+
+    Raises:
+        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
+        ClientGone: the body did not arrive.
+    """
+    turn = await read_body(scope, receive, max_bytes, TurnBody)
+    if turn.metadata is not None:
+        _check_metadata(turn.metadata)
+    fields = msgspec.structs.asdict(turn)
+    on_disconnect = fields.pop("on_disconnect")
+    request = TurnRequest(**fields, traceparent=_traceparent(Headers(scope=scope)))
+    return Asked(request, on_disconnect == "cancel")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
+    """A body as a document of this kind; an empty one is `absent`, if there may be none.
+
+    Raises:
+        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
+        ClientGone: the body did not arrive.
+    """
+    headers = Headers(scope=scope)
+    _check_media_type(headers)
+    body = await _receive_all(headers, receive, max_bytes)
+    return absent if absent is not None and not body else parse(body, kind)
+
+
+def parse(body: bytes, kind: type[T]) -> T:
+    """Read JSON.
+
+    Raises:
+        BadRequest: not JSON in UTF-8.
+        InvalidInput: JSON, but not such a document.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from None
+    except UnicodeDecodeError:
+        raise BadRequest("the body is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput("the body is nested too deeply") from None
+
+
+def _check_media_type(headers: Headers) -> None:
+    kind, *parameters = (part.strip().lower() for part in (single(headers, "content-type") or "").split(";"))
+    if kind not in {"", "application/json"}:
+        raise UnsupportedMediaType("the body must be application/json")
+    if any(part.startswith("charset=") and part[8:].strip('"') not in {"utf-8", "utf8"} for part in parameters):
+        raise UnsupportedMediaType("the body must be UTF-8")
+    if (joined(headers, "content-encoding") or "identity").strip().lower() not in {"identity", ""}:
+        raise UnsupportedMediaType("the body must not be compressed")
+
+
+async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+    too_large = TooLarge(f"a body has at most {max_bytes} bytes")
+    if int(headers.get("content-length") or 0) > max_bytes:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > max_bytes:
+            raise too_large
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    level: list[Any] = [metadata]
+    for _ in range(MAX_METADATA_DEPTH):
+        level = [child for value in level for child in _children(value)]
+    if level:
+        raise InvalidInput(f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels")
+    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+        raise InvalidInput(f"metadata has more than {MAX_METADATA_BYTES} bytes")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _traceparent(headers: Headers) -> str | None:
+    """A valid W3C trace parent; a broken one is ignored, as its standard wants."""
+    values = headers.getlist("traceparent")
+    return values[0] if len(values) == 1 and _TRACEPARENT.match(values[0]) else None

@@ -1,0 +1,145 @@
+"""Errors as RFC 9457 problem+json: one table from error class to HTTP status."""
+
+import math
+from typing import Any, Final
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from turnwire.shared import errors
+from turnwire.shared.errors import TurnwireError
+
+
+class MethodNotAllowed(TurnwireError):
+    """`allow` are the methods that this path knows."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"this path knows {allow}")
+        self.allow = allow
+
+
+class NotAcceptable(TurnwireError):
+    code = "not_acceptable"
+
+
+class UnsupportedMediaType(TurnwireError):
+    code = "unsupported_media_type"
+
+
+class Draining(TurnwireError):
+    """This process is about to end; another one, or its successor, takes the same request."""
+
+    code = "draining"
+    retryable = True
+    retry_after_s = 1.0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error as a client gets it. `code` is for programs, `detail` for people; `retryable`: it may work later."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+
+
+STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
+    errors.BadRequest: (400, "The request is wrong"),
+    errors.NotFound: (404, "Not found"),
+    MethodNotAllowed: (405, "Method not allowed"),
+    NotAcceptable: (406, "Not acceptable"),
+    errors.LeaseHeld: (409, "The turn is in progress"),
+    errors.SessionBusy: (409, "The session is busy"),
+    errors.TurnEnded: (409, "The turn has ended"),
+    errors.CursorGone: (410, "The events are gone"),
+    errors.TooLarge: (413, "Too large"),
+    UnsupportedMediaType: (415, "Unsupported media type"),
+    errors.InvalidInput: (422, "A value is not allowed"),
+    errors.InputMismatch: (422, "Used with other input"),
+    errors.TurnLimit: (422, "Too many turns in this session"),
+    errors.QueueFull: (429, "Too many turns wait"),
+    errors.StoreUnavailable: (503, "The store does not answer"),
+    Draining: (503, "The server is about to stop"),
+}
+
+
+def problem(error: TurnwireError) -> Problem:
+    """The document for an error; one that the table does not know is a defect of ours and says nothing more."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            status, title = STATUS[kind]
+            return Problem(_type(error.code), title, status, str(error) or title, error.code, error.retryable)
+    return INTERNAL
+
+
+def problem_response(error: TurnwireError) -> Response:
+    """The document as an answer, with the headers that belong to its status."""
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allow
+    if isinstance(error, errors.TooLarge):
+        return _LingeringResponse(_body(problem(error)), problem(error).status, headers | _HEADERS)
+    return _response(problem(error), headers)
+
+
+async def on_turnwire_error(_: Request, error: Any) -> Response:
+    """Starlette's handler for our own errors."""
+    return problem_response(error)
+
+
+async def on_http_error(_: Request, error: Any) -> Response:
+    """Starlette's handler for its own errors: a path that no route knows, or a request it cannot read."""
+    assert isinstance(error, HTTPException)
+    known = errors.NotFound("no such page") if error.status_code == 404 else errors.BadRequest("the request is wrong")
+    return problem_response(known)
+
+
+async def on_defect(_: Request, __: Exception) -> Response:
+    """Starlette's handler for everything else. It raises the error again afterwards, so the server logs it."""
+    return _response(INTERNAL, {})
+
+
+def _type(code: str) -> str:
+    return f"urn:turnwire:problem:{code}"
+
+
+INTERNAL: Final = Problem(_type("internal"), "Internal error", 500, "an error of ours; it is logged", "internal", True)
+_HEADERS: Final = {"content-type": "application/problem+json", "cache-control": "no-store"}
+
+
+def _body(document: Problem) -> bytes:
+    return msgspec.json.encode(document)
+
+
+def _response(document: Problem, headers: dict[str, str]) -> Response:
+    return Response(_body(document), document.status, headers | _HEADERS)
+
+
+class _LingeringResponse(Response):
+    """Answers, then goes on discarding a bounded part of the body before it closes.
+
+    Closing a socket with unread data resets it, and the client might lose the answer that says why.
+    """
+
+    discard_bytes = 8 * 1_048_576
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left = self.discard_bytes
+        while left > 0:
+            message = await receive()
+            left -= max(1, len(message.get("body", b"")))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                break
+        await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,108 @@
+"""Accepts a turn: announce, submit, enqueue, in this order.
+
+A crash after the announcement leaves nothing, or a turn that the sweep finds; a crash after the submit leaves a turn
+that the sweep enqueues within seconds, and the client's own retry at once. The client is answered after the last step.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from turnwire.shared.errors import QueueFull, StoreUnavailable, TurnwireError
+from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.scripts import IndexMoved
+from turnwire.shared.store.turns import TurnStore
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A submitted turn, and the mark of its announcement."""
+
+    submitted: Submitted
+    mark: str
+
+    @property
+    def key(self) -> TurnKey:
+        """Its key."""
+        return self.submitted.key
+
+    @property
+    def is_replay(self) -> bool:
+        """It is completed: there is nothing to run."""
+        return self.submitted.verdict == "replay"
+
+
+class Intake:
+    """The writing side of POST."""
+
+    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+        self._store = store
+        self._queue = queue
+
+    async def submit(self, key: TurnKey, request: TurnRequest) -> Accepted:
+        """Accept a turn at this index; see TurnStore.submit for what else it may find.
+
+        Raises:
+            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        async with self._announced(key) as mark:
+            return Accepted(await self._store.submit(key, request), mark)
+
+    async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
+        """Accept a turn at the session's next index, or at the one that this Idempotency-Key already has.
+
+        Raises:
+            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        index = await self._store.next_index(session, idempotency_key)
+        while True:  # another request may take the index between reading and writing it
+            key = session.turn(index)
+            try:
+                async with self._announced(key) as mark:
+                    return Accepted(await self._store.submit_next(key, request, idempotency_key), mark)
+            except IndexMoved as moved:
+                index = moved.index
+
+    async def enqueue(self, accepted: Accepted) -> None:
+        """Put it in the queue; a turn that had been accepted before is never refused.
+
+        Raises:
+            QueueFull: a new turn is taken back first.
+        """
+        submitted, run_id = accepted.submitted, accepted.key.run_id
+        if submitted.verdict == "running":
+            return
+        try:
+            await self._queue.enqueue(run_id, accepted=submitted.verdict == "attached")
+        except QueueFull as full:
+            if not await self._store.withdraw(submitted, _refusal(submitted, full)):
+                await self._queue.enqueue(run_id, accepted=True)  # somebody else relies on it by now
+                return
+            if submitted.verdict == "created":  # else the sweep publishes the ledger row of the attempt that this was
+                await self._queue.forget(run_id, accepted.mark)
+            raise
+
+    @asynccontextmanager
+    async def _announced(self, key: TurnKey) -> AsyncGenerator[str]:
+        """The sweep knows of the turn before it is written; a refusal takes that back."""
+        mark = "" if await self._store.is_completed(key) else await self._queue.announce(key.run_id)
+        try:
+            yield mark
+        except StoreUnavailable:
+            raise  # it may have been written
+        except TurnwireError:
+            await self._queue.forget(key.run_id, mark)
+            raise
+
+
+def _refusal(submitted: Submitted, full: QueueFull) -> list[bytes]:
+    """How the log of a turn ends that was asked again when the queue was full."""
+    detail = {"message": str(full), "code": full.code}
+    session_id = submitted.key.session.session
+    return [
+        encode_event(ERROR, {**detail, "retryable": True}),
+        encode_event(RUN_FAILED, {"sessionId": session_id, **detail}),
+    ]

@@ -1,0 +1,85 @@
+"""Sends a tail to a client: each burst in one piece, silence as the form and the client want it.
+
+A client that reads slowly is followed at its pace; one that takes nothing at all is cut off, and may resume.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Scope, Send
+
+from turnwire.api.edge.accept import JSON, choose
+from turnwire.api.edge.requests import joined, query_seconds
+from turnwire.api.edge.wire import Wire
+from turnwire.api.following.encode import NDJSON, SSE, Framing, chunk
+from turnwire.api.following.publication import Publication
+from turnwire.api.following.tail import Tail
+
+SSE_COMMENT_S: Final = 15.0
+FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
+
+
+def negotiate(scope: Scope, *, record: bool = False) -> Framing | None:
+    """The stream form that the client asks for; None: it wants the record as JSON, which `record` allows.
+
+    Raises:
+        NotAcceptable: it wants none of them.
+    """
+    offers = [*FRAMINGS, JSON] if record else [*FRAMINGS]
+    return FRAMINGS.get(choose(joined(Headers(scope=scope), "accept"), offers))
+
+
+def silence_s(scope: Scope, framing: Framing) -> float | None:
+    """After how many seconds of silence the client wants a sign of life; None: never.
+
+    Raises:
+        BadRequest: `keepalive` is not a number from 1 to 60.
+    """
+    wanted = query_seconds(scope, "keepalive", least=1, most=60)
+    return SSE_COMMENT_S if wanted is None and framing is SSE else wanted
+
+
+async def send_tail(
+    tail: Tail, framing: Framing, headers: Mapping[str, str], stall_s: float | None, scope: Scope, send: Send
+) -> bool:  # fmt: skip
+    """Stream until the tail ends or the client is gone; the body always ends after a whole event.
+
+    `stall_s`: how long the client may take nothing; None: for ever. Returns: True if it left before the end.
+    """
+    await send(_start(framing, headers))
+    with Wire(scope, stall_s, on_gone=tail.stop) as wire:
+
+        def push(publication: Publication) -> bool:
+            if wire.full:
+                return False
+            for ready in framing.chunks(publication.entries):
+                wire.write(ready)
+            return True
+
+        wire.write(chunk(framing.opening))
+        tail.push = push
+        async for batch in tail:
+            for ready in framing.chunks(batch) if batch else (chunk(framing.silence),):
+                wire.write(ready)
+                if wire.full:
+                    await wire.drain()
+    await send({"type": "http.response.body", "body": b""})
+    return wire.gone
+
+
+async def send_events(events: Sequence[bytes], framing: Framing, headers: Mapping[str, str], send: Send) -> None:
+    """Answer with events that stand in no log."""
+    await send(_start(framing, headers))
+    await send({"type": "http.response.body", "body": framing.answer(events)})
+
+
+def stream_headers(framing: Framing) -> dict[str, str]:
+    """What every stream says about itself: nobody may keep it, and no proxy may hold it back."""
+    return {"content-type": framing.media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def _start(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:
+    named = {**stream_headers(framing), **headers}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+    return {"type": "http.response.start", "status": 200, "headers": raw}

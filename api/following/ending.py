@@ -1,0 +1,61 @@
+"""Waits until a turn is terminal, told by its publications, without reading its events."""
+
+import asyncio
+
+from turnwire.api.following.publication import Publication
+from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.store.turns import TurnStore
+
+
+class Ending:
+    """One waiter of one turn."""
+
+    def __init__(self, key: TurnKey, store: TurnStore) -> None:
+        self._key = key
+        self._store = store
+        self._wake = asyncio.Event()
+        self._stopped = False
+
+    def offer(self, publication: Publication) -> None:
+        """A publication arrived."""
+        if publication.terminal:
+            self._wake.set()
+
+    def fall_behind(self) -> None:
+        """Publications may have been lost: look again."""
+        self._wake.set()
+
+    def look(self, _: Cursor | None, *, over: bool) -> None:
+        """Nothing came for long."""
+        if over:
+            self._wake.set()
+
+    def fail(self, _: Exception) -> None:
+        """The log cannot be read; whether the turn is over, its record tells."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._stopped = True
+        self._wake.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when the turn is terminal, gone, or `timeout_s` seconds have passed."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._stopped:
+                    self._wake.clear()
+                    if await self._over():
+                        return
+                    await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _over(self) -> bool:
+        try:
+            record = await self._store.record(self._key)
+        except StoreUnavailable:
+            return False
+        return record is None or record.terminal

@@ -1,0 +1,136 @@
+"""Everybody in this process who follows a turn: one pub/sub connection, however many readers.
+
+A channel per followed turn, shared by its readers. The hub spreads what arrives; each reader decides by its own
+cursor whether it may use it (tail.py), and reads of the log are shared per turn (topic.py).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from redis.asyncio import Redis
+
+from turnwire.api.following.ending import Ending
+from turnwire.api.following.listener import Listener
+from turnwire.api.following.publication import Publication
+from turnwire.api.following.tail import Tail
+from turnwire.api.following.topic import Reader, Topic
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.store.turns import TurnStore
+
+BUFFER_BYTES: Final = 262_144  # per reader; the publications in it are shared with the turn's other readers
+SILENCE_S: Final = 5.0  # after so long without an event somebody looks into the log for all readers of the turn
+
+_log = logging.getLogger(__name__)
+
+
+def _ignore() -> None:
+    """Nobody to tell."""
+
+
+class Hub:
+    """An async context manager: its tasks live inside it. `on_crash` is called when listening ends by a defect."""
+
+    def __init__(
+        self,
+        listener: Redis,
+        store: TurnStore,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+        silence_s: float = SILENCE_S,
+        on_crash: Callable[[], None] = _ignore,
+    ) -> None:
+        self._redis = listener
+        self._store = store
+        self._buffer_bytes = buffer_bytes
+        self._silence_s = silence_s
+        self._on_crash = on_crash
+        self._listener = Listener(listener, self._on_message, self._on_subscribed)
+        self._topics: dict[str, Topic] = {}
+        self._group = asyncio.TaskGroup()
+        self._pump: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def topics(self) -> int:
+        """How many turns are followed."""
+        return len(self._topics)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._pump = self._group.create_task(self._listen())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for topic in self._topics.values():
+            topic.close()
+        if self._pump:
+            self._pump.cancel()
+        await self._group.__aexit__(kind, error, trace)
+        await self._redis.aclose(close_connection_pool=True)
+
+    @contextmanager
+    def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:
+        """Follow a turn's events after a cursor, from the first one for None; see Tail for `idle_s`."""
+        topic = self._topic(key)
+        tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s)
+        with self._joined(topic, tail):
+            yield tail
+
+    @contextmanager
+    def watch(self, key: TurnKey) -> Generator[Ending]:
+        """Wait for the end of a turn without reading its events."""
+        ending = Ending(key, self._store)
+        with self._joined(self._topic(key), ending):
+            yield ending
+
+    def stop(self) -> None:
+        """Every reader ends at the next event boundary; later ones end at once."""
+        self._stopped = True
+        for topic in self._topics.values():
+            for reader in topic.readers:
+                reader.stop()
+
+    def _topic(self, key: TurnKey) -> Topic:
+        topic = self._topics.get(key.events)
+        if topic is None:
+            topic = self._topics[key.events] = Topic(key, self._store, self._group, self._silence_s)
+            self._listener.subscribe(key.events)
+        return topic
+
+    @contextmanager
+    def _joined(self, topic: Topic, reader: Reader) -> Generator[None]:
+        topic.readers.add(reader)
+        if self._stopped:
+            reader.stop()
+        try:
+            yield
+        finally:
+            topic.readers.discard(reader)
+            if not topic.readers:
+                topic.close()
+                del self._topics[topic.key.events]
+                self._listener.unsubscribe(topic.key.events)
+
+    async def _listen(self) -> None:
+        try:
+            await self._listener.run()
+        except Exception:
+            _log.critical("the hub crashed", exc_info=True)
+            self._on_crash()
+            raise
+
+    def _on_message(self, channel: str, payload: bytes) -> None:
+        if topic := self._topics.get(channel):
+            topic.arrived(Publication.parse(payload))
+
+    def _on_subscribed(self, channel: str) -> None:
+        if topic := self._topics.get(channel):
+            topic.subscribed()

@@ -1,0 +1,185 @@
+"""The worker's writes to a turn: each method is one script, fenced by the attempt and its lease."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.ledger import UNKNOWN_USE
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Waits
+from turnwire.shared.store.reads import TurnReads
+from turnwire.shared.store.scripts import Arg, Call, Script
+
+APPEND = Script("append")
+CHECKPOINT = Script("checkpoint")
+CLAIM = Script("claim")
+FREE = Script("free")
+HANDOVER = Script("handover")
+RENEW = Script("renew")
+REWIND = Script("rewind")
+SETTLE = Script("settle")
+SUSPEND = Script("suspend")
+
+_step = msgspec.json.Decoder(StepRecord)
+_signal = msgspec.json.Decoder(Signal)
+
+
+class AttemptWrites(TurnReads):
+    """What an attempt writes. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+
+    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
+        """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
+        settings = self.settings
+        args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
+        reply = await CLAIM(self._courier, key.all_keys(), args)
+        match reply:
+            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
+                record = TurnRecord.from_hash(key, _pairs(fields))
+                assert record is not None
+                done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
+                token = f"{worker}#{attempt}"
+                return Claimed(key, attempt, token, next_seq, now_ms, first_event, record, done, _rows(rows), cut)
+            case [b"held", ms]:
+                return Held(max(ms, 0))
+            case [b"wait", index, on_busy]:
+                return Waits(int(index), on_busy == b"interrupt")
+            case [b"suspended", rows]:
+                return Suspended(_rows(rows))
+            case [b"ended", _, index, rows]:
+                return Ended(int(index) if index else None, _rows(rows))
+            case _:
+                return Ended()
+
+    async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
+        """Append to many logs in one round trip: (attempt, seq, events) each.
+
+        The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
+
+        Returns: for each None, AttemptFenced (the turn is not this attempt's any more) or StoreUnavailable.
+        """
+        calls: list[Call] = [
+            (
+                [claimed.key.record, claimed.key.lease, claimed.key.events],
+                [claimed.attempt, claimed.token, seq, *events],
+            )
+            for claimed, seq, events in appends
+        ]
+        replies = await APPEND.many(self._courier, calls)
+        return [reply if isinstance(reply, Exception) else None for reply in replies]
+
+    async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
+        """Store a step's result; also extends the lease.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key, lease_ms = claimed.key, self.settings.lease_ms
+        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, msgspec.json.encode(step)]
+        await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
+
+    async def settle(
+        self,
+        claimed: Claimed,
+        status: TurnState,
+        seq: int,
+        events: Sequence[bytes],
+        fields: Mapping[str, Arg],
+        used: bytes = UNKNOWN_USE,
+    ) -> tuple[int | None, bytes]:
+        """End the attempt: terminal events, outcome, ledger row, lease and TTLs in one write.
+
+        Returns: the index of the session's turn whose time has come, if any; the row.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        args: list[Arg] = [
+            claimed.key.index,
+            claimed.attempt,
+            claimed.token,
+            self.settings.retention_ms,
+            status.value,
+            fields.get("error_code", ""),
+            used,
+            seq,
+            len(events),
+            *events,
+            *flat(fields),
+        ]
+        index, row = await SETTLE(self._courier, claimed.key.all_keys(), args)
+        return int(index) if index else None, row
+
+    async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
+        """Extend leases in one round trip; one that lapsed but that nobody took comes back.
+
+        Returns: for each True (somebody wants it cancelled), False, AttemptFenced (it was lost) or StoreUnavailable.
+        """
+        calls: list[Call] = [
+            ([claimed.key.record, claimed.key.lease], [claimed.attempt, claimed.token, self.settings.lease_ms])
+            for claimed in attempts
+        ]
+        replies = await RENEW.many(self._courier, calls)
+        return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
+
+    async def suspend(
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
+    ) -> Signal | bytes:
+        """Give the turn up until a signal comes, and return the attempt's ledger row; or the signal, if it is there.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key = claimed.key
+        timeout = "" if timeout_ms is None else timeout_ms
+        args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, used, seq, event]
+        names = [key.session.record, key.record, key.lease, key.events, key.signals, key.ledger]
+        stored, *row = await SUSPEND(self._courier, names, args)
+        return bytes(row[0]) if row else _signal.decode(stored)
+
+    async def rewind(
+        self, claimed: Claimed, worker: str, after: str, used: bytes = UNKNOWN_USE
+    ) -> tuple[Claimed, bytes]:
+        """Delete the events after a cursor and go on as the next attempt; see rewind.lua.
+
+        Returns: the new attempt, and the old one's ledger row.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        key = claimed.key
+        args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after, used]
+        names = [key.session.record, key.record, key.lease, key.events, key.ledger]
+        attempt, next_seq, row = await REWIND(self._courier, names, args)
+        token = f"{worker}#{attempt}"
+        return msgspec.structs.replace(claimed, attempt=attempt, token=token, next_seq=next_seq), row
+
+    async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
+        """Give the turn back without spending an attempt.
+
+        Returns: the attempt's ledger row; empty if it was not ours any more.
+        """
+        key = claimed.key
+        args: list[Arg] = [claimed.attempt, claimed.token, used]
+        return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
+
+    async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
+        """Drop the leases that a dead worker holds on these turns."""
+        calls: list[Call] = [([key.lease], [worker]) for key in keys]
+        for reply in await FREE.many(self._courier, calls):
+            if isinstance(reply, Exception):
+                raise reply
+
+
+def flat(fields: Mapping[str, Arg]) -> list[Arg]:
+    """Fields and values in a row, as HSET takes them."""
+    return [part for pair in fields.items() for part in pair]
+
+
+def _rows(flat: Sequence[bytes]) -> dict[int, bytes]:
+    return {int(attempt): row for attempt, row in _pairs(flat).items()}
+
+
+def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,117 @@
+"""Reading turns: plain commands that touch no lease and change nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+
+from turnwire.shared.events import Cursor, Entry
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
+from turnwire.shared.lifecycle import TERMINAL, TurnState
+from turnwire.shared.model import StepRecord, TurnRecord
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.scripts import answered_within, typed_refusals
+
+SESSION_SUMS: Final = "usage:"  # their fields in the session's hash: parts/ledger.lua writes them
+
+
+class TurnReads:
+    """What can be asked of the data Redis. Methods raise StoreUnavailable when it does not answer."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self.settings = settings
+        self._timeout_s = settings.redis_timeout_s
+        self._courier = Courier(redis, settings.redis_timeout_s)
+
+    async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
+        """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
+        with typed_refusals():
+            next_index, kept = await self._courier.send("HMGET", session.record, "next_index", f"key:{idempotency_key}")
+        return int((kept if idempotency_key else None) or next_index or 0)
+
+    async def is_completed(self, key: TurnKey) -> bool:
+        """True if a request of this turn can only be a replay, or a mismatch."""
+        with typed_refusals():
+            return bool(await self._courier.send("HGET", key.record, "status") == b"completed")
+
+    async def record(self, key: TurnKey) -> TurnRecord | None:
+        """The turn, or None."""
+        with typed_refusals():
+            fields = await self._courier.send("HGETALL", key.record)
+        return TurnRecord.from_hash(key, dict(zip(fields[::2], fields[1::2], strict=True)))
+
+    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
+        """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
+        async with answered_within(self._timeout_s):
+            indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in indexes])
+
+    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
+        """The last `limit` turns before this one, ascending."""
+        if key.index == 0 or limit == 0:
+            return []
+        session = key.session
+        async with answered_within(self._timeout_s):
+            last = f"({key.index}"
+            before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
+            return await self._records([session.turn(int(index)) for index in reversed(before)])
+
+    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hgetall(key.record)
+            hashes = await pipe.execute()
+        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
+        return [record for record in found if record is not None]
+
+    async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
+        """How often each turn's answer was tried to be stored after the turn had ended."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(key.record, "persist_tries")
+            return [int(tries or 0) for tries in await pipe.execute()]
+
+    async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
+        """The turn's checkpoints, by position."""
+        async with answered_within(self._timeout_s):
+            stored = await self.redis.hgetall(key.steps)
+        return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
+
+    async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
+        """The cursor of the last event in the log, and whether the turn is over: terminal, or gone."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            pipe.hget(key.record, "status")  # first: what is in the log of a terminal turn is all that will be there
+            pipe.xrevrange(key.events, "+", "-", 1)
+            status, entries = await pipe.execute()
+        over = status is None or TurnState(status.decode()) in TERMINAL
+        return (Cursor.parse(entries[0][0].decode()) if entries else None), over
+
+    async def ledger(self, key: TurnKey) -> list[LedgerRow]:
+        """The turn's ledger rows, oldest first."""
+        async with answered_within(self._timeout_s):
+            rows = await self.redis.hgetall(key.ledger)
+        return [decode_row(rows[attempt]) for attempt in sorted(rows, key=int)]
+
+    async def usage(self, session: SessionKey) -> UsageSums | None:
+        """The sums of the session's ledger rows; None if there is no such session."""
+        async with answered_within(self._timeout_s):
+            fields = await self.redis.hgetall(session.record)
+        return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
+
+    async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
+        """Events after a cursor, from the start for None: at most `limit`, oldest first."""
+        async with answered_within(self._timeout_s):
+            start = "-" if after is None else f"({after}"
+            entries = await self.redis.xrange(key.events, start, "+", limit)
+        return [Entry(entry_id, event) for entry_id, (_, event) in entries]
+
+    async def read_all(self, key: TurnKey) -> list[Entry]:
+        """The whole log."""
+        entries = await self.read(key, None)
+        while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
+            entries += page
+        return entries

@@ -1,0 +1,152 @@
+"""Loads the Lua files, runs them by digest, and turns their refusals into our errors.
+
+Rule 1: every write to a turn or to the queue is one file in shared/store/lua; its first line is its contract.
+Rule 2: every script may be sent again after a lost reply; the one that may not says so where it is loaded.
+Rule 3: this is the only place where a Redis reply, or its absence, becomes an error of ours.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, TypeAlias
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from turnwire.shared.errors import (
+    AttemptFenced,
+    InputMismatch,
+    LeaseHeld,
+    NotFound,
+    QueueFull,
+    SessionBusy,
+    StoreUnavailable,
+    TurnEnded,
+    TurnLimit,
+    TurnwireError,
+)
+from turnwire.shared.store.courier import Courier
+
+
+class IndexMoved(TurnwireError):
+    """The next index of the session is another one by now: hash the input again with `index`."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__(f"the next index is {index}")
+        self.index = int(index)
+
+
+REFUSALS: Final[dict[str, type[TurnwireError]]] = {
+    "FENCED": AttemptFenced,
+    "GONE": AttemptFenced,
+    "INPUT_MISMATCH": InputMismatch,
+    "LEASE_HELD": LeaseHeld,
+    "MOVED": IndexMoved,
+    "NOT_FOUND": NotFound,
+    "QUEUE_FULL": QueueFull,
+    "SESSION_BUSY": SessionBusy,
+    "TURN_ENDED": TurnEnded,
+    "TURN_LIMIT": TurnLimit,
+}
+
+# A server that is restarting, failing over, full or read-only: it may take the same command later. redis-py has
+# types for some of these and leaves the others as they came; within a script the code stands further on.
+_UNAVAILABLE_TYPES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError, TimeoutError)
+_UNAVAILABLE = re.compile(r"(?:^|-)(?:OOM|READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF)\b")
+
+Arg: TypeAlias = str | bytes | int
+Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
+
+
+class Script:
+    """One file in shared/store/lua. `repeat`: it may be sent again after a lost reply, and then is."""
+
+    def __init__(self, name: str, *, repeat: bool = True) -> None:
+        self.name = name
+        self.repeat = repeat
+        self.source = source(name)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """Run it.
+
+        Raises:
+            TurnwireError: the refusal that the script's contract names.
+            StoreUnavailable: no answer in time, or the server cannot write now. It may have run.
+        """
+        with typed_refusals():
+            return await self._landed(courier, self._send(courier, keys, args), keys, args)
+
+    async def many(self, courier: Courier, calls: Sequence[Call]) -> list[Any]:
+        """Run it once per (keys, args), in order, in as few round trips as there can be.
+
+        Returns: a reply, or an error of ours, for each.
+        """
+        flights = [self._send(courier, *call) for call in calls]
+        replies: list[Any] = []
+        try:
+            for flight, (keys, args) in zip(flights, calls, strict=True):
+                try:
+                    replies.append(await self._landed(courier, flight, keys, args))
+                except (RedisError, OSError, TimeoutError) as error:
+                    replies.append(typed(error))
+        finally:
+            for flight in flights[len(replies) :]:
+                flight.cancel()
+        return replies
+
+    def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
+        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args, repeat=self.repeat)
+
+    async def _landed(
+        self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]
+    ) -> Any:
+        try:
+            return await flight
+        except NoScriptError:  # a new server, or one that restarted
+            return await courier.send("EVAL", self.source, len(keys), *keys, *args, repeat=self.repeat)
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script, with the parts that its `-- include:` line names put before it."""
+    folder = files("turnwire.shared.store") / "lua"
+    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
+    include = re.search(r"^-- include: (.+)$", text, re.MULTILINE)
+    parts = include[1].split() if include else []
+    return "\n".join([*((folder / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in parts), text])
+
+
+@contextmanager
+def typed_refusals() -> Generator[None]:
+    """Turn what Redis answers into our errors; what is not a verdict of ours stays loud."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise typed(error) from error
+
+
+@asynccontextmanager
+async def answered_within(timeout_s: float) -> AsyncGenerator[None]:
+    """For plain reads: typed refusals, and StoreUnavailable after `timeout_s` seconds: a Redis may hang, not fail."""
+    with typed_refusals():
+        async with asyncio.timeout(timeout_s):
+            yield
+
+
+def typed(error: Exception) -> Exception:
+    """Our error for one of redis-py's; the same error if it is not a verdict of ours: that is a bug."""
+    if isinstance(error, _UNAVAILABLE_TYPES):
+        return StoreUnavailable("the store does not answer")
+    if isinstance(error, ResponseError):
+        code, _, reason = str(error).partition(" ")
+        if code in REFUSALS:
+            return REFUSALS[code](reason)
+        if _UNAVAILABLE.search(str(error)):
+            return StoreUnavailable("the store cannot write now")
+    return error

@@ -1,0 +1,126 @@
+"""All writes to turns, on the data Redis: each method is one script. Reads are plain commands (`reads`)."""
+
+from collections.abc import Sequence
+
+from turnwire.shared import identity
+from turnwire.shared.keys import CANCELS, SessionKey, TurnKey
+from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.store.attempts import AttemptWrites, flat
+from turnwire.shared.store.scripts import Arg, Script, answered_within
+
+CANCEL = Script("cancel")
+ERASE = Script("erase")
+EXPIRE = Script("expire")
+PERSISTED = Script("persisted")
+SIGNAL = Script("signal")
+SUBMIT = Script("submit")
+WITHDRAW = Script("withdraw")
+
+ERASE_TURNS = 200  # in one call: Redis serves others in between
+
+
+class TurnStore(AttemptWrites):
+    """Typed access to turns. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+
+    async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
+        """Accept a turn at this index, attach to it, ask it again, or find its answer.
+
+        Raises:
+            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        return await self._submit(key, request, is_next=False, idempotency_key="")
+
+    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
+        """Accept a turn at the index that `next_index` gave.
+
+        Raises:
+            IndexMoved: somebody else took the index meanwhile; nothing was written.
+            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+        """
+        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
+
+    async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
+        session = key.session
+        digest = identity.input_hash(
+            key, message=request.message, project=request.project, domain=request.domain, model=request.model
+        )
+        fields = {"run_id": key.run_id, "session": session.session, "tenant": session.tenant, **request.fields()}
+        verdict, attempt, mark = await SUBMIT(
+            self._courier,
+            key.lasting_keys(),
+            [
+                key.index,
+                int(is_next),
+                idempotency_key,
+                digest,
+                session.tenant,
+                request.on_busy,
+                self.settings.max_turns_per_session,
+                *flat(fields),
+            ],
+        )
+        return Submitted(verdict.decode(), key, attempt, mark.decode())
+
+    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
+        """Take a submit back that the queue refused; False if somebody else relies on it by now.
+
+        `events` end the log of a turn that had been asked again.
+        """
+        key = submitted.key
+        args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
+        return bool(await WITHDRAW(self._courier, key.all_keys(), args))
+
+    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
+        """Store a signal; the first one of its key wins. `payload` is JSON.
+
+        Returns: whether it is the first, the stored one as JSON, whether the turn has to be enqueued.
+
+        Raises:
+            NotFound, TurnEnded: nothing was written.
+        """
+        first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], [signal, payload])
+        return bool(first), stored, bool(enqueue)
+
+    async def expire(self, key: TurnKey) -> int | None:
+        """Wake a suspended turn whose time is up.
+
+        Returns: 0 if it is queued now, ms until its time is up, None if nothing has to be done.
+        """
+        left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
+        return left_ms if left_ms >= 0 else None
+
+    async def persisted(self, key: TurnKey, final_text: str | None) -> int:
+        """Mark an answer as stored by the product; None: count a try that failed.
+
+        Returns: how often it was tried after its turn had ended, -1 if nothing was pending.
+        """
+        args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
+        return int(await PERSISTED(self._courier, key.lasting_keys(), args))
+
+    async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
+        """Cancel a turn: at once if nobody runs it, else its worker is told.
+
+        Returns: `ended` (it was terminal already), `cancelled` or `requested`; and the index of the session's turn
+        whose time has come, if any.
+
+        Raises:
+            NotFound: there is no such turn.
+        """
+        args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
+        verdict, index = await CANCEL(self._courier, key.all_keys(), args)
+        return verdict.decode(), int(index) if index else None
+
+    async def erase(self, session: SessionKey) -> bool:
+        """Delete everything of a session, a page of turns at a time; False if there is none. May be repeated."""
+        async with answered_within(self._timeout_s):
+            found = await self.redis.exists(session.record, session.turns)
+        left = 1 if found else 0
+        while left:
+            async with answered_within(self._timeout_s):
+                indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
+            turns = [session.turn(int(index)) for index in indexes]
+            names = [session.record, session.turns, session.open]
+            names += [name for turn in turns for name in turn.all_keys()[3:]]
+            args: list[Arg] = [CANCELS, len(turns), *(turn.index for turn in turns), *(turn.run_id for turn in turns)]
+            left = int(await ERASE(self._courier, names, args))
+        return bool(found)

@@ -1,0 +1,57 @@
+"""Ways in which a script runs twice, and the parts of a session that most of these tests use."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.support.faults import one_lost_reply
+from turnwire.shared.errors import StoreUnavailable
+
+Call = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture(params=["called twice", "reply lost, caller asks again", "reply lost, the courier asks again"])
+def twice(request: pytest.FixtureRequest, redis: ArqRedis) -> Callable[[Call], Awaitable[Any]]:
+    """Runs a call so that its script runs twice; returns the second answer."""
+
+    async def run(call: Call) -> Any:
+        if request.param == "called twice":
+            await call()
+        elif request.param == "reply lost, caller asks again":
+            with one_lost_reply(redis, resent=False):
+                await _refused_as_unavailable(call)
+        else:
+            with one_lost_reply(redis, resent=True):
+                return await call()
+        return await call()
+
+    return run
+
+
+async def _refused_as_unavailable(call: Call) -> None:
+    try:
+        errors = await call()
+    except StoreUnavailable:
+        return
+    assert all(isinstance(error, StoreUnavailable) for error in errors)  # of a pipeline: one for each call
+
+
+@pytest.fixture
+async def published(redis: ArqRedis) -> AsyncIterator[Callable[[str], Awaitable[Callable[[], Awaitable[bytes]]]]]:
+    """Subscribes to a channel; what it returns gives the next message."""
+    async with redis.pubsub(ignore_subscribe_messages=False) as pubsub:
+
+        async def subscribe(channel: str) -> Callable[[], Awaitable[bytes]]:
+            await pubsub.subscribe(channel)
+            assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+
+            async def next_message() -> bytes:
+                message = await pubsub.get_message(timeout=5)
+                assert message is not None
+                return message["data"]
+
+            return next_message
+
+        yield subscribe

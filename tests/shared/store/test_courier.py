@@ -1,0 +1,77 @@
+"""Calls travel together, land one by one, and a caller that leaves takes nobody with it."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import RedisError, ResponseError
+
+from stack.redis_server import RedisServer
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.courier import MAX_CALLS, Courier
+
+
+async def test_every_caller_gets_its_own_reply_in_order(redis):
+    courier = Courier(redis, 5)
+    flights = [courier.send("ECHO", str(n)) for n in range(3 * MAX_CALLS + 1)]
+    assert await asyncio.gather(*flights) == [str(n).encode() for n in range(3 * MAX_CALLS + 1)]
+
+
+async def test_a_burst_needs_one_connection(redis_url):
+    client = connect(redis_url, connections=8)
+    courier = Courier(client, 5)
+    await asyncio.gather(*(courier.send("ECHO", str(n)) for n in range(1000)))
+    assert len(client.connection_pool._available_connections) == 1
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_a_refusal_hits_only_its_own_caller(redis):
+    courier = Courier(redis, 5)
+    flights = [courier.send("ECHO", "a"), courier.send("NO SUCH COMMAND"), courier.send("ECHO", "b")]
+    first, second, third = await asyncio.gather(*flights, return_exceptions=True)
+    assert (first, third) == (b"a", b"b")
+    assert isinstance(second, ResponseError)
+
+
+async def test_a_caller_that_is_cancelled_disturbs_nobody(redis):
+    courier = Courier(redis, 5)
+    before = {client["id"] for client in await redis.client_list()}
+    leaving = [asyncio.ensure_future(courier.send("ECHO", "x")) for _ in range(50)]
+    staying = courier.send("ECHO", "y")
+    await asyncio.sleep(0)
+    for flight in leaving:
+        flight.cancel()
+    assert await staying == b"y"
+    assert await courier.send("ECHO", "z") == b"z"
+    assert {client["id"] for client in await redis.client_list()} >= before
+
+
+async def test_a_redis_that_hangs_answers_everybody_at_the_same_time(tmp_path):
+    """Those who queued behind a round trip that timed out do not wait for a timeout of their own."""
+    with RedisServer(tmp_path) as server:
+        client = connect(server.url, connections=1)
+        courier = Courier(client, 0.3)
+        await courier.send("PING")
+        server.pause()
+        try:
+            began = asyncio.get_running_loop().time()
+            flights = [courier.send("PING") for _ in range(3 * MAX_CALLS)]
+            outcomes = await asyncio.gather(*flights, return_exceptions=True)
+            assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
+            assert asyncio.get_running_loop().time() - began < 0.6
+        finally:
+            server.resume()
+        assert await courier.send("PING") in {b"PONG", True}
+        await client.aclose(close_connection_pool=True)
+
+
+async def test_a_lost_connection_is_an_error_of_everybody_on_it_and_not_of_the_next(tmp_path):
+    with RedisServer(tmp_path) as server:
+        client = connect(server.url, connections=1)
+        courier = Courier(client, 5)
+        await courier.send("PING")
+        server.kill()
+        with pytest.raises((RedisError, OSError)):
+            await courier.send("PING")
+        server.start()
+        assert await courier.send("ECHO", "back") == b"back"
+        await client.aclose(close_connection_pool=True)

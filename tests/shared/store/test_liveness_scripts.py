@@ -1,0 +1,92 @@
+"""owned, free, bury: what the others do with a worker that is dead."""
+
+from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, lose_lease, snapshot, submit_and_claim
+from turnwire.shared import keys
+
+ENTRY = b'{"pid":1}'
+FIRST, SECOND = KEY.run_id, SESSION.turn(1).run_id
+
+
+async def two_jobs_of_a_worker(queue) -> None:
+    await queue.enqueue(FIRST)
+    await queue.enqueue(SECOND)
+    await queue.take(WORKER, 2)
+    await queue.extend(WORKER, ENTRY, [FIRST, SECOND])
+
+
+async def test_the_jobs_that_a_worker_has_claimed_are_its_own(queue):
+    await two_jobs_of_a_worker(queue)
+    assert sorted(await queue.owned(WORKER)) == [FIRST, SECOND]
+    assert await queue.owned(OTHER_WORKER) == []
+
+
+async def test_a_buried_workers_jobs_are_due_and_hinted_at_once(redis, queue):
+    await two_jobs_of_a_worker(queue)
+    assert await queue.bury(WORKER, ENTRY, [FIRST, SECOND]) is True
+    assert await queue.workers() == {}
+    assert await redis.llen(keys.HINTS) == 2
+    taken, _ = await queue.take(OTHER_WORKER, 5)
+    assert sorted(job.run_id for job in taken) == [FIRST, SECOND]
+
+
+async def test_a_worker_that_sent_a_heartbeat_since_is_not_buried(redis, queue):
+    await two_jobs_of_a_worker(queue)
+    await queue.extend(WORKER, b'{"pid":1,"heartbeat":2}', [])
+    before = await snapshot(redis)
+    assert await queue.bury(WORKER, ENTRY, [FIRST, SECOND]) is False
+    assert await snapshot(redis) == before
+
+
+async def test_a_job_that_somebody_else_took_meanwhile_stays_with_them(redis, queue):
+    await two_jobs_of_a_worker(queue)
+    await redis.set(keys.in_progress(SECOND), OTHER_WORKER, px=5000)
+    await queue.bury(WORKER, ENTRY, [FIRST, SECOND])
+    assert await redis.get(keys.in_progress(SECOND)) == OTHER_WORKER.encode()
+    taken, _ = await queue.take(OTHER_WORKER, 5)
+    assert [job.run_id for job in taken] == [FIRST]
+
+
+async def test_a_job_that_has_ended_meanwhile_does_not_come_back(redis, queue):
+    await two_jobs_of_a_worker(queue)
+    await redis.zrem(keys.QUEUE, FIRST)
+    await queue.bury(WORKER, ENTRY, [FIRST])
+    assert await redis.zscore(keys.QUEUE, FIRST) is None
+
+
+async def test_burying_twice_changes_nothing(queue, twice):
+    await two_jobs_of_a_worker(queue)
+    assert await twice(lambda: queue.bury(WORKER, ENTRY, [FIRST, SECOND])) is False
+    assert len((await queue.take(OTHER_WORKER, 5))[0]) == 2
+
+
+async def test_the_leases_of_a_dead_worker_are_freed(store, redis):
+    await submit_and_claim(store)
+    await store.free([KEY], WORKER)
+    assert not await redis.exists(KEY.lease)
+
+
+async def test_the_lease_of_another_worker_stays(store, redis):
+    await submit_and_claim(store, worker=OTHER_WORKER)
+    before = await snapshot(redis)
+    await store.free([KEY], WORKER)
+    assert await snapshot(redis) == before
+
+
+async def test_a_worker_whose_name_only_starts_alike_keeps_its_lease(store, redis):
+    await submit_and_claim(store, worker=f"{WORKER}0")
+    await store.free([KEY], WORKER)
+    assert await redis.exists(KEY.lease)
+
+
+async def test_freeing_what_is_free_or_twice_changes_nothing(store, twice):
+    await submit_and_claim(store)
+    await lose_lease(store)
+    await twice(lambda: store.free([KEY, SESSION.turn(9)], WORKER))
+
+
+async def test_a_server_that_forgot_the_scripts_gets_them_again(redis, store, queue):
+    await two_jobs_of_a_worker(queue)
+    await redis.script_flush()
+    assert len(await queue.owned(WORKER)) == 2
+    await store.free([KEY], WORKER)
+    assert await queue.bury(WORKER, ENTRY, [FIRST, SECOND]) is True

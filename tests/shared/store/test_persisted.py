@@ -1,0 +1,47 @@
+"""persisted: the product stored an answer that was pending, or tried to; the turn is kept meanwhile."""
+
+import pytest
+
+from tests.support.turns import KEY, SESSION, request, snapshot, submit_and_claim
+from turnwire.shared.events import RUN_FAILED, encode_event
+from turnwire.shared.lifecycle import TurnState
+
+FIELDS = {"persist": "pending", "final_text": "half", "error_code": "x", "error_message": "", "retryable": 0}
+
+
+@pytest.fixture
+async def pending(store):
+    """A turn that failed with a text that the product could not store."""
+    claimed = await submit_and_claim(store)
+    await store.settle(claimed, TurnState.FAILED, 1, [encode_event(RUN_FAILED, {})], FIELDS)
+
+
+async def test_tries_are_counted_until_it_is_stored(store, pending):
+    assert [await store.persisted(KEY, None) for _ in range(2)] == [1, 2]
+    assert await store.persisted(KEY, "Half") == 3
+    record = await store.record(KEY)
+    assert (record.persist, record.final_text) == ("done", "Half")
+    assert await store.persisted(KEY, None) == -1
+
+
+async def test_the_turn_and_its_session_are_kept_as_long_as_it_is_tried(store, redis, pending):
+    """The session's own keys went first: the next index was 0 again, where the turn still stood."""
+    names = [KEY.record, KEY.events, SESSION.record, SESSION.turns]
+    for name in names:
+        await redis.pexpire(name, 1000)
+    await store.persisted(KEY, None)
+    assert [await redis.pttl(name) > 1000 for name in names] == [True] * 4
+
+
+async def test_a_session_with_an_open_turn_stays_without_an_end(store, redis, pending):
+    await store.submit(SESSION.turn(1), request("next"))
+    await store.persisted(KEY, "Half")
+    assert await redis.pttl(SESSION.record) == -1
+
+
+async def test_a_turn_that_was_asked_again_meanwhile_is_left_alone(store, redis, pending):
+    """Its keys got an end while it was open."""
+    await store.submit(KEY, request())
+    before = await snapshot(redis)
+    assert await store.persisted(KEY, "Half") == -1
+    assert await snapshot(redis) == before

@@ -1,0 +1,144 @@
+"""Replies, and their absence, become our errors in one place; what is no verdict of ours stays loud."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from stack.redis_server import RedisServer
+from tests.support.turns import KEY
+from turnwire.shared.errors import SettingsError, StoreUnavailable
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.scripts import REFUSALS, IndexMoved, Script, source, typed
+
+
+@pytest.mark.parametrize("code", [code for code in REFUSALS if code != "MOVED"])
+def test_a_refusal_becomes_its_error_with_its_reason(code):
+    error = typed(ResponseError(f"{code} the reason"))
+    assert type(error) is REFUSALS[code]
+    assert str(error) == "the reason"
+
+
+def test_a_moved_index_carries_the_new_one():
+    error = typed(ResponseError("MOVED 12"))
+    assert isinstance(error, IndexMoved)
+    assert error.index == 12
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("Connection refused to secret-host:6379"),
+        RedisTimeoutError("Timeout reading from secret-host"),
+        TimeoutError(),
+        ConnectionResetError("secret-host"),
+        BusyLoadingError("Redis is loading the dataset in memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_answer_is_unavailable_and_names_no_host(error):
+    found = typed(error)
+    assert isinstance(found, StoreUnavailable)
+    assert found.retryable
+    assert "secret-host" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BUSY Redis is busy running a script.",
+        "MASTERDOWN Link with MASTER is down",
+        "CLUSTERDOWN The cluster is down",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "NOREPLICAS Not enough good replicas to write.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    ],
+)
+def test_a_server_that_cannot_write_now_is_unavailable(text):
+    assert isinstance(typed(ResponseError(text)), StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ReadOnlyError("You can't write against a read only replica."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_or_read_only_server_is_unavailable_though_redis_py_drops_the_code(error):
+    """redis-py turns some codes into a class and cuts the code off the message: no text is left to recognise."""
+    assert isinstance(typed(error), StoreUnavailable)
+
+
+@pytest.mark.parametrize("error", [ResponseError("ERR wrong number of arguments"), ValueError("x")])
+def test_what_is_no_verdict_of_ours_stays_as_it_is(error):
+    assert typed(error) is error
+
+
+async def test_a_bug_in_a_script_is_loud(redis):
+    with pytest.raises(ResponseError):
+        await Script("checkpoint")(Courier(redis, 5), ["a"], [])
+
+
+async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
+    with RedisServer(tmp_path) as server:
+        client = connect(server.url, connections=2)
+        await client.ping()
+        server.pause()
+        try:
+            with pytest.raises(StoreUnavailable):
+                await Script("free")(Courier(client, 0.1), [KEY.lease], ["w"])
+            [first, second] = await Script("free").many(Courier(client, 0.1), [([KEY.lease], ["w"])] * 2)
+            assert isinstance(first, StoreUnavailable)
+            assert isinstance(second, StoreUnavailable)
+        finally:
+            server.resume()
+        assert await Script("free")(Courier(client, 5), [KEY.lease], ["w"]) == 0
+        await client.aclose(close_connection_pool=True)
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path):
+    client = connect(f"unix://{tmp_path}/nobody.sock", connections=1)
+    with pytest.raises(StoreUnavailable):
+        await Script("free")(Courier(client, 0.3), [KEY.lease], ["w"])
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_callers_wait_for_a_free_connection(redis_url):
+    client = connect(redis_url, connections=1)
+    try:
+        assert await asyncio.gather(*(client.echo(str(n)) for n in range(20))) == [str(n).encode() for n in range(20)]
+    finally:
+        await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("url", ["", "http://x", "redis://127.0.0.1:port/0", "nonsense"])
+def test_what_is_no_redis_url_is_refused_as_a_setting(url):
+    with pytest.raises(SettingsError):
+        connect(url, connections=1)
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@host:port/0", "redis://:hun/ter2@host:6379/0", "http://u:hunter2@x"])
+def test_a_refused_redis_url_does_not_show_its_password(url):
+    with pytest.raises(SettingsError) as refused:
+        connect(url, connections=1)
+    assert "hun" not in str(refused.value)
+
+
+def test_a_script_is_put_together_from_its_parts():
+    text = source("settle")
+    assert text.index("local function now_ms") < text.index("local function add_events") < text.index("-- settle ")
+
+
+def test_a_script_without_parts_is_its_file():
+    assert source("handover").count("local function now_ms") == 1
+    assert source("free").startswith("-- free ")

@@ -1,0 +1,102 @@
+"""announce, forget, due: the list of open turns that the sweep looks at."""
+
+import pytest
+
+from tests.support.turns import KEY, SESSION, snapshot
+from turnwire.shared import keys
+from turnwire.shared.store.queue import ANNOUNCED_MS, SWEEP_MS
+
+RUN_ID = KEY.run_id
+
+
+async def mark_of(redis) -> float | None:
+    return await redis.zscore(keys.OPEN_TURNS, RUN_ID)
+
+
+async def make_due(redis, *run_ids: str) -> None:
+    await redis.zadd(keys.OPEN_TURNS, dict.fromkeys(run_ids, 1))
+
+
+async def test_an_announced_turn_is_due_after_a_while(redis, queue):
+    mark = await queue.announce(RUN_ID)
+    now_s, _ = await redis.time()
+    assert await mark_of(redis) == float(mark) == pytest.approx(now_s * 1000 + ANNOUNCED_MS, abs=2000)
+    assert (await queue.due())[0] == []
+
+
+async def test_announcing_a_turn_that_is_open_changes_nothing(redis, queue):
+    await queue.enqueue(RUN_ID)
+    before = await snapshot(redis)
+    assert await queue.announce(RUN_ID) == ""
+    assert await snapshot(redis) == before
+
+
+async def test_an_announcement_is_taken_back_by_its_mark(redis, queue):
+    await queue.forget(RUN_ID, await queue.announce(RUN_ID))
+    assert await mark_of(redis) is None
+
+
+async def test_a_mark_that_was_renewed_meanwhile_is_not_taken_back(redis, queue):
+    mark = await queue.announce(RUN_ID)
+    await queue.enqueue(RUN_ID)
+    await queue.forget(RUN_ID, mark)
+    assert await mark_of(redis) is not None
+
+
+async def test_without_a_mark_nothing_is_taken_back(redis, queue):
+    await queue.announce(RUN_ID)
+    await queue.forget(RUN_ID, await queue.announce(RUN_ID))
+    assert await mark_of(redis) is not None
+
+
+async def test_a_due_turn_is_handed_out_once_in_a_while(redis, queue):
+    await make_due(redis, RUN_ID)
+    [(run_id, mark)] = (await queue.due())[0]
+    assert run_id == RUN_ID
+    now_s, _ = await redis.time()
+    assert await mark_of(redis) == float(mark) == pytest.approx(now_s * 1000 + SWEEP_MS, abs=2000)
+    assert (await queue.due())[0] == []
+
+
+async def test_the_mark_that_was_handed_out_ends_the_sweeps_interest(redis, queue):
+    await make_due(redis, RUN_ID)
+    [due] = (await queue.due())[0]
+    await queue.forget(*due)
+    assert await mark_of(redis) is None
+
+
+async def test_so_many_are_handed_out_at_once_and_the_rest_later(redis, queue):
+    await make_due(redis, *(SESSION.turn(index).run_id for index in range(5)))
+    first, second = (await queue.due(limit=3))[0], (await queue.due(limit=3))[0]
+    assert (len(first), len(second)) == (3, 2)
+    assert {run_id for run_id, _ in first}.isdisjoint(run_id for run_id, _ in second)
+
+
+async def test_a_due_reply_that_was_lost_only_delays(redis, queue, twice):
+    await make_due(redis, RUN_ID)
+    assert (await twice(queue.due))[0] == []
+    assert await mark_of(redis) is not None
+
+
+async def test_announcing_and_forgetting_may_be_repeated(redis, queue, twice):
+    await twice(lambda: queue.announce(RUN_ID))
+    await make_due(redis, RUN_ID)
+    await twice(lambda: queue.forget(RUN_ID, "1"))
+    assert await mark_of(redis) is None
+
+
+async def test_a_server_that_forgot_the_scripts_gets_them_again(redis, queue):
+    await redis.script_flush()
+    mark = await queue.announce(RUN_ID)
+    await queue.forget(RUN_ID, mark)
+    assert (await queue.due())[0] == []
+
+
+async def test_the_sweep_does_not_forget_what_was_asked_for_in_the_same_ms(redis, queue):
+    """Both set the same mark then: a turn that was asked again had a job, but was not among the open turns."""
+    await queue.enqueue(RUN_ID)
+    await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 0})
+    [(_, mark)] = (await queue.due())[0]
+    await redis.zadd(keys.OPEN_TURNS, {RUN_ID: int(float(mark))})  # what an enqueue in this ms does
+    await queue.forget(RUN_ID, mark)
+    assert await mark_of(redis) is not None

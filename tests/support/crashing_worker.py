@@ -1,0 +1,114 @@
+"""`python -m tests.support.crashing_worker`: the ordinary worker, but at one of its writes it dies or loses the reply.
+
+CRASH_AT=<write>:<n>:<mode>. The write is a script's name; a checkpoint's has its intent (`checkpoint.turn`), a
+finish its outcome (`finish.ended`), an extend or a take without jobs does not count. Modes:
+
+    before      SIGKILL of itself instead of sending the n-th such write
+    after       SIGKILL of itself once the reply has arrived
+    lost        the write is done, the caller gets a ConnectionError and the connections are gone
+
+What happened is printed as `crash point reached`, so that a test can tell that it tested something.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+
+from turnwire.shared.store import scripts
+from turnwire.shared.store.courier import Call, Courier
+
+NAMES = [
+    path.name.removesuffix(".lua") for path in (files("turnwire.shared.store") / "lua").iterdir() if path.is_file()
+]
+BY_SCRIPT: dict[Any, str] = {scripts.Script(name).sha: name for name in NAMES}
+BY_SCRIPT |= {scripts.source(name): name for name in NAMES}
+EXTEND_WITHOUT_JOBS = 3 + 3 + 5  # verb, sha, count; keys; args
+
+
+def write_of(command: Sequence[Any]) -> str | None:
+    """The name of the write that this command is, None for anything else."""
+    if command[0] not in {"EVALSHA", "EVAL"} or command[1] not in BY_SCRIPT:
+        return None
+    name = BY_SCRIPT[command[1]]
+    if name == "checkpoint":
+        return f"checkpoint.{json.loads(command[-1])['intent']}"
+    if name == "finish":
+        return f"finish.{command[3 + int(command[2]) + 3]}"  # verb, sha, count; keys; run id, worker, job
+    if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
+        return None
+    return name
+
+
+class Fault:
+    """Waits for its write, then strikes once."""
+
+    def __init__(self, write: str, count: int, mode: str) -> None:
+        self.write, self.count, self.mode = write, count, mode
+        self.seen: Counter[str] = Counter()
+        self.struck = False
+
+    async def around(
+        self, pool: ConnectionPool, commands: Sequence[Sequence[Any]], send: Callable[[], Awaitable[list[Any]]]
+    ) -> list[Any]:  # fmt: skip
+        """Send the commands of one round trip; strikes if the write is among them."""
+        places = [place for place, command in enumerate(commands) if write_of(command) == self.write]
+        if self.struck or not places:
+            return await send()
+        if self.mode == "before" and self.seen[self.write] == self.count - 1:
+            self.die()
+        replies = await send()
+        if not any(self.happened(replies[place]) for place in places):
+            return replies
+        self.seen[self.write] += 1
+        if self.seen[self.write] == self.count:
+            if self.mode == "after":
+                self.die()
+            self.say()
+            await pool.disconnect(inuse_connections=False)
+            raise RedisConnectionError("reply lost")
+        return replies
+
+    def happened(self, reply: Any) -> bool:
+        """The script was there, and a take took something."""
+        return not isinstance(reply, NoScriptError) and not (self.write == "take" and len(reply) == 1)
+
+    def die(self) -> None:
+        self.say()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def say(self) -> None:
+        self.struck = True
+        print(f"crash point reached: {self.write} {self.mode}", file=sys.stderr, flush=True)
+
+
+def plant(fault: Fault) -> None:
+    """Put the fault between the program and Redis: every script goes through a courier."""
+    round_trip = Courier._round_trip
+
+    async def faulty(self: Courier, batch: list[Call]) -> list[Any]:
+        return await fault.around(self._pool, [call.command for call in batch], lambda: round_trip(self, batch))
+
+    Courier._round_trip = faulty  # type: ignore[method-assign]
+
+
+def plant_from_environment() -> None:
+    write, count, mode = os.environ["CRASH_AT"].rsplit(":", 2)
+    assert write.split(".")[0] in NAMES, write
+    assert mode in {"before", "after", "lost"}, mode
+    plant(Fault(write, int(count), mode))
+
+
+if __name__ == "__main__":
+    from turnwire.worker.__main__ import main
+
+    plant_from_environment()
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""An API process and its Redis seen from outside: connections, subscriptions, descriptors, memory, reads."""
+
+import resource
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from arq.connections import ArqRedis
+
+from stack.cluster import Stack
+from tests.support.turns import append, delta, request
+from tests.support.waiting import wait_until
+from turnwire.shared.events import encode_event
+from turnwire.shared.keys import SessionKey, TurnKey, session_key
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.turns import TurnStore
+
+STALL_S = 1.0  # of the API process that cuts stalled clients off early
+QUIET_S = 0.3
+PAGE_KIB = resource.getpagesize() // 1024
+
+
+class Observed:
+    """An async context manager around running processes, with a Redis client of its own."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.url = stack.base_urls[0]
+
+    async def __aenter__(self) -> Self:
+        assert self.stack.redis is not None
+        self.redis: ArqRedis = connect(self.stack.redis.url, connections=1)
+        self.store = TurnStore(self.redis, Settings(redis_url=self.stack.redis.url))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.redis.aclose(close_connection_pool=True)
+
+    async def turn(self, name: str) -> "RunningTurn":
+        """A turn that runs: its first event stands."""
+        key = session_key(name).turn(0)
+        await self.store.submit(key, request())
+        claimed = await self.store.claim(key, "host/1/aaaaaa")
+        assert isinstance(claimed, Claimed), claimed
+        return RunningTurn(self.store, claimed)
+
+    async def connections(self) -> int:
+        """How many connections the Redis has, without the observer's own."""
+        return len(await self.redis.client_list()) - 1
+
+    async def subscriptions(self) -> int:
+        """How many channels anybody listens to; from Redis' own list of its clients."""
+        return sum(int(client["sub"]) for client in await self.redis.client_list())
+
+    async def reads(self) -> int:
+        """How often a log was read so far."""
+        commands: dict[str, Any] = await self.redis.info("commandstats")
+        return int(commands.get("cmdstat_xrange", {"calls": 0})["calls"])
+
+    def descriptors(self) -> int:
+        """Open files and sockets of the API process but those to Redis, whose pool grows when it likes."""
+        to_redis = {f"socket:[{line.split()[6]}]" for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
+        count = 0
+        for descriptor in Path(f"/proc/{self.stack.api[0].pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since
+                count += str(descriptor.readlink()) not in to_redis
+        return count
+
+    def memory_mib(self) -> float:
+        """Its resident memory."""
+        pages = int(Path(f"/proc/{self.stack.api[0].pid}/statm").read_text().split()[1])
+        return pages * PAGE_KIB / 1024
+
+    async def quiet(self) -> None:
+        """Until no log is read any more: every reader waits, for its client or for an event."""
+        last, since_s = -1, 0.0
+
+        async def unchanged() -> bool:
+            nonlocal last, since_s
+            if (reads := await self.reads()) != last:
+                last, since_s = reads, time.monotonic()
+            return time.monotonic() - since_s > QUIET_S
+
+        await wait_until(unchanged, "the readers come to rest", 20)
+
+    async def left(self, descriptors: int, *, subscriptions: int = 0, limit_s: float = 10.0) -> None:
+        """Until no more is there than this: everything of readers that left is freed."""
+        await wait_until(lambda: self.descriptors() <= descriptors, "their sockets are closed", limit_s)
+
+        async def freed() -> bool:
+            return await self.subscriptions() == subscriptions
+
+        await wait_until(freed, "their subscriptions are gone", limit_s)
+
+
+class RunningTurn:
+    """Writes a turn's log as its worker would."""
+
+    def __init__(self, store: TurnStore, claimed: Claimed) -> None:
+        self._store = store
+        self._claimed = claimed
+        self._seq = claimed.next_seq
+
+    @property
+    def key(self) -> TurnKey:
+        return self._claimed.key
+
+    @property
+    def session(self) -> SessionKey:
+        return self._claimed.key.session
+
+    @property
+    def events(self) -> str:
+        """The path of its events."""
+        return f"/v1/sessions/{self.session.session}/turns/{self.key.index}/events"
+
+    async def say(self, *texts: str) -> None:
+        """Append a delta each, in one publication."""
+        await append(self._store, self._claimed, self._seq, *(delta(text) for text in texts))
+        self._seq += len(texts)
+
+    async def end(self) -> None:
+        data = {"sessionId": self.session.session, "replayed": False, "persisted": True}
+        events = [encode_event("session.run.completed", data)]
+        await self._store.settle(self._claimed, TurnState.COMPLETED, self._seq, events, {"final_text": "x"})

@@ -1,0 +1,50 @@
+"""Workers and APIs that meet a fault at one of their writes: they die before it, die after it, or lose its reply."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chaos.client import Answer
+from stack.network import free_port
+from stack.process import Service
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+
+MODES = ["before", "after", "lost"]
+
+
+@asynccontextmanager
+async def faulty_workers(view: Scene, write: str, **env: str) -> AsyncIterator[list[Service]]:
+    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end."""
+    view.stack.worker[0].pause()
+    services = [
+        view.worker(f"{write}-{mode}", "tests.support.crashing_worker", CRASH_AT=f"{write}:{mode}", **env)
+        for mode in MODES
+    ]
+    try:
+        for service in services:
+            service.start()
+        yield services
+    finally:
+        view.stack.worker[0].resume()
+        for service in services:
+            service.kill()
+
+
+def struck(service: Service) -> bool:
+    return "crash point reached" in service.log()
+
+
+async def until_all_struck(services: list[Service]) -> None:
+    for service in services:
+        await wait_until(lambda s=service: struck(s), f"the fault of {service.name}:\n{service.last_lines()}", 15)
+
+
+def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
+    port = free_port()
+    service = view.worker(f"api-{crash_at}", "tests.support.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
+    return service, f"http://127.0.0.1:{port}"
+
+
+async def all_accepted(view: Scene, answers: list[Answer]) -> bool:
+    queued = [run_id.decode() for run_id in await view.redis.zrange("arq:queue", 0, -1)]
+    return all(answer.run_id in queued for answer in answers)

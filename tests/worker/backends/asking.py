@@ -1,0 +1,41 @@
+"""Asks a backend one question and keeps everything that came of it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+from turnwire.shared.events import PART_UPDATED
+from turnwire.shared.model import ModelCall
+from turnwire.worker.backends.openai import OpenAIBackend
+from turnwire.worker.backends.retry import RetryPolicy
+
+QUESTION = [{"role": "user", "content": "Is this ünïcode?"}]
+QUICK = RetryPolicy(initial_backoff_ms=10, max_backoff_ms=100, request_timeout_ms=5_000, idle_timeout_ms=5_000)
+
+
+class Asking:
+    def __init__(self, backend: OpenAIBackend) -> None:
+        self.backend = backend
+        self.events: list[dict[str, Any]] = []
+        self.calls: list[ModelCall] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(event["data"]["delta"] for event in self.events if event["type"] == PART_UPDATED)
+
+    def data(self, event_type: str) -> list[dict[str, Any]]:
+        return [event["data"] for event in self.events if event["type"] == event_type]
+
+    async def run(self, *, model: str | None = None) -> "Asking":
+        stream = self.backend.stream(QUESTION, model=model, idempotency_key="chat:s:0/1", on_call=self.calls.append)
+        async with aclosing(stream) as events:
+            async for event in events:
+                self.events.append(event)
+        return self
+
+
+async def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110 - the one place that polls
+            await asyncio.sleep(0.005)

@@ -1,0 +1,85 @@
+"""The backend against a real llama.cpp server with a tiny random model. Run with `-m realserver`."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.worker.backends.asking import wait_until
+from tests.worker.backends.serverprocess import free_port, wait_for_http
+from turnwire.worker.backends.errors import BackendTransportError
+
+pytestmark = pytest.mark.realserver
+
+
+@contextlib.contextmanager
+def llama_server(home, max_tokens):
+    """The root URL of a llama.cpp server. It ends when its stdin closes, so also when the tests are killed."""
+    port = free_port()
+    script = Path(__file__).with_name("tiny_gguf.py")
+    command = [sys.executable, str(script), str(home / "tiny.gguf"), str(port), str(max_tokens)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for_http(process, f"http://127.0.0.1:{port}/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory):
+    with llama_server(tmp_path_factory.mktemp("brief"), 24) as root:
+        yield root
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    with llama_server(tmp_path_factory.mktemp("endless"), -1) as root:
+        yield root
+
+
+async def busy_slots(client):
+    return sum(slot["is_processing"] for slot in (await client.get("/slots")).json())
+
+
+async def test_c26_c94_a_real_stream_with_its_usage(brief, ask):
+    asking = await ask(f"{brief}/v1").run()
+    assert len(asking.events) > 10
+    (call,) = asking.calls
+    assert (call.tokens_out, call.finish_reason) == (24, "length")
+    assert call.tokens_in is not None
+    assert call.tokens_in > 10
+
+
+async def test_c28_a_real_refusal(brief, ask):
+    with pytest.raises(BackendTransportError) as caught:
+        await ask(f"{brief}/v2").run()
+    assert (caught.value.status, caught.value.retryable) == (404, False)
+
+
+async def test_more_calls_than_slots_all_end(brief, ask):
+    askings = await asyncio.gather(*(ask(f"{brief}/v1").run() for _ in range(12)))
+    assert {call.tokens_out for asking in askings for call in asking.calls} == {24}
+
+
+async def test_c33_cancelling_inside_the_answer_stops_the_model(endless, ask):
+    async with httpx.AsyncClient(base_url=endless, trust_env=False) as client:
+        asking = ask(f"{endless}/v1")
+        task = asyncio.create_task(asking.run())
+        await wait_until(lambda: len(asking.events) > 20)
+        assert await busy_slots(client) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        start_s = time.monotonic()
+        async with asyncio.timeout(1):
+            while await busy_slots(client):
+                pass
+        print(f"idle {1000 * (time.monotonic() - start_s):.1f} ms after the cancellation")
+    (call,) = asking.calls
+    assert call.tokens_out is None

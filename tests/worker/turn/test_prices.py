@@ -1,0 +1,121 @@
+"""The price table: exact integers, and a file that is wrong is refused by the name of its entry."""
+
+import subprocess
+import sys
+
+import pytest
+
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.settings import Settings
+from turnwire.worker.turn.prices import Prices
+
+TABLE = """
+version = "2026-01"
+currency = "USD"
+[models."small"]
+input_per_million = 0.15
+output_per_million = 0.60
+[models."tiny/4.1"]
+input_per_million = 0.000000001
+output_per_million = 3
+"""
+
+
+def prices(tmp_path, text: str) -> Prices:
+    path = tmp_path / "prices.toml"
+    path.write_text(text, encoding="utf-8")
+    return Prices.from_settings(Settings(prices_file=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("call", "cost_nanos"),
+    [
+        (ModelCall("small", 1_000_000, 0), 150_000_000),
+        (ModelCall("small", 1, 1), 750),
+        (ModelCall("small", 0, 0), 0),
+        (ModelCall("small", 2**31 - 1, 2**31 - 1), 750 * (2**31 - 1)),
+        (ModelCall("tiny/4.1", 499_999, 0), 0),
+        (ModelCall("tiny/4.1", 500_000, 0), 1),
+        (ModelCall("tiny/4.1", 500_000, 1), 3001),
+    ],
+)
+def test_a_call_costs_its_tokens_to_the_billionth(tmp_path, call, cost_nanos):
+    used = prices(tmp_path, TABLE).used_by(call)
+    assert used == Usage(1, call.tokens_in, call.tokens_out, cost_nanos, "USD", "2026-01", call.model)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [ModelCall("other", 1, 1), ModelCall("small", None, 1), ModelCall("small", 1, None), ModelCall("Small", 1, 1)],
+)
+def test_what_is_not_known_has_no_cost(tmp_path, call):
+    assert prices(tmp_path, TABLE).used_by(call).cost_nanos is None
+
+
+def test_without_a_table_no_cost_is_known():
+    used = Prices.from_settings(Settings()).used_by(ModelCall("small", 1, 1))
+    assert (used.cost_nanos, used.currency, used.price_version) == (None, None, None)
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, True, "7", 2**31])
+def test_what_is_no_believable_count_is_unknown(tmp_path, tokens):
+    used = prices(tmp_path, TABLE).used_by(ModelCall("small", tokens, 1))
+    assert (used.tokens_in, used.tokens_out, used.cost_nanos) == (None, 1, None)
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "x" * 257, "\ud800", "a\nb"])
+def test_what_is_no_name_is_unknown(tmp_path, name):
+    assert prices(tmp_path, TABLE).used_by(ModelCall(name, 1, 1)).model_called is None
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("version = ", "not TOML"),
+        ('currency = "USD"', "version"),
+        ('version = 3\ncurrency = "USD"', "version"),
+        ('version = "a b"\ncurrency = "USD"', "version"),
+        ('version = "1"', "currency"),
+        ('version = "1"\ncurrency = "usd"', "currency"),
+        ('version = "1"\ncurrency = "USD"\nprices = 1', "prices"),
+        ('version = "1"\ncurrency = "USD"\nmodels = 1', "models"),
+        ('version = "1"\ncurrency = "USD"\nmodels.m = 1', 'models."m"'),
+        ('version = "1"\ncurrency = "USD"\n[models.m]\ninput_per_million = 1', 'models."m"'),
+        ('version = "1"\ncurrency = "USD"\n[models.m]\ninput_per_million = 1\noutput = 1', 'models."m"'),
+    ],
+)
+def test_a_wrong_file_is_refused_by_the_name_of_the_entry(tmp_path, text, named):
+    with pytest.raises(SettingsError, match=r"TURNWIRE_PRICES_FILE: .*prices\.toml: ") as refused:
+        prices(tmp_path, text)
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("amount", ["-1", "nan", "inf", "true", '"1"', "1000001", "0.0000000001", "[]"])
+def test_a_wrong_price_is_refused_by_the_name_of_its_model(tmp_path, amount):
+    text = f'version = "1"\ncurrency = "USD"\n[models."m"]\ninput_per_million = 1\noutput_per_million = {amount}'
+    with pytest.raises(SettingsError, match=r'models\."m": output_per_million: '):
+        prices(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
+    with pytest.raises(SettingsError, match=r"nothing\.toml: No such file"):
+        Prices.from_settings(Settings(prices_file=str(tmp_path / "nothing.toml")))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "prices.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="not TOML"):
+        Prices.from_settings(Settings(prices_file=str(path)))
+
+
+def test_a_worker_does_not_start_with_a_wrong_file(tmp_path):
+    path = tmp_path / "prices.toml"
+    path.write_text('version = "1"', encoding="utf-8")
+    env = {"TURNWIRE_PRICES_FILE": str(path), "PATH": ""}
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == f"worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"

@@ -1,0 +1,60 @@
+"""Durable chat turns on Redis: the public names of Turnwire.
+
+A product imports from here, from `turnwire.backends` and from `turnwire.testing`. Everything else may change in any
+release. The names are loaded at their first use, so that the API process never imports the worker's code.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from turnwire.shared.errors import TurnFailure
+    from turnwire.shared.events import ChatStreamEvent
+    from turnwire.shared.ledger import LedgerRow
+    from turnwire.shared.model import ModelCall
+    from turnwire.worker.hooks import ChatTurnHooks, Producer
+    from turnwire.worker.turn.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
+    from turnwire.worker.turn.turn import Turn
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "ChatStreamEvent",
+    "ChatTurnHooks",
+    "DivergenceError",
+    "InputDriftError",
+    "LedgerRow",
+    "ModelCall",
+    "Producer",
+    "SignalTimeoutError",
+    "StepResultError",
+    "Turn",
+    "TurnFailure",
+    "__version__",
+]
+
+_HOMES: Final = {
+    "ChatStreamEvent": "turnwire.shared.events",
+    "ChatTurnHooks": "turnwire.worker.hooks",
+    "DivergenceError": "turnwire.worker.turn.steps",
+    "InputDriftError": "turnwire.worker.turn.steps",
+    "LedgerRow": "turnwire.shared.ledger",
+    "ModelCall": "turnwire.shared.model",
+    "Producer": "turnwire.worker.hooks",
+    "SignalTimeoutError": "turnwire.worker.turn.steps",
+    "StepResultError": "turnwire.worker.turn.steps",
+    "Turn": "turnwire.worker.turn.turn",
+    "TurnFailure": "turnwire.shared.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

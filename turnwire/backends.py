@@ -1,0 +1,7 @@
+"""Model servers for hooks: the OpenAI-compatible backend, the offline demo, and the messages that they speak."""
+
+from turnwire.worker.backends.demo import DemoHooks
+from turnwire.worker.backends.messages import assistant_message, tool_message
+from turnwire.worker.backends.openai import OpenAIBackend, OpenAIHooks
+
+__all__ = ["DemoHooks", "OpenAIBackend", "OpenAIHooks", "assistant_message", "tool_message"]

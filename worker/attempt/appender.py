@@ -1,0 +1,186 @@
+"""Appends the events of all turns of a process.
+
+One task writes for every turn: while one round trip is in flight, the events of all turns gather; the next one takes
+them all, a script call per turn in one pipeline. So a lone event leaves at once, and under load a round trip carries
+hundreds. While several turns write, round trips keep a distance for more of them to gather, but not with the first
+event of an attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers,
+not the memory.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from turnwire.shared.errors import AttemptFenced, StoreUnavailable, TurnFailure
+from turnwire.shared.events import Cursor
+from turnwire.shared.model import Claimed
+from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from turnwire.shared.store.turns import TurnStore
+
+BUFFER_BYTES: Final = 262_144  # a turn that has so much unwritten waits
+CALL_EVENTS: Final = 500  # in one call of the append script
+CALL_BYTES: Final = 262_144
+GATHER_S: Final = 0.003  # between two round trips while several turns write: one costs more than an event in it
+
+
+class TurnLog:
+    """The writing end of one attempt's log. `put` never waits; `room` and `flush` do."""
+
+    def __init__(self, appender: "Appender", claimed: Claimed, on_lost: Callable[[], None]) -> None:
+        self.claimed = claimed
+        self._appender = appender
+        self._on_lost = on_lost
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._written_seq = claimed.next_seq  # the seq of the first event that is not acknowledged
+        self._error: Exception | None = None
+        self._changed = asyncio.Event()
+        self.appended_bytes = 0
+
+    @property
+    def next_seq(self) -> int:
+        """The seq of the next event."""
+        return self._written_seq + len(self._pending)
+
+    @property
+    def pending(self) -> int:
+        """How many events are not acknowledged."""
+        return len(self._pending)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The last event that was put."""
+        return Cursor(self.claimed.attempt, self.next_seq - 1)
+
+    def put(self, event: bytes, *, own: bool = False) -> bool:
+        """Queue an event's canonical bytes. Returns True when the caller should wait for `room`.
+
+        `own`: Turnwire adds it, to an answer that is complete and paid for; what is in the log does not count then.
+
+        Raises:
+            AttemptFenced: the lease was lost; nothing more will be written.
+            TurnFailure: `log_too_large`, the log is at one of its limits.
+        """
+        if self._error is not None:
+            raise self._error
+        settings = self._appender.settings
+        full = self.next_seq >= settings.max_log_events or self.appended_bytes + len(event) > settings.max_log_bytes
+        if len(event) > settings.max_log_bytes or (full and not own):
+            raise TurnFailure("the turn has more events than one turn may have", code="log_too_large")
+        if not self._pending:
+            self._appender.wake(self, at_once=self._written_seq == self.claimed.next_seq)
+        self._pending.append(event)
+        self._pending_bytes += len(event)
+        self.appended_bytes += len(event)
+        return self._pending_bytes > BUFFER_BYTES
+
+    async def room(self) -> None:
+        """Wait until the buffer is below its bound."""
+        while self._pending_bytes > BUFFER_BYTES and self._error is None:
+            await self._change()
+
+    async def flush(self) -> None:
+        """Wait until every event that was put is in Redis.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        while self._pending and self._error is None:
+            self._appender.hurry.set()
+            await self._change()
+        if self._error is not None:
+            raise self._error
+
+    def restart(self, claimed: Claimed) -> None:
+        """Go on as another attempt of the same worker; everything before was flushed."""
+        assert not self._pending
+        self.claimed = claimed
+        self._written_seq = claimed.next_seq
+
+    def abandon(self) -> None:
+        """Drop what is not written: nobody waits for it any more."""
+        self._pending, self._pending_bytes = [], 0
+        if self._error is None:
+            self._error = AttemptFenced("the attempt has ended")
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def next_call(self) -> list[bytes]:
+        """The events of the next call: the oldest ones, as many as one call may carry."""
+        size = 0
+        for count, event in enumerate(self._pending[:CALL_EVENTS]):
+            size += len(event)
+            if size > CALL_BYTES and count:
+                return self._pending[:count]
+        return self._pending[:CALL_EVENTS]
+
+    @property
+    def written_seq(self) -> int:
+        """The seq at which the next call starts."""
+        return self._written_seq
+
+    def answered(self, events: Sequence[bytes], error: Exception | None) -> None:
+        """Take the result of a call."""
+        if error is None and self._pending:
+            del self._pending[: len(events)]
+            self._pending_bytes -= sum(map(len, events))
+            self._written_seq += len(events)
+        elif error is not None and not isinstance(error, StoreUnavailable) and self._error is None:
+            self._error = error
+            self._pending, self._pending_bytes = [], 0
+            self._on_lost()
+        self._changed.set()
+        if self._pending:
+            self._appender.wake(self)
+
+
+class Appender:
+    """The one task that writes; `run` it for as long as the process lives."""
+
+    def __init__(self, store: TurnStore) -> None:
+        self._store = store
+        self.settings = store.settings
+        self._dirty: list[TurnLog] = []
+        self._wake = asyncio.Event()
+        self.hurry = asyncio.Event()  # something in it must not wait for more
+
+    def open(self, claimed: Claimed, on_lost: Callable[[], None]) -> TurnLog:
+        """Start writing for an attempt. `on_lost` is called once if Redis refuses its writes."""
+        return TurnLog(self, claimed, on_lost)
+
+    def wake(self, log: TurnLog, *, at_once: bool = False) -> None:
+        """This log has something to write."""
+        self._dirty.append(log)
+        self._wake.set()
+        if at_once:
+            self.hurry.set()
+
+    async def run(self) -> None:
+        """Write until cancelled. While Redis does not answer, try again with the same ids."""
+        pause_s, next_at_s = FIRST_PAUSE_S, 0.0
+        while True:
+            await self._wake.wait()
+            await self._gather(next_at_s)
+            self._wake.clear()
+            self.hurry.clear()
+            logs, self._dirty = self._dirty, []
+            calls = [(log, log.written_seq, log.next_call()) for log in logs]
+            calls = [call for call in calls if call[2]]
+            next_at_s = asyncio.get_running_loop().time() + GATHER_S if len(calls) > 1 else 0.0
+            results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
+            for (log, _, events), error in zip(calls, results, strict=True):
+                log.answered(events, error)
+            if any(isinstance(error, StoreUnavailable) for error in results):
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                pause_s = FIRST_PAUSE_S
+
+    async def _gather(self, until_s: float) -> None:
+        if asyncio.get_running_loop().time() < until_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await self.hurry.wait()

@@ -1,0 +1,110 @@
+"""Runs the product's producer and forwards its events: unchanged, in order, checked once at the boundary."""
+
+import inspect
+import logging
+import re
+from typing import Any
+
+import msgspec
+
+from turnwire.shared.errors import ProducerError, TurnFailure
+from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
+from turnwire.shared.model import TurnError
+from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.turn.accumulator import TextAccumulator
+from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
+from turnwire.worker.turn.calling import call
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_CHARACTERS = 500
+OWN_EVENTS = "session.run."  # written by Turnwire only; a producer's are withheld
+
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)  # URLs carry hosts, and sometimes keys
+
+
+class Produced(msgspec.Struct, frozen=True):
+    """What a producer made: its text, and its own word that it failed, if it said so in an event."""
+
+    text: str
+    error: TurnError | None = None
+    error_shown: bool = False  # its `error` event is in the log already
+
+
+class Forwarder:
+    """Takes a producer's events one by one. `put` is where their bytes go."""
+
+    def __init__(self, turn: Turn, max_event_bytes: int) -> None:
+        self._turn = turn
+        self._max_event_bytes = max_event_bytes
+        self._text = TextAccumulator()
+        self._error: TurnError | None = None
+        self._error_shown = False
+        self.has_result = False
+
+    def take(self, event: Any) -> bytes | None:
+        """The canonical bytes to append; None for an event that is withheld.
+
+        Raises:
+            ProducerError: `invalid_event`, it is not an event or not JSON.
+            TurnFailure: `event_too_large`.
+        """
+        event_type, data = parts_of(event)
+        if event_type.startswith(OWN_EVENTS):
+            if event_type == RUN_FAILED and self._error is None:
+                self._error = in_band_error(data)
+            return None
+        canonical = encoded(event_type, data, self._max_event_bytes)
+        self._text.add(event_type, data)
+        if event_type == RESULT:
+            self.has_result = True
+        elif event_type == ERROR and self._error is None:
+            self._error, self._error_shown = in_band_error(data), True
+        return canonical
+
+    def produced(self, final_text: Any) -> Produced:
+        """The outcome; the producer's own final text wins if there is any."""
+        text = final_text if isinstance(final_text, str) and final_text else self._text.text
+        return Produced(text, self._error, self._error_shown)
+
+
+def _safe_message(error: Exception) -> str:
+    """What a client may read of a product's exception: its own words, on one line, without addresses.
+
+    An error with an HTTP response keeps its status.
+    """
+    text = _ADDRESS.sub("[address]", " ".join(str(error).split()))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"{status}: {text}" if isinstance(status, int) and str(status) not in text else text
+
+
+async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Any) -> Produced:
+    """Run the producer to its end; `sink.put` takes each event and says when to wait for `sink.room`.
+
+    Raises:
+        TurnFailure: the producer raised one, or what it yielded is refused.
+        ProducerError: the producer raised anything else; the message is the product's own.
+    """
+    try:
+        source = hooks.produce(turn)
+        if inspect.isawaitable(source):
+            source = await source
+        async with opened(source) as stream:
+            async for event in stream:
+                canonical = forwarder.take(event)
+                if canonical is not None and sink.put(canonical):
+                    await sink.room()
+        final_text = await call(source.final_text) if hasattr(source, "final_text") else None
+    except TurnFailure:
+        raise
+    except Exception as error:
+        log.exception("%s: the producer raised", turn.run_id)
+        raise ProducerError(_safe_message(error)) from error
+    produced = forwarder.produced(final_text)
+    if (
+        not forwarder.has_result
+        and produced.error is None
+        and sink.put(encode_event(RESULT, {"finalText": produced.text}), own=True)
+    ):
+        await sink.room()
+    return produced

@@ -1,0 +1,154 @@
+"""Sees within a second that another worker's process is gone: its connection to Redis is.
+
+Each worker registers the client id of one connection. While others run turns, every worker asks Redis for those ids
+every 250 ms. One that is missing twice, and has not sent a heartbeat in between, is buried: its leases end now and its
+jobs are due now. A wrong suspicion is safe, the fence sees to that; three guards make it rare: ids count only on the
+Redis process that gave them out (a restart looks like nobody's death), a worker that reconnects registers its new id at
+once, and where CLIENT LIST is not permitted only the lease tells.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.keys import QUEUE, TURN_PREFIX, TurnKey
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.25  # between two looks at the others
+IDLE_LOOK_S: Final = 0.6  # while nobody else runs anything
+ANSWER_S: Final = 2.0  # a connection that is silent for longer is broken
+
+
+class WorkerEntry(msgspec.Struct, frozen=True):
+    """What a worker says of itself with each heartbeat, as JSON in `turnwire:workers`."""
+
+    host: str
+    pid: int
+    version: str
+    started_at: int  # ms, the worker's own clock
+    heartbeat: int  # counts up: a changed entry is a sign of life
+    at: int  # ms, the worker's own clock
+    running: int
+    capacity: int
+    client_id: int  # of the connection that stands for the process, 0: none
+    server: str  # run id of the Redis that gave it out
+
+
+_entry = msgspec.json.Decoder(WorkerEntry)
+
+
+class HeldConnection:
+    """One connection that is never replaced behind our back: when it breaks, we hear of it."""
+
+    def __init__(self, redis: Redis) -> None:
+        pool: Any = redis.connection_pool
+        self._connection = pool.make_connection()
+
+    async def connect(self) -> tuple[int, str]:
+        """Returns: its client id, and the run id of the server that gave it out."""
+        async with asyncio.timeout(ANSWER_S):
+            await self._connection.connect()
+        client_id = await self.call("CLIENT", "ID")
+        server = re.search(rb"run_id:(\w+)", await self.call("INFO", "server"))
+        return client_id, server[1].decode() if server else ""
+
+    async def call(self, *command: str | int) -> Any:
+        """Send a command; the raw reply.
+
+        Raises:
+            ResponseError: Redis refuses it.
+            RedisError, OSError, TimeoutError: the connection is broken, or silent for 2 s.
+        """
+        async with asyncio.timeout(ANSWER_S):
+            await self._connection.send_command(*command, check_health=False)
+            return await self._connection.read_response()
+
+    async def close(self) -> None:
+        """Close it, whatever state it is in."""
+        await self._connection.disconnect(nowait=True)
+
+
+class Liveness:
+    """Watches the other workers over a connection of its own, which also stands for this process."""
+
+    def __init__(self, redis: Redis, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
+        self.client_id = 0  # 0: no connection stands for us now
+        self.server = ""
+        self._redis = redis
+        self._store = store
+        self._queue = queue
+        self._worker_id = worker_id
+        self._missed: dict[str, bytes] = {}  # worker id -> its entry when it was first missed
+
+    async def run(self, running: Callable[[], int], register: Callable[[], Awaitable[None]]) -> None:
+        """Watch until cancelled. `running`: turns here; `register`: sends a heartbeat now."""
+        while True:
+            connection = HeldConnection(self._redis)
+            try:
+                self.client_id, self.server = await connection.connect()
+                await register()
+                await self._watch(connection, running)
+            except ResponseError as error:
+                log.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
+                return
+            except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+                log.warning("liveness: %s, connecting again", type(error).__name__)
+            finally:
+                self.client_id, self._missed = 0, {}
+                await connection.close()
+            await asyncio.sleep(LOOK_S)
+
+    async def _watch(self, connection: HeldConnection, running: Callable[[], int]) -> None:
+        while True:
+            others_run = await connection.call("ZCARD", QUEUE) > running()
+            if others_run:
+                await self._look(connection)
+            await asyncio.sleep(LOOK_S if others_run else IDLE_LOOK_S)
+
+    async def _look(self, connection: HeldConnection) -> None:
+        entries = {
+            worker: entry for worker, entry in (await self._queue.workers()).items() if worker != self._worker_id
+        }
+        expected: dict[int, str] = {}
+        for worker, raw in entries.items():
+            entry = _read(raw)
+            if entry is not None and entry.client_id and entry.server == self.server:
+                expected[entry.client_id] = worker
+        if not expected:
+            return
+        clients = await connection.call("CLIENT", "LIST", "ID", *expected)
+        connected = {int(client_id) for client_id in re.findall(rb"(?m)^id=(\d+)", clients)}
+        missing = {worker for client_id, worker in expected.items() if client_id not in connected}
+        dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
+        self._missed = {worker: entries[worker] for worker in missing}
+        for worker in dead:
+            await self.bury(worker, entries[worker])
+
+    async def bury(self, worker: str, entry: bytes) -> None:
+        """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
+
+        Of a dead one, or by one that stops, of its own.
+        """
+        run_ids = await self._queue.owned(worker)
+        turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
+        await self._store.free(turns, worker)
+        if await self._queue.bury(worker, entry, run_ids) and worker != self._worker_id:
+            log.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
+        self._missed.pop(worker, None)
+
+
+def _read(raw: bytes) -> WorkerEntry | None:
+    try:
+        return _entry.decode(raw)
+    except msgspec.MsgspecError:  # of another version: its lease will tell
+        return None

@@ -1,0 +1,91 @@
+"""Goes on storing an answer that the product could not store when its turn ended, until it can.
+
+Each such turn has an arq job of its own, `persist:<run id>`, retried with back-off for as long as the turn is kept;
+every try keeps it longer. It is enqueued before the turn is settled, so a crash in between leaves a job without work,
+never work without a job.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+import msgspec
+
+from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed, Signal, StepRecord, TurnRecord
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.attempt.finish import transformed
+from turnwire.worker.attempt.outcome import Again, Done
+from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.products import Products, hook
+from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.meter import Meter
+from turnwire.worker.turn.prices import Prices
+from turnwire.worker.turn.steps import Steps
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_MS: Final = 1000
+LONGEST_PAUSE_MS: Final = 60_000
+NOT_YET_MS: Final = 500
+
+
+class Outbox:
+    """Runs the jobs of answers that are not persisted yet."""
+
+    def __init__(self, store: TurnStore, products: Products) -> None:
+        self._store = store
+        self._products = products
+
+    async def run(self, key: TurnKey) -> Done | Again:
+        """Try once. Says what becomes of the job."""
+        record = await until_answered(lambda: self._store.record(key))
+        if record is None or (record.terminal and record.persist != "pending"):
+            return Done()
+        if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
+            return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
+        try:
+            async with asyncio.timeout(self._store.settings.turn_timeout_s):
+                text = await self._persist(record, key)
+        except Exception:
+            tries = await until_answered(lambda: self._store.persisted(key, None))
+            log.exception("%s: the answer is still not persisted, %d tries", key.run_id, tries)
+            return Again(min(FIRST_PAUSE_MS * 2 ** min(tries, 10), LONGEST_PAUSE_MS))
+        await until_answered(lambda: self._store.persisted(key, text))
+        log.info("%s: the answer is persisted at last", key.run_id)
+        return Done()
+
+    async def _persist(self, record: TurnRecord, key: TurnKey) -> str:
+        hooks = self._products.for_project(record.project)
+        turn = _ended_turn(key, record, self._store.settings)
+        text = await self._text(record, key, hooks, turn)
+        persist = hook(hooks, "persist_assistant_message")
+        if persist is not None:
+            await call(persist, turn, text)
+        return text
+
+    async def _text(self, record: TurnRecord, key: TurnKey, hooks: ChatTurnHooks, turn: Turn) -> str:
+        """The transformed text; what was transformed once is not transformed again."""
+        transform, text = hook(hooks, "transform_final_text"), record.final_text or ""
+        for step in (await self._store.steps(key)).values():
+            if step.intent == "transform_final_text" and step.status == "completed":
+                return str(msgspec.json.decode(step.result))
+        return text if transform is None else await transformed(transform, turn, text)
+
+
+def _ended_turn(key: TurnKey, record: TurnRecord, settings: Settings) -> Turn:
+    """The turn as its hooks see it; it takes no more steps."""
+
+    async def no_step(_: StepRecord) -> None:
+        raise AttemptFenced("the turn has ended")
+
+    async def no_signal(_: str, __: int | None) -> Signal:
+        raise AttemptFenced("the turn has ended")
+
+    claimed = Claimed(key, record.attempt, "", 0, record.updated_at, b"", record, {}, {})
+    steps = Steps({}, settings, no_step, lambda: record.updated_at, no_signal)
+    return Turn(claimed, [], Meter(Prices()), steps)

@@ -1,0 +1,74 @@
+"""Finds open turns that nobody is working on and puts them back on the queue.
+
+It heals a submit that was cut between its steps, a job that was lost or expired, a turn whose predecessor ended without
+waking it. Every worker sweeps; each due turn is handed to one of them.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from turnwire.shared.errors import BadRequest, StoreUnavailable
+from turnwire.shared.keys import PERSIST_PREFIX, TurnKey
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import TurnRecord
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.attempt.outcome import look_ms
+
+log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 4.0
+SHORTEST_S: Final = 0.02  # between two sweeps
+
+
+class Sweep:
+    """Looks at due turns every few seconds."""
+
+    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+        self._store = store
+        self._queue = queue
+
+    async def run(self) -> None:
+        """Sweep until cancelled: every few seconds, or when the next turn falls due."""
+        wait_s = SWEEP_S
+        while True:
+            await asyncio.sleep(wait_s)
+            try:
+                found, next_ms = await self.once()
+            except StoreUnavailable as error:
+                log.warning("sweep: %s", error)
+                wait_s = SWEEP_S
+            else:
+                until_next_s = SWEEP_S if next_ms is None else next_ms / 1000
+                wait_s = 0 if found else min(SWEEP_S, max(until_next_s, SHORTEST_S))
+
+    async def once(self) -> tuple[int, int | None]:
+        """Look at what is due, at most 100 turns. Returns how many, and in how many ms the next one falls due."""
+        due, next_ms = await self._queue.due()
+        for run_id, mark in due:
+            is_persist = run_id.startswith(PERSIST_PREFIX)
+            record = await self._record(run_id.removeprefix(PERSIST_PREFIX))
+            if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
+                await self._queue.enqueue_persist(record.run_id)
+            elif record is None or is_persist:
+                await self._queue.forget(run_id, mark)
+            elif record.status is TurnState.SUSPENDED:
+                await self._look_at_suspended(TurnKey.parse(run_id))
+            elif await self._queue.enqueue(run_id, accepted=True) and not record.terminal:  # else: its rows are due
+                log.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
+        return len(due), next_ms
+
+    async def _look_at_suspended(self, key: TurnKey) -> None:
+        left_ms = await self._store.expire(key)
+        if left_ms == 0:
+            await self._queue.enqueue(key.run_id, accepted=True)
+        else:
+            await self._queue.postpone(key.run_id, look_ms(left_ms, self._store.settings))
+
+    async def _record(self, run_id: str) -> TurnRecord | None:
+        try:
+            return await self._store.record(TurnKey.parse(run_id))
+        except BadRequest:
+            log.warning("%r is not a turn", run_id)
+            return None

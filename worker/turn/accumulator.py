@@ -1,0 +1,52 @@
+"""Puts the answer's text together from the events that a producer yields. Pure.
+
+Text deltas are joined per part id, and parts in order of first appearance; a part's whole `text` replaces what was
+joined of it. Only text parts count, never reasoning. A `result` with a `finalText` replaces everything before it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from turnwire.shared.events import PART_UPDATED, RESULT, ChatStreamEvent
+
+_event: Final = msgspec.json.Decoder(ChatStreamEvent)
+
+
+class TextAccumulator:
+    """Feed it every event with `add`; `text` is the answer so far."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[str]] = {}
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(piece for pieces in self._parts.values() for piece in pieces)
+
+    def add(self, event_type: str, data: dict[str, Any]) -> None:
+        """Take one event; whatever is not text is ignored."""
+        if event_type == RESULT and isinstance(data.get("finalText"), str):
+            self._parts = {"": [data["finalText"]]}
+        elif event_type == PART_UPDATED:
+            self._update(data)
+
+    def _update(self, data: dict[str, Any]) -> None:
+        part = data.get("part")
+        if not isinstance(part, dict) or part.get("type") != "text":
+            return
+        part_id, delta, text = part.get("id"), data.get("delta"), part.get("text")
+        pieces = self._parts.setdefault(part_id if isinstance(part_id, str) else "", [])
+        if isinstance(delta, str) and delta:
+            pieces.append(delta)
+        elif isinstance(text, str):
+            pieces[:] = [text]
+
+
+def text_of(events: Iterable[bytes]) -> str:
+    """The text of a part of a log; `events` are canonical bytes."""
+    accumulator = TextAccumulator()
+    for event in map(_event.decode, events):
+        accumulator.add(event.type, event.data)
+    return accumulator.text

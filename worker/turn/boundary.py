@@ -1,0 +1,73 @@
+"""Where a product's events come in: opened, checked and encoded once, here."""
+
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from typing import Any
+
+from turnwire.shared.errors import ProducerError, TurnFailure
+from turnwire.shared.events import ChatStreamEvent, encode_event
+from turnwire.shared.model import TurnError
+
+
+@asynccontextmanager
+async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
+    """The events of `source`: an async iterator, an object with one as `stream`, or the awaitable of either.
+
+    A generator is closed at once and here, however its loop ends; any other iterator has nothing to close.
+
+    Raises:
+        TypeError: it is nothing of that.
+    """
+    if inspect.isawaitable(source):
+        source = await source
+    stream: Any = source if hasattr(source, "__aiter__") else getattr(source, "stream", None)
+    if not hasattr(stream, "__aiter__"):
+        raise TypeError(f"a {type(source).__name__} is no async iterator of events, nor has one as `stream`")
+    async with aclosing(stream) if hasattr(stream, "aclose") else nullcontext():
+        yield stream
+
+
+def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
+    """The type and the data of what was yielded.
+
+    Raises:
+        ProducerError: `invalid_event`, it is not an event.
+    """
+    event_type: Any
+    data: Any
+    if isinstance(event, ChatStreamEvent):
+        event_type, data = event.type, event.data
+    elif isinstance(event, dict):
+        event_type, data = event.get("type"), event.get("data")
+    else:
+        raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
+    if not isinstance(event_type, str) or not event_type or not isinstance(data, dict | None):
+        raise ProducerError("an event is {type: text, data: object}", code="invalid_event")
+    return event_type, data or {}
+
+
+def encoded(event_type: str, data: dict[str, Any], max_event_bytes: int) -> bytes:
+    """The canonical bytes of an event.
+
+    Raises:
+        ProducerError: `invalid_event`, it is not JSON.
+        TurnFailure: `event_too_large`.
+    """
+    try:
+        event = encode_event(event_type, data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProducerError(f"the producer yielded an event that is not JSON: {error}", code="invalid_event") from error
+    if len(event) > max_event_bytes:
+        raise TurnFailure("the producer yielded an event that is too large", code="event_too_large")
+    return event
+
+
+def in_band_error(data: dict[str, Any]) -> TurnError:
+    """What an `error` event, or a producer's own `session.run.failed`, says."""
+    message, code = data.get("message"), data.get("code")
+    return TurnError(
+        code=code if isinstance(code, str) and code else "producer_error",
+        message=message if isinstance(message, str) and message else "the producer reported an error",
+        retryable=data.get("retryable") is True,
+    )

@@ -1,0 +1,66 @@
+"""Counts what an attempt uses, what that costs, and how soon it was heard of: its part of the attempt's ledger row."""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from turnwire.shared.events import PART_UPDATED, RESULT
+from turnwire.shared.ledger import usage_of
+from turnwire.shared.model import ModelCall, Usage
+from turnwire.worker.turn.accumulator import text_of
+from turnwire.worker.turn.prices import Prices
+
+_MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESULT}"'.encode())
+
+
+class Meter:
+    """`attempt` is what this attempt used, `turn` that and what is known of the earlier ones, whose rows are given."""
+
+    def __init__(self, prices: Prices, rows: Iterable[bytes] = ()) -> None:
+        self._prices = prices
+        self._earlier = usage_of(rows)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.attempt = Usage(currency=self._prices.currency, price_version=self._prices.version)
+        self._began_s = time.monotonic()
+        self._first_event_ms: int | None = None
+        self._first_token_ms: int | None = None
+
+    def add(self, call: ModelCall) -> None:
+        """Count one call of a model."""
+        self.attempt.add(self._prices.used_by(call))
+
+    def saw(self, event: bytes) -> None:
+        """An event of the producer is about to be appended."""
+        if self._first_token_ms is not None:
+            return
+        now_ms = int((time.monotonic() - self._began_s) * 1000)
+        if self._first_event_ms is None:
+            self._first_event_ms = now_ms
+        if event.startswith(_MAY_BE_TEXT) and text_of([event]):
+            self._first_token_ms = now_ms
+
+    def go_on(self) -> None:
+        """The same worker goes on as the next attempt: a row of its own."""
+        self._earlier.add(self.attempt)
+        self._begin()
+
+    @property
+    def turn(self) -> Usage:
+        """What is known of the use of the whole turn."""
+        if not self._earlier.model_calls:
+            return self.attempt
+        used = Usage(currency=self.attempt.currency, price_version=self.attempt.price_version)
+        used.add(self._earlier)
+        used.add(self.attempt)
+        return used
+
+    @property
+    def row(self) -> bytes:
+        """The part of the attempt's ledger row that only its worker knows: a JSON object whose start scripts read."""
+        used = msgspec.json.encode(self.attempt)
+        latency = msgspec.json.encode({"first_event_ms": self._first_event_ms, "first_token_ms": self._first_token_ms})
+        return b'{"partial":false,%b,%b' % (used[1:-1], latency[1:])

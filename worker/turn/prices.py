@@ -1,0 +1,113 @@
+"""What models cost: a versioned table in a TOML file. Exact integers, in billionths of the currency."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.settings import Settings
+
+NANOS: Final = 1_000_000_000
+PER_TOKENS: Final = 1_000_000
+MOST_TOKENS: Final = 2**31  # of one call; whatever is beyond is no count
+MOST_PER_MILLION: Final = 1_000_000
+
+_VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CURRENCY = re.compile(r"[A-Z]{3,8}")
+_MODEL_CHARACTERS: Final = 256
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Of one model, in billionths of the currency per million tokens."""
+
+    tokens_in: int
+    tokens_out: int
+
+
+class Prices:
+    """The table. Without one, or for a model that it does not name, a cost is unknown."""
+
+    def __init__(
+        self, models: Mapping[str, Price] | None = None, currency: str | None = None, version: str | None = None
+    ) -> None:
+        self._models = dict(models or {})
+        self.currency = currency
+        self.version = version
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Prices":
+        """The table of TURNWIRE_PRICES_FILE; without it an empty one.
+
+        Raises:
+            SettingsError: names the file, and the entry that is wrong.
+        """
+        if settings.prices_file is None:
+            return cls()
+        where = f"TURNWIRE_PRICES_FILE: {settings.prices_file}"
+        try:
+            with open(settings.prices_file, "rb") as file:
+                table = tomllib.load(file, parse_float=Decimal)
+        except OSError as error:
+            raise SettingsError(f"{where}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{where}: not TOML: {error}") from None
+        return _checked(table, where)
+
+    def used_by(self, call: ModelCall) -> Usage:
+        """One call as usage. What is no believable count, or name, is unknown: a product gave it."""
+        tokens_in, tokens_out = _count(call.tokens_in), _count(call.tokens_out)
+        model = _name(call.model)
+        price = self._models.get(model) if model is not None else None
+        cost = None
+        if price is not None and tokens_in is not None and tokens_out is not None:
+            nanos_times_a_million = tokens_in * price.tokens_in + tokens_out * price.tokens_out
+            cost = (nanos_times_a_million + PER_TOKENS // 2) // PER_TOKENS
+        return Usage(1, tokens_in, tokens_out, cost, self.currency, self.version, model)
+
+
+def _count(tokens: Any) -> int | None:
+    return tokens if type(tokens) is int and 0 <= tokens < MOST_TOKENS else None
+
+
+def _name(model: Any) -> str | None:
+    if not isinstance(model, str) or not 0 < len(model) <= _MODEL_CHARACTERS:
+        return None
+    return model if model.isprintable() else None  # also no half of a surrogate pair, which is no text
+
+
+def _checked(table: dict[str, Any], where: str) -> Prices:
+    for name in table:
+        if name not in {"version", "currency", "models"}:
+            raise SettingsError(f"{where}: {name}: no such entry")
+    version, currency = table.get("version"), table.get("currency")
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise SettingsError(f"{where}: version: 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
+        raise SettingsError(f"{where}: currency: capital letters, as USD")
+    models = table.get("models", {})
+    if not isinstance(models, dict):
+        raise SettingsError(f'{where}: models: tables, as [models."name"]')
+    return Prices(
+        {name: _price(entry, f'{where}: models."{name}"') for name, entry in models.items()}, currency, version
+    )
+
+
+def _price(entry: Any, where: str) -> Price:
+    if not isinstance(entry, dict) or entry.keys() != {"input_per_million", "output_per_million"}:
+        raise SettingsError(f"{where}: it has input_per_million and output_per_million, and nothing else")
+    return Price(*(_nanos(entry[name], f"{where}: {name}") for name in ("input_per_million", "output_per_million")))
+
+
+def _nanos(amount: Any, where: str) -> int:
+    is_number = type(amount) in {int, Decimal} and Decimal(amount).is_finite()
+    if not (is_number and 0 <= amount <= MOST_PER_MILLION):
+        raise SettingsError(f"{where}: a number from 0 to {MOST_PER_MILLION}")
+    nanos = Decimal(amount) * NANOS
+    if nanos != int(nanos):
+        raise SettingsError(f"{where}: at most 9 digits after the point")
+    return int(nanos)

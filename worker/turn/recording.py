@@ -1,0 +1,65 @@
+"""The events of a stream step: recorded while they pass, stored in its checkpoint, given back from it.
+
+They are stored in the checkpoint itself, not as a range of the log: a divergence takes events of the log back, and
+neither that nor a producer that does not pass them on may cost an answer that was paid for.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from turnwire.shared.errors import TurnFailure
+from turnwire.shared.events import ERROR, RUN_FAILED, ChatStreamEvent
+from turnwire.shared.settings import Settings
+from turnwire.worker.turn.boundary import encoded, in_band_error, parts_of
+
+_event: Final = msgspec.json.Decoder(ChatStreamEvent)
+_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Recording:
+    """Keeps canonical bytes, as many as a log may have."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._events: list[bytes] = []
+        self._bytes = 0
+        self.error: TurnFailure | None = None  # an event among them says that it failed
+
+    @property
+    def begun(self) -> bool:
+        """There is an event that was passed on."""
+        return bool(self._events)
+
+    def take(self, event: Any) -> ChatStreamEvent:
+        """Record an event. Returns it as a later attempt will get it.
+
+        Raises:
+            ProducerError: `invalid_event`.
+            TurnFailure: `event_too_large`, or `log_too_large`: there are more than a log may have.
+        """
+        settings = self._settings
+        event_type, data = parts_of(event)
+        canonical = encoded(event_type, data, settings.max_event_bytes)
+        self._bytes += len(canonical)
+        if len(self._events) >= settings.max_log_events or self._bytes > settings.max_log_bytes:
+            raise TurnFailure("a stream step has more events than one turn may have", code="log_too_large")
+        self._events.append(canonical)
+        if event_type in {ERROR, RUN_FAILED} and self.error is None:
+            error = in_band_error(data)
+            self.error = TurnFailure(error.message, code=error.code, retryable=error.retryable)
+        return _event.decode(canonical)
+
+    def result(self) -> bytes:
+        """The step's result: a JSON array, joined from what is encoded already."""
+        return b"[" + b",".join(self._events) + b"]"
+
+
+def recorded(result: msgspec.Raw) -> Iterator[ChatStreamEvent]:
+    """The events of a stored result, decoded one by one.
+
+    Raises:
+        msgspec.ValidationError: it is no stream's.
+    """
+    return map(_event.decode, _array.decode(result))
