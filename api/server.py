@@ -14,8 +14,6 @@ from turnwire.shared.settings import Settings
 
 GRACE_S = 5  # for a client that does not read; everybody else's stream ends at once
 
-_log = logging.getLogger(__name__)
-
 
 class Server(uvicorn.Server):
     """Uvicorn waits for open streams for ever; this one ends them first, each after a whole line."""

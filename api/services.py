@@ -1,6 +1,5 @@
 """What the handlers of one process share, from its start to its end."""
 
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +9,6 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect, connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-
-_log = logging.getLogger(__name__)
 
 
 class Services:

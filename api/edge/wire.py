@@ -21,7 +21,7 @@ CONNECTION: Final = "turnwire.connection"  # the scope's extension: what api/pro
 UNSENT_BYTES: Final = 131_072  # that the kernel takes beyond what is on its way: else up to 4 MiB for each slow reader
 LOOKS: Final = 4  # in the time that a client may stall
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Wire:
@@ -81,7 +81,7 @@ class Wire:
                 if progress != last:
                     moved_at = now()
                 elif now() - moved_at >= self._stall_s:
-                    _log.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
+                    logger.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
                     self._transport.abort()  # a close would wait for it
                     self._lost()
 

@@ -14,7 +14,7 @@ from turnwire.shared.errors import StoreUnavailable
 
 READY_WITHIN_S = 1.0
 _OK = {"content-type": "application/json", "cache-control": "no-store"}
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Probes:
@@ -51,13 +51,13 @@ async def say_durability(redis: Any) -> None:
         async with asyncio.timeout(READY_WITHIN_S):
             info = {**await redis.info("persistence"), **await redis.info("memory")}
     except (RedisError, OSError, TimeoutError):
-        _log.warning("the store does not answer yet; requests get 503 until it does")
+        logger.warning("the store does not answer yet; requests get 503 until it does")
         return
     problems = durability_problems(info)
     for text in problems:
-        _log.warning("%s", text)
+        logger.warning("%s", text)
     if not problems:
-        _log.info("the store keeps an append-only file and evicts nothing")
+        logger.info("the store keeps an append-only file and evicts nothing")
 
 
 def durability_problems(info: dict[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from turnwire.shared.store.turns import TurnStore
 BUFFER_BYTES: Final = 262_144  # per reader; the publications in it are shared with the turn's other readers
 SILENCE_S: Final = 5.0  # after so long without an event somebody looks into the log for all readers of the turn
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def _ignore() -> None:
@@ -123,7 +123,7 @@ class Hub:
         try:
             await self._listener.run()
         except Exception:
-            _log.critical("the hub crashed", exc_info=True)
+            logger.critical("the hub crashed", exc_info=True)
             self._on_crash()
             raise
 

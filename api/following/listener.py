@@ -18,7 +18,7 @@ MAX_BACKOFF_S: Final = 1.0
 CHANNELS_PER_COMMAND: Final = 500
 
 _LOST = (RedisError, OSError, TimeoutError)
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Listener:
@@ -73,7 +73,7 @@ class Listener:
             finally:
                 await connection.disconnect(nowait=True)
             if failures == 0:
-                _log.warning("the subscription was lost, connecting again: %s", type(lost).__name__)
+                logger.warning("the subscription was lost, connecting again: %s", type(lost).__name__)
             await asyncio.sleep(min(MAX_BACKOFF_S, 0.05 * 2**failures))
             failures = min(failures + 1, 10)
 

@@ -18,7 +18,7 @@ MAX_PAGE_EVENTS: Final = 1000
 LONGEST_SILENCE_S: Final = 40.0  # between two looks into the log of a turn that stays quiet
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -124,7 +124,7 @@ class Topic:
         self._timer = self._look_later()
 
     def _fail(self, readers: Sequence[Reader], error: Exception) -> None:
-        _log.exception("a turn's log cannot be read", extra={"run_id": self.key.run_id})
+        logger.error("a turn's log cannot be read", extra={"run_id": self.key.run_id}, exc_info=error)
         for reader in readers:
             reader.fail(error)
 

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from turnwire.shared.errors import StoreUnavailable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
@@ -22,6 +22,6 @@ async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
         except StoreUnavailable as error:
-            log.warning("%s, asking again in %d ms", error, pause_s * 1000)
+            logger.warning("%s, asking again in %d ms", error, pause_s * 1000)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -25,7 +25,7 @@ from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import Steps
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Stop(Enum):
@@ -175,7 +175,7 @@ class Attempt:
                 async with asyncio.timeout(CLOSE_S):
                     await self._trace_flush()
             except Exception:
-                log.exception("%s: trace_flush failed", self.claimed.key.run_id)
+                logger.exception("%s: trace_flush failed", self.claimed.key.run_id)
 
     async def _show_rows(self, on_row: Callable[[LedgerRow], Awaitable[Any]]) -> None:
         """The rows that were written since the claim, and by it, if the attempt before this one had crashed."""
@@ -187,7 +187,7 @@ class Attempt:
                     if attempt > first or row.outcome == "crashed":
                         await on_row(row)
         except Exception:
-            log.exception("%s: on_ledger_row failed", self.claimed.key.run_id)
+            logger.exception("%s: on_ledger_row failed", self.claimed.key.run_id)
 
     async def _save(self, record: StepRecord) -> None:
         """Store a checkpoint; the events that it covers are in the log before it."""

@@ -16,7 +16,7 @@ from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
 from turnwire.worker.turn.calling import call
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.1  # before the second try of a hook; doubled each time
 
@@ -45,7 +45,7 @@ async def finish(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, trie
         except AttemptFenced:
             raise
         except Exception:
-            log.exception("%s: on_turn_complete failed", turn.run_id)
+            logger.exception("%s: on_turn_complete failed", turn.run_id)
     return finished
 
 
@@ -60,7 +60,7 @@ async def keep(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries:
     except AttemptFenced:
         raise
     except Exception:
-        log.exception("%s: the answer could not be persisted", turn.run_id)
+        logger.exception("%s: the answer could not be persisted", turn.run_id)
         return Finished(text, "pending")
     return Finished(text, "none" if persist is None else "done")
 
@@ -86,6 +86,6 @@ async def _retried(work: Callable[..., Awaitable[Any]], tries: int, *args: Any) 
         try:
             return await work(*args)
         except Exception as error:  # noqa: BLE001 - whatever a product raises, its message is kept
-            log.warning("try %d of %d failed: %s", attempt, tries, error)
+            logger.warning("try %d of %d failed: %s", attempt, tries, error)
             await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
     return await work(*args)

@@ -15,7 +15,7 @@ from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
 from turnwire.worker.turn.calling import call
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 500
 OWN_EVENTS = "session.run."  # written by Turnwire only; a producer's are withheld
@@ -98,7 +98,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     except TurnFailure:
         raise
     except Exception as error:
-        log.exception("%s: the producer raised", turn.run_id)
+        logger.exception("%s: the producer raised", turn.run_id)
         raise ProducerError(_safe_message(error)) from error
     produced = forwarder.produced(final_text)
     if (

@@ -31,7 +31,7 @@ from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import PRODUCE
 from turnwire.worker.turn.turn import Turn
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
 FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
@@ -67,7 +67,7 @@ class TurnRunner:
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
-            log.warning("%r is not a turn: who else uses this queue?", run_id)
+            logger.warning("%r is not a turn: who else uses this queue?", run_id)
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
@@ -103,7 +103,7 @@ class TurnRunner:
                 if attempt.claimed is claimed and not (attempt.rewinding or attempt.suspending):
                     attempt.stop(Stop.LOST)
             elif isinstance(reply, Exception):
-                log.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
+                logger.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
             elif reply:
                 attempt.stop(Stop.CANCEL)
 
@@ -145,13 +145,13 @@ class TurnRunner:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
             if attempt.stopped is Stop.SUSPEND:
-                log.info("%s: suspended", attempt.claimed.key.run_id)
+                logger.info("%s: suspended", attempt.claimed.key.run_id)
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._give_back(attempt)
             return await self._settle(attempt, _outcome(attempt, work))
         except AttemptFenced:
-            log.warning("%s: attempt %d lost its lease", attempt.claimed.key.run_id, attempt.claimed.attempt)
+            logger.warning("%s: attempt %d lost its lease", attempt.claimed.key.run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
         finally:
             await attempt.close()
@@ -212,7 +212,7 @@ class TurnRunner:
         if outcome.error is not None:
             error = outcome.error
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
-            log.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
+            logger.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
         if outcome.persist == "pending":
             await until_answered(lambda: self._queue.enqueue_persist(claimed.key.run_id))
         seq, used = attempt.log.next_seq, attempt.meter.row
@@ -227,7 +227,7 @@ class TurnRunner:
         claimed, used = attempt.claimed, attempt.meter.row
         if row := await until_answered(lambda: self._store.handover(claimed, used)):
             attempt.rows[claimed.attempt] = row
-        log.info("%s: handed over after attempt %d", claimed.key.run_id, claimed.attempt)
+        logger.info("%s: handed over after attempt %d", claimed.key.run_id, claimed.attempt)
         return Again(0, attempt.rows)
 
     async def _enqueue_next(self, key: TurnKey, next_index: int | None) -> None:
@@ -251,7 +251,7 @@ def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
         raise error
     if isinstance(error, TurnFailure):
         return Outcome(None, error=TurnError(error.code, str(error), error.retryable))
-    log.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
+    logger.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
     return Outcome(None, error=TurnError("internal", "the worker failed", retryable=True))
 
 

@@ -11,7 +11,7 @@ from turnwire.shared.events import ChatStreamEvent
 from turnwire.worker.turn.calling import call
 from turnwire.worker.turn.turn import Turn
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 QUEUED_EVENTS: Final = 1000  # a hook that is further behind misses events
 CLOSE_S: Final = 5.0  # how long the end of a turn waits for its side channel
@@ -42,7 +42,7 @@ class SideChannel:
         _, late = await asyncio.wait({self._task}, timeout=CLOSE_S)
         self._task.cancel()
         if late or self._missed:
-            log.warning("%s: on_event was too slow: %d events dropped", self._turn.run_id, self._missed)
+            logger.warning("%s: on_event was too slow: %d events dropped", self._turn.run_id, self._missed)
 
     def cancel(self) -> None:
         """Stop at once."""
@@ -53,4 +53,4 @@ class SideChannel:
             try:
                 await call(self._on_event, self._turn, _event.decode(event))
             except Exception:
-                log.exception("%s: on_event failed", self._turn.run_id)
+                logger.exception("%s: on_event failed", self._turn.run_id)

@@ -16,7 +16,7 @@ from turnwire.worker.backends.clients import TIMEOUTS, Clients, Loan
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.retry import RetryPolicy, retry_after_ms
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Transport:
@@ -84,7 +84,7 @@ class Transport:
     def _delay_ms(self, attempt: int, failure: BackendTransportError) -> int:
         spread = random.random()  # noqa: S311 - spreads retries, protects nothing
         delay_ms = self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
-        log.warning("model call failed, again in %d ms: %s", delay_ms, failure)
+        logger.warning("model call failed, again in %d ms: %s", delay_ms, failure)
         return delay_ms
 
     def _unreachable(self, reason: str, attempt: int, cause: Exception) -> NoReturn:

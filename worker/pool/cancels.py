@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from turnwire.shared.keys import CANCELS
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PING_S: Final = 5.0  # of silence, then the connection has to show that it lives
 
@@ -24,7 +24,7 @@ async def listen(redis: Redis, on_cancel: Callable[[str], None]) -> None:
                 await pubsub.subscribe(CANCELS)
                 await _read(pubsub, on_cancel)
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("waiting for cancel requests: %s", type(error).__name__)
+            logger.warning("waiting for cancel requests: %s", type(error).__name__)
             await asyncio.sleep(0.2)
 
 

@@ -22,7 +22,7 @@ from turnwire.shared.keys import QUEUE, TURN_PREFIX, TurnKey
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25  # between two looks at the others
 IDLE_LOOK_S: Final = 0.6  # while nobody else runs anything
@@ -99,10 +99,10 @@ class Liveness:
                 await register()
                 await self._watch(connection, running)
             except ResponseError as error:
-                log.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
+                logger.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
                 return
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
-                log.warning("liveness: %s, connecting again", type(error).__name__)
+                logger.warning("liveness: %s, connecting again", type(error).__name__)
             finally:
                 self.client_id, self._missed = 0, {}
                 await connection.close()
@@ -143,7 +143,7 @@ class Liveness:
         turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
         await self._store.free(turns, worker)
         if await self._queue.bury(worker, entry, run_ids) and worker != self._worker_id:
-            log.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
+            logger.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
         self._missed.pop(worker, None)
 
 

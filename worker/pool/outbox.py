@@ -27,7 +27,7 @@ from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import Steps
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
@@ -53,10 +53,10 @@ class Outbox:
                 text = await self._persist(record, key)
         except Exception:
             tries = await until_answered(lambda: self._store.persisted(key, None))
-            log.exception("%s: the answer is still not persisted, %d tries", key.run_id, tries)
+            logger.exception("%s: the answer is still not persisted, %d tries", key.run_id, tries)
             return Again(min(FIRST_PAUSE_MS * 2 ** min(tries, 10), LONGEST_PAUSE_MS))
         await until_answered(lambda: self._store.persisted(key, text))
-        log.info("%s: the answer is persisted at last", key.run_id)
+        logger.info("%s: the answer is persisted at last", key.run_id)
         return Done()
 
     async def _persist(self, record: TurnRecord, key: TurnKey) -> str:

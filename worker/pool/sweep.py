@@ -16,7 +16,7 @@ from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import look_ms
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 4.0
 SHORTEST_S: Final = 0.02  # between two sweeps
@@ -37,7 +37,7 @@ class Sweep:
             try:
                 found, next_ms = await self.once()
             except StoreUnavailable as error:
-                log.warning("sweep: %s", error)
+                logger.warning("sweep: %s", error)
                 wait_s = SWEEP_S
             else:
                 until_next_s = SWEEP_S if next_ms is None else next_ms / 1000
@@ -56,7 +56,7 @@ class Sweep:
             elif record.status is TurnState.SUSPENDED:
                 await self._look_at_suspended(TurnKey.parse(run_id))
             elif await self._queue.enqueue(run_id, accepted=True) and not record.terminal:  # else: its rows are due
-                log.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
+                logger.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
         return len(due), next_ms
 
     async def _look_at_suspended(self, key: TurnKey) -> None:
@@ -70,5 +70,5 @@ class Sweep:
         try:
             return await self._store.record(TurnKey.parse(run_id))
         except BadRequest:
-            log.warning("%r is not a turn", run_id)
+            logger.warning("%r is not a turn", run_id)
             return None

@@ -38,7 +38,7 @@ from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
 from turnwire.worker.turn.prices import Prices
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back
 SHARES: Final = 4  # a burst is taken in so many bites: other idle workers get theirs
@@ -91,7 +91,7 @@ class TurnWorker(Worker):
 
     async def main(self) -> None:
         """Work until drained. Replaces arq's poll loop."""
-        log.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
+        logger.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
         async with asyncio.TaskGroup() as group:
             side = [
                 group.create_task(self.runner.appender.run(), name="appender"),
@@ -109,7 +109,7 @@ class TurnWorker(Worker):
                 task.cancel()
 
     async def _finish_running(self) -> None:
-        log.info("draining: %d turns run", len(self.tasks))
+        logger.info("draining: %d turns run", len(self.tasks))
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=self._settings.drain_s)
         self._give_back()
@@ -156,7 +156,7 @@ class TurnWorker(Worker):
             async with asyncio.timeout(timeout_s + self._settings.redis_timeout_s):  # the reply may be lost for ever
                 return await self._listener.blpop([keys.HINTS], timeout=timeout_s) is not None
         except (RedisError, OSError, TimeoutError) as error:
-            log.warning("waiting for the queue: %s", type(error).__name__)
+            logger.warning("waiting for the queue: %s", type(error).__name__)
             await asyncio.sleep(0.2)
             return True
 
@@ -193,7 +193,7 @@ class TurnWorker(Worker):
                     await until_answered(lambda: self.queue.again(self.id, taken, delay_ms, rows))
         except Exception:  # a bug of ours must not end the worker: the claim lapses, somebody tries again
             self.jobs_failed += 1
-            log.exception("%s: the job failed", taken.run_id)
+            logger.exception("%s: the job failed", taken.run_id)
 
     async def _run(self, job_id: str) -> Done | Parked | Again:
         if job_id.startswith(keys.PERSIST_PREFIX):
@@ -226,14 +226,14 @@ class TurnWorker(Worker):
         try:
             await self.queue.extend(self.id, self._entry, list(self._taken))
         except StoreUnavailable as error:
-            log.warning("heartbeat: %s", error)
+            logger.warning("heartbeat: %s", error)
 
     async def _report_health(self) -> None:
         while True:
             try:
                 await self.record_health()
             except (RedisError, OSError) as error:
-                log.warning("health: %s", type(error).__name__)
+                logger.warning("health: %s", type(error).__name__)
             await asyncio.sleep(HEALTH_S)
 
     async def close(self) -> None:

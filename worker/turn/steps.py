@@ -22,7 +22,7 @@ from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import call
 from turnwire.worker.turn.recording import Recording, recorded
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PRODUCE: Final = "turn"  # the producer as a whole
 OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
@@ -209,7 +209,7 @@ class Steps:
             try:
                 await self._streams.pop().aclose()
             except Exception:
-                log.exception("a stream that was left did not close")
+                logger.exception("a stream that was left did not close")
 
     def _begin(self, position: int, intent: str, kind: str, given: Any) -> tuple[StepRecord, msgspec.Raw | None]:
         """What is to be stored, with the attempts so far; and the result, if it is stored already.
@@ -240,7 +240,7 @@ class Steps:
         )
 
     async def _fail(self, draft: StepRecord, error: Exception) -> None:
-        log.warning("step %d (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
+        logger.warning("step %d (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
         details = {"type": type(error).__name__, "message": str(error)[:1000]}
         await self._save(msgspec.structs.replace(draft, error=details, completed_at=self._now_ms()))
 
