@@ -63,6 +63,16 @@ def chaos(args: list[str]) -> int:
     return become(["-m", "chaos", *args])
 
 
+def docs(args: list[str]) -> int:
+    """The documentation site, built into .turnwire/site; `dev.py docs --serve` shows it and follows what is edited."""
+    from stack.site import build, serve
+
+    if args not in ([], ["--serve"]):
+        print(f"docs: no such option: {' '.join(args)} (there is: --serve)", file=sys.stderr)
+        return 2
+    return serve() if args else build()
+
+
 def become(args: list[str]) -> int:
     """Replaces this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
@@ -75,6 +85,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "lint": lint,
     "bench": bench,
     "chaos": chaos,
+    "docs": docs,
 }
 OWN_HELP = {"run"}  # commands that parse their own options
 

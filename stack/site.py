@@ -1,0 +1,28 @@
+"""The documentation site: zensical.toml says what is in it, Zensical builds it from docs/ and from docstrings.
+
+Zensical lives in a venv of its own, `.turnwire/venv-docs`, made from docs/requirements.lock at the first use.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from benchmarks.rig.venvs import interpreter
+from stack.cluster import ROOT
+
+LOCK = ROOT / "docs" / "requirements.lock"
+
+
+def build() -> int:
+    """Build it into .turnwire/site and return the exit status. A broken link or an unknown Python name is an error."""
+    return subprocess.run([_zensical(), "build", "--clean", "--strict"], check=False, cwd=ROOT).returncode
+
+
+def serve() -> int:
+    """Show it at the address that is printed, built again whenever a page changes, until Ctrl-C."""
+    os.chdir(ROOT)
+    os.execv(_zensical(), ["zensical", "serve"])  # noqa: S606
+
+
+def _zensical() -> Path:
+    return interpreter(LOCK, "venv-docs").parent / "zensical"

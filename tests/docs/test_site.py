@@ -1,0 +1,29 @@
+"""The documentation site: every page is in its menu. `python3 dev.py docs` builds it and checks the links."""
+
+import tomllib
+from pathlib import Path
+
+from stack import site
+
+DOCS = Path(site.ROOT) / "docs"
+
+
+def listed(menu) -> list[str]:
+    """The pages that a menu of zensical.toml names, in order."""
+    if isinstance(menu, str):
+        return [menu]
+    entries = menu.values() if isinstance(menu, dict) else menu
+    return [page for entry in entries for page in listed(entry)]
+
+
+def test_the_menu_has_every_page_once():
+    menu = tomllib.loads((DOCS.parent / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    assert sorted(listed(menu)) == sorted(pages)
+
+
+def test_its_tools_have_a_lock_of_their_own():
+    text = site.LOCK.read_text(encoding="utf-8")
+    assert "zensical==" in text
+    assert text.count("==") <= text.count("--hash=sha256:")
+    assert "://" not in text
