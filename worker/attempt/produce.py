@@ -1,6 +1,5 @@
 """Runs the product's producer and forwards its events: unchanged, in order, checked once at the boundary."""
 
-import inspect
 import logging
 import re
 from typing import Any
@@ -13,7 +12,7 @@ from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
-from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.calling import call, source_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +85,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
         ProducerError: the producer raised anything else; the message is the product's own.
     """
     try:
-        source = hooks.produce(turn)
-        if inspect.isawaitable(source):
-            source = await source
+        source = await source_of(hooks.produce, turn)
         async with opened(source) as stream:
             async for event in stream:
                 canonical = forwarder.take(event)

@@ -27,6 +27,7 @@ from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products
+from turnwire.worker.turn.calling import mark_product
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import PRODUCE
 from turnwire.worker.turn.turn import Turn
@@ -158,6 +159,7 @@ class TurnRunner:
 
     async def _work(self, attempt: Attempt) -> Outcome:
         """Load, produce, finish. May be cancelled at any point."""
+        mark_product()
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
         earlier = await until_answered(lambda: self._store.history(claimed.key, settings.history_turns))

@@ -36,7 +36,9 @@ from turnwire.worker.pool.liveness import Liveness, WorkerEntry
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
+from turnwire.worker.turn.calling import contain_tasks
 from turnwire.worker.turn.prices import Prices
+from turnwire.worker.turn.threads import product_threads
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class TurnWorker(Worker):
 
     async def main(self) -> None:
         """Work until drained. Replaces arq's poll loop."""
+        contain_tasks(asyncio.get_running_loop())
+        product_threads.limit = self.max_jobs
         logger.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
         async with asyncio.TaskGroup() as group:
             side = [

@@ -1,31 +1,39 @@
 """Where a product's events come in: opened, checked and encoded once, here."""
 
-import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 from turnwire.shared.errors import ProducerError, TurnFailure
 from turnwire.shared.events import ChatStreamEvent, encode_event
 from turnwire.shared.model import TurnError
+from turnwire.worker.turn.calling import contained, iterated
 
 
 @asynccontextmanager
 async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
-    """The events of `source`: an async iterator, an object with one as `stream`, or the awaitable of either.
+    """The events of `source`: an async iterator, a plain generator, or an object that has one of them as `stream`.
 
-    A generator is closed at once and here, however its loop ends; any other iterator has nothing to close.
+    A generator is closed at once and here, however its loop ends; any other iterator has nothing to close. What the
+    product's code raises comes out as an Exception, see `contained`.
 
     Raises:
-        TypeError: it is nothing of that.
+        TypeError: the source is none of these.
     """
-    if inspect.isawaitable(source):
-        source = await source
-    stream: Any = source if hasattr(source, "__aiter__") else getattr(source, "stream", None)
-    if not hasattr(stream, "__aiter__"):
+    stream: Any = source
+    if not _makes_events(stream):
+        stream = getattr(source, "stream", None)
+    if not _makes_events(stream):
         raise TypeError(f"a {type(source).__name__} is no async iterator of events, nor has one as `stream`")
-    async with aclosing(stream) if hasattr(stream, "aclose") else nullcontext():
-        yield stream
+    if isinstance(stream, Generator):
+        stream = iterated(stream)
+    with contained():
+        async with aclosing(stream) if hasattr(stream, "aclose") else nullcontext():
+            yield stream
+
+
+def _makes_events(source: Any) -> bool:
+    return hasattr(source, "__aiter__") or isinstance(source, Generator)
 
 
 def parts_of(event: Any) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from turnwire.shared.keys import signal_key
 from turnwire.shared.model import Signal, StepRecord
 from turnwire.shared.settings import Settings
 from turnwire.worker.turn.boundary import opened
-from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.calling import call, source_of
 from turnwire.worker.turn.recording import Recording, recorded
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Steps:
             draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
             recording = Recording(self._settings)
             try:
-                async with opened(work()) as source:
+                async with opened(await source_of(work)) as source:
                     async for event in source:
                         yield recording.take(event)
             except Exception as error:

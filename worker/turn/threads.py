@@ -1,0 +1,126 @@
+"""Threads for the plain functions of a product, so that they cannot hold up the event loop or each other.
+
+The threads are daemons and are never joined: a function that hangs keeps its own thread, and neither the exit of the
+process nor the call of another turn waits for it. A call that is given up (cancelled, timed out) makes room at once;
+its thread is used again when the function returns, if it ever does.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT: Final = 100  # calls at a time: as many as a worker has slots
+Job = Callable[[], None]
+
+
+class ProductThreads:
+    """Runs functions in threads, `limit` of them at a time; further callers wait in order.
+
+    Attributes:
+        limit: how many calls may run at a time. Calls that were given up do not count.
+        abandoned: how many calls were given up and still run.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self.limit = limit
+        self.abandoned = 0
+        self._running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._idle: deque[SimpleQueue[Job]] = deque()  # appended by threads, popped by the loop: both are atomic
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function in a thread, in a copy of the caller's context.
+
+        Raises:
+            BaseException: whatever the function raises, also SystemExit, KeyboardInterrupt and StopIteration, as the
+                attribute of a `Raised`: asyncio's futures do not carry these.
+        """
+        await self._room()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+        context = copy_context()
+
+        def land(outcome: tuple[Any, BaseException | None]) -> None:
+            if done.done():
+                self.abandoned -= 1
+            else:
+                done.set_result(outcome)
+
+        def job() -> None:
+            outcome: tuple[Any, BaseException | None]
+            try:
+                outcome = (context.run(function, *args), None)
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the caller waits
+                outcome = (None, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(land, outcome)
+
+        self._hand_over(job)
+        try:
+            result, error = await done
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            name = getattr(function, "__qualname__", type(function).__name__)
+            logger.warning("gave up on %s, which still runs in its thread (%d such threads)", name, self.abandoned)
+            raise
+        finally:
+            self._leave()
+        if error is not None:
+            raise Raised(error)
+        return result  # type: ignore[no-any-return]
+
+    async def _room(self) -> None:
+        if self._running < self.limit:
+            self._running += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # it was given to us while we were being cancelled
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Give the place to the caller that waits longest, or give it up."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._running -= 1
+
+    def _hand_over(self, job: Job) -> None:
+        try:
+            jobs = self._idle.pop()
+        except IndexError:
+            jobs = SimpleQueue()
+            threading.Thread(target=self._work, args=(jobs,), name="product", daemon=True).start()
+        jobs.put(job)
+
+    def _work(self, jobs: "SimpleQueue[Job]") -> None:
+        while True:
+            jobs.get()()
+            self._idle.append(jobs)
+
+
+class Raised(Exception):
+    """A function raised `error` in its thread."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+product_threads = ProductThreads()
