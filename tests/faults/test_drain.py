@@ -9,7 +9,7 @@ import pytest
 
 from chaos.client import Answer
 from stack.process import Service
-from tests.support.scene import Scene, scene
+from tests.support.scene import Scene, open_gate, scene
 from tests.support.waiting import let_pass, wait_until
 from turnwire.shared import keys
 
@@ -39,17 +39,23 @@ async def stranded(view: Scene) -> list[str]:
 
 @pytest.mark.parametrize("drain_s", ["0", "0.5"])
 async def test_turns_of_a_stopped_worker_are_handed_over_at_once_and_count_no_crash(tmp_path, drain_s: str):
-    async with scene(tmp_path, workers=2, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": drain_s}) as view:
-        turns = [view.turn(events=20, pace_ms=50) for _ in range(50)]
-        readers = [view.ask(answer) for answer in turns]
-        await wait_until(lambda: started(turns), "all turns run")
+    async with scene(tmp_path, workers=1, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": drain_s}) as view:
+        gate = view.gate_of_each_attempt()
+        turns = [view.turn(gate={"3": str(gate)}) for _ in range(50)]
+        readers = [view.ask(answer) for answer in turns[:25]]  # all of these run on the worker that will stop
+        await wait_until(lambda: started(turns[:25], 3), "the first turns run")
+        await asyncio.to_thread(view.stack.add_worker)
+        readers += [view.ask(answer) for answer in turns[25:]]
+        await wait_until(lambda: started(turns, 3), "all turns run")
         stopped = view.stack.worker[0]
         own = [answer for answer in turns if (await view.runs_on(answer)) is stopped]
-        assert own
+        assert len(own) >= 25
         asked_at_s = time.monotonic()
         stopped.terminate()
         await exited(stopped, float(drain_s) + 2)
         assert await stranded(view) == []
+        open_gate(gate, 1)
+        open_gate(gate, 2)
         await asyncio.gather(*readers)
         await view.check(*turns)
         for answer in turns:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stack.demo.reading import keeps, standing, text
-from tests.stack.watching import children_of, is_gone, until
+from tests.stack.watching import children_of, interruptible, is_gone, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
@@ -59,8 +59,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, number):
     env = PLAIN | {"TMPDIR": str(tmp_path)}
     output = tmp_path / "output"
     with output.open("wb") as file:
-        argv = [sys.executable, "-m", "stack.demo"]
-        process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=file, stderr=file)
+        process = subprocess.Popen(interruptible("-m", "stack.demo"), cwd=ROOT, env=env, stdout=file, stderr=file)
     try:
         assert until(lambda: "session.run.started" in output.read_text()), output.read_text()
         children = children_of(process.pid)

@@ -3,8 +3,21 @@
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+# A shell that starts tests in the background lets them ignore SIGINT, and so would what they start.
+HEEDS_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def interruptible(*args: str) -> list[str]:
+    """The command for `python args`, which ends by SIGINT even where that is ignored by whoever runs the tests."""
+    return [sys.executable, "-c", HEEDS_SIGINT, *args]
 
 
 def until(condition, limit_s: float = 10.0) -> bool:

@@ -41,7 +41,7 @@ async def leave_together(service: Observed, path: str, leave: Callable[[socket],
     before = service.descriptors()
     with ExitStack() as stack:
         connections = [stack.enter_context(open_stalled(service.url, path)) for _ in range(20)]
-        await wait_until(lambda: service.descriptors() == before + len(connections), "all are there")
+        await wait_until(lambda: service.clients() == len(connections), "all are there")
         if reads:
             assert all(connection.recv(4096) for connection in connections)
         else:

@@ -4,7 +4,8 @@ import resource
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from arq.connections import ArqRedis
 
@@ -21,6 +22,7 @@ from turnwire.shared.store.turns import TurnStore
 
 STALL_S = 1.0  # of the API process that cuts stalled clients off early
 QUIET_S = 0.3
+LISTENING: Final = "0A"  # the state in /proc/net/tcp
 PAGE_KIB = resource.getpagesize() // 1024
 
 
@@ -35,6 +37,7 @@ class Observed:
         assert self.stack.redis is not None
         self.redis: ArqRedis = connect(self.stack.redis.url, connections=1)
         self.store = TurnStore(self.redis, Settings(redis_url=self.stack.redis.url))
+        await wait_until(lambda: not self.clients(), "the probes and readers of earlier times are gone")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,11 +67,22 @@ class Observed:
     def descriptors(self) -> int:
         """Open files and sockets of the API process but those to Redis, whose pool grows when it likes."""
         to_redis = {f"socket:[{line.split()[6]}]" for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
-        count = 0
+        return sum(name not in to_redis for name in self._open())
+
+    def clients(self) -> int:
+        """How many connections of clients the API process has open."""
+        port = f":{urlsplit(self.url).port:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        accepted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(port) and row[3] != LISTENING}
+        return sum(name in accepted for name in self._open())
+
+    def _open(self) -> list[str]:
+        """What the API process' descriptors lead to, in the words of the kernel."""
+        names = []
         for descriptor in Path(f"/proc/{self.stack.api[0].pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed since
-                count += str(descriptor.readlink()) not in to_redis
-        return count
+                names.append(str(descriptor.readlink()))
+        return names
 
     def memory_mib(self) -> float:
         """Its resident memory."""
