@@ -19,6 +19,8 @@ ERROR: Final = "error"
 RESULT: Final = "result"
 PART_UPDATED: Final = "message.part.updated"
 
+MAX_SEQ: Final = 2**63 - 1  # the greatest number that a cursor may hold
+
 TERMINAL: Final = frozenset({RUN_COMPLETED, RUN_FAILED})
 TERMINAL_PREFIXES: Final = tuple(f'{{"type":"{name}"'.encode() for name in sorted(TERMINAL))
 
@@ -36,6 +38,11 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
     attempt: int
     seq: int
 
+    @property
+    def just_before(self) -> "Cursor":
+        """The greatest cursor that is less than this one: what a read has to start after in order to begin here."""
+        return Cursor(self.attempt, self.seq - 1) if self.seq else Cursor(self.attempt - 1, MAX_SEQ)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a client's cursor.
@@ -46,7 +53,7 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         attempt, dash, seq = text.partition("-")
         if not (dash and len(text) <= 40 and attempt.isascii() and seq.isascii()):
             raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
-        if not (attempt.isdigit() and seq.isdigit() and 0 < int(attempt) < 2**63 and int(seq) < 2**63):
+        if not (attempt.isdigit() and seq.isdigit() and 0 < int(attempt) <= MAX_SEQ and int(seq) <= MAX_SEQ):
             raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
         return cls(int(attempt), int(seq))
 

@@ -11,7 +11,6 @@ from turnwire.api.edge.body import ClientGone, read_body
 from turnwire.api.edge.requests import path_turn
 from turnwire.api.endpoints.records import json_response
 from turnwire.api.services import Services
-from turnwire.shared.errors import NotFound
 from turnwire.shared.keys import TurnKey
 
 MAX_BODY_BYTES = 4096
@@ -35,9 +34,7 @@ class Cancels:
         with suppress(ClientGone):
             body = await read_body(scope, receive, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
             ended = await cancel(self._services, key, body.reason or "")
-            record = await self._services.store.record(key)
-            if record is None:
-                raise NotFound("no such turn")
+            record = await self._services.store.existing(key)
             await json_response(record, 200 if ended else 202)(scope, receive, send)
 
 

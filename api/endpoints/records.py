@@ -12,7 +12,7 @@ from turnwire.api.edge.requests import joined, path_session, path_turn, query_li
 from turnwire.api.following.ending import Ending
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
-from turnwire.shared.keys import SessionKey, TurnKey, turn_index
+from turnwire.shared.keys import SessionKey, turn_index
 from turnwire.shared.model import TurnRecord
 
 MAX_WAIT_S = 60.0
@@ -38,11 +38,11 @@ class Records:
         require_json(request)
         key = path_turn(request.scope)
         wait_s = query_seconds(request.scope, "wait", least=0, most=MAX_WAIT_S)
-        record = await self._found(key)
+        record = await self._services.store.existing(key)
         if wait_s and not record.terminal:
             with self._services.hub.watch(key) as ending:
                 await _wait(ending, wait_s, request.receive)
-            record = await self._found(key)
+            record = await self._services.store.existing(key)
         return json_response(record)
 
     async def turns(self, request: Request) -> Response:
@@ -60,12 +60,6 @@ class Records:
 
     async def _is_known(self, session: SessionKey) -> bool:
         return bool(await self._services.store.records(session, limit=1))
-
-    async def _found(self, key: TurnKey) -> TurnRecord:
-        record = await self._services.store.record(key)
-        if record is None:
-            raise NotFound("no such turn")
-        return record
 
 
 def require_json(request: Request) -> None:

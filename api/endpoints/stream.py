@@ -12,7 +12,7 @@ from starlette.types import Scope, Send
 from turnwire.api.edge.accept import JSON, choose
 from turnwire.api.edge.requests import joined, query_seconds
 from turnwire.api.edge.wire import Wire
-from turnwire.api.following.encode import NDJSON, SSE, Framing, chunk
+from turnwire.api.following.encode import NDJSON, SSE, Encoder, Framing, chunk
 from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
 
@@ -41,26 +41,27 @@ def silence_s(scope: Scope, framing: Framing) -> float | None:
 
 
 async def send_tail(
-    tail: Tail, framing: Framing, headers: Mapping[str, str], stall_s: float | None, scope: Scope, send: Send
+    tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, scope: Scope, send: Send
 ) -> bool:  # fmt: skip
     """Stream until the tail ends or the client is gone; the body always ends after a whole event.
 
     `stall_s`: how long the client may take nothing; None: for ever. Returns: True if it left before the end.
     """
+    framing = encoder.framing
     await send(_start(framing, headers))
     with Wire(scope, stall_s, on_gone=tail.stop) as wire:
 
         def push(publication: Publication) -> bool:
             if wire.full:
                 return False
-            for ready in framing.chunks(publication.entries):
+            for ready in encoder.chunks(publication.entries):
                 wire.write(ready)
             return True
 
         wire.write(chunk(framing.opening))
         tail.push = push
         async for batch in tail:
-            for ready in framing.chunks(batch) if batch else (chunk(framing.silence),):
+            for ready in encoder.chunks(batch) if batch else (chunk(framing.silence),):
                 wire.write(ready)
                 if wire.full:
                     await wire.drain()

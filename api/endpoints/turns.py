@@ -19,7 +19,6 @@ from turnwire.api.endpoints.intake import Accepted, Intake
 from turnwire.api.endpoints.stream import negotiate, send_events, send_tail, silence_s
 from turnwire.api.following.encode import Framing
 from turnwire.api.services import Services
-from turnwire.shared.errors import NotFound
 from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import TurnRecord
@@ -67,13 +66,15 @@ class Turns:
             await self._replay(key, form.framing, headers, scope, receive, send)
         elif form.framing is None:
             await self._intake.enqueue(accepted)
-            record = await self._record(key)
+            record = await self._services.store.existing(key)
             await _record_response(record, headers, 200 if record.terminal else 202)(scope, receive, send)
         else:
             # joined before the queue knows of it: the first event arrives as a publication
-            with self._services.hub.follow(key, None, idle_s=form.idle_s) as tail:
+            hub = self._services.hub
+            with hub.follow(key, None, idle_s=form.idle_s) as tail:
                 await self._intake.enqueue(accepted)
-                client_left = await send_tail(tail, form.framing, headers, self._services.settings.stall_s, scope, send)
+                encoder = hub.encoder(form.framing)
+                client_left = await send_tail(tail, encoder, headers, self._services.settings.stall_s, scope, send)
             if client_left and asked.cancel_on_disconnect:
                 await until_answered(lambda: cancel(self._services, key, "its client disconnected"))
 
@@ -81,17 +82,11 @@ class Turns:
         self, key: TurnKey, framing: Framing | None, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         headers = headers | {"idempotent-replayed": "true"}
-        record = await self._record(key)
+        record = await self._services.store.existing(key)
         if framing is None:
             await _record_response(record, headers, 200)(scope, receive, send)
         else:
             await send_events(replay_events(record), framing, headers, send)
-
-    async def _record(self, key: TurnKey) -> TurnRecord:
-        record = await self._services.store.record(key)
-        if record is None:
-            raise NotFound("no such turn")
-        return record
 
 
 def replay_events(record: TurnRecord) -> list[bytes]:

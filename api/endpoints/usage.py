@@ -22,8 +22,8 @@ class Usages:
         require_json(request)
         key = path_turn(request.scope)
         rows = await self._services.store.ledger(key)
-        if not rows and await self._services.store.record(key) is None:
-            raise NotFound("no such turn")
+        if not rows:
+            await self._services.store.existing(key)  # no rows is an answer only for a turn that exists
         return json_response(LedgerRows(rows))
 
     async def session(self, request: Request) -> Response:

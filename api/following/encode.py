@@ -7,32 +7,8 @@ import msgspec
 
 from turnwire.shared.events import Entry
 
-RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again; said within its first message
-CHUNK_BYTES: Final = 65_536  # a client that does not read costs about so much memory beside its page
-
-
-class Latest:
-    """The chunk of the latest batch: the readers of a turn get the same one, one right after the other.
-
-    They hold the very same entries. Two batches that share the first and the last, and are as long, are equal: between
-    them is what the log, or one attempt's dense publications, have there.
-    """
-
-    def __init__(self) -> None:
-        self._entries: Sequence[Entry] = ()
-        self._chunks: tuple[bytes] = (b"",)
-
-    def get(self, entries: Sequence[Entry]) -> tuple[bytes] | None:
-        """The chunk of these entries, if they were the latest."""
-        kept = self._entries
-        if len(entries) == len(kept) and entries[0] is kept[0] and entries[-1] is kept[-1]:
-            return self._chunks
-        return None
-
-    def put(self, entries: Sequence[Entry], chunk: bytes) -> tuple[bytes]:
-        """Keep this instead."""
-        self._entries, self._chunks = entries, (chunk,)
-        return self._chunks
+RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again; part of its first message
+CHUNK_BYTES: Final = 65_536  # a client that does not read costs about this much memory in addition to its page
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -40,28 +16,52 @@ class Framing(msgspec.Struct, frozen=True):
 
     media_type: str
     opening: bytes  # before the first event
-    silence: bytes  # while nothing happens
+    silence: bytes  # sent while nothing happens
     lines: Callable[[Sequence[Entry]], bytes]  # events of the log, with their cursors
-    bare: Callable[[bytes], bytes]  # an event that is not in the log: no id, so that nobody resumes from it
-    latest: Latest = msgspec.field(default_factory=Latest)
-
-    def chunks(self, entries: Sequence[Entry]) -> Iterable[bytes]:
-        """A batch as it is sent: whole lines, about CHUNK_BYTES at a time, each made when it is due."""
-        latest = self.latest.get(entries)
-        if latest is not None:
-            return latest
-        parts = list(_parts(entries))
-        if len(parts) > 1:
-            return (chunk(self.lines(part)) for part in parts)  # of a replay: every reader has its own place
-        return self.latest.put(entries, chunk(self.lines(entries)))
+    bare: Callable[[bytes], bytes]  # an event that is not in the log: without an id, so that nobody resumes from it
 
     def answer(self, events: Sequence[bytes]) -> bytes:
         """Events that are in no log, as the body of an answer."""
         return self.opening + b"".join([self.bare(event) for event in events])
 
 
+class Encoder:
+    """Writes batches in one framing, and remembers the latest one.
+
+    The readers of a turn are served one right after the other with the same batch, so all but the first get the bytes
+    that were made for the first.
+    """
+
+    __slots__ = ("_chunks", "_entries", "framing")
+
+    def __init__(self, framing: Framing) -> None:
+        self.framing = framing
+        self._entries: Sequence[Entry] = ()
+        self._chunks: tuple[bytes] = (b"",)
+
+    def chunks(self, entries: Sequence[Entry]) -> Iterable[bytes]:
+        """A batch, not empty, as it is sent: whole lines, about CHUNK_BYTES at a time, each made when it is due."""
+        if self._is_latest(entries):
+            return self._chunks
+        parts = list(_parts(entries))
+        if len(parts) > 1:
+            return (chunk(self.framing.lines(part)) for part in parts)  # a replay: not shared, so not kept
+        self._entries, self._chunks = entries, (chunk(self.framing.lines(entries)),)
+        return self._chunks
+
+    def _is_latest(self, entries: Sequence[Entry]) -> bool:
+        """True if these are the entries of the latest batch, told by the identity of the first and the last one.
+
+        Each reader has a list of its own, but the readers of a turn share the Entry objects. A batch is a run of
+        consecutive events; so two batches with the same first object, the same last object and the same length hold
+        the same events, and the others need not be compared. Entries of another turn are other objects.
+        """
+        latest = self._entries
+        return len(entries) == len(latest) and entries[0] is latest[0] and entries[-1] is latest[-1]
+
+
 def chunk(data: bytes) -> bytes:
-    """A chunk of an HTTP/1.1 body; nothing for nothing, which would end the body."""
+    """A chunk of an HTTP/1.1 body. Nothing for nothing: an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
@@ -71,7 +71,7 @@ def ndjson_lines(entries: Sequence[Entry]) -> bytes:
 
 
 def sse_lines(entries: Sequence[Entry]) -> bytes:
-    """`id:`, `event:` and `data:` of each event; the data is the event's JSON, type and all."""
+    """`id:`, `event:` and `data:` of each event; `data` is the event's whole JSON, with its type."""
     return b"".join([b"id: %b\n%b" % (entry.id, _sse_block(entry.event)) for entry in entries])
 
 
@@ -86,7 +86,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def event_type(event: bytes) -> bytes:
-    """The type as it stands between its quotes in canonical bytes: still JSON-escaped, so never with a line break."""
+    """The type as it is written between its quotes in canonical bytes: JSON-escaped, so it holds no line break."""
     return event[len(b'{"type":"') : event.find(b'","data":')]
 
 

@@ -24,16 +24,20 @@ class Ending:
             self._wake.set()
 
     def fall_behind(self) -> None:
-        """Publications may have been lost: look again."""
+        """Publications may have been lost: read the record again."""
         self._wake.set()
 
-    def look(self, _: Cursor | None, *, over: bool) -> None:
+    def silent(self, _: Cursor | None, *, over: bool) -> None:
         """Nothing came for long."""
         if over:
             self._wake.set()
 
+    def erased(self) -> None:
+        """The turn's session was erased: its record tells."""
+        self._wake.set()
+
     def fail(self, _: Exception) -> None:
-        """The log cannot be read; whether the turn is over, its record tells."""
+        """The log cannot be read, but the record may still tell whether the turn is over."""
         self._wake.set()
 
     def stop(self) -> None:

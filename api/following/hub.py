@@ -1,7 +1,7 @@
 """Everybody in this process who follows a turn: one pub/sub connection, however many readers.
 
-A channel per followed turn, shared by its readers. The hub spreads what arrives; each reader decides by its own
-cursor whether it may use it (tail.py), and reads of the log are shared per turn (topic.py).
+Each followed turn has one channel, which its readers share. The hub passes on what arrives there; each reader decides
+by its own cursor whether it can use it (tail.py), and the readers of a turn share their reads of its log (topic.py).
 """
 
 import asyncio
@@ -13,27 +13,31 @@ from typing import Final, Self
 
 from redis.asyncio import Redis
 
+from turnwire.api.following.encode import NDJSON, SSE, Encoder, Framing
 from turnwire.api.following.ending import Ending
 from turnwire.api.following.listener import Listener
-from turnwire.api.following.publication import Publication
+from turnwire.api.following.publication import ERASED, Publication
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Reader, Topic
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.turns import TurnStore
 
-BUFFER_BYTES: Final = 262_144  # per reader; the publications in it are shared with the turn's other readers
-SILENCE_S: Final = 5.0  # after so long without an event somebody looks into the log for all readers of the turn
+BUFFER_BYTES: Final = 262_144  # of each reader's inbox; the readers of a turn share the publications in theirs
+SILENCE_S: Final = 5.0  # a turn without an event for this long is checked, once for all its readers
 
 logger = logging.getLogger(__name__)
 
 
 def _ignore() -> None:
-    """Nobody to tell."""
+    """Does nothing: the default for `on_crash`."""
 
 
 class Hub:
-    """An async context manager: its tasks live inside it. `on_crash` is called when listening ends by a defect."""
+    """An async context manager that all its tasks live inside. `on_crash` is called when a defect ends the listening.
+
+    `buffer_bytes`: the size of each reader's inbox. `silence_s`: see SILENCE_S.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Hub:
         self._on_crash = on_crash
         self._listener = Listener(listener, self._on_message, self._on_subscribed)
         self._topics: dict[str, Topic] = {}
+        self._encoders = {framing.media_type: Encoder(framing) for framing in (NDJSON, SSE)}
         self._group = asyncio.TaskGroup()
         self._pump: asyncio.Task[None] | None = None
         self._stopped = False
@@ -78,7 +83,7 @@ class Hub:
 
     @contextmanager
     def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:
-        """Follow a turn's events after a cursor, from the first one for None; see Tail for `idle_s`."""
+        """Follow a turn's events after a cursor (None: from the first event); see Tail for `idle_s`."""
         topic = self._topic(key)
         tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s)
         with self._joined(topic, tail):
@@ -90,6 +95,10 @@ class Hub:
         ending = Ending(key, self._store)
         with self._joined(self._topic(key), ending):
             yield ending
+
+    def encoder(self, framing: Framing) -> Encoder:
+        """The encoder that all readers of this framing share, so that a batch is encoded once for all of them."""
+        return self._encoders[framing.media_type]
 
     def stop(self) -> None:
         """Every reader ends at the next event boundary; later ones end at once."""
@@ -128,7 +137,12 @@ class Hub:
             raise
 
     def _on_message(self, channel: str, payload: bytes) -> None:
-        if topic := self._topics.get(channel):
+        topic = self._topics.get(channel)
+        if topic is None:
+            return
+        if payload == ERASED:
+            topic.erased()
+        else:
             topic.arrived(Publication.parse(payload))
 
     def _on_subscribed(self, channel: str) -> None:

@@ -1,11 +1,13 @@
-"""What an append publishes to the readers of a turn: `<attempt>-<first seq>`, then one event a line."""
+"""The message that an append publishes to the readers of a turn: `<attempt>-<first seq>`, then one event a line."""
 
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from turnwire.shared.events import Cursor, Entry, is_terminal
+
+ERASED: Final = b"erased"  # the one other message of a turn's channel; erase.lua publishes it
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -14,8 +16,8 @@ class Publication(msgspec.Struct, frozen=True):
     attempt: int
     seq: int
     entries: list[Entry]
-    size: int  # bytes
-    before: Cursor | None  # where a reader stands for whom it is what comes next; None: at the start
+    size: int  # of the message, in bytes
+    before: Cursor | None  # the cursor that it continues; None: it starts the log
     last: Cursor  # of its last event
     terminal: bool  # it ends the log
 
@@ -30,7 +32,7 @@ class Publication(msgspec.Struct, frozen=True):
         return cls(attempt, seq, entries, len(payload), before, last, is_terminal(events[-1]))
 
     def followed_by(self, later: Sequence[Self]) -> Self:
-        """One publication of this one and what continues it."""
+        """One publication that holds the events of this one and of those that continue it."""
         parts = (self, *later)
         entries = [entry for part in parts for entry in part.entries]
         size = sum(part.size for part in parts)
@@ -39,9 +41,9 @@ class Publication(msgspec.Struct, frozen=True):
         )
 
     def after(self, cursor: Cursor | None) -> list[Entry] | None:
-        """What a reader at `cursor` has not seen; None if it cannot be told without reading the log.
+        """The events that a reader at `cursor` has not seen; None if only the log can tell.
 
-        A new attempt may have discarded events, so its first publication never follows by itself.
+        A new attempt may have discarded events, so a reader never goes from one attempt to the next without reading.
         """
         if cursor is None:
             return self.entries if self.seq == 0 else None
@@ -52,7 +54,7 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 def joined(publications: Sequence[Publication]) -> Iterator[Publication]:
-    """As few as possible: those that continue one another become one."""
+    """The same events in as few publications as possible: those that continue one another become one."""
     start = 0
     for end in range(1, len(publications) + 1):
         if end == len(publications) or publications[end].before != publications[end - 1].last:

@@ -1,13 +1,25 @@
 """One reader's place in a turn's log: where it stands, what waits for it, whether it must read.
 
-A tail is *live* while publications continue its cursor. Whatever breaks that (joining, a gap, a new attempt, a new
-connection, a full buffer, a long silence) does the same thing: it falls *behind*, and the next thing it does is to
-read the log after its own cursor. The log is the truth; a publication is only its fastest copy.
+The log is the truth; a publication is only its fastest copy. A reader therefore takes publications only while each
+of them continues its cursor. Whatever breaks that (joining, a gap, a new attempt, a new connection to Redis, a full
+inbox, a long silence) is handled in one way: the reader is behind, and reads the log after its own cursor.
+
+    join ──► BEHIND ──ask──► READING ──whole page──► CURRENT ◄──wait, wake──► LIVE
+               ▲                │                       │                      │
+               │              loss                      │                      │
+               │                ▼                       │                      │
+               ├──── page ──── STALE                    │                      │
+               └──────────────────────── loss ──────────┴──────────────────────┘
+
+A page that was cut at its limit also leads from READING to BEHIND, because the next one has to be asked for.
+"Loss" means that events may be missing: `fall_behind`, a gap in the publications, or an inbox that was full. From
+every place the reader comes to ENDED: by the terminal event, by a page that says that the turn is over, or by `stop`.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Self
+from enum import Enum
+from typing import Final, Self
 
 import msgspec
 
@@ -16,25 +28,44 @@ from turnwire.shared.events import Cursor, Entry
 
 
 class Page(msgspec.Struct, frozen=True):
-    """An answer of the log. `more`: it was cut at its limit. `gone`: nothing will ever follow."""
+    """An answer of the log. `more`: it was cut at its limit. `over`: it is empty, and nothing will ever follow."""
 
     entries: list[Entry]
     more: bool = False
-    gone: bool = False
+    over: bool = False
+
+
+class Place(Enum):
+    """Where a reader is in relation to the log."""
+
+    BEHIND = "it has to read the log; publications wait in its inbox"
+    READING = "a page is on its way; publications wait in its inbox"
+    STALE = "a page is on its way, but events after it may have been lost: it will have to read once more"
+    CURRENT = "it has everything up to its inbox, and is busy with a batch"
+    LIVE = "it has everything and waits for the next publication"
+    ENDED = "it gets nothing any more"
+
+
+BEHIND, READING, STALE = Place.BEHIND, Place.READING, Place.STALE
+CURRENT, LIVE, ENDED = Place.CURRENT, Place.LIVE, Place.ENDED
+
+AFTER_LOSS: Final = {READING: STALE, CURRENT: BEHIND, LIVE: BEHIND}
+AFTER_WHOLE_PAGE: Final = {READING: CURRENT, STALE: BEHIND}
+AFTER_CUT_PAGE: Final = {READING: BEHIND, STALE: BEHIND}
 
 
 class Tail:
     """Iterates batches of entries, oldest first, and ends after the terminal event or when it is stopped.
 
-    An empty batch says that nothing happened for `idle_s` seconds; None: silence is never reported.
+    An empty batch says that nothing happened for `idle_s` seconds; with None, silence is never reported.
 
-    While the iteration waits at the end of the log, a publication goes to `push` first: one call writes it to the
-    client, without waking a task for each reader. False: it does not take it, so it comes as a batch.
+    While the iteration waits at the end of the log, each publication goes to `push` first. One call writes it to the
+    client, without waking a task for each reader. If `push` returns False, the publication comes as a batch instead.
     """
 
     __slots__ = (
-        "_ask", "_asked", "_behind", "_buffer_bytes", "_ended", "_error", "_heard_at_s", "_idle_s", "_inbox",
-        "_inbox_bytes", "_live", "_overflowed", "_page", "_silent", "_waiter", "cursor", "push",
+        "_ask", "_buffer_bytes", "_check_over", "_error", "_heard_at_s", "_idle_s", "_inbox", "_inbox_bytes", "_page",
+        "_place", "_waiter", "cursor", "push",
     )  # fmt: skip
 
     def __init__(
@@ -42,34 +73,30 @@ class Tail:
     ) -> None:  # fmt: skip
         self.cursor = after
         self.push: Callable[[Publication], bool] | None = None
-        self._ask = ask  # asks for a page after the cursor; it comes through `land`
+        self._ask = ask  # asks for a page after the cursor, which comes through `land`; see Topic.ask
         self._buffer_bytes = buffer_bytes
         self._idle_s = idle_s
         self._heard_at_s = 0.0  # loop time of the last event
         self._waiter: asyncio.Future[None] | None = None
-        self._live = False  # it waits, and has all that there is
-        self._inbox: list[Publication] = []
+        self._place = BEHIND
+        self._check_over = False  # the next read has to tell whether the turn is over
+        self._inbox: list[Publication] | None = []  # None: it was full, and is closed until the log is asked
         self._inbox_bytes = 0
-        self._overflowed = False
-        self._behind = True
-        self._silent = False  # behind only because nothing came for long
-        self._asked = False
         self._page: Page | None = None
-        self._ended = False
         self._error: Exception | None = None
 
     def offer(self, publication: Publication) -> None:
-        """Take a publication; a reader that is too slow for its buffer drops it and falls behind."""
-        if self._overflowed:
-            return  # the page that it will ask for has it: until then a stalled reader holds nothing
-        if self._live and self.push and publication.before == self.cursor and self.push(publication):
+        """Take a publication. A reader that is too slow for its buffer drops all of them and falls behind."""
+        if self._place is LIVE and self.push and publication.before == self.cursor and self.push(publication):
             self._pushed(publication)
             return
+        if self._inbox is None:
+            return  # the page that will be asked for has it: until then a stalled reader holds nothing
         self._inbox.append(publication)
         self._inbox_bytes += publication.size
         if self._inbox_bytes > self._buffer_bytes:
-            self._inbox, self._inbox_bytes = [], 0
-            self._behind = self._overflowed = True
+            self._inbox, self._inbox_bytes = None, 0
+            self._lose()
         self._wake()
 
     def _pushed(self, publication: Publication) -> None:
@@ -81,19 +108,32 @@ class Tail:
 
     def fall_behind(self) -> None:
         """Publications may have been lost."""
-        self._behind = True
+        self._lose()
         self._wake()
 
-    def look(self, last: Cursor | None, *, over: bool) -> None:
-        """Nothing came for long; the log's last event is `last`, and if the turn is `over`, nothing can follow it."""
+    def silent(self, last: Cursor | None, *, over: bool) -> None:
+        """Nothing came for long. `last`: the log's last event. `over`: the turn is terminal or gone."""
         if over or last != self.cursor:
-            self._silent = over
+            self._check_over = self._check_over or over
+            self.fall_behind()
+
+    def erased(self) -> None:
+        """The turn's session was erased.
+
+        A reader that has events of the turn ends. One that has none may belong to a new turn with the same key, so it
+        reads the log, and ends if there is no turn.
+        """
+        if self.cursor is not None:
+            self.stop()
+        else:
+            self._check_over = True
             self.fall_behind()
 
     def land(self, page: Page) -> None:
         """Take the page that was asked for."""
-        self._asked = False
         self._page = page
+        after = AFTER_CUT_PAGE if page.more else AFTER_WHOLE_PAGE
+        self._place = after.get(self._place, self._place)
         self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -102,12 +142,16 @@ class Tail:
         self._wake()
 
     def stop(self) -> None:
-        """End now; the reader may go on elsewhere from its cursor."""
-        self._ended = True
+        """End now; the client may continue elsewhere from its cursor."""
+        self._place = ENDED
         self._wake()
 
+    def _lose(self) -> None:
+        self._place = AFTER_LOSS.get(self._place, self._place)
+
     def _wake(self) -> None:
-        self._live = False
+        if self._place is LIVE:
+            self._place = CURRENT
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -115,67 +159,72 @@ class Tail:
         return self
 
     async def __anext__(self) -> list[Entry]:
-        loop = asyncio.get_running_loop()
-        self._heard_at_s = loop.time()
-        while True:
-            if self._error:
-                raise self._error
-            if self._ended:
-                raise StopAsyncIteration
+        self._heard_at_s = asyncio.get_running_loop().time()
+        while not self._ended():
             if batch := self._collect():
                 return batch
-            if self._ended:
-                raise StopAsyncIteration
-            waiter = self._waiter = loop.create_future()
-            self._ask_if_behind()
-            self._live = not self._asked
-            try:
-                async with asyncio.timeout_at(None if self._idle_s is None else self._heard_at_s + self._idle_s):
-                    await waiter
-            except TimeoutError:
-                if self._idle_s and loop.time() >= self._heard_at_s + self._idle_s:  # nothing was pushed meanwhile
-                    self._live = False
-                    return []
+            if not self._ended() and await self._wait():
+                return []
+        if self._error:
+            raise self._error
+        raise StopAsyncIteration
 
-    def _ask_if_behind(self) -> None:
-        if self._behind and not self._asked:
-            self._behind, self._asked = False, True  # what comes from here on is newer than the page, or in it
-            self._overflowed = False
-            silent, self._silent = self._silent, False
-            self._ask(self, silent)
+    def _ended(self) -> bool:
+        return self._place is ENDED or self._error is not None
+
+    async def _wait(self) -> bool:
+        """Wait until something may have changed. True if instead nothing happened for `idle_s` seconds."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        if self._place is BEHIND:
+            self._ask_for_page()
+        elif self._place is CURRENT:
+            self._place = LIVE
+        try:
+            async with asyncio.timeout_at(None if self._idle_s is None else self._heard_at_s + self._idle_s):
+                await waiter
+        except TimeoutError:
+            if self._place is LIVE:
+                self._place = CURRENT
+            # a push does not wake this task, so the time may have been put off meanwhile
+            return self._idle_s is not None and loop.time() >= self._heard_at_s + self._idle_s
+        return False
+
+    def _ask_for_page(self) -> None:
+        self._place = READING  # what is published from here on is newer than the page, or in it
+        if self._inbox is None:
+            self._inbox = []
+        check_over, self._check_over = self._check_over, False
+        self._ask(self, check_over)
 
     def _collect(self) -> list[Entry]:
         if self._page is not None:
-            return self._take_page(self._page)
-        if self._asked or self._behind:
-            return []
-        return self._take_inbox()
-
-    def _take_page(self, page: Page) -> list[Entry]:
-        self._page = None
-        self._behind = self._behind or page.more
-        if page.entries:
-            last = page.entries[-1]
-            self.cursor = Cursor.parse(last.id.decode())
-            self._ended = last.terminal
-            return page.entries
-        self._ended = page.gone
-        return [] if self._behind or self._ended else self._take_inbox()
+            page, self._page = self._page, None
+            if page.entries:
+                last = page.entries[-1]
+                self.cursor = Cursor.parse(last.id.decode())
+                if last.terminal:
+                    self._place = ENDED
+                return page.entries
+            if page.over:
+                self._place = ENDED
+        return self._take_inbox() if self._place is CURRENT else []
 
     def _take_inbox(self) -> list[Entry]:
         batch: list[Entry] = []
+        inbox = self._inbox or []
         taken = 0
-        while taken < len(self._inbox) and not self._ended:
-            publication = self._inbox[taken]
+        while taken < len(inbox) and self._place is CURRENT:
+            publication = inbox[taken]
             taken += 1
             self._inbox_bytes -= publication.size
             fresh = publication.after(self.cursor)
-            if fresh is None:  # a gap: the log has it
-                self._behind = True
-                break
-            if fresh:
+            if fresh is None:  # a gap: the log has what is missing
+                self._lose()
+            elif fresh:
                 batch += fresh
                 self.cursor = publication.last
-                self._ended = publication.terminal
-        del self._inbox[:taken]
+                if publication.terminal:
+                    self._place = ENDED
+        del inbox[:taken]
         return batch

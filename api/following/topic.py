@@ -1,4 +1,14 @@
-"""One turn that somebody follows: its readers, and the reads of its log that they share."""
+"""One turn that somebody follows: its readers, and the reads of its log that they share.
+
+    a message of the channel ──► arrived ──► _deliver ─────────────────────► Reader.offer
+    a (new) subscription ──────► subscribed ───────────────────────────────► Reader.fall_behind
+    a Tail that is behind ─────► ask ──► SharedRead ──► _read ─────────────► Tail.land, or Reader.fail
+    silence for long ──────────► _check ──► store.standing ────────────────► Reader.silent, or Reader.fail
+    the session is erased ─────► erased ───────────────────────────────────► Reader.erased
+
+A read may be shared only by tails that ask before the next message arrives: a tail that joined after a message was
+never offered it, and a read that began earlier may not hold it. `_version` counts what arrived and tells such reads.
+"""
 
 import asyncio
 import logging
@@ -12,10 +22,10 @@ from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.turns import TurnStore
 
-PAGE_BYTES: Final = 262_144  # so much of a log is held per reader, or one event
-FIRST_PAGE_EVENTS: Final = 64  # while nobody knows how large they are
+PAGE_BYTES: Final = 262_144  # the most of a log that is held for one reader, unless one event is larger
+FIRST_PAGE_EVENTS: Final = 64  # while the size of the events is not known
 MAX_PAGE_EVENTS: Final = 1000
-LONGEST_SILENCE_S: Final = 40.0  # between two looks into the log of a turn that stays quiet
+LONGEST_SILENCE_S: Final = 40.0  # between two checks of a turn that stays silent
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 logger = logging.getLogger(__name__)
@@ -26,67 +36,78 @@ class Reader(Protocol):
 
     def offer(self, publication: Publication) -> None: ...
     def fall_behind(self) -> None: ...
-    def look(self, last: Cursor | None, *, over: bool) -> None: ...
+    def silent(self, last: Cursor | None, *, over: bool) -> None: ...
+    def erased(self) -> None: ...
     def fail(self, error: Exception) -> None: ...
     def stop(self) -> None: ...
 
 
-class _Flight:
-    """A read on its way. `version` is the topic's at its start."""
+class SharedRead:
+    """A read of the log that is on its way, and the tails that wait for it. `version`: the topic's at its start."""
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.tails: list[Tail] = []
-        self.silent = True
+        self.check_over = True  # until a tail joins that did not ask for it
 
 
 class Topic:
-    """Spreads publications over the readers and reads the log for those that are behind."""
+    """Passes publications on to the readers, and reads the log for those that are behind."""
 
     def __init__(self, key: TurnKey, store: TurnStore, group: asyncio.TaskGroup, silence_s: float) -> None:
         self.key = key
         self.readers: set[Reader] = set()
         self._store = store
         self._group = group
-        self._version = 0  # counts what came in: a read that is older than the last arrival must not be shared
+        self._version = 0  # counts what arrived
         self._arrived: list[Publication] = []
-        self._flights: dict[Cursor | None, _Flight] = {}
+        self._reads: dict[Cursor | None, SharedRead] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_events = FIRST_PAGE_EVENTS
-        self._silence_s = self._quiet_s = silence_s
-        self._heard = 0  # the version at the last look
-        self._timer = self._look_later()
+        self._silence_s = self._next_check_s = silence_s
+        self._checked_version = 0
+        self._timer = self._check_later()
 
     def arrived(self, publication: Publication) -> None:
-        """Spread it over the readers, together with what arrives in the same moment: a write to each costs most."""
+        """Deliver it at the end of this loop iteration, joined with publications that arrive in the same iteration.
+
+        The write to each reader costs most of all, and this way there is one instead of several.
+        """
         self._version += 1
         if not self._arrived:
-            asyncio.get_running_loop().call_soon(self._spread)
+            asyncio.get_running_loop().call_soon(self._deliver)
         self._arrived.append(publication)
 
-    def _spread(self) -> None:
+    def _deliver(self) -> None:
         arrived, self._arrived = self._arrived, []
         for publication in joined(arrived):
             for reader in self.readers:
                 reader.offer(publication)
 
     def subscribed(self) -> None:
-        """Redis confirmed the subscription, the first time or again: what it published before may have been missed."""
+        """Redis confirmed the subscription, perhaps again: what it published before may have been missed."""
         self._version += 1
         for reader in self.readers:
             reader.fall_behind()
 
-    def ask(self, tail: Tail, silent: bool) -> None:
-        """Read the log after the tail's cursor; tails at the same place share one read.
+    def erased(self) -> None:
+        """The turn's session was erased."""
+        self._version += 1
+        for reader in self.readers:
+            reader.erased()
 
-        `silent`: nothing came for long, so look also whether anything can still come.
+    def ask(self, tail: Tail, check_over: bool) -> None:
+        """Read the log after the tail's cursor; the page comes through `Tail.land`.
+
+        `check_over`: if the page is empty, find out whether the turn is over. Tails at the same cursor share one read,
+        which checks this only if all of them want it.
         """
-        flight = self._flights.get(tail.cursor)
-        if flight is None or flight.version != self._version:
-            flight = self._flights[tail.cursor] = _Flight(self._version)
-            self._start(self._fly(flight, tail.cursor))
-        flight.tails.append(tail)
-        flight.silent = flight.silent and silent
+        read = self._reads.get(tail.cursor)
+        if read is None or read.version != self._version:
+            read = self._reads[tail.cursor] = SharedRead(self._version)
+            self._start(self._run(read, tail.cursor))
+        read.tails.append(tail)
+        read.check_over = read.check_over and check_over
 
     def close(self) -> None:
         """The last reader has left."""
@@ -99,55 +120,56 @@ class Topic:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _look_later(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._quiet_s, self._look_if_silent)
+    def _check_later(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._next_check_s, self._check_if_silent)
 
-    def _look_if_silent(self) -> None:
-        if self._version == self._heard:
-            self._start(self._look())
+    def _check_if_silent(self) -> None:
+        if self._version == self._checked_version:
+            self._start(self._check())
         else:
-            self._heard, self._quiet_s = self._version, self._silence_s
-            self._timer = self._look_later()
+            self._checked_version, self._next_check_s = self._version, self._silence_s
+            self._timer = self._check_later()
 
-    async def _look(self) -> None:
-        """Nothing came for long: ask the log once for all readers, and ever less often while it stays quiet."""
+    async def _check(self) -> None:
+        """Nothing came for long: ask the store once for all readers, and ever more rarely while it stays silent."""
         try:
             last, over = await self._store.standing(self.key)
         except StoreUnavailable:
-            pass  # later
-        except Exception as error:  # noqa: BLE001 - see _fly
+            pass  # the next check may find it
+        except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
             self._fail(tuple(self.readers), error)
         else:
             for reader in tuple(self.readers):
-                reader.look(last, over=over)
-            self._quiet_s = min(self._quiet_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
-        self._timer = self._look_later()
+                reader.silent(last, over=over)
+            self._next_check_s = min(self._next_check_s * 2, max(LONGEST_SILENCE_S, self._silence_s))
+        self._timer = self._check_later()
 
     def _fail(self, readers: Sequence[Reader], error: Exception) -> None:
         logger.error("a turn's log cannot be read", extra={"run_id": self.key.run_id}, exc_info=error)
         for reader in readers:
             reader.fail(error)
 
-    async def _fly(self, flight: _Flight, cursor: Cursor | None) -> None:
+    async def _run(self, read: SharedRead, cursor: Cursor | None) -> None:
         try:
-            page = await self._read(flight, cursor)
+            page = await self._read(read, cursor)
         except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
-            self._fail(flight.tails, error)
+            self._fail(read.tails, error)
             return
         finally:
-            if self._flights.get(cursor) is flight:
-                del self._flights[cursor]
-        for tail in flight.tails:
+            if self._reads.get(cursor) is read:
+                del self._reads[cursor]
+        for tail in read.tails:
             tail.land(page)
 
-    async def _read(self, flight: _Flight, cursor: Cursor | None) -> Page:
+    async def _read(self, read: SharedRead, cursor: Cursor | None) -> Page:
         failures = 0
         while True:
-            flight.version = self._version
+            read.version = self._version
+            limit = self._page_events
             try:
-                # the record first: an empty read after a terminal record means that nothing more can come
-                over = flight.silent and await self._over()
-                entries = await self._store.read(self.key, cursor, limit := self._page_events)
+                # the record first: if it is terminal, a later empty read means that nothing more can come
+                over = read.check_over and await self._over()
+                entries = await self._store.read(self.key, cursor, limit)
             except StoreUnavailable:
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1
@@ -155,7 +177,7 @@ class Topic:
                 self._learn_size(entries)
                 page = _within(entries, PAGE_BYTES)
                 more = len(entries) == limit or len(page) < len(entries)
-                return Page(page, more=more, gone=over and not entries)
+                return Page(page, more=more, over=over and not entries)
 
     async def _over(self) -> bool:
         record = await self._store.record(self.key)
@@ -168,7 +190,7 @@ class Topic:
 
 
 def _within(entries: list[Entry], max_bytes: int) -> list[Entry]:
-    """As many as fit, at least one: the size of events is only known once they are read."""
+    """As many entries as fit, at least one: the size of events is only known once they are read."""
     size = 0
     for count, entry in enumerate(entries):
         size += len(entry.event)

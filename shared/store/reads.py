@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
+from turnwire.shared.errors import NotFound
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
@@ -43,6 +44,17 @@ class TurnReads:
         with typed_refusals():
             fields = await self._courier.send("HGETALL", key.record)
         return TurnRecord.from_hash(key, dict(zip(fields[::2], fields[1::2], strict=True)))
+
+    async def existing(self, key: TurnKey) -> TurnRecord:
+        """The turn.
+
+        Raises:
+            NotFound: there is no such turn.
+        """
+        record = await self.record(key)
+        if record is None:
+            raise NotFound("no such turn")
+        return record
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""

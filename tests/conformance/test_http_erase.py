@@ -1,9 +1,15 @@
 """Erasing a session: nothing of it is left, whoever was at work on it."""
 
+import time
+from typing import Any, Final
+
 import httpx
+import pytest
 
 from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.problem import check_problem
+
+AT_ONCE_S: Final = 1.0
 
 
 def erase(chat: Conversation) -> httpx.Response:
@@ -21,7 +27,7 @@ def test_nothing_of_an_erased_session_is_left(chat: Conversation):
     check_problem(erase(chat), 404, "not_found")
 
 
-def test_a_running_turn_of_an_erased_session_stops_and_comes_back_never(chat: Conversation):
+def test_a_running_turn_of_an_erased_session_stops_and_never_comes_back(chat: Conversation):
     with chat.stream(0, {"play": [say("a"), {"hold": chat.hold("never")}]}) as reading:
         reading.until(DELTA)
         chat.submit(1)
@@ -30,6 +36,21 @@ def test_a_running_turn_of_an_erased_session_stops_and_comes_back_never(chat: Co
         check_problem(chat.get(0), 404, "not_found")
         assert reading.rest() == []
     check_problem(chat.get(1), 404, "not_found")
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "suspended"])
+def test_an_open_stream_of_an_erased_session_ends_at_once(chat: Conversation, state: str):
+    play: dict[str, Any] = {"running": {"hold": chat.hold("never")}, "suspended": {"signal": "never"}}
+    if state == "queued":
+        chat.submit(0, {"play": [play["running"]]})
+    index = int(state == "queued")
+    with chat.stream(index, {"play": [say("a"), play.get(state, say("b"))]}) as reading:
+        if state != "queued":
+            reading.until(DELTA if state == "running" else "session.run.suspended")
+        began = time.monotonic()
+        assert erase(chat).status_code == 204
+        assert reading.rest() == []
+        assert time.monotonic() - began < AT_ONCE_S
 
 
 def test_an_erased_session_starts_again_at_its_first_turn(chat: Conversation):

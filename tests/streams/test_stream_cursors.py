@@ -1,7 +1,6 @@
-"""Which cursors may go on, and what happens between two looks at a turn."""
+"""Which cursors are accepted, and what may happen between two reads of a turn."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -10,8 +9,8 @@ from arq.connections import ArqRedis
 
 from tests.support.observed import Observed
 from tests.support.turns import KEY, append, delta, submit_and_claim, take_over
-from turnwire.api.endpoints.follow import Events, continues
 from turnwire.api.following.hub import Hub
+from turnwire.api.following.resume import at_end, continues
 from turnwire.shared.errors import CursorGone
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.store.connect import connect_listener
@@ -64,7 +63,7 @@ async def test_cursors_of_another_turn_are_refused(service: Observed):
 
 
 class Meanwhile:
-    """A store in which something happens between two looks at the log."""
+    """A store in which something happens between two reads of the log."""
 
     def __init__(self, store: TurnStore, happens: Any) -> None:
         self._store = store
@@ -72,6 +71,9 @@ class Meanwhile:
 
     async def record(self, *args: Any) -> Any:
         return await self._store.record(*args)
+
+    async def existing(self, *args: Any) -> Any:
+        return await self._store.existing(*args)
 
     async def read(self, *args: Any) -> Any:
         entries = await self._store.read(*args)
@@ -88,16 +90,15 @@ async def test_a_takeover_between_two_looks_makes_no_good_cursor_gone(redis: Arq
     async def takeover() -> None:  # it deletes the event of the cursor
         await take_over(store)
 
-    events = Events(SimpleNamespace(store=Meanwhile(store, takeover)))  # type: ignore[arg-type]
-    assert await events._at_end(KEY, Cursor(1, 3)) is False
+    meanwhile: Any = Meanwhile(store, takeover)
+    assert await at_end(meanwhile, KEY, Cursor(1, 3)) is False
 
 
 async def test_a_cursor_that_stays_gone_is_refused(store: TurnStore):
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, delta("a"))
-    events = Events(SimpleNamespace(store=store))  # type: ignore[arg-type]
     with pytest.raises(CursorGone):
-        await events._at_end(KEY, Cursor(1, 2))
+        await at_end(store, KEY, Cursor(1, 2))
 
 
 async def test_an_event_whose_publication_was_lost_comes_after_a_silence(

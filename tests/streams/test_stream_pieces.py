@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.rawtail import unchunk
 from tests.support.turns import KEY, append, delta, submit_and_claim
-from turnwire.api.following.encode import CHUNK_BYTES, NDJSON, SSE, Framing
+from turnwire.api.following.encode import CHUNK_BYTES, NDJSON, SSE, Encoder, Framing
 from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import PAGE_BYTES, Topic
@@ -20,7 +20,7 @@ LARGE = [Entry(b"1-%d" % seq, delta("x" * 10_000)) for seq in range(30)]
 @pytest.mark.parametrize("framing", [NDJSON, SSE])
 @pytest.mark.parametrize("batch", [SMALL, LARGE, LARGE[:1], SMALL + LARGE + SMALL])
 def test_pieces_are_whole_lines_of_a_bounded_size(framing: Framing, batch: list[Entry]):
-    pieces = [unchunk(chunk) for chunk in framing.chunks(batch)]
+    pieces = [unchunk(chunk) for chunk in Encoder(framing).chunks(batch)]
     assert b"".join(pieces) == framing.lines(batch)
     assert all(piece.endswith(b"\n") for piece in pieces)
     assert max(map(len, pieces)) < CHUNK_BYTES * 1.1 + 200 * len(SMALL)
@@ -28,22 +28,25 @@ def test_pieces_are_whole_lines_of_a_bounded_size(framing: Framing, batch: list[
 
 def test_an_event_larger_than_a_piece_is_one():
     huge = Entry(b"1-0", delta("x" * CHUNK_BYTES * 2))
-    assert [len(piece) > CHUNK_BYTES for piece in NDJSON.chunks([SMALL[0], huge, SMALL[1]])] == [False, True, False]
+    pieces = Encoder(NDJSON).chunks([SMALL[0], huge, SMALL[1]])
+    assert [len(piece) > CHUNK_BYTES for piece in pieces] == [False, True, False]
 
 
 def test_readers_of_one_publication_get_the_very_same_bytes():
     publication = Publication.parse(b"1-0\n" + b"\n".join(entry.event for entry in SMALL))
     batches = [publication.after(None), publication.after(Cursor(1, -1))]
-    pieces = [next(iter(NDJSON.chunks(batch or []))) for batch in batches]
+    encoder = Encoder(NDJSON)
+    pieces = [next(iter(encoder.chunks(batch or []))) for batch in batches]
     assert pieces[0] is pieces[1]
     rest = publication.after(Cursor(1, 3)) or []
-    assert unchunk(next(iter(NDJSON.chunks(rest)))) == NDJSON.lines(SMALL[4:])
+    assert unchunk(next(iter(encoder.chunks(rest)))) == NDJSON.lines(SMALL[4:])
 
 
 def test_equal_places_of_two_turns_are_not_mixed_up():
     one, other = ([Entry(b"1-0", delta(text)), Entry(b"1-1", delta(text))] for text in "ab")
+    encoder = Encoder(NDJSON)
     for batch in (one, other, one):
-        assert [unchunk(chunk) for chunk in NDJSON.chunks(batch)] == [NDJSON.lines(batch)]
+        assert [unchunk(chunk) for chunk in encoder.chunks(batch)] == [NDJSON.lines(batch)]
 
 
 async def test_a_page_holds_a_bounded_part_of_the_log_whatever_its_events_are(store: TurnStore):

@@ -17,8 +17,8 @@ from turnwire.shared.events import Cursor, Entry
 END = b'{"type":"session.run.completed","data":{}}'
 
 
-def page(*ids: str, more: bool = False, gone: bool = False) -> Page:
-    return Page([Entry(entry_id.encode(), delta("x")) for entry_id in ids], more, gone)
+def page(*ids: str, more: bool = False, over: bool = False) -> Page:
+    return Page([Entry(entry_id.encode(), delta("x")) for entry_id in ids], more, over)
 
 
 class Asked:
@@ -26,12 +26,12 @@ class Asked:
 
     def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000) -> None:
         self.cursors: list[Cursor | None] = []
-        self.silences: list[bool] = []
+        self.checks: list[bool] = []
         self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, idle_s=0.01)
 
-    def _ask(self, tail: Tail, silent: bool) -> None:
+    def _ask(self, tail: Tail, check_over: bool) -> None:
         self.cursors.append(tail.cursor)
-        self.silences.append(silent)
+        self.checks.append(check_over)
 
     async def next(self) -> list[str]:
         return [entry.id.decode() for entry in await anext(self.tail)]
@@ -120,30 +120,30 @@ async def test_a_full_buffer_is_dropped_and_read_from_the_log():
     assert asked.cursors == [Cursor(1, 0)]
 
 
-async def test_a_look_at_a_log_without_anything_new_changes_nothing():
+async def test_a_silence_without_anything_new_changes_nothing():
     asked = Asked()
     await asked.live("1-0")
-    asked.tail.look(Cursor(1, 0), over=False)
+    asked.tail.silent(Cursor(1, 0), over=False)
     assert await asked.next() == []
     assert asked.cursors == []
 
 
-async def test_a_look_that_finds_more_sends_it_to_the_log():
+async def test_a_silence_in_which_the_log_grew_sends_it_to_the_log():
     asked = Asked()
     await asked.live("1-0")
-    asked.tail.look(Cursor(1, 3), over=False)
+    asked.tail.silent(Cursor(1, 3), over=False)
     assert await asked.next() == []
     assert asked.cursors == [Cursor(1, 0)]
-    assert asked.silences[-1] is False
+    assert asked.checks[-1] is False
 
 
-async def test_a_look_that_finds_the_turn_over_ends_it():
+async def test_a_silence_in_which_the_turn_ended_ends_it():
     asked = Asked()
     await asked.live("1-0")
-    asked.tail.look(Cursor(1, 0), over=True)
+    asked.tail.silent(Cursor(1, 0), over=True)
     assert await asked.next() == []
-    assert asked.silences[-1] is True
-    asked.tail.land(page(gone=True))
+    assert asked.checks[-1] is True
+    asked.tail.land(page(over=True))
     with pytest.raises(StopAsyncIteration):
         await asked.next()
 

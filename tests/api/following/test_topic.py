@@ -90,7 +90,7 @@ async def test_a_defect_ends_only_the_readers_of_this_turn(
     assert "cannot be read" in caplog.text
 
 
-async def test_a_defect_in_a_look_ends_only_the_readers_of_this_turn(
+async def test_a_defect_in_a_check_of_a_silent_turn_ends_only_the_readers_of_this_turn(
     slow_store: Any, group: asyncio.TaskGroup, caplog: pytest.LogCaptureFixture
 ):
     slow_store.standing = AsyncMock(side_effect=ValueError("not a state"))
