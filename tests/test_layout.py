@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.contracts import SECTIONS, contract_of
+from turnwire.shared.store.scripts import REFUSALS, source
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "worker", "shared")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -62,6 +65,14 @@ def without_comments(path: Path) -> str:
     return ast.unparse(tree)
 
 
+def unpacked(code: str, section: str) -> list[str]:
+    """The names that a script gives to its KEYS or ARGV, in order."""
+    by_number = re.findall(rf"(\w+) = {section}\[(\d+)\]", code)
+    assert [int(number) for _, number in by_number] == list(range(1, len(by_number) + 1))
+    in_a_row = re.findall(rf"^local ([\w, ]+) = unpack\({section}(?:, 1, \d+)?\)$", code, re.MULTILINE)
+    return [name for name, _ in by_number] + [name for row in in_a_row for name in row.split(", ")]
+
+
 def test_every_script_has_a_file_and_every_file_a_script():
     used = [name for path in SOURCES for name in re.findall(r'\bScript\("(\w+)"[,)]', path.read_text(encoding="utf-8"))]
     assert sorted(used) == [path.stem for path in LUA]
@@ -69,18 +80,50 @@ def test_every_script_has_a_file_and_every_file_a_script():
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
 def test_a_script_opens_with_its_contract(path):
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    assert re.match(rf"-- {path.stem}    KEYS: \w+( \w+)*( …)?    ARGV: \S.*    -> \S", first), first
+    contract = contract_of(path.read_text(encoding="utf-8"))
+    assert contract.wrong == []
+    assert re.match(r"[A-Z].*\. (?:Safe|NOT safe) to repeat: .*\.$", contract.about), contract.about
+    assert [name for name in SECTIONS if name in contract.sections] == list(contract.sections)
+    assert {"KEYS", "RETURNS"} <= contract.sections.keys()
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
+def test_a_script_unpacks_what_its_contract_names(path):
+    text = path.read_text(encoding="utf-8")
+    contract, code = contract_of(text), re.sub(r"--.*", "", text)
+    assert unpacked(code, "KEYS") == contract.fixed("KEYS")
+    assert unpacked(code, "ARGV") == contract.fixed("ARGV")
+    for section in ("KEYS", "ARGV"):
+        count, has_rest = len(contract.fixed(section)), contract.has_rest(section)
+        rest = re.findall(rf"unpack\({section}, (\d+)(?:[,)]| \+)|for \w+ = (\d+), #{section}\b", code)
+        begins = {int(first or second) for first, second in rest} - {1}
+        assert begins <= ({count + 1} if has_rest else set()), f"where the rest of {section} begins"
+        limits = re.findall(rf"= unpack\({section}(?:, 1, (\d+))?\)", code)
+        assert all(limit == (str(count) if has_rest else "") for limit in limits)
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
+def test_a_script_names_its_refusals(path):
+    refusal = re.compile(r"error_reply\('([A-Z_]+) ")
+    named = set(contract_of(path.read_text(encoding="utf-8")).sections.get("REFUSES", []))
+    own = set(refusal.findall(path.read_text(encoding="utf-8")))
+    assert own <= named <= set(refusal.findall(source(path.stem)))
+    assert named <= REFUSALS.keys()
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
-def test_a_part_opens_with_the_contract_of_its_first_function(path):
+def test_a_part_says_what_it_is_for_and_what_each_function_does(path):
     text = path.read_text(encoding="utf-8")
-    functions = re.findall(r"^local function (\w+)\((.*)\)$", text, re.MULTILINE)
+    assert re.match(r"-- [A-Z].*\.\n\n", text)
+    functions = re.findall(r"^local function (\w+\(.*\))$", text, re.MULTILINE)
     assert functions
-    contracts = re.findall(r"^-- (\w+)\((.*)\)    \S", text, re.MULTILINE)
-    assert contracts == functions
-    assert text.startswith(f"-- {functions[0][0]}(")
+    described = re.findall(r"^-- (\w+\(.*\))\n(?:-- \S.*\n)+local function", text, re.MULTILINE)
+    assert described == functions
+
+
+@pytest.mark.parametrize("path", [*LUA, *PARTS], ids=lambda path: path.stem)
+def test_lines_of_lua_stay_short(path):
+    assert [line for line in path.read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
 
 
 def test_every_part_is_included_and_every_include_is_a_part():

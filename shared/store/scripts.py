@@ -1,6 +1,6 @@
 """Loads the Lua files, runs them by digest, and turns their refusals into our errors.
 
-Rule 1: every write to a turn or to the queue is one file in shared/store/lua; its first line is its contract.
+Rule 1: every write to a turn or to the queue is one file in shared/store/lua, which opens with its contract.
 Rule 2: every script may be sent again after a lost reply; the one that may not says so where it is loaded.
 Rule 3: this is the only place where a Redis reply, or its absence, becomes an error of ours.
 """

@@ -1,8 +1,19 @@
--- announce    KEYS: open_turns    ARGV: run_id look_ms    -> the mark to take it back with | '' it was there already
--- Before a turn is written: if we die before its job is, the sweep looks at it after look_ms.
+-- Puts a turn on the sweep's list before the turn itself is written. If the caller dies before it enqueues the
+-- turn's job, the sweep looks at the turn after `look_ms`.
+-- Safe to repeat: an entry that is there already stays as it is.
+-- KEYS
+--   open_turns    zset: job id -> when the sweep should look at it
+-- ARGV
+--   run_id
+--   look_ms       after how many ms the sweep should look
+-- RETURNS
+--   a mark, with which `forget` takes the entry back; '' if the entry was there already
 -- include: time
-local mark = now_ms() + ARGV[2]
-if redis.call('ZADD', KEYS[1], 'NX', mark, ARGV[1]) == 1 then
+
+local open_turns = unpack(KEYS)
+local run_id, look_ms = unpack(ARGV)
+local mark = now_ms() + look_ms
+if redis.call('ZADD', open_turns, 'NX', mark, run_id) == 1 then
     return string.format('%d', mark)
 end
 return ''

@@ -1,19 +1,34 @@
--- bury    KEYS: workers queue hints    ARGV: worker entry in_progress_prefix run_id …    -> 1 | 0 it has registered again: it lives
--- Takes a dead worker off the list and makes its jobs due at once.
+-- Takes a dead worker off the list of workers and makes its jobs due at once.
+-- Safe to repeat: the worker's entry goes last, and a job that somebody else has claimed since is left alone.
+-- KEYS
+--   workers               hash: worker -> entry of its last heartbeat
+--   queue                 zset: job id -> when it may start
+--   hints                 list: wakes idle workers
+-- ARGV
+--   worker
+--   entry                 the entry that the caller took for dead
+--   in_progress_prefix    of the keys that hold the worker of each claimed job
+--   job_id …              the dead worker's jobs
+-- RETURNS
+--   1    the worker is off the list
+--   0    nothing was changed: the worker has registered again, so it lives
 -- include: time
+
+local workers, queue, hints = unpack(KEYS)
 local worker, entry, in_progress_prefix = unpack(ARGV, 1, 3)
-if redis.call('HGET', KEYS[1], worker) ~= entry then
+if redis.call('HGET', workers, worker) ~= entry then
     return 0
 end
 local now = now_ms()
 for i = 4, #ARGV do
-    local run_id = ARGV[i]
-    if redis.call('GET', in_progress_prefix .. run_id) == worker then
-        redis.call('ZADD', KEYS[2], 'XX', now, run_id)  -- first what a full server refuses: then nothing is done by half
-        redis.call('RPUSH', KEYS[3], run_id)
-        redis.call('DEL', in_progress_prefix .. run_id)
+    local job_id = ARGV[i]
+    if redis.call('GET', in_progress_prefix .. job_id) == worker then
+        -- A full server refuses ZADD but not DEL. ZADD comes first, so that nothing is done by half.
+        redis.call('ZADD', queue, 'XX', now, job_id)
+        redis.call('RPUSH', hints, job_id)
+        redis.call('DEL', in_progress_prefix .. job_id)
     end
 end
-redis.call('LTRIM', KEYS[3], -1000, -1)
-redis.call('HDEL', KEYS[1], worker)
+redis.call('LTRIM', hints, -1000, -1)
+redis.call('HDEL', workers, worker)
 return 1

@@ -1,6 +1,31 @@
--- cancel    KEYS: session turns open turn lease steps events signals ledger    ARGV: index reason retention_ms channel run_id    -> {verdict, next open index or ''} | NOT_FOUND
--- Verdicts: ended (it was terminal already) | cancelled (nobody ran it) | requested (its worker is told; it may also just complete).
+-- Cancels a turn. If a worker runs it, that worker is told; otherwise the turn ends here.
+-- Safe to repeat: a turn that has ended stays as it is, and the first reason is kept.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   turn       hash of the turn
+--   lease      string: the lease of the running attempt
+--   steps      hash: position -> step record
+--   events     stream: the turn's log, and its pub/sub channel
+--   signals    hash: key -> signal
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   index           of the turn
+--   reason          may be empty
+--   retention_ms    how long the ended turn is kept
+--   channel         pub/sub channel on which workers hear of cancels
+--   run_id
+-- RETURNS {verdict, next open index of the session or ''}
+--   ended           it was terminal already
+--   cancelled       nobody ran it, and it has ended now
+--   requested       its worker is told; the turn may still complete before the worker stops
+-- REFUSES
+--   NOT_FOUND       there is no such turn
+--   FENCED          a newer attempt has written to its log
+--   GONE            its log was erased
 -- include: time log sums ledger close attempt
+
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, reason, retention_ms, channel, run_id = unpack(ARGV)

@@ -1,8 +1,34 @@
--- claim    KEYS: session turns open turn lease steps events signals ledger    ARGV: index worker lease_ms max_attempts retention_ms    -> verdict, …
--- Verdicts: {ok, attempt, next seq, now, first event, turn fields, steps, ledger, events cut off} | {held, ms left} | {wait, index of the turn before it, on_busy}
---           | {ended, status, next open index or '', ledger} | {suspended, ledger} | {gone}. A claim whose reply was lost may be repeated; the events cut off are
--- not there any more then.
+-- Takes the lease of a turn and starts its next attempt, which writes the attempt's first event.
+-- Safe to repeat: an attempt that this worker started already is granted again. A repeat does not return the events
+-- that the first call cut off, because they are not there any more.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   turn       hash of the turn
+--   lease      string: the lease of the running attempt
+--   steps      hash: position -> step record
+--   events     stream: the turn's log, and its pub/sub channel
+--   signals    hash: key -> signal
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   index           of the turn
+--   worker          id of the worker
+--   lease_ms
+--   max_attempts    how many workers may die while they run the turn
+--   retention_ms    how long an ended turn is kept
+-- RETURNS one of
+--   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
+--   held            ms that another worker's lease still lasts
+--   wait            index of the earlier turn that must end first, on_busy
+--   ended           status, next open index of the session or '', ledger rows
+--   suspended       ledger rows
+--   gone            there is no such turn
+-- REFUSES
+--   FENCED          a newer attempt has written to the log
+--   GONE            the log was erased
 -- include: time log sums ledger close attempt
+
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
@@ -10,7 +36,8 @@ local index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
 end
-local function rows()  -- of the turn's ended attempts, for whoever ends the job to publish
+-- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
+local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
 local function granted(attempt, cut)
@@ -19,7 +46,8 @@ local function granted(attempt, cut)
             redis.call('HGETALL', keys.steps), attempt > 1 and rows() or {}, cut}
 end
 
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested', 'on_busy')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested',
+    'on_busy')
 local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(state[3] or '0')
 if not status then
     return {'gone'}

@@ -1,17 +1,30 @@
--- due    KEYS: open_turns    ARGV: limit sweep_ms    -> ms until the next one or -1, run_id, mark, … that are due; each is handed out once a sweep_ms
+-- Hands out the open turns that somebody should look at, each once in `sweep_ms`.
+-- Safe to repeat: turns that a lost reply named are handed out again after `sweep_ms`.
+-- KEYS
+--   open_turns    zset: job id -> when the sweep should look at it
+-- ARGV
+--   limit         how many entries to hand out at most
+--   sweep_ms      when to look at each of them again
+-- RETURNS {wait_ms, job_id, mark, job_id, mark, …}
+--   wait_ms       ms until the next entry is due; -1 if there is none
+--   mark          with which `forget` takes the entry back
 -- include: time
+
+local open_turns = unpack(KEYS)
+local limit, sweep_ms = unpack(ARGV)
 local now = now_ms()
-local mark = string.format('%d.5', now + ARGV[2])  -- unlike that of an enqueue in the same ms: forget tells them apart
+-- `enqueue` writes whole ms. The fraction lets `forget` tell this mark from one of the same ms.
+local mark = string.format('%d.5', now + sweep_ms)
 local reply = {-1}
-local entries = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[1] + 1)
+local entries = redis.call('ZRANGEBYSCORE', open_turns, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
 for i = 1, #entries, 2 do
-    local run_id, due = entries[i], tonumber(entries[i + 1])
-    if due > now or i > ARGV[1] * 2 then
+    local job_id, due = entries[i], tonumber(entries[i + 1])
+    if due > now or i > limit * 2 then
         reply[1] = math.max(due - now, 0)
         break
     end
-    redis.call('ZADD', KEYS[1], mark, run_id)
-    reply[#reply + 1] = run_id
+    redis.call('ZADD', open_turns, mark, job_id)
+    reply[#reply + 1] = job_id
     reply[#reply + 1] = mark
 end
 return reply

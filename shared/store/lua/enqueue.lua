@@ -1,26 +1,48 @@
--- enqueue    KEYS: open_turns queue hints job in_progress pending    ARGV: run_id job job_ttl_ms max_queued sweep_ms listed(0|1)    -> 1 enqueued | 0 it waits already | QUEUE_FULL
--- In arq's own format. A job that is running gets the new bytes: its finish sees them and makes it run again.
+-- Puts a job on arq's queue, in arq's own format, and wakes an idle worker.
+-- Safe to repeat: a job that waits stays as it is. A job that is running gets the new bytes; its `finish` sees that
+-- they differ and makes the job run again.
+-- KEYS
+--   open_turns     zset: job id -> when the sweep should look at it
+--   queue          zset: job id -> when it may start
+--   hints          list: wakes idle workers
+--   job            string: the serialized job
+--   in_progress    string: the worker that has claimed the job
+--   pending        zset: job id of an answer to persist -> since when, in µs
+-- ARGV
+--   job_id
+--   bytes          the serialized job
+--   job_ttl_ms
+--   max_queued     how many jobs may wait
+--   sweep_ms       when the sweep should look at the turn
+--   listed         1: the job persists an answer and is listed among the pending ones; 0: it runs a turn
+-- RETURNS
+--   1              it is enqueued
+--   0              it waits already
+-- REFUSES
+--   QUEUE_FULL     too many jobs wait
 -- include: time
+
 local open_turns, queue, hints, job, in_progress, pending = unpack(KEYS)
-local run_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed = unpack(ARGV)
+local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed = unpack(ARGV)
 local now = now_ms()
-local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, run_id)
+local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
 local runs = redis.call('EXISTS', in_progress) == 1
 if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
     return redis.error_reply('QUEUE_FULL too many turns wait')
 end
-redis.call('ZADD', open_turns, now + sweep_ms, run_id)
-if listed == '1' and not redis.call('ZSCORE', pending, run_id) then
+redis.call('ZADD', open_turns, now + sweep_ms, job_id)
+if listed == '1' and not redis.call('ZSCORE', pending, job_id) then
     local last = redis.call('ZRANGE', pending, -1, -1, 'WITHSCORES')[2] or 0
-    redis.call('ZADD', pending, string.format('%d', math.max(now * 1000, last + 1)), run_id)  -- no two alike: pages end there
+    -- No two entries have the same score, because a page of the list ends at a score.
+    redis.call('ZADD', pending, string.format('%d', math.max(now * 1000, last + 1)), job_id)
 end
 if waits and not runs then
     return 0
 end
 redis.call('SET', job, bytes, 'PX', job_ttl_ms)
 if not runs then
-    redis.call('ZADD', queue, now, run_id)
-    redis.call('RPUSH', hints, run_id)
+    redis.call('ZADD', queue, now, job_id)
+    redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)  -- hints are lossy: the queue is the truth
 end
 return 1

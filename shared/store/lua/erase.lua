@@ -1,8 +1,23 @@
--- erase    KEYS: session turns open turn lease steps events signals ledger …    ARGV: channel count index … run_id …    -> how many turns are left
--- Six keys for each index. The worker of each turn is told to stop, and the turn's readers are told that it is
--- gone. Whatever the worker still writes is refused, because there is nothing left to write to.
-local session, turns, open = KEYS[1], KEYS[2], KEYS[3]
-local channel, count = ARGV[1], tonumber(ARGV[2])
+-- Erases a page of a session's turns, and the session itself with its last turn. The worker of each turn is told to
+-- stop, and the turn's readers are told that it is gone. Whatever the worker still writes is refused, because there is
+-- nothing left to write to.
+-- Safe to repeat: keys that are gone stay gone.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   name …     the six keys of each turn
+-- ARGV
+--   channel    pub/sub channel on which workers hear of cancels
+--   count      number of turns
+--   index …    the turns' indexes
+--   run_id …   the turns' run ids, in the same order
+-- RETURNS
+--   how many turns of the session are left
+
+local session, turns, open = unpack(KEYS, 1, 3)
+local channel, count = unpack(ARGV, 1, 2)
+count = tonumber(count)
 for i = 1, count do
     redis.call('UNLINK', unpack(KEYS, 6 * i - 2, 6 * i + 3))
     redis.call('ZREM', turns, ARGV[2 + i])

@@ -1,7 +1,17 @@
--- expire    KEYS: turn signals    ARGV: -    -> 0 it was suspended past its deadline, and is queued now | ms left | -1 no deadline | -2 not suspended
--- A timeout is stored like a signal: the first of the two wins.
+-- Queues a suspended turn whose deadline has passed. The timeout is stored in place of the signal that did not come,
+-- so the first of the two wins.
+-- Safe to repeat: a turn that is not suspended stays as it is.
+-- KEYS
+--   turn       hash of the turn
+--   signals    hash: key -> signal
+-- RETURNS
+--   0          its deadline had passed, and it is queued now
+--   n > 0      ms until its deadline
+--   -1         it waits without a deadline
+--   -2         it is not suspended
 -- include: time wake
-local turn, signals = KEYS[1], KEYS[2]
+
+local turn, signals = unpack(KEYS)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'deadline')
 if state[1] ~= 'suspended' then
     return -2

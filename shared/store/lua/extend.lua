@@ -1,23 +1,38 @@
--- extend    KEYS: queue open_turns workers    ARGV: worker entry lease_ms sweep_ms in_progress_prefix run_id …    -> run_ids whose claim another worker has
--- The heartbeat: registers the worker and extends its claims; one that lapsed but that nobody took comes back.
+-- The heartbeat: registers the worker and extends its claims. A claim that lapsed comes back if nobody took the job.
+-- Safe to repeat: it writes the same again.
+-- KEYS
+--   queue                 zset: job id -> when it may start
+--   open_turns            zset: job id -> when the sweep should look at it
+--   workers               hash: worker -> entry of its last heartbeat
+-- ARGV
+--   worker
+--   entry                 JSON: what the worker says of itself
+--   lease_ms
+--   sweep_ms              when the sweep should look at the turns
+--   in_progress_prefix    of the keys that hold the worker of each claimed job
+--   job_id …              the jobs that this worker has claimed
+-- RETURNS
+--   the job ids whose claim another worker has
 -- include: time
+
+local queue, open_turns, workers = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
-redis.call('HSET', KEYS[3], worker, entry)
+redis.call('HSET', workers, worker, entry)
 if #ARGV == 5 then
     return {}
 end
 local now = now_ms()
 local lost = {}
 for i = 6, #ARGV do
-    local run_id = ARGV[i]
-    local key = in_progress_prefix .. run_id
+    local job_id = ARGV[i]
+    local key = in_progress_prefix .. job_id
     local holder = redis.call('GET', key)
     if holder and holder ~= worker then
-        lost[#lost + 1] = run_id
-    elseif redis.call('ZSCORE', KEYS[1], run_id) then  -- else it ended while this was under way
+        lost[#lost + 1] = job_id
+    elseif redis.call('ZSCORE', queue, job_id) then  -- otherwise the job ended meanwhile
         redis.call('SET', key, worker, 'PX', lease_ms)
-        redis.call('ZADD', KEYS[1], now + lease_ms, run_id)
-        redis.call('ZADD', KEYS[2], 'XX', now + sweep_ms, run_id)
+        redis.call('ZADD', queue, now + lease_ms, job_id)
+        redis.call('ZADD', open_turns, 'XX', now + sweep_ms, job_id)
     end
 end
 return lost

@@ -1,9 +1,33 @@
--- finish    KEYS: open_turns queue hints job in_progress pending billed ledger usage    ARGV: run_id worker job outcome delay_ms retention_ms max_rows ledger_row …    -> 1 the job is gone | 0 it will run again | -1 it was not ours any more
--- Outcomes: ended (the turn is terminal) | parked (something else will enqueue it; the sweep looks after delay_ms, '': as it would) | again (after delay_ms).
--- The turn's ledger rows, oldest first, go to the stream with it, those that are not there yet. New job bytes mean that it was asked for meanwhile: run again at once.
+-- Ends a worker's claim on a job, and publishes the turn's ledger rows that are not on their stream yet.
+-- Safe to repeat: each row is published once, and a worker that has lost its claim changes nothing.
+-- If the job's bytes have changed, somebody asked for the turn meanwhile, and the job runs again at once.
+-- KEYS
+--   open_turns      zset: job id -> when the sweep should look at it
+--   queue           zset: job id -> when it may start
+--   hints           list: wakes idle workers
+--   job             string: the serialized job
+--   in_progress     string: the worker that has claimed the job
+--   pending         zset: job id of an answer to persist -> since when, in µs
+--   billed          string: up to which row the turn's ledger rows are published
+--   rows            stream: the published ledger rows
+--   usage           hash: the tenant's sums of published rows
+-- ARGV
+--   job_id
+--   worker
+--   bytes           the job as the worker took it
+--   outcome         ended: the turn is terminal. parked: something else will enqueue it. again: it runs again.
+--   delay_ms        again: when it may run. parked: when the sweep should look; '' leaves that as it was.
+--   retention_ms    how long the mark of what is published outlives the turn
+--   max_rows        about how many rows the stream keeps
+--   row …           the turn's ledger rows, oldest first
+-- RETURNS
+--   1               the job is gone
+--   0               the job will run again
+--   -1              nothing was changed: another worker has claimed the job
 -- include: time sums publish
-local open_turns, queue, hints, job, in_progress, pending = unpack(KEYS)
-local run_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV)
+
+local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage = unpack(KEYS)
+local job_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 7)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
     return -1
@@ -12,24 +36,25 @@ local current = redis.call('GET', job)
 if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
-local keys = {billed = KEYS[7], ledger = KEYS[8], usage = KEYS[9]}
-local is_open = outcome ~= 'ended' and redis.call('ZSCORE', open_turns, run_id)  -- not if this is a late repeat
-publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 8)})  -- first what a full server refuses
+local keys = {billed = billed, rows = rows, usage = usage}
+local is_open = outcome ~= 'ended' and redis.call('ZSCORE', open_turns, job_id)  -- a late repeat finds no entry
+-- A full server refuses this write. It comes first, so that nothing is done by half.
+publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 8)})
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress)
-    redis.call('ZREM', queue, run_id)
+    redis.call('ZREM', queue, job_id)
     if outcome == 'ended' then
-        redis.call('ZREM', open_turns, run_id)
-        redis.call('ZREM', pending, run_id)
+        redis.call('ZREM', open_turns, job_id)
+        redis.call('ZREM', pending, job_id)
     elseif delay_ms ~= '' then
-        redis.call('ZADD', open_turns, 'XX', now_ms() + delay_ms, run_id)
+        redis.call('ZADD', open_turns, 'XX', now_ms() + delay_ms, job_id)
     end
     return 1
 end
-redis.call('ZADD', queue, now_ms() + delay_ms, run_id)  -- before the claim is given up
+redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
 if delay_ms == '0' then
-    redis.call('RPUSH', hints, run_id)
+    redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)
 end
 return 0

@@ -1,7 +1,22 @@
--- forget    KEYS: open_turns pending billed    ARGV: run_id mark retention_ms    -> 1 forgotten | 0 it was marked anew meanwhile
-if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then
+-- Takes a turn off the sweep's list, unless it was marked anew meanwhile.
+-- Safe to repeat: an entry that is gone stays gone.
+-- KEYS
+--   open_turns      zset: job id -> when the sweep should look at it
+--   pending         zset: job id of an answer to persist -> since when, in µs
+--   billed          string: up to which row the turn's ledger rows are published
+-- ARGV
+--   job_id
+--   mark            the mark that `announce` or `due` returned
+--   retention_ms    how long `billed` is kept: nobody ends a job of this turn any more
+-- RETURNS
+--   1               the entry is gone
+--   0               the entry was marked anew, or was gone already
+
+local open_turns, pending, billed = unpack(KEYS)
+local job_id, mark, retention_ms = unpack(ARGV)
+if tonumber(redis.call('ZSCORE', open_turns, job_id) or '0') ~= tonumber(mark) then
     return 0
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('PEXPIRE', KEYS[3], ARGV[3])  -- nobody ends a job of this turn any more
-return redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', pending, job_id)
+redis.call('PEXPIRE', billed, retention_ms)
+return redis.call('ZREM', open_turns, job_id)

@@ -1,6 +1,17 @@
--- free    KEYS: lease    ARGV: worker    -> 1 the lease of a dead worker is gone | 0 it was not that worker's
-local holder = redis.call('GET', KEYS[1])
-if holder and string.sub(holder, 1, #ARGV[1] + 1) == ARGV[1] .. '#' then
-    return redis.call('DEL', KEYS[1])
+-- Drops the lease that a dead worker holds on a turn.
+-- Safe to repeat: a lease of another worker, or none, stays as it is.
+-- KEYS
+--   lease     string: the lease of the running attempt
+-- ARGV
+--   worker    the dead worker
+-- RETURNS
+--   1         the lease is gone
+--   0         the lease was not that worker's
+
+local lease = unpack(KEYS)
+local worker = unpack(ARGV)
+local holder = redis.call('GET', lease)
+if holder and string.sub(holder, 1, #worker + 1) == worker .. '#' then
+    return redis.call('DEL', lease)
 end
 return 0

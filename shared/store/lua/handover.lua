@@ -1,15 +1,30 @@
--- handover    KEYS: session turn lease ledger    ARGV: attempt token used    -> ledger row: it is given back, spends no attempt | '' it was not ours any more
+-- Gives a turn back without spending an attempt, because its worker stops.
+-- Safe to repeat: the row of a handover that was done before is returned again.
+-- KEYS
+--   session    hash of the session
+--   turn       hash of the turn
+--   lease      string: the lease of the running attempt
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   attempt
+--   token      the value of this attempt's lease
+--   used       what the attempt used, see parts/ledger.lua
+-- RETURNS
+--   the attempt's ledger row; '' if the turn was not this attempt's any more
 -- include: time sums ledger
-local keys = {session = KEYS[1], turn = KEYS[2], lease = KEYS[3], ledger = KEYS[4]}
+
+local session, turn, lease, ledger = unpack(KEYS)
 local attempt, token, used = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
-local holder = redis.call('GET', keys.lease)
-if state[1] ~= 'running' or state[2] ~= attempt or state[3] .. '#' .. attempt ~= token or (holder and holder ~= token) then
-    local row = redis.call('HGET', keys.ledger, attempt) or ''
-    return string.find(row, '"outcome":"handover"', 1, true) and row or ''  -- done before, but the reply was lost?
+local state = redis.call('HMGET', turn, 'status', 'attempt', 'worker')
+local holder = redis.call('GET', lease)
+local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
+if not mine or state[1] ~= 'running' then
+    local row = redis.call('HGET', ledger, attempt) or ''
+    -- It was done before if the row says so, and the reply was lost.
+    return string.find(row, '"outcome":"handover"', 1, true) and row or ''
 end
 local now = now_ms()
-local row = add_row(keys, attempt, 'handover', '', used, now)
-redis.call('HSET', keys.turn, 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now)
-redis.call('DEL', keys.lease)
+local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'handover', '', used, now)
+redis.call('HSET', turn, 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now)
+redis.call('DEL', lease)
 return row

@@ -1,4 +1,20 @@
--- renew    KEYS: turn lease    ARGV: attempt token lease_ms    -> 1 | 2 renewed, but somebody wants it cancelled | FENCED
+-- Extends the lease of an attempt. A lease that lapsed comes back if nobody took the turn.
+-- Safe to repeat: it extends the same lease again.
+-- KEYS
+--   turn        hash of the turn
+--   lease       string: the lease of the running attempt
+-- ARGV
+--   attempt
+--   token       the value of this attempt's lease
+--   lease_ms
+-- RETURNS
+--   1           it is extended
+--   2           it is extended, and somebody wants the turn cancelled
+-- REFUSES
+--   FENCED      the lease of this attempt was lost
 -- include: fence
-local refused = fence(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])
-return refused or (redis.call('HEXISTS', KEYS[1], 'cancel_requested') == 1 and 2 or 1)
+
+local turn, lease = unpack(KEYS)
+local attempt, token, lease_ms = unpack(ARGV)
+local refused = fence(turn, lease, attempt, token, lease_ms)
+return refused or (redis.call('HEXISTS', turn, 'cancel_requested') == 1 and 2 or 1)

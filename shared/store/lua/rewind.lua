@@ -1,7 +1,25 @@
--- rewind    KEYS: session turn lease events ledger    ARGV: attempt token worker lease_ms after used    -> {new attempt, next seq, ledger row of the old one} | FENCED | GONE
--- A resumed producer took another way: what follows `after` goes, and the same worker goes on as the next attempt, for
--- ids never go back. Repeating it after a lost reply is harmless.
+-- Deletes the events after a cursor and starts the next attempt in the same worker. A resumed producer that yields
+-- other events than before needs this; it takes a new attempt, because ids in a stream never go back.
+-- Safe to repeat: the attempt that the first call started is returned again.
+-- KEYS
+--   session     hash of the session
+--   turn        hash of the turn
+--   lease       string: the lease of the running attempt
+--   events      stream: the turn's log, and its pub/sub channel
+--   ledger      hash: attempt -> ledger row
+-- ARGV
+--   attempt     the attempt that ends here
+--   token       the value of its lease
+--   worker      id of the worker
+--   lease_ms
+--   after       cursor of the last event that stays
+--   used        what the attempt used, see parts/ledger.lua
+-- RETURNS {new attempt, its next seq, ledger row of the attempt that ended}
+-- REFUSES
+--   FENCED      the lease of this attempt was lost
+--   GONE        the log was erased
 -- include: time log sums ledger fence attempt
+
 local session, turn, lease, events, ledger = unpack(KEYS)
 local attempt, token, worker, lease_ms, after, used = unpack(ARGV)
 local new_attempt = tonumber(attempt) + 1
@@ -14,7 +32,8 @@ if refused then
     return refused
 end
 delete_after(events, after)
-local event = '{"type":"session.run.resumed","data":{"attempt":' .. new_attempt .. ',"after":"' .. after .. '","reason":"diverged"}}'
+local event = '{"type":"session.run.resumed","data":{"attempt":' .. new_attempt .. ',"after":"' .. after
+    .. '","reason":"diverged"}}'
 refused = add_events(events, new_attempt, next_seq(events), {event})
 if refused then
     return refused

@@ -1,6 +1,33 @@
--- settle    KEYS: session turns open turn lease steps events signals ledger    ARGV: index attempt token retention_ms status code used seq count event … field value …    -> {next open index or '', ledger row} | FENCED | GONE
--- Ends the attempt in one write: terminal event, outcome, ledger row, lease, TTLs. Repeating it after a lost reply is harmless.
+-- Ends an attempt and its turn in one write: the terminal events, the outcome, the ledger row, the lease, the TTLs.
+-- Safe to repeat: a turn that this attempt has ended stays as it is, and its ledger row is returned again.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   turn       hash of the turn
+--   lease      string: the lease of the running attempt
+--   steps      hash: position -> step record
+--   events     stream: the turn's log, and its pub/sub channel
+--   signals    hash: key -> signal
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   index            of the turn
+--   attempt
+--   token            the value of this attempt's lease
+--   retention_ms     how long the ended turn is kept
+--   status           completed, failed or cancelled
+--   code             why it failed; '' if it did not
+--   used             what the attempt used, see parts/ledger.lua
+--   seq              seq of the first event
+--   count            number of events
+--   event …          the last events, the terminal one at the end
+--   field value …    the outcome's fields of the turn hash
+-- RETURNS {next open index of the session or '', ledger row}
+-- REFUSES
+--   FENCED           the lease of this attempt was lost
+--   GONE             the log was erased
 -- include: time log sums ledger close
+
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, attempt, token, retention_ms, status, code, used, seq, count = unpack(ARGV, 1, 9)

@@ -1,14 +1,28 @@
--- signal    KEYS: turn signals    ARGV: key payload    -> {1 it is the first | 0, the stored one, 1 enqueue the turn | 0} | NOT_FOUND | TURN_ENDED
--- The first write of a key wins, also before the turn waits for it.
+-- Stores a signal, and queues the turn if it waits for this one. The signal may come before the turn waits for it.
+-- Safe to repeat: the first signal of a key stays.
+-- KEYS
+--   turn          hash of the turn
+--   signals       hash: key -> signal
+-- ARGV
+--   key           of the signal
+--   payload       JSON
+-- RETURNS {first, stored signal, enqueue}
+--   first         1: this call stored it; 0: another one was there before
+--   enqueue       1: the caller has to enqueue the turn's job
+-- REFUSES
+--   NOT_FOUND     there is no such turn
+--   TURN_ENDED    the turn has ended
 -- include: time wake
-local turn, signals = KEYS[1], KEYS[2]
-local key, payload = ARGV[1], ARGV[2]
+
+local turn, signals = unpack(KEYS)
+local key, payload = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting')
 if not state[1] then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 local stored = redis.call('HGET', signals, key)
-if stored then  -- the turn may be queued since, but its job not enqueued: the caller may have died
+if stored then
+    -- The caller that stored it may have died before it enqueued the job of the queued turn.
     return {0, stored, state[1] == 'queued' and 1 or 0}
 end
 if state[1] == 'completed' or state[1] == 'failed' or state[1] == 'cancelled' then

@@ -1,23 +1,57 @@
--- submit    KEYS: session turns open turn steps events signals ledger    ARGV: index next(0|1) idempotency_key input_hash tenant on_busy max_turns field value …    -> verdict, attempt, mark | NOT_FOUND | MOVED index | INPUT_MISMATCH | LEASE_HELD | SESSION_BUSY | TURN_LIMIT
--- Verdicts: created | reopened (it had failed or was cancelled) | attached (it waits) | running (or suspended) | replay (it is completed).
+-- Accepts a turn: writes a new one, reopens one that had failed or was cancelled, or attaches to the one that is there.
+-- Safe to repeat: a repeat finds the turn and attaches to it.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   turn       hash of the turn
+--   steps      hash: position -> step record
+--   events     stream: the turn's log, and its pub/sub channel
+--   signals    hash: key -> signal
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   index              of the turn
+--   is_next            1: `index` is the session's next one, as the caller had read it; 0: the client named it
+--   idempotency_key    '' if there is none
+--   input_hash
+--   tenant
+--   on_busy            what to do while an earlier turn of the session is in progress
+--   max_turns          how many turns a session may have
+--   field value …      the request's fields of the turn hash
+-- RETURNS {verdict, attempt, mark}
+--   created            the turn is new
+--   reopened           it had failed or was cancelled, and is queued again
+--   attached           it is queued already
+--   running            it is running or suspended
+--   replay             it is completed
+--   mark               with which `withdraw` takes this submit back; '' for a replay
+-- REFUSES
+--   NOT_FOUND          the session is another tenant's
+--   MOVED              the session's next index is another one by now; the reason is that index
+--   INPUT_MISMATCH     the turn was asked with other input
+--   LEASE_HELD         the turn is in progress, and `on_busy` is reject
+--   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
+--   TURN_LIMIT         the session has as many turns as it may have
 -- include: time log
+
 local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)
-local index, is_next, idempotency_key, input_hash, tenant, on_busy = unpack(ARGV, 1, 6)
-local max_turns = tonumber(ARGV[7])
+local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns = unpack(ARGV, 1, 7)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field)
 if known[1] and known[1] ~= tenant then
     return redis.error_reply('NOT_FOUND no such session')
 end
-if is_next == '1' then  -- the caller hashed the input with an index it had read: is it still the one?
+if is_next == '1' then
+    -- The caller has hashed the input with the index that it had read. Check that it is still the next one.
     local expected = (idempotency_key ~= '' and known[3]) or known[2] or '0'
     if expected ~= index then
         return redis.error_reply('MOVED ' .. expected)
     end
 end
 
-local function mark()  -- of this submit, unlike any other: withdraw takes back only what nobody asked for since
+-- Marks the turn with this submit. `withdraw` takes the turn back only while this is its latest mark.
+local function mark()
     local t = redis.call('TIME')
     local asked = t[1] .. string.format('%06d', t[2])
     redis.call('HSET', turn, 'asked', asked)
@@ -41,7 +75,7 @@ end
 if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
 end
-if not status and redis.call('ZCARD', turns) >= max_turns then
+if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
     return redis.error_reply('TURN_LIMIT this session has as many turns as it may have')
 end
 
@@ -56,7 +90,7 @@ if status then
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
         'price_version', 'model_called')
-    cut_log(events, steps, turn)  -- nobody may read the old end again
+    cut_log(events, steps, turn)  -- nobody must read the old end again
 else
     redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)
     redis.call('HSETNX', session, 'created_at', now)

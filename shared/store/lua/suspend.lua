@@ -1,6 +1,28 @@
--- suspend    KEYS: session turn lease events signals ledger    ARGV: attempt token lease_ms key timeout_ms used seq event    -> {stored signal} | {'', ledger row} suspended: lease and slot are given up | FENCED | GONE
--- Looks for the signal and suspends in one step, so that none can fall in between. Repeating it is harmless.
+-- Suspends a turn until a signal comes, or returns the signal if it is there. Both happen in one step, so that no
+-- signal can fall in between. A suspended turn has no lease and no worker.
+-- Safe to repeat: a turn that this attempt has suspended stays as it is, and its ledger row is returned again.
+-- KEYS
+--   session       hash of the session
+--   turn          hash of the turn
+--   lease         string: the lease of the running attempt
+--   events        stream: the turn's log, and its pub/sub channel
+--   signals       hash: key -> signal
+--   ledger        hash: attempt -> ledger row
+-- ARGV
+--   attempt
+--   token         the value of this attempt's lease
+--   lease_ms
+--   key           of the signal
+--   timeout_ms    how long to wait for it; '' for ever
+--   used          what the attempt used, see parts/ledger.lua
+--   seq           seq of the event
+--   event         session.run.suspended
+-- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
+-- REFUSES
+--   FENCED        the lease of this attempt was lost
+--   GONE          the log was erased
 -- include: time log sums ledger fence
+
 local session, turn, lease, events, signals, ledger = unpack(KEYS)
 local attempt, token, lease_ms, key, timeout_ms, used, seq, event = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')

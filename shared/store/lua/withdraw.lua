@@ -1,6 +1,29 @@
--- withdraw    KEYS: session turns open turn lease steps events signals ledger    ARGV: index mark verdict retention_ms event …    -> 1 taken back | 0 somebody else asked for it meanwhile, it stays
--- For a submit that the queue refused: a new turn disappears, a reopened one fails again with the given events. Repeating is harmless.
+-- Takes back a submit whose job the queue refused. A new turn disappears; a reopened one fails again.
+-- Safe to repeat: a submit that was taken back stays taken back.
+-- KEYS
+--   session    hash of the session
+--   turns      zset: the indexes of all its turns
+--   open       zset: the indexes of its turns that are not terminal
+--   turn       hash of the turn
+--   lease      string: the lease of the running attempt
+--   steps      hash: position -> step record
+--   events     stream: the turn's log, and its pub/sub channel
+--   signals    hash: key -> signal
+--   ledger     hash: attempt -> ledger row
+-- ARGV
+--   index           of the turn
+--   mark            the mark that `submit` returned
+--   verdict         the verdict that `submit` returned: created or reopened
+--   retention_ms    how long the failed turn is kept
+--   event …         the last events of a turn that was reopened
+-- RETURNS
+--   1               it is taken back
+--   0               nothing was changed: somebody else has asked for the turn since
+-- REFUSES
+--   FENCED          a newer attempt has written to the log
+--   GONE            the log was erased
 -- include: time log sums ledger close
+
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, mark, verdict, retention_ms = unpack(ARGV, 1, 4)
@@ -28,7 +51,8 @@ local refused = add_events(keys.events, attempt, seq, {unpack(ARGV, 5)})
 if refused then
     return refused
 end
-local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns wait', 'retryable', '1'}
+local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns wait',
+    'retryable', '1'}
 local now = now_ms()
 redis.call('HSET', keys.turn, 'attempt_at', now)
 add_row(keys, attempt, 'failed', 'queue_full', nothing_used(), now)

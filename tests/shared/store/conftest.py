@@ -1,15 +1,32 @@
 """Ways in which a script runs twice, and the parts of a session that most of these tests use."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
+from tests.support.contracts import misfits
 from tests.support.faults import one_lost_reply
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.store.scripts import Script
 
 Call = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture(autouse=True)
+def calls_fit_their_contracts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every script that a test runs gets the keys and the arguments that its contract names."""
+    found: list[str] = []
+    send = Script._send
+
+    def watched(script: Script, courier: Any, names: Any, args: Any) -> Any:
+        found.extend(misfits(script.name, names, args))
+        return send(script, courier, names, args)
+
+    monkeypatch.setattr(Script, "_send", watched)
+    yield
+    assert found == []
 
 
 @pytest.fixture(params=["called twice", "reply lost, caller asks again", "reply lost, the courier asks again"])

@@ -85,8 +85,10 @@ def test_what_is_no_verdict_of_ours_stays_as_it_is(error):
 
 
 async def test_a_bug_in_a_script_is_loud(redis):
+    await redis.rpush(KEY.lease, "not a string")
     with pytest.raises(ResponseError):
-        await Script("checkpoint")(Courier(redis, 5), ["a"], [])
+        await Script("free")(Courier(redis, 5), [KEY.lease], ["w"])
+    await redis.delete(KEY.lease)
 
 
 async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
@@ -136,9 +138,10 @@ def test_a_refused_redis_url_does_not_show_its_password(url):
 
 def test_a_script_is_put_together_from_its_parts():
     text = source("settle")
-    assert text.index("local function now_ms") < text.index("local function add_events") < text.index("-- settle ")
+    own = text.index("-- Ends an attempt and its turn")
+    assert text.index("local function now_ms") < text.index("local function add_events") < own
 
 
 def test_a_script_without_parts_is_its_file():
     assert source("handover").count("local function now_ms") == 1
-    assert source("free").startswith("-- free ")
+    assert source("free").startswith("-- Drops the lease ")

@@ -1,11 +1,16 @@
--- next_seq(log)    -> the seq after the last event that stands
+-- How an attempt begins, and how one ends that nobody runs.
+
+-- next_seq(log)
+-- RETURNS the seq after the log's last event
 local function next_seq(log)
     local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
     return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
 end
 
--- open_attempt(keys, index, attempt, reason, worker, now)    -> nil, the events it cut off | FENCED. Writes the attempt's first event.
--- From here on Redis refuses every event of an older attempt. If that one was running, its worker died: it ends here, too.
+-- open_attempt(keys, index, attempt, reason, worker, now)
+-- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
+-- attempt before was still running, its worker has died, and its ledger row is written here.
+-- RETURNS nil and the events that it cut off, or the refusal: FENCED, GONE
 local function open_attempt(keys, index, attempt, reason, worker, now)
     local stands, cut = cut_log(keys.events, keys.steps, keys.turn)
     local event
@@ -24,25 +29,30 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     if attempt > 1 and redis.call('HGET', keys.turn, 'status') == 'running' then
         add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.steps, attempt - 1), now)
     end
-    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker, 'updated_at', now)
+    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
+        'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
-    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked')  -- nobody takes it back any more
+    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked')  -- withdraw is too late
     return nil, cut
 end
 
--- cancel_message(reason)    -> what a cancelled turn says
+-- cancel_message(reason)
+-- RETURNS the message of a cancelled turn
 local function cancel_message(reason)
     return 'the turn was cancelled' .. (reason ~= '' and ': ' .. reason or '')
 end
 
--- give_up(keys, index, attempt, code, message, retention_ms, now)    -> nil | FENCED. Ends an attempt that nobody runs.
+-- give_up(keys, index, attempt, code, message, retention_ms, now)
+-- Ends the turn in an attempt that nobody runs: its last events, its ledger row, its outcome.
+-- RETURNS nil, or the refusal: FENCED, GONE
 local function give_up(keys, index, attempt, code, message, retention_ms, now)
     local quoted = cjson.encode(message)
     local failed = '{"type":"session.run.failed","data":{"sessionId":"' .. redis.call('HGET', keys.turn, 'session')
         .. '","message":' .. quoted .. ',"code":"' .. code .. '"}}'
     local events = {failed}
     if code ~= 'cancelled' then
-        events = {'{"type":"error","data":{"message":' .. quoted .. ',"code":"' .. code .. '","retryable":false}}', failed}
+        local why = '{"type":"error","data":{"message":' .. quoted .. ',"code":"' .. code .. '","retryable":false}}'
+        events = {why, failed}
     end
     local refused = add_events(keys.events, attempt, next_seq(keys.events), events)
     if refused then

@@ -1,4 +1,8 @@
--- close_turn(keys, index, status, fields, retention_ms, now)    ends a turn: its fields, its lease, every TTL
+-- How a turn ends.
+
+-- close_turn(keys, index, status, fields, retention_ms, now)
+-- Writes the outcome, drops the lease, and gives every key of the turn its TTL; the session's keys too, if none of its
+-- turns is open.
 local function close_turn(keys, index, status, fields, retention_ms, now)
     redis.call('HSET', keys.turn, 'status', status, 'completed_at', now, 'updated_at', now, unpack(fields))
     redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')

@@ -1,5 +1,8 @@
--- unknown_use(steps, attempt)    -> what a dead attempt is known to have used: the most that one of its checkpoints says
--- A step record starts with what is read here. What it used after its last checkpoint nobody knows.
+-- A turn's ledger rows.
+
+-- unknown_use(steps, attempt)
+-- A step record starts with what is read here. Nobody knows what the attempt used after its last checkpoint.
+-- RETURNS what a dead attempt is known to have used: the most that one of its checkpoints says
 local function unknown_use(steps, attempt)
     local most, found = -1, '{"model_calls":null,"tokens_in":null,"tokens_out":null,"cost_nanos":null,"currency":null,'
         .. '"price_version":null,"model_called":null}'
@@ -13,15 +16,19 @@ local function unknown_use(steps, attempt)
     return '{"partial":true,' .. string.sub(found, 2, -2) .. ',"first_event_ms":null,"first_token_ms":null}'
 end
 
--- nothing_used()    -> what an attempt used that nobody ran
+-- nothing_used()
+-- RETURNS the use of an attempt that nobody ran
 local function nothing_used()
     return '{"partial":false,"model_calls":0,"tokens_in":0,"tokens_out":0,"cost_nanos":0,"currency":null,'
         .. '"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
 end
 
--- add_row(keys, attempt, outcome, code, used, now)    -> the row of an attempt that ends here, written once, counted once
+-- add_row(keys, attempt, outcome, code, used, now)
+-- Writes the row of an attempt that ends here, and counts it into the session's sums. A row that is there stays.
+-- RETURNS the row
 local function add_row(keys, attempt, outcome, code, used, now)
-    local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at', 'attempt_at')
+    local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at',
+        'attempt_at')
     local function quoted(text)
         return text and text ~= '' and cjson.encode(text) or 'null'
     end

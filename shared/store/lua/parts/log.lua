@@ -1,4 +1,8 @@
--- add_events(log, attempt, seq, events)    -> nil | FENCED | GONE. Ids that are already there are a success.
+-- A turn's log: a stream whose ids are `<attempt>-<seq>`.
+
+-- add_events(log, attempt, seq, events)
+-- Appends events and publishes them. Events whose ids are in the log already count as appended.
+-- RETURNS nil, or the refusal: FENCED, GONE
 local function add_events(log, attempt, seq, events)
     for i, event in ipairs(events) do
         local id = attempt .. '-' .. (seq + i - 1)
@@ -20,12 +24,14 @@ local function add_events(log, attempt, seq, events)
             end
         end
     end
-    -- readers get the same bytes: the first id, then one event a line
+    -- Readers get the same bytes: the first id, then one event on each line.
     redis.call('PUBLISH', log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
     return nil
 end
 
--- delete_after(log, id)    -> the later events, which it deletes
+-- delete_after(log, id)
+-- Deletes the events after an id.
+-- RETURNS the events that it deleted
 local function delete_after(log, id)
     local deleted = {}
     while true do
@@ -42,9 +48,10 @@ local function delete_after(log, id)
     end
 end
 
--- cut_log(log, steps, turn)    -> id of the last event that stands, the later ones, which it deletes | nil, {} there is no log
--- What the last completed step, or the last suspension, covers stands, at least the first event. A step record starts
--- with what is read here.
+-- cut_log(log, steps, turn)
+-- Deletes what a dead attempt had appended after its last checkpoint. The events that the last completed step or the
+-- last suspension covers stay, and at least the first event. A step record starts with what is read here.
+-- RETURNS the id of the last event that stays, and the events that it deleted; nil and {} if there is no log
 local function cut_log(log, steps, turn)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
     if #first == 0 then
@@ -63,5 +70,6 @@ local function cut_log(log, steps, turn)
     end
     cover(string.match(redis.call('HGET', turn, 'stands') or '', '^(%d+)%-(%d+)$'))
     local cut = delete_after(log, attempt .. '-' .. seq)
-    return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], cut  -- a rewind may have deleted what a step covers
+    -- The last event may be an earlier one, because a rewind may have deleted what a step covers.
+    return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], cut
 end

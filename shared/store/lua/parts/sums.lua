@@ -1,7 +1,11 @@
--- add_to_sums(key, prefix, row)    counts a row into a hash of sums. Rows that do not know a number are counted, too.
+-- Sums of ledger rows.
+
+-- add_to_sums(key, prefix, row)
+-- Counts a row into a hash of sums. Rows that do not know a number are counted in fields of their own.
 -- A row starts with the numbers, so what a client called itself cannot look like one.
 local function add_to_sums(key, prefix, row)
-    local partial, calls, tokens_in, tokens_out, cost, currency = string.match(row, '"partial":(%l+),"model_calls":(%w+),'
+    local partial, calls, tokens_in, tokens_out, cost, currency = string.match(row,
+        '"partial":(%l+),"model_calls":(%w+),'
         .. '"tokens_in":(%w+),"tokens_out":(%w+),"cost_nanos":(%w+),"currency":"?(%u*)')
     local function add(field, by)
         if by ~= '0' and by ~= 'null' then

@@ -1,4 +1,7 @@
--- now_ms()    -> Redis time in ms: the only clock
+-- The only clock.
+
+-- now_ms()
+-- RETURNS Redis time in ms
 local function now_ms()
     local t = redis.call('TIME')
     return t[1] * 1000 + math.floor(t[2] / 1000)

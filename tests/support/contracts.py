@@ -1,0 +1,102 @@
+"""The contract with which each Lua script opens, and whether a call fits it.
+
+-- A sentence or two on what the script does, and why it is safe to repeat.
+-- KEYS
+--   turn       hash of the turn
+-- ARGV
+--   token      the value of this attempt's lease
+--   event …    the events' bytes: any number of them
+-- RETURNS
+--   1
+-- REFUSES
+--   FENCED     the turn is not this attempt's any more
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from turnwire.shared import keys
+
+SECTIONS = ("KEYS", "ARGV", "RETURNS", "REFUSES")
+LUA = Path(__file__).parent.parent.parent / "shared" / "store" / "lua"
+REST = " …"
+
+_ITEM = re.compile(r"--   (\S+(?: \w+)*(?: …)?)(?: {2,}\S.*)?$")
+_OF_A_SESSION = re.compile(r"(\w+):chat:\{")
+_KINDS = {
+    keys.OPEN_TURNS: "open_turns",
+    keys.PENDING: "pending",
+    keys.HINTS: "hints",
+    keys.WORKERS: "workers",
+    keys.LEDGER: "rows",
+    keys.QUEUE: "queue",
+}
+_PREFIXES = {
+    keys.USAGE_PREFIX: "usage",
+    keys.BILLED_PREFIX: "billed",
+    keys.JOB_PREFIX: "job",
+    keys.IN_PROGRESS_PREFIX: "in_progress",
+}
+
+
+class Contract(NamedTuple):
+    """`sections`: heading -> its items' names in order. A name that ends with ` …` stands for any number of values."""
+
+    about: str
+    sections: dict[str, list[str]]
+    wrong: list[str]  # lines that are not of this form
+
+    def fixed(self, section: str) -> list[str]:
+        """The names that stand for one value each."""
+        return [name for name in self.sections.get(section, []) if not name.endswith(REST)]
+
+    def has_rest(self, section: str) -> bool:
+        """True if any number of values may follow."""
+        return any(name.endswith(REST) for name in self.sections.get(section, []))
+
+
+def contract_of(text: str) -> Contract:
+    """Read the comment block at the start of a script."""
+    about: list[str] = []
+    sections: dict[str, list[str]] = {}
+    wrong = []
+    names: list[str] | None = None
+    for line in text.splitlines():
+        if not line.startswith("--") or line.startswith("-- include:"):
+            break
+        heading, _, rest = line.removeprefix("-- ").partition(" ")
+        if heading in SECTIONS and (not rest or heading == "RETURNS"):
+            names = sections.setdefault(heading, [])
+        elif names is None:
+            about.append(line.removeprefix("-- "))
+        elif names is sections.get("RETURNS") and line.startswith("--   "):
+            names.append(line.removeprefix("--   "))
+        elif item := _ITEM.match(line):
+            names.append(item[1])
+        else:
+            wrong.append(line)
+    return Contract(" ".join(about), sections, wrong)
+
+
+def kind_of(key: str) -> str:
+    """The name by which contracts call a key."""
+    if of_a_session := _OF_A_SESSION.match(key):
+        return of_a_session[1]
+    if key in _KINDS:
+        return _KINDS[key]
+    return next((kind for prefix, kind in _PREFIXES.items() if key.startswith(prefix)), key)
+
+
+def misfits(script: str, names: Sequence[str], args: Sequence[object]) -> list[str]:
+    """How a call differs from the script's contract; empty if it fits."""
+    contract = contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
+    found = []
+    wanted, kinds = contract.fixed("KEYS"), [kind_of(name) for name in names]
+    if kinds[: len(wanted)] != wanted or (len(kinds) > len(wanted) and not contract.has_rest("KEYS")):
+        found.append(f"{script}: KEYS are {kinds}, its contract names {contract.sections['KEYS']}")
+    count = len(contract.fixed("ARGV"))
+    if len(args) < count or (len(args) > count and not contract.has_rest("ARGV")):
+        found.append(f"{script}: {len(args)} ARGV, its contract names {contract.sections.get('ARGV', [])}")
+    return found
