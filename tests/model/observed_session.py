@@ -1,4 +1,4 @@
-"""What Redis holds of a session, read in one round trip, and the same as the model would put it."""
+"""What Redis holds of a session, read in one round trip, and what the store in memory holds of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 from redis import Redis
 
-from tests.model.model_turn import TIMED_OUT, ModelTurn
 from turnwire.shared.events import Cursor, is_terminal
 from turnwire.shared.keys import SessionKey
+from turnwire.shared.ledger import LedgerRow, decode_row
 from turnwire.shared.lifecycle import TERMINAL
-from turnwire.shared.model import StepRecord
+from turnwire.shared.model import Signal
+from turnwire.testing.memory import MemorySession, MemoryTurn
 
 NO_KEY, NO_TTL = -2, -1
 
@@ -91,60 +92,74 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def as_stored(stored: Stored) -> dict[str, Any]:
-    """What the model has an opinion on, out of Redis."""
-    steps = [msgspec.json.decode(step, type=StepRecord) for step in stored.steps.values()]
+TIMES = {"created_at", "updated_at", "started_at", "completed_at", "attempt_at", "deadline", "asked"}
+ROW_TIMES = {"turn_created_at": 0, "started_at": 0, "ended_at": 0, "wall_ms": 0}
+
+
+def timeless_fields(fields: dict[str, str]) -> dict[str, str]:
+    """A hash in which times are only there or not: two stores have two clocks."""
+    return {name: "a time" if name in TIMES else value for name, value in fields.items()}
+
+
+def timeless_row(row: bytes) -> LedgerRow:
+    return msgspec.structs.replace(decode_row(row), **ROW_TIMES)
+
+
+def timeless_signal(stored: bytes) -> Signal:
+    return msgspec.structs.replace(msgspec.json.decode(stored, type=Signal), emitted_at=0)
+
+
+def in_redis(stored: Stored) -> dict[str, Any]:
+    """All that Redis has of a turn, without times."""
     return {
-        "state": stored.text("status"),
-        "attempt": int(stored.text("attempt") or -1),
-        "crashes": int(stored.text("crashes") or 0),
-        "worker": stored.text("worker"),
+        "record": timeless_fields({name.decode(): value.decode() for name, value in stored.record.items()}),
         "lease": None if stored.lease is None else stored.lease.decode(),
+        "steps": {int(position): step for position, step in stored.steps.items()},
         "log": [(str(cursor), event) for cursor, event in stored.events],
-        "steps": {
-            step.index: (step.cursor if step.status == "completed" else "", bytes(step.result)) for step in steps
-        },
-        "signals": {key.decode(): signal_payload(value) for key, value in stored.signals.items()},
-        "awaiting": stored.text("awaiting"),
-        "deadline": stored.text("deadline") is not None,
-        "cancel": stored.text("cancel_requested"),
-        "resume_reason": stored.text("resume_reason"),
-        "final_text": stored.text("final_text"),
-        "error_code": stored.text("error_code"),
-        "persist": stored.text("persist"),
-        "persist_tries": int(stored.text("persist_tries") or 0),
+        "signals": {key.decode(): timeless_signal(signal) for key, signal in stored.signals.items()},
+        "ledger": {int(attempt): timeless_row(row) for attempt, row in stored.ledger.items()},
+        "ends": stored.ends[0] != NO_TTL,
     }
 
 
-def as_modelled(turn: ModelTurn) -> dict[str, Any]:
-    """The same, out of the model."""
+def in_memory(turn: MemoryTurn, now_ms: int) -> dict[str, Any]:
+    """The same of the store in memory."""
     return {
-        "state": turn.state.value,
-        "attempt": turn.attempt,
-        "crashes": turn.crashes,
-        "worker": turn.worker,
-        "lease": turn.lease,
-        "log": [(str(cursor), event) for cursor, event in turn.log],
-        "steps": {position: (str(cursor or ""), result) for position, (cursor, result) in turn.steps.items()},
-        "signals": turn.signals,
-        "awaiting": turn.awaiting,
-        "deadline": turn.deadline,
-        "cancel": turn.cancel,
-        "resume_reason": turn.resume_reason,
-        "final_text": turn.final_text,
-        "error_code": turn.error_code,
-        "persist": turn.persist,
-        "persist_tries": turn.persist_tries,
+        "record": timeless_fields(turn.fields),
+        "lease": turn.holder(now_ms),
+        "steps": turn.steps,
+        "log": [(str(cursor), event) for cursor, event in turn.log or []],
+        "signals": {key: timeless_signal(signal) for key, signal in turn.signals.items()},
+        "ledger": {attempt: timeless_row(row) for attempt, row in turn.ledger.items()},
+        "ends": turn.ends_ms is not None,
     }
 
 
-def signal_payload(stored: bytes) -> bytes:
-    signal = msgspec.json.decode(stored)
-    return TIMED_OUT if signal.get("timed_out") else msgspec.json.encode(signal["payload"])
+def session_in_redis(session: StoredSession) -> dict[str, Any]:
+    """A session, without times."""
+    return {
+        "record": timeless_fields({name.decode(): value.decode() for name, value in session.record.items()}),
+        "indexes": session.indexes,
+        "open": session.open,
+        "ends": session.ends[0] >= 0,
+        "turns": {index: in_redis(turn) for index, turn in session.turns.items()},
+    }
+
+
+def session_in_memory(session: MemorySession | None, now_ms: int) -> dict[str, Any]:
+    """The same of the store in memory."""
+    found = session or MemorySession()
+    return {
+        "record": timeless_fields(found.fields),
+        "indexes": sorted(found.indexes),
+        "open": sorted(found.open),
+        "ends": found.ends_ms is not None,
+        "turns": {index: in_memory(turn, now_ms) for index, turn in found.turns.items()},
+    }
 
 
 def check_log(stored: Stored) -> None:
-    """Dense, in order, one end; needs no model."""
+    """Dense, in order, one end."""
     cursors = [cursor for cursor, _ in stored.events]
     assert cursors == sorted(cursors)
     assert [cursor.seq for cursor in cursors] == list(range(len(cursors))), "a reader sees seq 0, 1, 2, …"
@@ -159,7 +174,7 @@ def check_log(stored: Stored) -> None:
 
 
 def check_ledger(session: StoredSession) -> None:
-    """Each attempt that has ended has its row, and each row was counted once; needs no model."""
+    """Each attempt that has ended has its row, and each row was counted once."""
     rows = 0
     for turn in session.turns.values():
         ended = int(turn.text("attempt") or 0) - (turn.text("status") == "running")

@@ -10,21 +10,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.model.actions import Actions
-from tests.model.comparison import Comparison, Handle
-from tests.model.model_turn import TIMED_OUT
-from tests.model.observed_session import signal_payload
+from tests.model.comparison import REDIS, Comparison, Handle
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
+from turnwire.shared.ledger import UNKNOWN_USE
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Submitted, TurnRequest
+from turnwire.shared.model import Claimed, Submitted, TurnRequest, Usage
+from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.turn.meter import Meter
+from turnwire.worker.turn.prices import Prices
 
 INDEXES = st.sampled_from([0, 0, 0, 1, 2])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
+USED = st.sampled_from([UNKNOWN_USE, Meter(Prices()).row])
 MESSAGES = st.sampled_from(["hello"] * 9 + ["other"])
 ON_BUSY = st.sampled_from(["enqueue", "concurrent", "interrupt", "reject"])
 SIGNALS = st.sampled_from(["approval", "payment"])
 PICK = st.integers(0, 7)  # one of those that are there
 AGAIN = st.booleans()  # its reply was lost, so it is done once more
+TIMEOUTS = st.sampled_from([None, 3_600_000])
+PERSIST = st.sampled_from(["none", "pending"])
 STATES = st.sampled_from([TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED])
 
 action = Actions()
@@ -46,67 +51,62 @@ class SessionMachine(Comparison):
     @action(needs="handles", pick=PICK)
     def renew(self, pick):
         handle = self.handle(pick)
-
-        async def renewed() -> bool:
-            [reply] = await self.store.renew_many([handle.claimed])
-            if isinstance(reply, Exception):
-                raise reply
-            return reply
-
-        self.both(renewed, lambda: self.model.renew(*handle.ours))
+        self.both(lambda store, place: store.renew_many([handle.claimed[place]]))
 
     # -- a client
 
-    @action(2, index=INDEXES, message=MESSAGES, on_busy=ON_BUSY)
-    def submit(self, index, message, on_busy):
-        self._submit(index, request(message, on_busy=on_busy))
+    @action(2, index=INDEXES, message=MESSAGES, on_busy=ON_BUSY, user=st.sampled_from([None, "a/b \x7f\n é"]))
+    def submit(self, index, message, on_busy, user):
+        self._submit(index, request(message, on_busy=on_busy, user=user))
 
     def _submit(self, index: int, asked: TurnRequest) -> None:
         turn = self.session.turn(index)
-        self._keep(self.both(lambda: self.store.submit(turn, asked), lambda: self.model.submit(index, asked)))
+        self._keep(self.both(lambda store, _: store.submit(turn, asked)))
 
     @action(message=MESSAGES, on_busy=ON_BUSY, key=st.sampled_from(["", "", "key"]), moved=st.integers(0, 5))
     def submit_next(self, message, on_busy, key, moved):
         asked = request(message, on_busy=on_busy)
-        index = self.run(self.store.next_index(self.session, key))
-        assert index == self.model.index_for(key)
+        index, _ = self.both(lambda store, _: store.next_index(self.session, key))
         index += moved == 5  # somebody else was quicker
         turn = self.session.turn(index)
-        self._keep(
-            self.both(
-                lambda: self.store.submit_next(turn, asked, key), lambda: self.model.submit_next(index, asked, key)
-            )
-        )
+        self._keep(self.both(lambda store, _: store.submit_next(turn, asked, key)))
 
-    def _keep(self, reply: Any) -> None:
-        if isinstance(reply, Submitted) and reply.verdict in ("created", "reopened"):
-            self.submitted.append((reply, self.model.turns[reply.key.index].mark))
+    def _keep(self, replies: tuple[Any, Any]) -> None:
+        if isinstance(replies[REDIS], Submitted) and replies[REDIS].verdict in ("created", "reopened"):
+            self.submitted.append(replies)
 
     @action(2, needs="submitted", pick=PICK, again=AGAIN)
     def withdraw(self, pick, again):
-        submitted, mark = self.submitted[-1 - pick % min(len(self.submitted), 2)]
+        submitted = self.submitted[-1 - pick % min(len(self.submitted), 2)]
         events = [encode_event(ERROR, {"code": "queue_full"}), encode_event(RUN_FAILED, {"code": "queue_full"})]
-        self.both(
-            lambda: self.store.withdraw(submitted, events),
-            lambda: self.model.withdraw(submitted.key.index, submitted.verdict, mark, events),
-            again=again,
-        )
+        self.both(lambda store, place: store.withdraw(submitted[place], events), again=again)
 
-    @action(2, needs="turns", pick=PICK, reason=st.sampled_from(["", "enough"]))
+    @action(2, needs="turns", pick=PICK, reason=st.sampled_from(["", "enough", 'a/b "c" \x7f\n é']))
     def cancel(self, pick, reason):
-        index = self.index(pick)
-        self.both(lambda: self.store.cancel(self.session.turn(index), reason), lambda: self.model.cancel(index, reason))
+        turn = self.session.turn(self.index(pick))
+        self.both(lambda store, _: store.cancel(turn, reason))
 
     @action(2, needs="turns", pick=PICK, key=SIGNALS)
     def signal(self, pick, key):
-        index = self.index(pick)
+        turn = self.session.turn(self.index(pick))
         payload = f'"{self.new_text()}"'.encode()
+        self.both(lambda store, _: store.signal(turn, key, payload))
 
-        async def stored() -> Any:
-            first, signal, enqueue = await self.store.signal(self.session.turn(index), key, payload)
-            return first, signal_payload(signal), enqueue
-
-        self.both(stored, lambda: self.model.signal(index, key, payload))
+    @action(2, needs="turns", pick=PICK, limit=st.integers(0, 3))
+    def read(self, pick, limit):
+        """Everything that can be asked, as one who has just arrived."""
+        session, turn = self.session, self.session.turn(self.index(pick))
+        self.both(lambda store, _: store.record(turn))
+        self.both(lambda store, _: store.records(session, first=limit // 2, limit=limit + 1))
+        self.both(lambda store, _: store.history(turn, limit))
+        self.both(lambda store, _: store.persist_tries([turn, session.turn(0)]))
+        self.both(lambda store, _: store.steps(turn))
+        self.both(lambda store, _: store.standing(turn))
+        self.both(lambda store, _: store.ledger(turn))
+        self.both(lambda store, _: store.usage(session))
+        self.both(lambda store, _: store.is_completed(turn))
+        self.both(lambda store, _: store.read(turn, Cursor(1, limit), limit + 1))
+        self.both(lambda store, _: store.read_all(turn))
 
     # -- a worker
 
@@ -122,9 +122,9 @@ class SessionMachine(Comparison):
 
     def _claim(self, index: int, worker: str, *, again: bool) -> None:
         turn = self.session.turn(index)
-        reply = self.both(lambda: self.store.claim(turn, worker), lambda: self.model.claim(index, worker), again=again)
-        if isinstance(reply, Claimed):  # a process runs one attempt of a turn at a time
-            self.handles[index, worker] = Handle(index, reply, reply.next_seq)
+        redis, memory = self.both(lambda store, _: store.claim(turn, worker), again=again)
+        if isinstance(redis, Claimed):  # a process runs one attempt of a turn at a time
+            self.handles[index, worker] = Handle(index, (redis, memory), redis.next_seq)
 
     @action(5, needs="handles", pick=PICK, count=st.integers(0, 2), position=st.integers(0, 4), again=AGAIN)
     def work(self, pick, count, position, again):
@@ -134,98 +134,79 @@ class SessionMachine(Comparison):
             self._checkpoint(handle, position, again=again)
 
     def _append(self, handle: Handle, events: list[bytes], *, again: bool) -> None:
-        async def appended() -> None:
-            [error] = await self.store.append_many([(handle.claimed, handle.seq, events)])
-            if error is not None:
-                raise error
-
-        if self.both(appended, lambda: self.model.append(*handle.ours, events), again=again) is None:
+        replies = self.both(
+            lambda store, place: store.append_many([(handle.claimed[place], handle.seq, events)]), again=again
+        )
+        if replies[REDIS] == [None]:
             handle.seq += len(events)
 
     def _checkpoint(self, handle: Handle, position: int, *, again: bool) -> None:
-        turn = self.model.turns.get(handle.index)
-        if turn and turn.steps.get(position, (None,))[0]:
+        turn = self.turns.get(handle.index)
+        if turn and turn.steps.get(position, b"").startswith(b'{"status":"completed"'):
             return  # a completed step is never asked again
         done = step(position, str(handle.cursor), result=self.new_text())
-        cursor: Cursor | None = handle.cursor
+        if self.texts % 3 == 0:  # its attempt had called a model by then
+            done = msgspec.structs.replace(done, usage=Usage(self.texts, 7, None, 5, "EUR"))
         if self.texts % 4 == 0:  # it failed: it covers nothing, and is tried again
-            done, cursor = msgspec.structs.replace(done, status="failed"), None
+            done = msgspec.structs.replace(done, status="failed")
+        self.both(lambda store, place: store.checkpoint(handle.claimed[place], done), again=again)
+
+    @action(2, needs="handles", pick=PICK, key=SIGNALS, timeout_ms=TIMEOUTS, used=USED, again=AGAIN)
+    def suspend(self, pick, key, timeout_ms, used, again):
+        handle = self.handle(pick)
+        event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
         self.both(
-            lambda: self.store.checkpoint(handle.claimed, done),
-            lambda: self.model.checkpoint(*handle.ours, (position, cursor, bytes(done.result))),
+            lambda store, place: store.suspend(handle.claimed[place], key, timeout_ms, handle.seq, event, used),
             again=again,
         )
 
-    @action(2, needs="handles", pick=PICK, key=SIGNALS, timeout_ms=st.sampled_from([None, 3_600_000]), again=AGAIN)
-    def suspend(self, pick, key, timeout_ms, again):
+    @action(2, needs="handles", pick=PICK, back=st.integers(0, 4), used=USED, again=AGAIN)
+    def rewind(self, pick, back, used, again):
         handle = self.handle(pick)
-        event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
-
-        async def suspended() -> bytes | None:
-            signal = await self.store.suspend(handle.claimed, key, timeout_ms, handle.seq, event)
-            return None if isinstance(signal, bytes) else TIMED_OUT if signal.timed_out else bytes(signal.payload)
-
-        limited = timeout_ms is not None
-        self.both(suspended, lambda: self.model.suspend(*handle.ours, key, limited=limited, event=event), again=again)
-
-    @action(2, needs="handles", pick=PICK, back=st.integers(0, 4), again=AGAIN)
-    def rewind(self, pick, back, again):
-        handle = self.handle(pick)
-        turn = self.model.turns.get(handle.index)
+        turn = self.turns.get(handle.index)
         log = [cursor for cursor, _ in turn.log] if turn and turn.log else [Cursor(1, 0)]
-        after = log[max(len(log) - 1 - back, 0)]
-        worker = handle.claimed.token.rpartition("#")[0]
-
-        async def rewound() -> Any:
-            claimed, _ = await self.store.rewind(handle.claimed, worker, str(after))
-            return claimed.attempt, claimed.next_seq
-
-        reply = self.both(rewound, lambda: self.model.rewind(*handle.ours, after), again=again)
-        if isinstance(reply, tuple):
-            attempt, handle.seq = reply
-            handle.claimed = msgspec.structs.replace(handle.claimed, attempt=attempt, token=f"{worker}#{attempt}")
+        after = str(log[max(len(log) - 1 - back, 0)])
+        redis, memory = self.both(
+            lambda store, place: store.rewind(handle.claimed[place], handle.worker, after, used), again=again
+        )
+        if isinstance(redis, tuple):
+            handle.claimed, handle.seq = (redis[0], memory[0]), redis[0].next_seq
 
     @action(needs="handles", pick=PICK, again=AGAIN)
     def hand_over(self, pick, again):
         self._hand_over(self.handle(pick), again=again)
 
     def _hand_over(self, handle: Handle, *, again: bool) -> None:
-        async def handed_over() -> None:
-            await self.store.handover(handle.claimed)
+        self.both(lambda store, place: store.handover(handle.claimed[place]), again=again)
 
-        self.both(handed_over, lambda: self.model.handover(*handle.ours), again=again)
+    @action(2, needs="handles", pick=PICK, state=STATES, persist=PERSIST, used=USED, again=AGAIN)
+    def settle(self, pick, state, persist, used, again):
+        self._settle(self.handle(pick), state, persist, used, again=again)
 
-    @action(2, needs="handles", pick=PICK, state=STATES, persist=st.sampled_from(["none", "pending"]), again=AGAIN)
-    def settle(self, pick, state, persist, again):
-        self._settle(self.handle(pick), state, persist, again=again)
-
-    def _settle(self, handle: Handle, state: TurnState, persist: str, *, again: bool) -> None:
+    def _settle(self, handle: Handle, state: TurnState, persist: str, used: bytes, *, again: bool) -> None:
         fields: dict[str, Any] = {"persist": persist}
         if state is TurnState.COMPLETED:
             events, fields["final_text"] = [encode_event(RUN_COMPLETED, {})], self.new_text()
         else:
             events = [encode_event(RUN_FAILED, {"code": "x"})]
             fields |= {"error_code": "x", "error_message": "m", "retryable": 1}
-
-        async def settled() -> int | None:
-            return (await self.store.settle(handle.claimed, state, handle.seq, events, fields))[0]
-
-        self.both(settled, lambda: self.model.settle(*handle.ours, state, events, fields), again=again)
-
-    @action(2, needs="pending", pick=PICK, works=st.booleans())
-    def persist(self, pick, works):
-        index = self.pending[pick % len(self.pending)]
-        text = self.new_text() if works else None
         self.both(
-            lambda: self.store.persisted(self.session.turn(index), text), lambda: self.model.persisted(index, text)
+            lambda store, place: store.settle(handle.claimed[place], state, handle.seq, events, fields, used),
+            again=again,
         )
+
+    @action(2, needs="turns", pick=PICK, works=st.booleans())
+    def persist(self, pick, works):
+        index = self.pending[pick % len(self.pending)] if self.pending and pick < 6 else self.index(pick)
+        turn, text = self.session.turn(index), self.new_text() if works else None
+        self.both(lambda store, _: store.persisted(turn, text))
 
     # -- accidents, and time
 
     def _drop_lease(self, index: int) -> None:
         self.world.redis.delete(self.session.turn(index).lease)
-        if index in self.model.turns:
-            self.model.turns[index].lease = None
+        if index in self.turns:
+            self.turns[index].lease = None
 
     @action(needs="leased", pick=PICK)
     def lease_lapses(self, pick):
@@ -233,31 +214,27 @@ class SessionMachine(Comparison):
 
     @action(needs="leased", worker=WORKERS)
     def worker_is_declared_dead(self, worker):
-        self.run(self.store.free([self.session.turn(index) for index in self.model.turns], worker))
-        for turn in self.model.turns.values():
-            if turn.lease and turn.lease.startswith(f"{worker}#"):
-                turn.lease = None
+        turns = [self.session.turn(index) for index in self.turns]
+        self.both(lambda store, _: store.free(turns, worker))
 
     @action(2, needs="suspended", pick=PICK, late=st.booleans())
     def deadline(self, pick, late):
         index = self.suspended[pick % len(self.suspended)]
-        turn = self.model.turns[index]
-        if late and turn.deadline:
-            turn.overdue = True
+        turn = self.turns[index]
+        if late and "deadline" in turn.fields:
             self.world.redis.hset(self.session.turn(index).record, "deadline", 1)
+            turn.fields["deadline"] = "1"
 
-        async def left() -> int | None:
-            left_ms = await self.store.expire(self.session.turn(index))
+        async def left(store: TurnStore, _: int) -> int | None:
+            left_ms = await store.expire(self.session.turn(index))
             return left_ms and min(left_ms, 1)
 
-        self.both(left, lambda: self.model.expire(index))
+        self.both(left)
 
     @action(asked_anew=st.booleans(), worker=WORKERS, dies=st.booleans())
     def erase(self, asked_anew, worker, dies):
-        existed = self.model.exists
-        self.model.forget()
         self.erased = True
-        assert self.run(self.store.erase(self.session)) is existed
+        self.both(lambda store, _: store.erase(self.session))
         if asked_anew:
             self._submit(0, request())
             self._claim(0, worker, again=False)
@@ -267,4 +244,4 @@ class SessionMachine(Comparison):
             for handle in [handle for handle in self.handles.values() if not self.is_current(handle)]:
                 self._append(handle, [delta("of an erased turn")], again=False)  # it has not heard of it yet
                 self._hand_over(handle, again=False)
-                self._settle(handle, TurnState.COMPLETED, "none", again=False)
+                self._settle(handle, TurnState.COMPLETED, "none", UNKNOWN_USE, again=False)

@@ -1,4 +1,4 @@
-"""Redis and plain models of a session and of the queue, driven side by side through what can happen, in any order.
+"""Redis and the memory store of turnwire.testing, driven side by side through what can happen, in any order.
 
 In CI the same few hundred stories every time. A longer hunt, with other stories on each run:
 
@@ -48,7 +48,7 @@ def world(redis_url: str) -> Iterator[World]:
 
 
 @pytest.mark.timeout(0 if HUNT else 900)
-def test_the_store_does_what_the_model_says(world):
+def test_redis_and_the_memory_store_do_the_same(world):
     run_state_machine_as_test(lambda: SessionMachine(world), settings=STORIES)
     assert world.redis.keys("*") == [], "erased sessions leave nothing"
 

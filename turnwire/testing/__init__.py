@@ -1,0 +1,1 @@
+"""Tests of hooks without Redis and without sockets."""

@@ -1,0 +1,124 @@
+"""What the memory store keeps of sessions and turns: the content of the keys in Redis, as Python objects.
+
+A turn's `fields` have the names and the text values of the turn hash, so the two can be compared field by field.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.testing.clock import ManualClock
+
+Published: TypeAlias = Callable[[TurnKey, Cursor, Sequence[bytes]], None]
+
+
+@dataclass
+class MemoryTurn:
+    """One turn. Everything of it ends together, at `ends_ms`; None while the turn is open."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    log: list[tuple[Cursor, bytes]] | None = None  # None: nothing was ever written
+    last_id: Cursor = Cursor(0, 0)  # noqa: RUF009 - frozen. The log takes no id that is not greater, also after a cut
+    steps: dict[int, bytes] = field(default_factory=dict)  # position -> StepRecord as JSON
+    signals: dict[str, bytes] = field(default_factory=dict)  # key -> Signal as JSON
+    ledger: dict[int, bytes] = field(default_factory=dict)  # attempt -> LedgerRow as JSON
+    ends_ms: int | None = None
+    lease: tuple[str, int] | None = None  # its value, and when it ends
+
+    @property
+    def status(self) -> str | None:
+        """The state's name; None only while a turn is being made."""
+        return self.fields.get("status")
+
+    @property
+    def attempt(self) -> int:
+        """The number of the last attempt, 0 before the first one."""
+        return int(self.fields.get("attempt", "0"))
+
+    @property
+    def is_open(self) -> bool:
+        """It has not ended."""
+        return self.status in {"queued", "running", "suspended"}
+
+    @property
+    def next_seq(self) -> int:
+        """The seq after the last event that stands."""
+        return self.log[-1][0].seq + 1 if self.log else 0
+
+    def holder(self, now_ms: int) -> str | None:
+        """The value of the lease, if it has not lapsed."""
+        return self.lease[0] if self.lease is not None and self.lease[1] > now_ms else None
+
+
+@dataclass
+class MemorySession:
+    """One session: its hash, the indexes of its turns and the turns themselves."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    indexes: set[int] = field(default_factory=set)
+    open: set[int] = field(default_factory=set)
+    turns: dict[int, MemoryTurn] = field(default_factory=dict)
+    ends_ms: int | None = None
+
+    @property
+    def next_open(self) -> int | None:
+        """The index of the earliest turn that has not ended."""
+        return min(self.open, default=None)
+
+
+class Memory:
+    """All sessions, and whoever wants to hear of what is written. Several stores may share one memory."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.readers: list[Published] = []  # called with each publication of a log: the first id, and the events
+        self.cancels: list[Callable[[str], None]] = []  # called with the run id of a turn that should stop
+        self._sessions: dict[SessionKey, MemorySession] = {}
+        self._last_mark = 0
+
+    @property
+    def now_ms(self) -> int:
+        """The time, by the clock."""
+        return self.clock.now_ms
+
+    def session(self, key: SessionKey) -> MemorySession | None:
+        """The session without what retention has removed; None if nothing is left of it."""
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        for index in [index for index, turn in session.turns.items() if self._is_over(turn.ends_ms)]:
+            del session.turns[index]
+        if self._is_over(session.ends_ms):
+            session.fields, session.indexes, session.ends_ms = {}, set(), None
+        if not (session.turns or session.fields or session.indexes):
+            del self._sessions[key]
+            return None
+        return session
+
+    def made(self, key: SessionKey) -> MemorySession:
+        """The session, which is made if it is not there."""
+        found = self.session(key)
+        return found if found is not None else self._sessions.setdefault(key, MemorySession())
+
+    def turn(self, key: TurnKey) -> MemoryTurn | None:
+        """The turn, or None."""
+        session = self.session(key.session)
+        return session.turns.get(key.index) if session is not None else None
+
+    def forget(self, key: SessionKey) -> None:
+        """Delete everything of a session."""
+        self._sessions.pop(key, None)
+
+    def new_mark(self) -> str:
+        """A text that is unlike every earlier one: microseconds, as Redis would give them."""
+        self._last_mark = max(self.now_ms * 1000, self._last_mark + 1)
+        return str(self._last_mark)
+
+    def sessions(self) -> Iterator[SessionKey]:
+        """The keys of all sessions that are there."""
+        return iter([key for key in list(self._sessions) if self.session(key) is not None])
+
+    def _is_over(self, ends_ms: int | None) -> bool:
+        return ends_ms is not None and ends_ms <= self.now_ms

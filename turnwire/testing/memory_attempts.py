@@ -1,0 +1,228 @@
+"""The worker's writes, in memory: what AttemptWrites offers, with the same results, refusals and fences."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from turnwire.shared.errors import AttemptFenced, TurnwireError
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.ledger import UNKNOWN_USE
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Waits
+from turnwire.shared.store.scripts import Arg
+from turnwire.testing import memory_rules as rules
+from turnwire.testing.life import write
+from turnwire.testing.memory import MemorySession, MemoryTurn
+from turnwire.testing.memory_reads import MemoryReads, decoded_steps, record_of
+
+
+class MemoryAttempts(MemoryReads):
+    """The writes that an attempt makes."""
+
+    @write
+    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
+        """See AttemptWrites."""
+        memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
+        if session is None or turn is None:
+            return Ended()
+        cancelled = turn.fields.get("cancel_requested")
+        if turn.status == "suspended" and cancelled is None:
+            return Suspended(dict(turn.ledger))
+        if not turn.is_open:
+            return Ended(session.next_open, dict(turn.ledger))
+        holder = turn.holder(memory.now_ms)
+        if holder is not None and turn.lease is not None:
+            if turn.status == "running" and holder == f"{worker}#{turn.attempt}":
+                return self._granted(key, turn, worker, [])
+            return Held(max(turn.lease[1] - memory.now_ms, 0))
+        on_busy = turn.fields.get("on_busy")
+        if on_busy != "concurrent" and session.next_open != key.index and cancelled is None:
+            assert session.next_open is not None, "this turn itself is open"
+            return Waits(session.next_open, on_busy == "interrupt")
+        reason, crashes = turn.fields.get("resume_reason", "lease_expired"), int(turn.fields["crashes"])
+        if turn.status == "running":
+            reason, crashes = "lease_expired", crashes + 1
+        cut = rules.open_attempt(memory, key, session, turn, reason, worker)
+        turn.fields["crashes"] = str(crashes)
+        if cancelled is not None:
+            self._give_up(key, session, turn, "cancelled", rules.cancel_message(cancelled))
+        elif crashes >= self.settings.max_attempts:
+            message = f"the turn was given up: {crashes} workers died while they ran it"
+            self._give_up(key, session, turn, "attempts_exhausted", message)
+        else:
+            turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
+            return self._granted(key, turn, worker, cut)
+        return Ended(session.next_open, dict(turn.ledger))
+
+    def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:
+        attempt = turn.attempt
+        first = next(event for cursor, event in turn.log or [] if cursor.attempt >= attempt)
+        return Claimed(
+            key,
+            attempt,
+            f"{worker}#{attempt}",
+            turn.next_seq,
+            self.memory.now_ms,
+            first,
+            record_of(key, turn),
+            decoded_steps(turn),
+            dict(turn.ledger) if attempt > 1 else {},
+            cut,
+        )
+
+    def _give_up(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str) -> None:
+        rules.give_up(self.memory, key, session, turn, code, message, self.settings.retention_ms)
+
+    async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
+        """See AttemptWrites."""
+        return [await self._appended(*append) for append in appends]
+
+    async def _appended(self, claimed: Claimed, seq: int, events: Sequence[bytes]) -> Exception | None:
+        try:
+            await self.append(claimed, seq, events)
+        except TurnwireError as error:
+            return error
+        return None
+
+    @write
+    async def append(self, claimed: Claimed, seq: int, events: Sequence[bytes]) -> None:
+        """One append.
+
+        Raises:
+            AttemptFenced: the turn is not this attempt's any more.
+        """
+        turn = self.memory.turn(claimed.key)
+        held = turn is not None and turn.holder(self.memory.now_ms) == claimed.token
+        if turn is None or not (held or rules.runs(turn, claimed.attempt, claimed.token)):
+            raise AttemptFenced("the turn is not this attempt's any more")
+        rules.add_events(self.memory, claimed.key, turn, Cursor(claimed.attempt, seq), events)
+
+    @write
+    async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
+        """See AttemptWrites."""
+        self._fenced(claimed).steps[step.index] = msgspec.json.encode(step)
+
+    def _fenced(self, claimed: Claimed) -> MemoryTurn:
+        turn = self.memory.turn(claimed.key)
+        return rules.fence(self.memory, turn, claimed.attempt, claimed.token, self.settings.lease_ms)
+
+    @write
+    async def settle(
+        self,
+        claimed: Claimed,
+        status: TurnState,
+        seq: int,
+        events: Sequence[bytes],
+        fields: Mapping[str, Arg],
+        used: bytes = UNKNOWN_USE,
+    ) -> tuple[int | None, bytes]:
+        """See AttemptWrites."""
+        memory, key, attempt = self.memory, claimed.key, claimed.attempt
+        session, turn = memory.session(key.session), memory.turn(key)
+        if session is None or turn is None or not self._is_last(turn, claimed):
+            raise AttemptFenced("the lease of this attempt was lost")
+        if turn.status == "running":
+            rules.add_events(memory, key, turn, Cursor(attempt, seq), events)
+            code = as_text(fields.get("error_code", ""))
+            rules.add_row(memory, session, turn, attempt, status.value, code, used)
+            texts = {name: as_text(value) for name, value in fields.items()}
+            rules.close_turn(memory, session, turn, key.index, status.value, texts, self.settings.retention_ms)
+        elif turn.status != status.value:
+            raise AttemptFenced("the lease of this attempt was lost")
+        return session.next_open, turn.ledger.get(attempt, b"")
+
+    def _is_last(self, turn: MemoryTurn, claimed: Claimed) -> bool:
+        """No other attempt has come after this one, or has the lease."""
+        mine = turn.attempt == claimed.attempt and f"{turn.fields.get('worker')}#{claimed.attempt}" == claimed.token
+        return mine and turn.holder(self.memory.now_ms) in (None, claimed.token)
+
+    async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
+        """See AttemptWrites."""
+        return [await self._renewed(claimed) for claimed in attempts]
+
+    async def _renewed(self, claimed: Claimed) -> bool | Exception:
+        try:
+            return await self.renew(claimed)
+        except TurnwireError as error:
+            return error
+
+    @write
+    async def renew(self, claimed: Claimed) -> bool:
+        """Extend one lease. Returns True if somebody wants the turn cancelled.
+
+        Raises:
+            AttemptFenced: the lease was lost.
+        """
+        return "cancel_requested" in self._fenced(claimed).fields
+
+    @write
+    async def suspend(
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
+    ) -> Signal | bytes:
+        """See AttemptWrites."""
+        memory, key, attempt = self.memory, claimed.key, claimed.attempt
+        turn = memory.turn(key)
+        waits = turn is not None and turn.status == "suspended" and turn.fields.get("awaiting") == signal
+        if turn is not None and waits and f"{turn.fields.get('worker')}#{turn.attempt}" == claimed.token:
+            return turn.ledger.get(attempt, b"")
+        turn = self._fenced(claimed)
+        if signal in turn.signals:
+            return msgspec.json.decode(turn.signals[signal], type=Signal)
+        rules.add_events(memory, key, turn, Cursor(attempt, seq), [event])
+        turn.fields |= {
+            "status": "suspended",
+            "awaiting": signal,
+            "stands": f"{attempt}-{seq}",
+            "updated_at": str(memory.now_ms),
+        }
+        if timeout_ms is not None:
+            turn.fields["deadline"] = str(memory.now_ms + timeout_ms)
+        turn.lease = None
+        return rules.add_row(memory, memory.made(key.session), turn, attempt, "suspended", "", used)
+
+    @write
+    async def rewind(
+        self, claimed: Claimed, worker: str, after: str, used: bytes = UNKNOWN_USE
+    ) -> tuple[Claimed, bytes]:
+        """See AttemptWrites."""
+        memory, key, attempt = self.memory, claimed.key, claimed.attempt
+        new_attempt, new_token = attempt + 1, f"{worker}#{attempt + 1}"
+        turn = memory.turn(key)
+        if turn is None or turn.attempt != new_attempt or turn.holder(memory.now_ms) != new_token:
+            turn = self._fenced(claimed)
+            rules.delete_after(turn, Cursor.parse(after))
+            event = rules.resumed(new_attempt, after, "diverged")
+            rules.add_events(memory, key, turn, Cursor(new_attempt, turn.next_seq), [event])
+            rules.add_row(memory, memory.made(key.session), turn, attempt, "diverged", "", used)
+            turn.fields |= {"attempt": str(new_attempt), "attempt_at": str(memory.now_ms)}
+            turn.lease = new_token, memory.now_ms + self.settings.lease_ms
+        again = msgspec.structs.replace(claimed, attempt=new_attempt, token=new_token, next_seq=turn.next_seq)
+        return again, turn.ledger.get(attempt, b"")
+
+    @write
+    async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
+        """See AttemptWrites."""
+        memory, key, attempt = self.memory, claimed.key, claimed.attempt
+        turn = memory.turn(key)
+        if turn is None:
+            return b""
+        if turn.status != "running" or not self._is_last(turn, claimed):
+            row = turn.ledger.get(attempt, b"")
+            return row if b'"outcome":"handover"' in row else b""
+        row = rules.add_row(memory, memory.made(key.session), turn, attempt, "handover", "", used)
+        turn.fields |= {"status": "queued", "resume_reason": "handover", "updated_at": str(memory.now_ms)}
+        turn.lease = None
+        return row
+
+    @write
+    async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
+        """See AttemptWrites."""
+        for turn in map(self.memory.turn, keys):
+            if turn is not None and (turn.holder(self.memory.now_ms) or "").startswith(f"{worker}#"):
+                turn.lease = None
+
+
+def as_text(value: Arg) -> str:
+    """A value as Redis would give it back."""
+    return value.decode() if isinstance(value, bytes) else str(value)

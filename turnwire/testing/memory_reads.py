@@ -1,0 +1,111 @@
+"""Reading turns in memory: what TurnReads offers, without Redis."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from turnwire.shared.events import Cursor, Entry
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
+from turnwire.shared.model import StepRecord, TurnRecord
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.reads import SESSION_SUMS
+from turnwire.shared.store.turns import TurnStore
+from turnwire.testing.life import Life, Unharmed
+from turnwire.testing.memory import Memory, MemoryTurn
+
+
+class MemoryReads(TurnStore):
+    """The reads of a store in memory. It has no connection: `super().__init__` is not called on purpose."""
+
+    def __init__(self, memory: Memory, settings: Settings, life: Life | None = None) -> None:
+        self.memory = memory
+        self.settings = settings
+        self.life: Life = life if life is not None else Unharmed()
+
+    async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
+        """See TurnReads."""
+        fields = self._fields(session)
+        kept = fields.get(f"key:{idempotency_key}") if idempotency_key else None
+        return int(kept or fields.get("next_index", "0"))
+
+    async def is_completed(self, key: TurnKey) -> bool:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return turn is not None and turn.status == "completed"
+
+    async def record(self, key: TurnKey) -> TurnRecord | None:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return record_of(key, turn) if turn is not None else None
+
+    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
+        """See TurnReads."""
+        found = self.memory.session(session)
+        indexes = sorted(index for index in found.indexes if index >= first) if found is not None else []
+        return self._records_of(session, indexes[:limit])
+
+    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
+        """See TurnReads."""
+        found = self.memory.session(key.session)
+        before = sorted(index for index in found.indexes if index < key.index) if found is not None else []
+        return self._records_of(key.session, before[max(len(before) - limit, 0) :])
+
+    async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
+        """See TurnReads."""
+        turns = [self.memory.turn(key) for key in keys]
+        return [int(turn.fields.get("persist_tries", "0")) if turn is not None else 0 for turn in turns]
+
+    async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return decoded_steps(turn) if turn is not None else {}
+
+    async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        if turn is None:
+            return None, True
+        return (turn.log[-1][0] if turn.log else None), not turn.is_open
+
+    async def ledger(self, key: TurnKey) -> list[LedgerRow]:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return [decode_row(turn.ledger[attempt]) for attempt in sorted(turn.ledger)] if turn is not None else []
+
+    async def usage(self, session: SessionKey) -> UsageSums | None:
+        """See TurnReads."""
+        fields = self._fields(session)
+        encoded = {name.encode(): value.encode() for name, value in fields.items()}
+        return UsageSums.from_hash(encoded, SESSION_SUMS) if fields else None
+
+    async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        log = turn.log or [] if turn is not None else []
+        later = [entry for entry in log if after is None or entry[0] > after]
+        return [Entry(str(cursor).encode(), event) for cursor, event in later[:limit]]
+
+    async def read_all(self, key: TurnKey) -> list[Entry]:
+        """See TurnReads."""
+        return await self.read(key, None, limit=2**31)
+
+    def _fields(self, session: SessionKey) -> dict[str, str]:
+        found = self.memory.session(session)
+        return found.fields if found is not None else {}
+
+    def _records_of(self, session: SessionKey, indexes: Iterable[int]) -> list[TurnRecord]:
+        keys = [session.turn(index) for index in indexes]
+        return [record_of(key, turn) for key in keys if (turn := self.memory.turn(key)) is not None]
+
+
+def record_of(key: TurnKey, turn: MemoryTurn) -> TurnRecord:
+    """The turn's fields, read as the turn hash is."""
+    record = TurnRecord.from_hash(key, {name.encode(): value.encode() for name, value in turn.fields.items()})
+    assert record is not None, "a turn has a status"
+    return record
+
+
+def decoded_steps(turn: MemoryTurn) -> dict[int, StepRecord]:
+    """The turn's checkpoints, by position."""
+    return {position: msgspec.json.decode(step, type=StepRecord) for position, step in turn.steps.items()}

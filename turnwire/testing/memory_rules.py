@@ -1,0 +1,253 @@
+"""The rules that several writes of the memory store share.
+
+Each function does what its namesake in shared/store/lua/parts does.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.events import RUN_RESUMED, RUN_STARTED, Cursor, encode_event
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.store.reads import SESSION_SUMS
+from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
+
+_NOTHING: Final = (
+    b'{"partial":false,"model_calls":0,"tokens_in":0,"tokens_out":0,"cost_nanos":0,"currency":null,'
+    b'"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
+)
+_UNKNOWN: Final = (
+    b'"model_calls":null,"tokens_in":null,"tokens_out":null,"cost_nanos":null,"currency":null,'
+    b'"price_version":null,"model_called":null'
+)
+_USED: Final = re.compile(rb'^\{"status":"[a-zA-Z]+","cursor":"(\d+)-\d+","usage":\{(.*?)\},"index":')
+_COVERED: Final = re.compile(rb'^\{"status":"completed","cursor":"(\d+)-(\d+)"')
+_SUMS: Final = re.compile(
+    rb'"partial":([a-z]+),"model_calls":(\w+),"tokens_in":(\w+),"tokens_out":(\w+),"cost_nanos":(\w+),"currency":"?([A-Z]*)'
+)
+
+
+def quoted(text: str) -> str:
+    """A JSON string in the form that Redis gives it: also `/` is escaped, letters beyond ASCII are not."""
+    return json.dumps(text, ensure_ascii=False).replace("/", "\\/").replace("\x7f", "\\u007f")
+
+
+def runs(turn: MemoryTurn | None, attempt: int, token: str) -> bool:
+    """The turn is this attempt's, of this worker."""
+    if turn is None or turn.status != "running" or turn.attempt != attempt:
+        return False
+    return f"{turn.fields.get('worker')}#{attempt}" == token
+
+
+def fence(memory: Memory, turn: MemoryTurn | None, attempt: int, token: str, lease_ms: int) -> MemoryTurn:
+    """The turn of this attempt, whose lease is extended; one that lapsed but that nobody took comes back.
+
+    Raises:
+        AttemptFenced: the turn is not this attempt's any more.
+    """
+    if turn is None or not runs(turn, attempt, token) or turn.holder(memory.now_ms) not in (None, token):
+        raise AttemptFenced("the lease of this attempt was lost")
+    turn.lease = token, memory.now_ms + lease_ms
+    return turn
+
+
+def add_events(memory: Memory, key: TurnKey, turn: MemoryTurn, first: Cursor, events: Sequence[bytes]) -> None:
+    """Append events and publish them. Ids that are there already are a success.
+
+    Raises:
+        AttemptFenced: a newer attempt has written, or there is no log to append to.
+    """
+    for seq, event in enumerate(events, first.seq):
+        cursor = Cursor(first.attempt, seq)
+        if turn.log is None:
+            if seq > 0:
+                raise AttemptFenced("the log of this turn was erased")
+            turn.log = []
+        if cursor > turn.last_id:
+            turn.log.append((cursor, event))
+            turn.last_id = cursor
+        elif all(cursor != there for there, _ in turn.log):
+            raise AttemptFenced("a newer attempt writes to this turn")
+    for reader in memory.readers:
+        reader(key, first, events)
+
+
+def delete_after(turn: MemoryTurn, after: Cursor) -> list[bytes]:
+    """Delete the later events. Returns them."""
+    log = turn.log or []
+    deleted = [event for cursor, event in log if cursor > after]
+    if turn.log is not None:
+        turn.log = [entry for entry in log if entry[0] <= after]
+    return deleted
+
+
+def cut_log(turn: MemoryTurn) -> tuple[Cursor | None, list[bytes]]:
+    """Delete what no completed step and no suspension covers.
+
+    Returns: the last event that stands (None: there is no log), and the events that were deleted.
+    """
+    if not turn.log:
+        return None, []
+    stands = turn.log[0][0]
+    for record in turn.steps.values():
+        if covered := _COVERED.match(record):
+            stands = max(stands, Cursor(int(covered[1]), int(covered[2])))
+    if "stands" in turn.fields:
+        stands = max(stands, Cursor.parse(turn.fields["stands"]))
+    cut = delete_after(turn, stands)
+    return turn.log[-1][0], cut
+
+
+def unknown_use(turn: MemoryTurn, attempt: int) -> bytes:
+    """What a dead attempt is known to have used: the most that one of its checkpoints says."""
+    most, found = -1, _UNKNOWN
+    for record in turn.steps.values():
+        used = _USED.match(record)
+        if used is None or int(used[1]) != attempt:
+            continue
+        calls = re.search(rb'"model_calls":(\d+)', used[2])
+        if calls is not None and int(calls[1]) > most:
+            most, found = int(calls[1]), used[2]
+    return b'{"partial":true,' + found + b',"first_event_ms":null,"first_token_ms":null}'
+
+
+def add_row(
+    memory: Memory, session: MemorySession, turn: MemoryTurn, attempt: int, outcome: str, code: str, used: bytes
+) -> bytes:
+    """Write the ledger row of an attempt that ends here: once, counted once. Returns the row that stands."""
+    if attempt in turn.ledger:
+        return turn.ledger[attempt]
+    fields, now_ms = turn.fields, memory.now_ms
+
+    def text(name: str) -> str:
+        return quoted(fields[name]) if fields.get(name) else "null"
+
+    started_ms = int(fields.get("attempt_at", now_ms))
+    row = (
+        f'{{"attempt":{attempt},"turn_created_at":{fields["created_at"]},{used[1:-1].decode()}'
+        f',"run_id":"{fields["run_id"]}","session_id":"{fields["session"]}","tenant_id":"{fields["tenant"]}"'
+        f',"outcome":"{outcome}","code":{quoted(code) if code else "null"},"project":{text("project")}'
+        f',"user":{text("user")},"model":{text("model")},"turn_index":{fields["run_id"].rpartition(":")[2]}'
+        f',"started_at":{started_ms},"ended_at":{now_ms},"wall_ms":{now_ms - started_ms}}}'
+    ).encode()
+    turn.ledger[attempt] = row
+    add_to_sums(session.fields, SESSION_SUMS, row)
+    return row
+
+
+def add_to_sums(sums: dict[str, str], prefix: str, row: bytes) -> None:
+    """Count a row into a hash of sums."""
+    found = _SUMS.search(row)
+    assert found is not None, "a row starts with its numbers"
+    partial, calls, tokens_in, tokens_out, cost, currency = (part.decode() for part in found.groups())
+
+    def add(name: str, by: str) -> None:
+        total = int(sums.get(prefix + name, "0")) + (int(by) if by.isdigit() else 0)
+        if by not in {"0", "null"} and total < 2**63:
+            sums[prefix + name] = str(total)
+
+    add("rows", "1")
+    add("model_calls", calls)
+    add("tokens_in", tokens_in)
+    add("tokens_out", tokens_out)
+    add(f"cost_nanos:{currency}", cost)
+    if partial == "true" or "null" in (tokens_in, tokens_out):
+        add("rows_tokens_unknown", "1")
+    if partial == "true" or cost == "null":
+        add("rows_cost_unknown", "1")
+
+
+def open_attempt(
+    memory: Memory, key: TurnKey, session: MemorySession, turn: MemoryTurn, reason: str, worker: str
+) -> list[bytes]:
+    """Start the next attempt and write its first event; a running one has crashed, and gets its row.
+
+    Returns: the events that were cut off.
+    """
+    attempt, fields, now = turn.attempt + 1, turn.fields, str(memory.now_ms)
+    stands, cut = cut_log(turn)
+    if stands is not None:
+        event = resumed(attempt, stands, reason)
+    else:
+        names = {"sessionId": fields["session"], "tenantId": fields["tenant"]}
+        event = encode_event(RUN_STARTED, {**names, "turnIndex": key.index, "attempt": attempt})
+    add_events(memory, key, turn, Cursor(attempt, turn.next_seq), [event])
+    if attempt > 1 and turn.status == "running":
+        add_row(memory, session, turn, attempt - 1, "crashed", "", unknown_use(turn, attempt - 1))
+    fields |= {"status": "running", "attempt": str(attempt), "attempt_at": now, "worker": worker, "updated_at": now}
+    fields.setdefault("started_at", now)
+    remove(fields, "resume_reason", "awaiting", "deadline", "asked")
+    return cut
+
+
+def resumed(attempt: int, after: object, reason: str) -> bytes:
+    """The first event of an attempt after the first one."""
+    return encode_event(RUN_RESUMED, {"attempt": attempt, "after": str(after), "reason": reason})
+
+
+def give_up(
+    memory: Memory, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str, retention_ms: int
+) -> None:
+    """End an attempt that nobody runs."""
+    failed = (
+        f'{{"type":"session.run.failed","data":{{"sessionId":"{turn.fields["session"]}"'
+        f',"message":{quoted(message)},"code":"{code}"}}}}'
+    )
+    events = [failed.encode()]
+    if code != "cancelled":
+        error = f'{{"type":"error","data":{{"message":{quoted(message)},"code":"{code}","retryable":false}}}}'
+        events.insert(0, error.encode())
+    add_events(memory, key, turn, Cursor(turn.attempt, turn.next_seq), events)
+    status = "cancelled" if code == "cancelled" else "failed"
+    add_row(memory, session, turn, turn.attempt, status, code, _NOTHING)
+    fields = {"error_code": code, "error_message": message, "retryable": "0"}
+    close_turn(memory, session, turn, key.index, status, fields, retention_ms)
+
+
+def close_turn(
+    memory: Memory,
+    session: MemorySession,
+    turn: MemoryTurn,
+    index: int,
+    status: str,
+    fields: Mapping[str, str],
+    retention_ms: int,
+) -> None:
+    """End a turn: its fields, its lease, and the time for which it is kept."""
+    now = str(memory.now_ms)
+    turn.fields |= {"status": status, "completed_at": now, "updated_at": now, **fields}
+    remove(turn.fields, "cancel_requested", "resume_reason")
+    turn.lease = None
+    session.open.discard(index)
+    turn.ends_ms = memory.now_ms + retention_ms
+    keep_session(memory, session, retention_ms)
+
+
+def keep_session(memory: Memory, session: MemorySession, retention_ms: int) -> None:
+    """A session without an open turn ends when its last turn does."""
+    if not session.open:
+        session.ends_ms = memory.now_ms + retention_ms
+
+
+def nothing_used() -> bytes:
+    """The use of an attempt that nobody ran."""
+    return _NOTHING
+
+
+def cancel_message(reason: str) -> str:
+    """What a cancelled turn says."""
+    return f"the turn was cancelled: {reason}" if reason else "the turn was cancelled"
+
+
+def wake(memory: Memory, turn: MemoryTurn) -> None:
+    """A suspended turn is queued again, because its signal or its timeout is stored."""
+    turn.fields |= {"status": "queued", "resume_reason": "signal", "updated_at": str(memory.now_ms)}
+    remove(turn.fields, "awaiting", "deadline")
+
+
+def remove(fields: dict[str, str], *names: str) -> None:
+    """Delete fields that may be missing."""
+    for name in names:
+        fields.pop(name, None)

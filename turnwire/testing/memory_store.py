@@ -1,0 +1,195 @@
+"""A store of turns in memory: the same methods, results and refusals as TurnStore, without Redis.
+
+The model tests of Turnwire play the same random stories against this store and against Redis and compare every reply
+and everything that is stored.
+"""
+
+from collections.abc import Sequence
+
+from turnwire.shared import identity
+from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
+from turnwire.shared.events import Cursor
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.store.scripts import IndexMoved
+from turnwire.testing import memory_rules as rules
+from turnwire.testing.life import write
+from turnwire.testing.memory import MemorySession, MemoryTurn
+from turnwire.testing.memory_attempts import MemoryAttempts, as_text
+
+_OF_THE_LAST_END = (
+    "error_code", "error_message", "retryable", "final_text", "started_at", "completed_at", "cancel_requested",
+    "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency", "price_version", "model_called",
+)  # fmt: skip
+
+
+class MemoryStore(MemoryAttempts):
+    """Turns in memory. `memory` holds them; several stores may share it, as several processes share a Redis."""
+
+    async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
+        """See TurnStore."""
+        return await self._submitted(key, request, is_next=False, idempotency_key="")
+
+    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
+        """See TurnStore."""
+        return await self._submitted(key, request, is_next=True, idempotency_key=idempotency_key)
+
+    async def _submitted(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
+        memory = self.memory
+        found = memory.session(key.session)
+        session = found if found is not None else MemorySession()
+        kept = session.fields.get(f"key:{idempotency_key}") if idempotency_key else None
+        expected = kept or session.fields.get("next_index", "0")
+        if is_next and expected != str(key.index):
+            raise IndexMoved(expected)
+        digest = identity.input_hash(
+            key, message=request.message, project=request.project, domain=request.domain, model=request.model
+        )
+        turn = session.turns.get(key.index)
+        if turn is not None and turn.fields["input_hash"] != digest:
+            raise InputMismatch("this turn was asked with other input")
+        if turn is not None and turn.status == "completed":
+            return Submitted("replay", key, turn.attempt, "")
+        if turn is not None and turn.is_open:
+            if request.on_busy == "reject":
+                raise LeaseHeld("this turn is in progress")
+            mark = turn.fields["asked"] = memory.new_mark()
+            return Submitted("attached" if turn.status == "queued" else "running", key, turn.attempt, mark)
+        if request.on_busy == "reject" and session.open:
+            raise SessionBusy("an earlier turn of this session is in progress")
+        if turn is None and len(session.indexes) >= self.settings.max_turns_per_session:
+            raise TurnLimit("this session has as many turns as it may have")
+        return self._asked(key, request, memory.made(key.session), digest, idempotency_key)
+
+    def _asked(
+        self, key: TurnKey, request: TurnRequest, session: MemorySession, digest: str, idempotency_key: str
+    ) -> Submitted:
+        memory, names = self.memory, key.session
+        turn, now = session.turns.get(key.index), str(self.memory.now_ms)
+        fields = {"run_id": key.run_id, "session": names.session, "tenant": names.tenant}
+        fields |= {name: as_text(value) for name, value in request.fields().items()}
+        fields |= {"status": "queued", "updated_at": now}
+        reopened = turn is not None
+        if turn is not None:
+            turn.fields |= fields | {"resume_reason": "retry", "crashes": "0"}
+            rules.remove(turn.fields, *_OF_THE_LAST_END)
+            rules.cut_log(turn)
+        else:
+            created = {"attempt": "0", "crashes": "0", "created_at": now, "input_hash": digest}
+            turn = session.turns[key.index] = MemoryTurn(fields | created)
+            session.fields.setdefault("created_at", now)
+            session.fields["tenant"] = names.tenant
+            session.indexes.add(key.index)
+            if key.index >= int(session.fields.get("next_index", "0")):
+                session.fields["next_index"] = str(key.index + 1)
+            if idempotency_key:
+                session.fields[f"key:{idempotency_key}"] = str(key.index)
+        session.open.add(key.index)
+        session.ends_ms = turn.ends_ms = None
+        mark = turn.fields["asked"] = memory.new_mark()
+        return Submitted("reopened" if reopened else "created", key, turn.attempt, mark)
+
+    @write
+    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
+        """See TurnStore."""
+        memory, key, retention_ms = self.memory, submitted.key, self.settings.retention_ms
+        session, turn = memory.session(key.session), memory.turn(key)
+        if session is None or turn is None:
+            return submitted.verdict == "created"
+        asked = turn.fields.get("asked")
+        if turn.status == "failed" and asked == submitted.mark:
+            return True
+        if turn.status != "queued" or asked != submitted.mark:
+            return False
+        if submitted.verdict == "created":
+            del session.turns[key.index]
+            session.indexes.discard(key.index)
+            session.open.discard(key.index)
+            rules.keep_session(memory, session, retention_ms)
+            return True
+        attempt = turn.attempt + 1
+        rules.add_events(memory, key, turn, Cursor(attempt, turn.next_seq), events)
+        turn.fields["attempt_at"] = str(memory.now_ms)
+        rules.add_row(memory, session, turn, attempt, "failed", "queue_full", rules.nothing_used())
+        fields = {
+            "attempt": str(attempt),
+            "error_code": "queue_full",
+            "error_message": "too many turns wait",
+            "retryable": "1",
+        }
+        rules.close_turn(memory, session, turn, key.index, "failed", fields, retention_ms)
+        return True
+
+    @write
+    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
+        """See TurnStore."""
+        turn = self.memory.turn(key)
+        if turn is None:
+            raise NotFound("no such turn")
+        if signal in turn.signals:
+            return False, turn.signals[signal], turn.status == "queued"
+        if not turn.is_open:
+            raise TurnEnded("this turn has ended")
+        stored = b'{"payload":%b,"emitted_at":%d}' % (payload, self.memory.now_ms)
+        turn.signals[signal] = stored
+        waits = turn.status == "suspended" and turn.fields.get("awaiting") == signal
+        if waits:
+            rules.wake(self.memory, turn)
+        return True, stored, waits
+
+    @write
+    async def expire(self, key: TurnKey) -> int | None:
+        """See TurnStore."""
+        turn = self.memory.turn(key)
+        if turn is None or turn.status != "suspended" or "deadline" not in turn.fields:
+            return None
+        left_ms = int(turn.fields["deadline"]) - self.memory.now_ms
+        if left_ms > 0:
+            return left_ms
+        turn.signals.setdefault(turn.fields["awaiting"], b'{"timed_out":true,"emitted_at":%d}' % self.memory.now_ms)
+        rules.wake(self.memory, turn)
+        return 0
+
+    @write
+    async def persisted(self, key: TurnKey, final_text: str | None) -> int:
+        """See TurnStore."""
+        session, turn = self.memory.session(key.session), self.memory.turn(key)
+        if session is None or turn is None or turn.is_open or turn.fields.get("persist") != "pending":
+            return -1
+        tries = int(turn.fields.get("persist_tries", "0")) + 1
+        turn.fields["persist_tries"] = str(tries)
+        if final_text is not None:
+            turn.fields |= {"persist": "done", "final_text": final_text}
+        turn.ends_ms = self.memory.now_ms + self.settings.retention_ms
+        rules.keep_session(self.memory, session, self.settings.retention_ms)
+        return tries
+
+    @write
+    async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
+        """See TurnStore."""
+        memory = self.memory
+        session, turn = memory.session(key.session), memory.turn(key)
+        if session is None or turn is None:
+            raise NotFound("no such turn")
+        if not turn.is_open:
+            return "ended", None
+        if turn.status == "running" and turn.holder(memory.now_ms) is not None:
+            turn.fields.setdefault("cancel_requested", reason)
+            for cancelled in memory.cancels:
+                cancelled(key.run_id)
+            return "requested", None
+        rules.open_attempt(memory, key, session, turn, "cancelled", "")
+        self._give_up(key, session, turn, "cancelled", rules.cancel_message(reason))
+        return "cancelled", session.next_open
+
+    @write
+    async def erase(self, session: SessionKey) -> bool:
+        """See TurnStore."""
+        found = self.memory.session(session)
+        if found is None:
+            return False
+        self.memory.forget(session)
+        for index in sorted(found.indexes):
+            for cancelled in self.memory.cancels:
+                cancelled(session.turn(index).run_id)
+        return True
