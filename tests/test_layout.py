@@ -14,7 +14,8 @@ from turnwire.shared.store.scripts import REFUSALS, source
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "worker", "shared")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ROOMS = (*PACKAGES, "turnwire/testing")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 LUA = sorted((ROOT / "shared" / "store" / "lua").glob("*.lua"))
 PARTS = sorted((ROOT / "shared" / "store" / "lua" / "parts").glob("*.lua"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

@@ -1,39 +1,65 @@
-"""The queue, and a plain model of it: jobs are asked for, claimed, given back, ended, lost and swept, in any order.
+"""The queue in Redis and in memory: jobs are asked for, claimed, given back, ended, lost and swept, in any order.
 
 A worker is as bad as it can be: it ends jobs whose claim it lost, late and twice. Whatever it does, a job that was
 asked for and has not ended is waiting, claimed by one worker, or will be found by the sweep.
 """
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.model.actions import Actions
-from tests.model.comparison import World
+from tests.model.comparison import MEMORY, REDIS, World
 from tests.support.turns import SESSION
 from turnwire.shared import keys
-from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.shared.errors import TurnwireError
+from turnwire.shared.store.queue import SWEEP_MS, Pending, Taken, TurnQueue
+from turnwire.testing.clock import ManualClock
+from turnwire.testing.memory_queue import MemoryQueue, QueueMemory
 
 TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
 ANSWER = keys.persist_id(TURN)
+NAMES = [TURN, OTHER, ANSWER]
 JOBS = st.sampled_from([TURN, TURN, OTHER, ANSWER])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
 AGAIN = st.booleans()
+ROWS = st.integers(0, 3)  # so many attempts have ended
 LATER_MS = 60_000
+Ask: TypeAlias = Callable[[TurnQueue, int], Coroutine[Any, Any, Any]]
 action = Actions()
 
 
-@dataclass
-class Job:
-    """What the queue should know of one."""
+def row(attempt: int) -> bytes:
+    """A ledger row, with the fields that the queue looks at first."""
+    return (
+        b'{"attempt":%d,"turn_created_at":7,"partial":false,"model_calls":1,"tokens_in":2,"tokens_out":null,'
+        b'"cost_nanos":5,"currency":"EUR","price_version":null,"model_called":null,"first_event_ms":null,'
+        b'"first_token_ms":null,"run_id":"chat:demo:0","session_id":"demo","tenant_id":"default",'
+        b'"outcome":"handover","code":null,"project":null,"user":null,"model":null,"turn_index":0,"started_at":7,'
+        b'"ended_at":8,"wall_ms":1}'
+    ) % attempt
 
-    job: bytes | None = None
-    queued: bool = False
-    due: bool = False
-    holder: str | None = None
-    open: bool = False
+
+@dataclass
+class Seen:
+    """What a queue knows of one job. `job`: its bytes, which are never the same in two queues."""
+
+    job: bytes | None
+    queued: bool
+    due: bool
+    holder: str | None
+    looked_at: str | None  # when the sweep looks at it
+    listed: bool
+
+
+def when(ms: float | None, now_ms: float) -> str | None:
+    """Roughly: the clocks of two queues differ."""
+    if ms is None:
+        return None
+    return "now" if ms <= now_ms else "soon" if ms <= now_ms + SWEEP_MS + 1 else "later"
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -42,13 +68,41 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
-        self.queue = TurnQueue(world.store.redis, world.store.settings)
-        self.jobs = {name: Job() for name in (TURN, OTHER, ANSWER)}
-        self.taken: list[tuple[str, Taken]] = []
+        self.memory = QueueMemory(ManualClock())
+        redis = TurnQueue(world.store.redis, world.settings)
+        self.queues: tuple[TurnQueue, TurnQueue] = redis, MemoryQueue(self.memory, world.settings)
+        self.taken: list[tuple[str, tuple[Taken, Taken]]] = []
         world.redis.flushall()
 
-    def run(self, coroutine: Any) -> Any:
-        return self.world.loop.run_until_complete(coroutine)
+    def both(self, ask: Ask) -> Any:
+        """Ask both queues; they must agree. Returns the reply."""
+        replies = []
+        for place, queue in enumerate(self.queues):
+            try:
+                replies.append(self.world.loop.run_until_complete(ask(queue, place)))
+            except TurnwireError as error:
+                replies.append((type(error), str(error)))
+        assert replies[MEMORY] == replies[REDIS]
+        return replies[REDIS]
+
+    def seen(self, name: str) -> tuple[Seen, Seen]:
+        return self.in_redis(name), self.in_memory(name)
+
+    def in_redis(self, name: str) -> Seen:
+        pipe = self.world.redis.pipeline(transaction=False)
+        pipe.time().get(keys.job(name)).get(keys.in_progress(name))
+        pipe.zscore(keys.QUEUE, name).zscore(keys.OPEN_TURNS, name).zscore(keys.PENDING, name)
+        (now_s, now_us), job, holder, score, look, listed = pipe.execute()
+        now_ms = now_s * 1000 + now_us // 1000
+        due = when(score, now_ms) == "now"
+        return Seen(job, score is not None, due, holder and holder.decode(), when(look, now_ms), listed is not None)
+
+    def in_memory(self, name: str) -> Seen:
+        memory, now_ms = self.memory, self.memory.now_ms
+        due = when(memory.scores.get(name), now_ms) == "now"
+        look = when(memory.looks.get(name), now_ms)
+        listed = name in memory.pending
+        return Seen(memory.job(name), name in memory.scores, due, memory.holder(name), look, listed)
 
     @rule(action=action.any())
     def then(self, action):
@@ -56,125 +110,141 @@ class QueueMachine(RuleBasedStateMachine):
 
     @action(worker=WORKERS)
     def heartbeat(self, worker):
-        mine = {taken.run_id for owner, taken in self.taken if owner == worker}
-        lost = self.run(self.queue.extend(worker, b"{}", sorted(mine)))
-        assert lost == {name for name in mine if self.jobs[name].holder not in (None, worker)}
-        for name in mine - lost:
-            if self.jobs[name].queued:
-                self.jobs[name].holder, self.jobs[name].due = worker, False
+        mine = sorted({taken.run_id for owner, (taken, _) in self.taken if owner == worker})
+        self.both(lambda queue, _: queue.extend(worker, b"{}", mine))
+        self.both(lambda queue, _: queue.workers())
 
-    @action(3, name=JOBS, again=AGAIN)
-    def enqueue(self, name, again):
-        self._enqueue(name, again=again)
-
-    def _enqueue(self, name: str, *, again: bool) -> None:
-        job = self.jobs[name]
+    @action(3, name=JOBS, again=AGAIN, accepted=st.booleans())
+    def enqueue(self, name, again, accepted):
         for _ in range(1 + again):
-            waits = job.job is not None and job.queued and job.holder is None
-            asked = self.queue.enqueue_persist(TURN) if name == ANSWER else self.queue.enqueue(name)
-            assert self.run(asked) is not waits
-            before, job.job = job.job, self.world.redis.get(keys.job(name))
-            assert (job.job == before) is waits, "a job that runs gets other bytes: it will run again"
-            job.open = job.queued = True
-            job.due = job.due if waits or job.holder else True
+            self._enqueue(name, accepted=accepted)
+
+    def _enqueue(self, name: str, *, accepted: bool = True) -> None:
+        before = self.seen(name)
+        waits = before[REDIS].job is not None and before[REDIS].queued and before[REDIS].holder is None
+        if name == ANSWER:
+            reply = self.both(lambda queue, _: queue.enqueue_persist(TURN))
+        else:
+            reply = self.both(lambda queue, _: queue.enqueue(name, accepted=accepted))
+        if isinstance(reply, bool):
+            assert reply is not waits
+        for was, now in zip(before, self.seen(name), strict=True):
+            assert (now.job == was.job) is (waits or reply is not True), "a job that runs gets other bytes"
 
     @action(3, worker=WORKERS)
     def take(self, worker):
-        found, _ = self.run(self.queue.take(worker, 10))
-        free = {name for name, job in self.jobs.items() if job.queued and job.due and job.holder is None}
-        assert {taken.run_id for taken in found} == free
-        for job in self.jobs.values():
-            job.due = False
-        for taken in found:
-            job = self.jobs[taken.run_id]
-            assert taken.job == (job.job or b"")
-            job.holder = worker
-            self.taken.append((worker, taken))
+        found: list[list[Taken]] = []
+
+        async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str]:
+            jobs, wait_ms = await queue.take(worker, 10)
+            found.append(sorted(jobs, key=lambda job: job.run_id))
+            for job in jobs:
+                assert job.job == (self.seen(job.run_id)[place].job or b"")
+            return sorted(job.run_id for job in jobs), str(when(wait_ms, 0))
+
+        self.both(taken)
+        self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
 
     @action(
         3,
         needs="taken",
         pick=st.integers(0, 3),
-        end=st.sampled_from(["end", "park", "again", "later"]),
+        end=st.sampled_from(["end", "park", "park later", "again", "later"]),
+        rows=ROWS,
         again=AGAIN,
         forgets=st.booleans(),
     )
-    def finish(self, pick, end, again, forgets):
-        worker, taken = self.taken[-1 - pick % len(self.taken)]
+    def finish(self, pick, end, rows, again, forgets):
+        worker, pair = self.taken[-1 - pick % len(self.taken)]
+        ledger = {attempt: row(attempt) for attempt in range(1, rows + 1)} if pair[0].run_id != ANSWER else {}
+        look_ms = LATER_MS if end == "park later" else None
+        delay_ms = LATER_MS if end == "later" else 0
         for _ in range(1 + again):
-            match end:
-                case "end":
-                    self.run(self.queue.end(worker, taken))
-                case "park":
-                    self.run(self.queue.park(worker, taken))
-                case "again":
-                    self.run(self.queue.again(worker, taken))
-                case "later":
-                    self.run(self.queue.again(worker, taken, LATER_MS))
-            self._finished(worker, taken, end)
+            if end == "end":
+                self.both(lambda queue, place: queue.end(worker, pair[place], ledger))
+            elif end.startswith("park"):
+                self.both(lambda queue, place: queue.park(worker, pair[place], look_ms, ledger))
+            else:
+                self.both(lambda queue, place: queue.again(worker, pair[place], delay_ms, ledger))
         if forgets:
-            self.taken.remove((worker, taken))
-
-    def _finished(self, worker: str, taken: Taken, end: str) -> None:
-        job = self.jobs[taken.run_id]
-        if job.holder not in (None, worker):
-            return
-        if job.job is not None and job.job != taken.job:
-            end = "again"  # it was asked for meanwhile
-        job.holder = None
-        if end in ("again", "later"):
-            job.queued, job.due = True, end == "again"
-            return
-        job.job, job.queued, job.due = None, False, False
-        job.open = job.open and end != "end"
+            self.taken.remove((worker, pair))
+        self.both(lambda queue, _: queue.usage("default"))
 
     @action(2, name=JOBS, claim_too=st.sampled_from([True, True, False]))
     def falls_due(self, name, claim_too):
-        job = self.jobs[name]
-        if job.queued:
+        if name in self.memory.scores:
             self.world.redis.zadd(keys.QUEUE, {name: 1})
-            job.due = True
+            self.memory.scores[name] = 1
             if claim_too:
                 self.world.redis.delete(keys.in_progress(name))
-                job.holder = None
+                self.memory.drop_claim(name)
 
     @action(worker=WORKERS)
     def bury(self, worker):
-        owned = set(self.run(self.queue.owned(worker)))
-        assert owned == {name for name, job in self.jobs.items() if job.holder == worker and job.queued}
-        if self.run(self.queue.bury(worker, b"{}", sorted(owned))):
-            for name in owned:
-                self.jobs[name].holder, self.jobs[name].due = None, True
+        owned = sorted(self.world.loop.run_until_complete(self.queues[REDIS].owned(worker)))
+
+        async def sorted_owned(queue: TurnQueue, _: int) -> list[str]:
+            return sorted(await queue.owned(worker))
+
+        self.both(sorted_owned)
+        self.both(lambda queue, _: queue.bury(worker, b"{}", owned))
 
     @action(name=JOBS)
     def job_expires(self, name):
         self.world.redis.delete(keys.job(name))
-        self.jobs[name].job = None
+        self.memory.drop_job(name)
 
-    @action(name=JOBS, over=st.booleans(), late=st.booleans())
-    def sweep(self, name, over, late):
-        if not self.jobs[name].open:
+    @action(name=JOBS, taken_back=st.booleans())
+    def announce(self, name, taken_back):
+        marks: list[str] = []
+
+        async def announced(queue: TurnQueue, _: int) -> bool:
+            marks.append(await queue.announce(name))
+            return bool(marks[-1])
+
+        self.both(announced)
+        if taken_back:
+            self.both(lambda queue, place: queue.forget(name, marks[place]))
+
+    @action(name=JOBS, over=st.booleans(), late=st.booleans(), later=st.booleans())
+    def sweep(self, name, over, late, later):
+        if name not in self.memory.looks:
             return
         self.world.redis.zadd(keys.OPEN_TURNS, {name: 1})
-        [(found, mark)], _ = self.run(self.queue.due())
-        assert found == name
-        if not over or late:
-            self._enqueue(name, again=False)
+        self.memory.looks[name] = 1
+        marks: list[str] = []
+
+        async def due(queue: TurnQueue, _: int) -> tuple[str, str]:
+            [(found, mark)], wait_ms = await queue.due()
+            marks.append(mark)
+            return found, str(when(wait_ms, 0))
+
+        self.both(due)
+        if later:
+            self.both(lambda queue, _: queue.postpone(name, LATER_MS))
+        elif not over or late:
+            self._enqueue(name)
         if over:  # it had ended: but not if somebody asked for it since
-            self.run(self.queue.forget(name, mark))
-            self.jobs[name].open = late
+            self.both(lambda queue, place: queue.forget(name, marks[place]))
+
+    @action(after=st.booleans())
+    def list_pending(self, after):
+        async def listed(queue: TurnQueue, _: int) -> tuple[int, list[str]]:
+            count, answers = await queue.pending(0, 10)
+            found: list[Pending] = answers
+            if after and answers:
+                _, found = await queue.pending(answers[-1].since_us, 10)
+            return count, [answer.run_id for answer in found]
+
+        self.both(listed)
 
     @invariant()
-    def the_queue_is_as_the_model(self):
-        pipe = self.world.redis.pipeline(transaction=False)
-        pipe.time()
-        for name in self.jobs:
-            pipe.get(keys.job(name)).get(keys.in_progress(name))
-            pipe.zscore(keys.QUEUE, name).zscore(keys.OPEN_TURNS, name).zscore(keys.PENDING, name)
-        (now_s, _), *found = pipe.execute()
-        for name, job in self.jobs.items():
-            (stored, holder, score, look, listed), found = found[:5], found[5:]
-            due = score is not None and score < now_s * 1000 + LATER_MS // 2
-            assert job == Job(stored, score is not None, due, holder and holder.decode(), look is not None), name
-            assert holder is None or score is not None, "a claim without a job is never found again"
-            assert (listed is not None) is (name == ANSWER and job.open)
+    def both_queues_hold_the_same(self):
+        for name in NAMES:
+            redis, memory = self.seen(name)
+            assert (redis.job is None) is (memory.job is None)
+            redis.job = memory.job = None
+            assert memory == redis, name
+            assert redis.holder is None or redis.queued, "a claim without a job is never found again"
+        published = [fields[b"row"] for _, fields in self.world.redis.xrange(keys.LEDGER)]
+        assert self.memory.ledger == published

@@ -39,7 +39,7 @@ STORIES = settings(
 @pytest.fixture
 def world(redis_url: str) -> Iterator[World]:
     """A long lease: in these tests it ends only when a rule says so."""
-    configured = Settings(redis_url=redis_url, lease_ms=600_000, max_attempts=3, max_turns_per_session=4)
+    configured = Settings(redis_url=redis_url, lease_ms=600_000, max_attempts=3, max_turns_per_session=4, max_queued=2)
     with asyncio.Runner() as runner, Redis.from_url(redis_url) as looking:
         looking.flushall()
         client = connect(redis_url, connections=2)
@@ -54,6 +54,6 @@ def test_redis_and_the_memory_store_do_the_same(world):
 
 
 @pytest.mark.timeout(0 if HUNT else 900)
-def test_the_queue_does_what_the_model_says(world):
+def test_the_queue_in_redis_and_in_memory_do_the_same(world):
     run_state_machine_as_test(lambda: QueueMachine(world), settings=settings(STORIES, max_examples=HUNT or 300))
     world.redis.flushall()

@@ -1,0 +1,272 @@
+"""The queue in memory: the same methods, results and refusals as TurnQueue, without Redis and without arq.
+
+Nobody waits here: a worker asks for what is due, and learns when the next job falls due.
+"""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from turnwire.shared import keys
+from turnwire.shared.errors import QueueFull
+from turnwire.shared.ledger import UsageSums, decode_row
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.queue import (
+    ANNOUNCED_MS,
+    JOB_TTL_MS,
+    MAX_ROWS,
+    PERSIST_TURN,
+    RUN_TURN,
+    SWEEP_MS,
+    Pending,
+    Rows,
+    Taken,
+    TurnQueue,
+)
+from turnwire.testing import memory_rules as rules
+from turnwire.testing.clock import ManualClock
+from turnwire.testing.life import Life, Unharmed, write
+
+
+class QueueMemory:
+    """What the queue keeps: the content of its keys in Redis. Several queues may share one memory."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.scores: dict[str, float] = {}  # job id -> when it may start, ms
+        self.looks: dict[str, float] = {}  # run id of an open turn -> when the sweep looks at it, ms
+        self.pending: dict[str, int] = {}  # job id of an answer to persist -> since when, µs
+        self.workers: dict[str, bytes] = {}
+        self.ledger: list[bytes] = []  # the published rows, oldest first
+        self.billed: dict[str, tuple[int, int]] = {}  # run id -> creation and attempt of its last published row
+        self.usage: dict[str, dict[str, str]] = {}  # tenant -> sums of its published rows
+        self._jobs: dict[str, tuple[bytes, int]] = {}
+        self._claims: dict[str, tuple[str, int]] = {}
+        self._nonce = 0
+
+    @property
+    def now_ms(self) -> int:
+        """The time, by the clock."""
+        return self.clock.now_ms
+
+    def job(self, job_id: str) -> bytes | None:
+        """The bytes of a job, unless it has expired."""
+        found = self._jobs.get(job_id)
+        return found[0] if found is not None and found[1] > self.now_ms else None
+
+    def put_job(self, job_id: str, function: str) -> None:
+        """Store a job; its bytes are unlike those of every job before."""
+        self._nonce += 1
+        self._jobs[job_id] = f"{function} {job_id} {self._nonce}".encode(), self.now_ms + JOB_TTL_MS
+
+    def drop_job(self, job_id: str) -> None:
+        """Delete a job, or let it expire."""
+        self._jobs.pop(job_id, None)
+
+    def holder(self, job_id: str) -> str | None:
+        """The worker that has claimed a job, if its claim has not lapsed."""
+        found = self._claims.get(job_id)
+        return found[0] if found is not None and found[1] > self.now_ms else None
+
+    def claim_ends_ms(self, job_id: str) -> int:
+        """When the claim on a job ends."""
+        return self._claims[job_id][1]
+
+    def claim(self, job_id: str, worker: str, lease_ms: int) -> None:
+        """Claim a job for a time: it is out of sight until then."""
+        self._claims[job_id] = worker, self.now_ms + lease_ms
+        self.scores[job_id] = self.now_ms + lease_ms
+
+    def drop_claim(self, job_id: str) -> None:
+        """Give up the claim on a job."""
+        self._claims.pop(job_id, None)
+
+
+class MemoryQueue(TurnQueue):
+    """The queue. It has no connection: `super().__init__` is not called on purpose."""
+
+    def __init__(self, memory: QueueMemory, settings: Settings, life: Life | None = None) -> None:
+        self.memory = memory
+        self.settings = settings
+        self.life: Life = life if life is not None else Unharmed()
+
+    @write
+    async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
+        """See TurnQueue."""
+        return self._enqueued(RUN_TURN, run_id, accepted=accepted)
+
+    @write
+    async def enqueue_persist(self, run_id: str) -> bool:
+        """See TurnQueue."""
+        job_id, memory = keys.persist_id(run_id), self.memory
+        if job_id not in memory.pending:
+            last_us = max(memory.pending.values(), default=0)
+            memory.pending[job_id] = max(memory.now_ms * 1000, last_us + 1)
+        return self._enqueued(PERSIST_TURN, job_id, accepted=True)
+
+    def _enqueued(self, function: str, job_id: str, *, accepted: bool) -> bool:
+        memory = self.memory
+        waits = memory.job(job_id) is not None and job_id in memory.scores
+        runs = memory.holder(job_id) is not None
+        if not waits and not accepted and len(memory.scores) >= self.settings.max_queued:
+            raise QueueFull("too many turns wait")
+        memory.looks[job_id] = memory.now_ms + SWEEP_MS
+        if waits and not runs:
+            return False
+        memory.put_job(job_id, function)
+        if not runs:
+            memory.scores[job_id] = memory.now_ms
+        return True
+
+    @write
+    async def take(self, worker: str, count: int, *, woken: bool = True) -> tuple[list[Taken], int | None]:  # noqa: ARG002
+        """See TurnQueue. There are no hints to clear."""
+        memory, lease_ms = self.memory, self.settings.lease_ms
+        taken: list[Taken] = []
+        for place, (job_id, due_ms) in enumerate(_by_score(memory.scores)[: count + 1]):
+            if due_ms > memory.now_ms or place >= count:
+                return taken, int(max(due_ms - memory.now_ms, 0))
+            if memory.holder(job_id) is None:
+                memory.claim(job_id, worker, lease_ms)
+                taken.append(Taken(job_id, memory.job(job_id) or b""))
+            else:
+                memory.scores[job_id] = memory.claim_ends_ms(job_id) + 1
+        return taken, None
+
+    @write
+    async def extend(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> set[str]:
+        """See TurnQueue."""
+        memory = self.memory
+        memory.workers[worker] = entry
+        lost = {run_id for run_id in run_ids if memory.holder(run_id) not in (None, worker)}
+        for run_id in run_ids:
+            if run_id not in lost and run_id in memory.scores:
+                memory.claim(run_id, worker, self.settings.lease_ms)
+                if run_id in memory.looks:
+                    memory.looks[run_id] = memory.now_ms + SWEEP_MS
+        return lost
+
+    async def workers(self) -> dict[str, bytes]:
+        """See TurnQueue."""
+        return dict(self.memory.workers)
+
+    async def owned(self, worker: str) -> list[str]:
+        """See TurnQueue."""
+        return [job_id for job_id, _ in _by_score(self.memory.scores) if self.memory.holder(job_id) == worker]
+
+    @write
+    async def bury(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> bool:
+        """See TurnQueue."""
+        memory = self.memory
+        if memory.workers.get(worker) != entry:
+            return False
+        for run_id in run_ids:
+            if memory.holder(run_id) == worker:
+                if run_id in memory.scores:
+                    memory.scores[run_id] = memory.now_ms
+                memory.drop_claim(run_id)
+        del memory.workers[worker]
+        return True
+
+    @write
+    async def announce(self, run_id: str) -> str:
+        """See TurnQueue."""
+        if run_id in self.memory.looks:
+            return ""
+        self.memory.looks[run_id] = self.memory.now_ms + ANNOUNCED_MS
+        return str(self.memory.now_ms + ANNOUNCED_MS)
+
+    @write
+    async def forget(self, run_id: str, mark: str) -> None:
+        """See TurnQueue."""
+        if mark and self.memory.looks.get(run_id, 0) == float(mark):
+            self.memory.pending.pop(run_id, None)
+            self.memory.looks.pop(run_id, None)
+
+    @write
+    async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
+        """See TurnQueue."""
+        memory = self.memory
+        mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
+        marked: list[tuple[str, str]] = []
+        for place, (run_id, due_ms) in enumerate(_by_score(memory.looks)[: limit + 1]):
+            if due_ms > memory.now_ms or place >= limit:
+                return marked, int(max(due_ms - memory.now_ms, 0))
+            memory.looks[run_id] = mark_ms
+            marked.append((run_id, str(mark_ms)))
+        return marked, None
+
+    async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
+        """See TurnQueue."""
+        memory = self.memory
+        later = [(job_id, int(since)) for job_id, since in _by_score(memory.pending) if since > after_us]
+        found = [
+            Pending(job_id.removeprefix(keys.PERSIST_PREFIX), since_us, _whole(memory.scores.get(job_id)))
+            for job_id, since_us in later[:limit]
+        ]
+        return len(memory.pending), found
+
+    @write
+    async def postpone(self, run_id: str, delay_ms: int) -> None:
+        """See TurnQueue."""
+        if run_id in self.memory.looks:
+            self.memory.looks[run_id] = self.memory.now_ms + delay_ms
+
+    async def usage(self, tenant: str) -> UsageSums:
+        """See TurnQueue."""
+        sums = self.memory.usage.get(tenant, {})
+        return UsageSums.from_hash({name.encode(): value.encode() for name, value in sums.items()})
+
+    @write
+    async def end(self, worker: str, taken: Taken, rows: Rows = MappingProxyType({})) -> None:
+        """See TurnQueue."""
+        self._finished(worker, taken, "ended", None, rows)
+
+    @write
+    async def park(
+        self, worker: str, taken: Taken, look_ms: int | None = None, rows: Rows = MappingProxyType({})
+    ) -> None:
+        """See TurnQueue."""
+        self._finished(worker, taken, "parked", look_ms, rows)
+
+    @write
+    async def again(self, worker: str, taken: Taken, delay_ms: int = 0, rows: Rows = MappingProxyType({})) -> None:
+        """See TurnQueue."""
+        self._finished(worker, taken, "again", delay_ms, rows)
+
+    def _finished(self, worker: str, taken: Taken, outcome: str, delay_ms: int | None, rows: Rows) -> None:
+        memory, job_id = self.memory, taken.run_id
+        if memory.holder(job_id) not in (None, worker):
+            return
+        current = memory.job(job_id)
+        if current is not None and current != taken.job:
+            outcome, delay_ms = "again", 0  # it was asked for meanwhile
+        self._publish(job_id, [rows[attempt] for attempt in sorted(rows)[-MAX_ROWS:]])
+        memory.drop_claim(job_id)
+        if outcome == "again":
+            memory.scores[job_id] = memory.now_ms + (delay_ms or 0)
+            return
+        memory.drop_job(job_id)
+        memory.scores.pop(job_id, None)
+        if outcome == "ended":
+            memory.looks.pop(job_id, None)
+            memory.pending.pop(job_id, None)
+        elif delay_ms is not None and job_id in memory.looks:
+            memory.looks[job_id] = memory.now_ms + delay_ms
+
+    def _publish(self, run_id: str, rows: Sequence[bytes]) -> None:
+        """Put the rows that are not on the stream yet there, each once."""
+        memory = self.memory
+        for row in rows:
+            decoded = decode_row(row)
+            if (decoded.turn_created_at, decoded.attempt) > memory.billed.get(run_id, (0, 0)):
+                memory.ledger.append(row)
+                rules.add_to_sums(memory.usage.setdefault(decoded.tenant_id, {}), "", row)
+                memory.billed[run_id] = decoded.turn_created_at, decoded.attempt
+
+
+def _by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float]]:
+    return sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))
+
+
+def _whole(score: float | None) -> int | None:
+    return None if score is None else int(score)
