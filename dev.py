@@ -38,6 +38,8 @@ def main(args):
         return
     if os.name != "posix":
         sys.exit("dev.py: Turnwire needs Linux or macOS (on Windows: WSL)")
+    if os.environ.get("TURNWIRE_HOOKS"):  # a product's module lies in the folder where the command was given
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     os.chdir(ROOT)  # `-m` must find our packages first, wherever the command was given
     if has_dependencies():
         python = sys.executable

@@ -1,0 +1,101 @@
+"""The reference pages say what the code says: settings, errors, events, hooks, endpoints, files."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.markdown import ROOT
+from turnwire import ChatTurnHooks
+from turnwire.api.app import create_app
+from turnwire.api.edge.problems import INTERNAL, STATUS
+from turnwire.shared import events
+from turnwire.shared.errors import TurnFailure
+from turnwire.shared.ledger import LedgerRow
+from turnwire.shared.settings import Settings
+from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.turn import steps
+
+
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """The rows of every table of a page, their cells without backticks."""
+    lines = re.findall(r"^\| (.+) \|$", text_of(page), re.MULTILINE)
+    return [[cell.strip().strip("`") for cell in line.split(" | ")] for line in lines]
+
+
+def test_the_settings_page_has_every_setting_with_its_default():
+    stated = {name.lower(): default for name, default, _ in rows_of("settings.md") if name != "Name"}
+    defaults = Settings()
+    assert sorted(stated) == sorted(Settings.__struct_fields__)
+    for name, text in stated.items():
+        default = getattr(defaults, name)
+        if default is None:
+            assert text in {"not set", "REDIS_URL"}, name
+        else:
+            assert type(default)(text) == default, name
+
+
+def test_the_errors_page_has_every_refusal():
+    stated = {
+        row[0]: (int(row[1]), row[2] == "yes") for row in rows_of("errors.md") if len(row) == 4 and row[0] != "Code"
+    }
+    refusals = {kind.code: (status, kind.retryable) for kind, (status, _) in STATUS.items()}
+    assert stated == refusals | {INTERNAL.code: (INTERNAL.status, INTERNAL.retryable)}
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind}.union(*(subclasses(sub) for sub in kind.__subclasses__() if sub.__module__.startswith("turnwire.")))
+
+
+def test_the_errors_page_has_every_code_of_a_failed_turn():
+    failures = subclasses(TurnFailure) - {TurnFailure}
+    assert {steps.SignalTimeoutError, BackendTransportError} < failures
+    inside = {"attempt_fenced"}  # no turn fails with it: another attempt goes on
+    stated = {row[0] for row in rows_of("errors.md") if len(row) == 2}
+    assert {kind.code for kind in failures} - inside - stated == set()
+
+
+def test_the_events_page_has_every_event_of_turnwire():
+    own = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
+    assert [name for name in own if f"- `{name}`: " not in text_of("events.md")] == []
+
+
+def test_the_hooks_page_has_every_hook_with_its_arguments():
+    hooks = inspect.getmembers(ChatTurnHooks, inspect.isfunction)
+    headings = re.findall(r"^### (\w+)\((.*)\)$", text_of("hooks.md"), re.MULTILINE)
+    assert sorted(headings) == sorted(
+        (name, ", ".join(list(inspect.signature(hook).parameters)[1:]))
+        for name, hook in hooks
+        if not name.startswith("_")
+    )
+
+
+def test_the_ledger_page_has_every_field():
+    assert [name for name in LedgerRow.__struct_fields__ if f"`{name}`" not in text_of("ledger.md")] == []
+    assert sorted(re.findall(r'^  "(\w+)":', text_of("ledger.md"), re.MULTILINE)) == sorted(LedgerRow.__struct_fields__)
+
+
+def test_the_protocol_page_has_every_route():
+    endpoints = text_of("protocol.md").partition("## Ask a turn")[0]
+    named = {
+        path.replace("…", "/v1/sessions/{session}")
+        for path in re.findall(r"`(?:GET|POST|DELETE) ((?:…|/)\S*)`", endpoints)
+    }
+    assert named == {route.path for route in create_app(Settings()).routes}
+
+
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+)
+def test_every_file_that_a_page_names_exists(page: str):
+    roots = "api|worker|shared|turnwire|tests|stack|examples|benchmarks|chaos"
+    named = re.findall(rf"`((?:{roots})/[\w./-]*)`", text_of(page))
+    tests = [f"tests/faults/{name}" for name in re.findall(r"`(test_\w+\.py)`", text_of(page))]
+    if page in {"how-to/hooks.md", "tutorial.md", "testing.md"}:
+        tests = []  # files that the reader writes
+    assert [name for name in [*named, *tests] if not Path(ROOT, name).exists()] == []
