@@ -1,5 +1,6 @@
-"""`python -m api`: the environment becomes settings, the settings a server."""
+"""`python -m api`: serves HTTP until it gets SIGTERM or SIGINT. Settings: docs/settings.md."""
 
+import argparse
 import os
 import sys
 
@@ -9,7 +10,9 @@ from turnwire.shared.settings import Settings
 
 
 def main() -> int:
-    """Exit status 2: the settings are wrong; 1: it crashed."""
+    """Read the settings and serve. Returns the exit status: 2 if the settings are refused, 1 after a crash."""
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.parse_args()
     try:
         return 0 if serve(Settings.from_env(os.environ)) else 1
     except SettingsError as error:

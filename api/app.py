@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,24 +12,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
-from turnwire.api.edge.resource import Resource, page
+from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.endpoints import pages
-from turnwire.api.endpoints.cancel import Cancels
-from turnwire.api.endpoints.erasure import Erasure
-from turnwire.api.endpoints.follow import Events
-from turnwire.api.endpoints.pending import Admin
-from turnwire.api.endpoints.probes import Probes, say_durability
-from turnwire.api.endpoints.records import Records
-from turnwire.api.endpoints.signals import Signals
-from turnwire.api.endpoints.turns import Turns
-from turnwire.api.endpoints.usage import Usages
+from turnwire.api.endpoints.probes import say_durability
+from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
 from turnwire.shared.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The application. `app.state.services` is what its server needs to end it well.
+    """The application. Its server needs `app.state.services` in order to end it well.
 
     Raises:
         SettingsError: a Redis URL cannot be read.
@@ -57,29 +51,19 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _routes(services: Services) -> list[Route]:
-    turns, records, events, probes = Turns(services), Records(services), Events(services), Probes(services)
-    usages = Usages(services)
-    turn = "/v1/sessions/{session}/turns/{index}"
-    return [
-        Route("/v1/sessions/{session}", Resource(delete=Erasure(services).delete)),
-        Route("/v1/sessions/{session}/turns", page(records.turns, post=turns.post_next)),
-        Route(turn, page(records.record, post=turns.post)),
-        Route(f"{turn}/events", Resource(get=events.get)),
-        Route(f"{turn}/ledger", page(usages.turn)),
-        Route("/v1/sessions/{session}/usage", page(usages.session)),
-        Route("/v1/usage", page(usages.tenant)),
-        Route(f"{turn}/cancel", Resource(post=Cancels(services).post)),
-        Route(f"{turn}/signals/{{key}}", Resource(post=Signals(services).post)),
-        Route("/v1/admin/persist", page(Admin(services).persist)),
-        Route("/healthz", page(probes.alive)),
-        Route("/readyz", page(probes.ready)),
-        Route("/openapi.json", page(pages.description)),
-        Route("/docs", page(pages.docs)),
-    ]
+    handlers: dict[str, dict[str, Handler]] = {}
+    for operation in OPERATIONS:
+        by_method = handlers.setdefault(operation.path, {})
+        by_method[operation.method] = partial(operation.handler, services)
+        if operation.head:
+            by_method["HEAD"] = by_method[operation.method]
+    handlers["/openapi.json"] = {"GET": pages.description, "HEAD": pages.description}
+    handlers["/docs"] = {"GET": pages.docs, "HEAD": pages.docs}
+    return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
 
 
 class _DrainGate:
-    """Refuses what arrives while the process ends; a load balancer, or the client, asks another one."""
+    """Refuses requests that arrive while the process stops; a load balancer, or the client, asks another process."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
@@ -87,6 +71,6 @@ class _DrainGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._services.draining and scope["path"] != "/healthz":
-            await problem_response(Draining("the server is about to stop"))(scope, receive, send)
+            await problem_response(Draining("the server is stopping"))(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -1,1 +1,1 @@
-"""HTTP requests come in here and bytes go out. What is here lives as long as one connection and knows no turn."""
+"""HTTP: requests come in and bytes go out. The objects here live as long as one connection and know no turn."""

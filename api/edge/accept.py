@@ -1,4 +1,4 @@
-"""What form of answer a client asks for: `Accept` and `Prefer`, pure."""
+"""Decides from `Accept` and `Prefer` which form of answer a client wants. Pure functions."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,17 +9,17 @@ JSON: Final = "application/json"
 
 
 def choose(accept: str | None, offers: Sequence[str]) -> str:
-    """The offer that the client likes best; among equals the first one. No header, or an empty one, likes all.
+    """The offer that the client prefers, the first one among equals. A missing or empty header accepts every offer.
 
     Raises:
-        NotAcceptable: it likes none of them.
+        NotAcceptable: the client accepts none of them.
     """
     if not accept or not accept.strip():
         return offers[0]
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     best = max(offers, key=lambda offer: _quality(offer, ranges))  # max keeps the first of equals
     if _quality(best, ranges) <= 0:
-        raise NotAcceptable("this can be answered as " + ", ".join(offers))
+        raise NotAcceptable("available media types: " + ", ".join(offers))
     return best
 
 
@@ -41,12 +41,12 @@ def _weight(text: str) -> float:
     try:
         weight = float(text)
     except ValueError:
-        return 0.0  # not a number: the client cannot mean "please"
+        return 0.0  # not a number: treated as a refusal
     return weight if 0 <= weight <= 1 else 0.0
 
 
 def _quality(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The weight of the most specific range that covers the offer (RFC 9110, 12.5.1)."""
+    """The weight of the most specific range that matches the offer (RFC 9110, 12.5.1)."""
     weights = dict(ranges)
     for name in (offer, offer.split("/", maxsplit=1)[0] + "/*", "*/*"):
         if name in weights:

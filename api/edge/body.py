@@ -1,4 +1,4 @@
-"""The body of a POST: read up to its limit, checked, and turned into what the store takes."""
+"""The body of a POST: read up to its limit, checked, and turned into the structs that the store takes."""
 
 import re
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
@@ -23,58 +24,61 @@ OnDisconnect = Literal["continue", "cancel"]
 
 
 class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a POST that asks a turn. Absent and null mean the same."""
+    """The body of a POST that asks for a turn. An absent field and null mean the same."""
 
     message: Annotated[str, Meta(min_length=1, description="the user's message")]
-    project: Annotated[Name | None, Meta(description="chooses the product that answers")] = None
+    project: Annotated[Name | None, Meta(description="selects the product that answers")] = None
     domain: Name | None = None
-    model: Annotated[Name | None, Meta(description="absent: the model of the settings")] = None
+    model: Annotated[Name | None, Meta(description="default: the model in the settings")] = None
     user: Name | None = None
-    metadata: Annotated[dict[str, Any] | None, Meta(description="kept with the turn, at most 16 KiB")] = None
-    on_busy: Annotated[OnBusy, Meta(description="if an earlier turn of the session is in progress")] = "enqueue"
-    on_disconnect: Annotated[OnDisconnect, Meta(description="what a lost connection of this request does")] = "continue"
+    metadata: Annotated[dict[str, Any] | None, Meta(description="stored with the turn, at most 16 KiB")] = None
+    on_busy: Annotated[OnBusy, Meta(description="what to do if an earlier turn of the session is in progress")] = (
+        "enqueue"
+    )
+    on_disconnect: Annotated[OnDisconnect, Meta(description="the turn, if this request loses its connection")] = (
+        "continue"
+    )
 
 
 T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete: nothing happened, nobody to answer."""
+    """The client closed the connection before its request was complete: nothing was done, nobody waits."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a POST asks for: the turn, and what concerns only this request."""
+    """What a POST asks for: the turn, and an option that concerns only this request."""
 
     request: TurnRequest
     cancel_on_disconnect: bool
 
 
-async def read_turn(scope: Scope, receive: Receive, max_bytes: int) -> Asked:
+async def read_turn(exchange: Exchange, max_bytes: int) -> Asked:
     """The turn that a POST asks for.
 
     Raises:
-        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
+        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
         ClientGone: the body did not arrive.
     """
-    turn = await read_body(scope, receive, max_bytes, TurnBody)
+    turn = await read_body(exchange, max_bytes, TurnBody)
     if turn.metadata is not None:
         _check_metadata(turn.metadata)
     fields = msgspec.structs.asdict(turn)
     on_disconnect = fields.pop("on_disconnect")
-    request = TurnRequest(**fields, traceparent=_traceparent(Headers(scope=scope)))
+    request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
     return Asked(request, on_disconnect == "cancel")
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
-    """A body as a document of this kind; an empty one is `absent`, if there may be none.
+async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
+    """The body as a document of this kind. `absent` is the result for an empty body; None: it must not be empty.
 
     Raises:
-        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: what is wrong with it.
+        BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
         ClientGone: the body did not arrive.
     """
-    headers = Headers(scope=scope)
-    _check_media_type(headers)
-    body = await _receive_all(headers, receive, max_bytes)
+    _check_media_type(exchange.headers)
+    body = await _receive_all(exchange.headers, exchange.receive, max_bytes)
     return absent if absent is not None and not body else parse(body, kind)
 
 
@@ -82,8 +86,8 @@ def parse(body: bytes, kind: type[T]) -> T:
     """Read JSON.
 
     Raises:
-        BadRequest: not JSON in UTF-8.
-        InvalidInput: JSON, but not such a document.
+        BadRequest: the body is not JSON in UTF-8.
+        InvalidInput: it is JSON, but not a document of this kind.
     """
     try:
         return msgspec.json.decode(body, type=kind)
@@ -108,7 +112,7 @@ def _check_media_type(headers: Headers) -> None:
 
 
 async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
-    too_large = TooLarge(f"a body has at most {max_bytes} bytes")
+    too_large = TooLarge(f"the body has more than {max_bytes} bytes")
     if int(headers.get("content-length") or 0) > max_bytes:
         raise too_large
     parts: list[bytes] = []
@@ -142,6 +146,6 @@ def _children(value: Any) -> list[Any]:
 
 
 def _traceparent(headers: Headers) -> str | None:
-    """A valid W3C trace parent; a broken one is ignored, as its standard wants."""
+    """A valid W3C trace parent; an invalid one is ignored, as its standard demands."""
     values = headers.getlist("traceparent")
     return values[0] if len(values) == 1 and _TRACEPARENT.match(values[0]) else None

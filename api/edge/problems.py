@@ -14,12 +14,12 @@ from turnwire.shared.errors import TurnwireError
 
 
 class MethodNotAllowed(TurnwireError):
-    """`allow` are the methods that this path knows."""
+    """The path has no such method. `allow`: the methods that it has, joined by commas."""
 
     code = "method_not_allowed"
 
     def __init__(self, allow: str) -> None:
-        super().__init__(f"this path knows {allow}")
+        super().__init__(f"allowed methods: {allow}")
         self.allow = allow
 
 
@@ -32,7 +32,7 @@ class UnsupportedMediaType(TurnwireError):
 
 
 class Draining(TurnwireError):
-    """This process is about to end; another one, or its successor, takes the same request."""
+    """This process is about to stop. The same request succeeds on another one, or after the restart."""
 
     code = "draining"
     retryable = True
@@ -40,7 +40,10 @@ class Draining(TurnwireError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error as a client gets it. `code` is for programs, `detail` for people; `retryable`: it may work later."""
+    """An error as a client gets it.
+
+    `code` is for programs, `detail` for people. `retryable`: the same request may succeed later.
+    """
 
     type: str
     title: str
@@ -51,27 +54,27 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
-    errors.BadRequest: (400, "The request is wrong"),
+    errors.BadRequest: (400, "Bad request"),
     errors.NotFound: (404, "Not found"),
     MethodNotAllowed: (405, "Method not allowed"),
     NotAcceptable: (406, "Not acceptable"),
     errors.LeaseHeld: (409, "The turn is in progress"),
     errors.SessionBusy: (409, "The session is busy"),
     errors.TurnEnded: (409, "The turn has ended"),
-    errors.CursorGone: (410, "The events are gone"),
-    errors.TooLarge: (413, "Too large"),
+    errors.CursorGone: (410, "The events no longer exist"),
+    errors.TooLarge: (413, "Request body too large"),
     UnsupportedMediaType: (415, "Unsupported media type"),
-    errors.InvalidInput: (422, "A value is not allowed"),
-    errors.InputMismatch: (422, "Used with other input"),
+    errors.InvalidInput: (422, "Invalid value"),
+    errors.InputMismatch: (422, "Already used with other input"),
     errors.TurnLimit: (422, "Too many turns in this session"),
-    errors.QueueFull: (429, "Too many turns wait"),
-    errors.StoreUnavailable: (503, "The store does not answer"),
-    Draining: (503, "The server is about to stop"),
+    errors.QueueFull: (429, "Too many turns are waiting"),
+    errors.StoreUnavailable: (503, "The store is unavailable"),
+    Draining: (503, "The server is stopping"),
 }
 
 
 def problem(error: TurnwireError) -> Problem:
-    """The document for an error; one that the table does not know is a defect of ours and says nothing more."""
+    """The document for an error. An error that is not in the table is a defect; the client is not told more."""
     for kind in type(error).__mro__:
         if kind in STATUS:
             status, title = STATUS[kind]
@@ -80,7 +83,7 @@ def problem(error: TurnwireError) -> Problem:
 
 
 def problem_response(error: TurnwireError) -> Response:
-    """The document as an answer, with the headers that belong to its status."""
+    """The document as a response, with the headers that belong to its status."""
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -92,19 +95,20 @@ def problem_response(error: TurnwireError) -> Response:
 
 
 async def on_turnwire_error(_: Request, error: Any) -> Response:
-    """Starlette's handler for our own errors."""
+    """Starlette's handler for Turnwire's own errors."""
     return problem_response(error)
 
 
 async def on_http_error(_: Request, error: Any) -> Response:
-    """Starlette's handler for its own errors: a path that no route knows, or a request it cannot read."""
+    """Starlette's handler for its own errors: no route has this path, or the request cannot be read."""
     assert isinstance(error, HTTPException)
-    known = errors.NotFound("no such page") if error.status_code == 404 else errors.BadRequest("the request is wrong")
-    return problem_response(known)
+    if error.status_code == 404:
+        return problem_response(errors.NotFound("no such path"))
+    return problem_response(errors.BadRequest("the request cannot be read"))
 
 
 async def on_defect(_: Request, __: Exception) -> Response:
-    """Starlette's handler for everything else. It raises the error again afterwards, so the server logs it."""
+    """Starlette's handler for every other error. Starlette raises the error again afterwards, so the server logs it."""
     return _response(INTERNAL, {})
 
 
@@ -112,7 +116,7 @@ def _type(code: str) -> str:
     return f"urn:turnwire:problem:{code}"
 
 
-INTERNAL: Final = Problem(_type("internal"), "Internal error", 500, "an error of ours; it is logged", "internal", True)
+INTERNAL: Final = Problem(_type("internal"), "Internal error", 500, "internal error (logged)", "internal", True)
 _HEADERS: Final = {"content-type": "application/problem+json", "cache-control": "no-store"}
 
 
@@ -125,9 +129,9 @@ def _response(document: Problem, headers: dict[str, str]) -> Response:
 
 
 class _LingeringResponse(Response):
-    """Answers, then goes on discarding a bounded part of the body before it closes.
+    """Answers, then reads and discards a bounded part of the body before it closes the connection.
 
-    Closing a socket with unread data resets it, and the client might lose the answer that says why.
+    Closing a socket with unread data resets it, and then the client might lose the answer.
     """
 
     discard_bytes = 8 * 1_048_576

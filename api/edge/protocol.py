@@ -1,5 +1,7 @@
-"""What we add to uvicorn's HTTP protocol: a typed refusal of what it cannot read, a limit on headers, and a way for a
-stream to write to its connection and to hear that it is lost (api/wire.py).
+"""Extends uvicorn's HTTP protocol in three ways: a malformed request gets a problem document, the size of the headers
+is limited, and a stream can write to its connection directly and is told when it is lost (wire.py).
+
+This uses parts of uvicorn that are not public; tests/test_private_names.py lists them.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,7 @@ MAX_HEAD_BYTES: Final = 65_536  # request line and headers; uvicorn itself would
 
 
 class HeadTooLargeError(Exception):
-    """Ends the parsing; the parser reports it as a bad request."""
+    """Ends the parsing: the parser then reports a bad request."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -32,7 +34,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.scope:
-            self.scope.pop("extensions", None)  # it leads back to here: do not wait for the garbage collector
+            self.scope.pop("extensions", None)  # it refers back to this object: free both at once
         if self.on_lost:
             self.on_lost()
 
@@ -49,10 +51,10 @@ class Protocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise HeadTooLargeError
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - its own words say less
-        detail = "this is not HTTP that the server can read"
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text says less
+        detail = "malformed HTTP request"
         if self._head_bytes > MAX_HEAD_BYTES:
-            detail = f"the request line and headers have at most {MAX_HEAD_BYTES} bytes"
+            detail = f"the request line and headers have more than {MAX_HEAD_BYTES} bytes"
         response = problem_response(BadRequest(detail))
         lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % pair for pair in response.raw_headers)]
         self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)]))

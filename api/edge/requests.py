@@ -1,25 +1,26 @@
-"""Reading a request's path, query and headers; each is refused with a typed error when it is wrong."""
+"""Reads a request's path, query and headers; a wrong one is refused with a typed error."""
 
 import re
 
 from starlette.datastructures import Headers, QueryParams
-from starlette.types import Scope
 
+from turnwire.api.edge.accept import JSON, choose
+from turnwire.api.edge.exchange import Exchange
 from turnwire.shared.errors import BadRequest
-from turnwire.shared.keys import SessionKey, TurnKey, session_key, turn_index
+from turnwire.shared.keys import SessionKey, TurnKey, session_key, signal_key, turn_index
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
 def single(headers: Headers, name: str) -> str | None:
-    """A header that may come once.
+    """A header that may be given once; None without it.
 
     Raises:
-        BadRequest: it came more often.
+        BadRequest: it is given more than once.
     """
     values = headers.getlist(name)
     if len(values) > 1:
-        raise BadRequest(f"the header {name} came more than once")
+        raise BadRequest(f"the header {name} is given more than once")
     return values[0] if values else None
 
 
@@ -29,73 +30,89 @@ def joined(headers: Headers, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
-def idempotency_key(headers: Headers) -> str:
+def require_json(exchange: Exchange) -> None:
+    """Raises:
+    NotAcceptable: the client does not accept JSON.
+    """
+    choose(joined(exchange.headers, "accept"), [JSON])
+
+
+def idempotency_key(exchange: Exchange) -> str:
     """The Idempotency-Key, empty without one.
 
     Raises:
         BadRequest: not 1 to 255 visible ASCII characters.
     """
-    value = single(headers, "idempotency-key")
+    value = single(exchange.headers, "idempotency-key")
     if value is None:
         return ""
     if not _IDEMPOTENCY_KEY.match(value):
-        raise BadRequest("an Idempotency-Key is 1 to 255 visible ASCII characters")
+        raise BadRequest("an Idempotency-Key must have 1 to 255 visible ASCII characters")
     return value
 
 
-def path_session(scope: Scope) -> SessionKey:
+def path_session(exchange: Exchange) -> SessionKey:
     """The session that the path names.
 
     Raises:
         BadRequest: not a session id.
     """
-    return session_key(scope["path_params"]["session"])
+    return session_key(exchange.scope["path_params"]["session"])
 
 
-def path_turn(scope: Scope) -> TurnKey:
+def path_turn(exchange: Exchange) -> TurnKey:
     """The turn that the path names.
 
     Raises:
         BadRequest: not a session id, or not an index.
     """
-    return path_session(scope).turn(turn_index(scope["path_params"]["index"]))
+    return path_session(exchange).turn(turn_index(exchange.scope["path_params"]["index"]))
 
 
-def query_text(scope: Scope, name: str) -> str | None:
+def path_signal(exchange: Exchange) -> str:
+    """The key of the signal that the path names.
+
+    Raises:
+        BadRequest: not a signal's key.
+    """
+    return signal_key(exchange.scope["path_params"]["key"])
+
+
+def query_text(exchange: Exchange, name: str) -> str | None:
     """A query parameter; None without it.
 
     Raises:
-        BadRequest: it came more than once.
+        BadRequest: it is given more than once.
     """
-    values = QueryParams(scope["query_string"]).getlist(name)
+    values = QueryParams(exchange.scope["query_string"]).getlist(name)
     if len(values) > 1:
-        raise BadRequest(f"the query parameter {name} came more than once")
+        raise BadRequest(f"the query parameter {name} is given more than once")
     return values[0] if values else None
 
 
-def query_limit(scope: Scope, *, default: int, most: int) -> int:
-    """The query parameter `limit`: how many of a list to show.
+def query_limit(exchange: Exchange, *, default: int, most: int) -> int:
+    """The query parameter `limit`: how many items of a list to show.
 
     Raises:
         BadRequest: not a number from 1 to `most`.
     """
-    text = query_text(scope, "limit")
+    text = query_text(exchange, "limit")
     if text is None:
         return default
     if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) and int(text) <= most:
         return int(text)
-    raise BadRequest(f"limit is a number from 1 to {most}")
+    raise BadRequest(f"limit must be a number from 1 to {most}")
 
 
-def query_seconds(scope: Scope, name: str, *, least: float, most: float) -> float | None:
+def query_seconds(exchange: Exchange, name: str, *, least: float, most: float) -> float | None:
     """A query parameter in seconds, as a decimal number between `least` and `most`; None without it.
 
     Raises:
         BadRequest: something else.
     """
-    text = query_text(scope, name)
+    text = query_text(exchange, name)
     if text is None:
         return None
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII) and least <= float(text) <= most:
         return float(text)
-    raise BadRequest(f"{name} is a number of seconds from {least:g} to {most:g}")
+    raise BadRequest(f"{name} must be a number of seconds from {least:g} to {most:g}")

@@ -1,7 +1,7 @@
-"""The way to one client: whole chunks, straight to its connection.
+"""Writes the body of a stream to one client: whole chunks, directly to its connection.
 
-The body of a stream does not go through ASGI's `send`, which takes a task's turn for each write of each reader: a
-publication is written to all the readers of its turn in one go. The head and the end of an answer do.
+ASGI's `send` would need a turn of a task for every write to every reader. Written directly, a publication reaches all
+the readers of its turn in one loop. Only the head and the end of an answer go through `send`.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from typing import Any, Final, Self
 
 from starlette.types import Scope
 
-CONNECTION: Final = "turnwire.connection"  # the scope's extension: what api/protocol.py gives to a request
-UNSENT_BYTES: Final = 131_072  # that the kernel takes beyond what is on its way: else up to 4 MiB for each slow reader
-LOOKS: Final = 4  # in the time that a client may stall
+CONNECTION: Final = "turnwire.connection"  # the extension of the ASGI scope in which protocol.py puts the connection
+UNSENT_BYTES: Final = 131_072  # in the kernel, of each slow reader; its default is up to 4 MiB
+PROGRESS_CHECKS: Final = 4  # within the time that a client may stall
 
 logger = logging.getLogger(__name__)
 
 
 class Wire:
-    """A context manager around the body of one answer. `on_gone` is called when the client has left, at most once.
+    """A context manager around the body of one answer. `on_gone` is called at most once, when the client has left.
 
-    A client that takes nothing for `stall_s` seconds (None: never) while something waits for it is cut off. The kernel
-    is told the same for what it has taken itself, so that a peer that has vanished, or that stops reading at the very
-    end, does not hold a connection for ever either.
+    A client that takes nothing for `stall_s` seconds while data waits for it is cut off (None: never). The kernel gets
+    the same limit for the data that it buffers itself. Without that, a peer that has vanished, or that stops reading
+    at the very end, would hold its connection for ever.
     """
 
     __slots__ = ("_connection", "_flow", "_on_gone", "_stall_s", "_transport", "gone")
@@ -60,21 +60,21 @@ class Wire:
 
     @property
     def full(self) -> bool:
-        """It takes no more just now: `drain` first."""
+        """True if the client takes no more for now: `drain` first."""
         return bool(self._flow.write_paused)
 
     def write(self, chunk: bytes) -> None:
-        """Send a chunk as encode.py makes it; nothing to a client that is gone."""
+        """Send a chunk as encode.py makes it; does nothing if the client is gone."""
         if not self.gone:
             self._transport.write(chunk)
 
     async def drain(self) -> None:
-        """Wait until it takes more, or the client is gone, or was cut off."""
+        """Wait until the client takes more, is gone, or was cut off."""
         now = asyncio.get_running_loop().time
         progress, moved_at = _untaken_bytes(self._transport), now()
         while self.full and not self.gone:
             try:
-                async with asyncio.timeout(None if self._stall_s == inf else self._stall_s / LOOKS):
+                async with asyncio.timeout(None if self._stall_s == inf else self._stall_s / PROGRESS_CHECKS):
                     await self._flow.drain()
             except TimeoutError:
                 last, progress = progress, _untaken_bytes(self._transport)
@@ -82,12 +82,12 @@ class Wire:
                     moved_at = now()
                 elif now() - moved_at >= self._stall_s:
                     logger.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
-                    self._transport.abort()  # a close would wait for it
+                    self._transport.abort()  # a close would wait for the client
                     self._lost()
 
 
 def _untaken_bytes(transport: Any) -> int:
-    """What was sent and not acknowledged by the client's system, here and, where the kernel tells it, there."""
+    """The bytes that the client's system has not acknowledged: in the transport and, where it tells, in the kernel."""
     in_kernel = array("i", [0])
     with suppress(OSError, ValueError):
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, in_kernel)
@@ -95,7 +95,7 @@ def _untaken_bytes(transport: Any) -> int:
 
 
 def _limit_kernel(connection: socket.socket, stall_s: float) -> None:
-    """Little memory for a slow reader, an end for one that is gone; each option where the system has it."""
+    """Bound the memory of a slow reader and the time of a vanished one, with each option that the system has."""
     ms, seconds = round(stall_s * 1000), max(1, round(stall_s / 2))
     options = {
         "TCP_NOTSENT_LOWAT": UNSENT_BYTES,

@@ -1,1 +1,1 @@
-"""One module for each resource. What is here lives as long as one request."""
+"""One module for each resource. The objects here live as long as one request."""

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from starlette.types import Receive, Scope, Send
 
 from turnwire.api.edge.body import ClientGone, read_body
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn
-from turnwire.api.endpoints.records import json_response
 from turnwire.api.services import Services
 from turnwire.shared.keys import TurnKey
 
@@ -22,20 +21,14 @@ class CancelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=500, description="becomes part of the turn's error message")] | None = None
 
 
-class Cancels:
-    """The cancelling endpoint, as an ASGI application."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /v1/sessions/{session}/turns/{index}/cancel"""
-        key = path_turn(scope)
-        with suppress(ClientGone):
-            body = await read_body(scope, receive, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
-            ended = await cancel(self._services, key, body.reason or "")
-            record = await self._services.store.existing(key)
-            await json_response(record, 200 if ended else 202)(scope, receive, send)
+async def cancel_turn(services: Services, exchange: Exchange) -> None:
+    """POST /v1/sessions/{session}/turns/{index}/cancel"""
+    key = path_turn(exchange)
+    with suppress(ClientGone):
+        body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
+        ended = await cancel(services, key, body.reason or "")
+        record = await services.store.existing(key)
+        await exchange.answer_json(record, 200 if ended else 202)
 
 
 async def cancel(services: Services, key: TurnKey, reason: str) -> bool:
@@ -45,7 +38,7 @@ async def cancel(services: Services, key: TurnKey, reason: str) -> bool:
         NotFound: there is no such turn.
     """
     verdict, next_index = await services.store.cancel(key, reason)
-    if verdict == "cancelled":  # a suspended turn has no job whose end would publish its row
+    if verdict == "cancelled":  # a suspended turn has no job; this one publishes its row when it ends
         await services.queue.enqueue(key.run_id, accepted=True)
     if next_index is not None and next_index > key.index:
         await services.queue.enqueue(key.session.turn(next_index).run_id, accepted=True)

@@ -1,22 +1,21 @@
-"""/openapi.json and /docs: bytes that are made once."""
+"""/openapi.json and /docs. Each is made once."""
 
 import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
 
-from starlette.requests import Request
-from starlette.responses import Response
-
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.endpoints import openapi
+from turnwire.api.endpoints.routes import OPERATIONS
 
 
-async def description(_: Request) -> Response:
+async def description(exchange: Exchange) -> None:
     """GET /openapi.json"""
-    return Response(openapi.document(), 200, {"content-type": "application/json", "cache-control": "no-cache"})
+    await exchange.answer(200, {"content-type": "application/json", "cache-control": "no-cache"}, _document())
 
 
-async def docs(_: Request) -> Response:
+async def docs(exchange: Exchange) -> None:
     """GET /docs: the same for people."""
     headers = {
         "content-type": "text/html; charset=utf-8",
@@ -24,7 +23,12 @@ async def docs(_: Request) -> Response:
         "content-security-policy": _policy(),
         "x-content-type-options": "nosniff",
     }
-    return Response(_html(), 200, headers)
+    await exchange.answer(200, headers, _html().encode())
+
+
+@cache
+def _document() -> bytes:
+    return openapi.document(OPERATIONS)
 
 
 @cache
@@ -34,7 +38,7 @@ def _html() -> str:
 
 @cache
 def _policy() -> str:
-    """Only the script in the page itself may run, and it may only ask this server."""
+    """Only the script in the page itself may run, and it may send requests only to this server."""
     script = _html().partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'"

@@ -1,13 +1,12 @@
-"""For operators: what the service has still to do."""
+"""For operators: the answers that the products have not stored yet."""
 
 import re
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
-from turnwire.api.edge.requests import query_limit, query_text
-from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS, json_response, require_json
+from turnwire.api.edge.exchange import Exchange
+from turnwire.api.edge.requests import query_limit, query_text, require_json
+from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.services import Services
 from turnwire.shared.errors import BadRequest
 from turnwire.shared.keys import TurnKey
@@ -16,8 +15,8 @@ from turnwire.shared.keys import TurnKey
 class PendingTurn(msgspec.Struct, frozen=True):
     """A turn that has ended, but whose answer the product has not stored yet. Times are Redis time, ms.
 
-    `tries` counts those of the outbox; the turn itself had tried before. `next_try_at`: when the next one is due, or,
-    while one is running, when its claim ends.
+    `tries` counts the tries since the turn ended, not those of the turn itself. `next_try_at`: when the next try is
+    due, or, while one is running, when its claim ends.
     """
 
     run_id: str
@@ -30,41 +29,36 @@ class PendingTurn(msgspec.Struct, frozen=True):
 
 
 class PendingList(msgspec.Struct, frozen=True):
-    """`count`: of all; `turns`: some, oldest first. `next`: pass it as `after` for those that follow; null: none do."""
+    """`count`: of all pending turns. `turns`: one page, oldest first. `next`: the `after` of the next page, or null."""
 
     count: int
     turns: list[PendingTurn]
     next: str | None
 
 
-class Admin:
-    """The operators' endpoints."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def persist(self, request: Request) -> Response:
-        """GET /v1/admin/persist"""
-        require_json(request)
-        after_us = _after(query_text(request.scope, "after"))
-        limit = query_limit(request.scope, default=PAGE_TURNS, most=MAX_PAGE_TURNS)
-        count, found = await self._services.queue.pending(after_us, limit + 1)
-        shown = found[:limit]
-        turns = [TurnKey.parse(pending.run_id) for pending in shown]
-        tries = await self._services.store.persist_tries(turns)
-        listed = [
-            PendingTurn(
-                run_id=pending.run_id,
-                tenant_id=turn.session.tenant,
-                session_id=turn.session.session,
-                turn_index=turn.index,
-                since=pending.since_us // 1000,
-                tries=tried,
-                next_try_at=pending.next_try_ms,
-            )
-            for pending, turn, tried in zip(shown, turns, tries, strict=True)
-        ]
-        return json_response(PendingList(count, listed, str(shown[-1].since_us) if len(found) > limit else None))
+async def list_pending(services: Services, exchange: Exchange) -> None:
+    """GET /v1/admin/persist"""
+    require_json(exchange)
+    after_us = _after(query_text(exchange, "after"))
+    limit = query_limit(exchange, default=PAGE_TURNS, most=MAX_PAGE_TURNS)
+    count, found = await services.queue.pending(after_us, limit + 1)
+    shown = found[:limit]
+    turns = [TurnKey.parse(pending.run_id) for pending in shown]
+    tries = await services.store.persist_tries(turns)
+    listed = [
+        PendingTurn(
+            run_id=pending.run_id,
+            tenant_id=turn.session.tenant,
+            session_id=turn.session.session,
+            turn_index=turn.index,
+            since=pending.since_us // 1000,
+            tries=tried,
+            next_try_at=pending.next_try_ms,
+        )
+        for pending, turn, tried in zip(shown, turns, tries, strict=True)
+    ]
+    next_page = str(shown[-1].since_us) if len(found) > limit else None
+    await exchange.answer_json(PendingList(count, listed, next_page))
 
 
 def _after(text: str | None) -> int:
@@ -72,4 +66,4 @@ def _after(text: str | None) -> int:
         return 0
     if re.fullmatch(r"[0-9]{1,16}", text, re.ASCII):
         return int(text)
-    raise BadRequest("after is what an earlier page gave as next")
+    raise BadRequest("after must be the `next` of an earlier page")

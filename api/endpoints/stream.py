@@ -1,15 +1,13 @@
-"""Sends a tail to a client: each burst in one piece, silence as the form and the client want it.
+"""Sends the events of a tail to a client, and a sign of life during a silence if the client or the framing wants one.
 
-A client that reads slowly is followed at its pace; one that takes nothing at all is cut off, and may resume.
+A client that reads slowly is served at its own pace. One that takes nothing at all is cut off; it may resume.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from starlette.datastructures import Headers
-from starlette.types import Scope, Send
-
 from turnwire.api.edge.accept import JSON, choose
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import joined, query_seconds
 from turnwire.api.edge.wire import Wire
 from turnwire.api.following.encode import NDJSON, SSE, Encoder, Framing, chunk
@@ -20,36 +18,37 @@ SSE_COMMENT_S: Final = 15.0
 FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
 
 
-def negotiate(scope: Scope, *, record: bool = False) -> Framing | None:
-    """The stream form that the client asks for; None: it wants the record as JSON, which `record` allows.
+def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
+    """The framing that the client asks for. None: it wants the record as JSON, which is possible only with `record`.
 
     Raises:
-        NotAcceptable: it wants none of them.
+        NotAcceptable: it accepts none of them.
     """
     offers = [*FRAMINGS, JSON] if record else [*FRAMINGS]
-    return FRAMINGS.get(choose(joined(Headers(scope=scope), "accept"), offers))
+    return FRAMINGS.get(choose(joined(exchange.headers, "accept"), offers))
 
 
-def silence_s(scope: Scope, framing: Framing) -> float | None:
-    """After how many seconds of silence the client wants a sign of life; None: never.
+def silence_s(exchange: Exchange, framing: Framing) -> float | None:
+    """The seconds of silence after which the client gets a sign of life; None: never.
 
     Raises:
         BadRequest: `keepalive` is not a number from 1 to 60.
     """
-    wanted = query_seconds(scope, "keepalive", least=1, most=60)
+    wanted = query_seconds(exchange, "keepalive", least=1, most=60)
     return SSE_COMMENT_S if wanted is None and framing is SSE else wanted
 
 
 async def send_tail(
-    tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, scope: Scope, send: Send
+    tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, exchange: Exchange
 ) -> bool:  # fmt: skip
     """Stream until the tail ends or the client is gone; the body always ends after a whole event.
 
-    `stall_s`: how long the client may take nothing; None: for ever. Returns: True if it left before the end.
+    `stall_s`: the seconds for which the client may take nothing; None: for ever. Returns: True if it left before
+    the end.
     """
     framing = encoder.framing
-    await send(_start(framing, headers))
-    with Wire(scope, stall_s, on_gone=tail.stop) as wire:
+    await exchange.send(_start(framing, headers))
+    with Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
 
         def push(publication: Publication) -> bool:
             if wire.full:
@@ -65,18 +64,20 @@ async def send_tail(
                 wire.write(ready)
                 if wire.full:
                     await wire.drain()
-    await send({"type": "http.response.body", "body": b""})
+    await exchange.send({"type": "http.response.body", "body": b""})
     return wire.gone
 
 
-async def send_events(events: Sequence[bytes], framing: Framing, headers: Mapping[str, str], send: Send) -> None:
-    """Answer with events that stand in no log."""
-    await send(_start(framing, headers))
-    await send({"type": "http.response.body", "body": framing.answer(events)})
+async def send_events(
+    events: Sequence[bytes], framing: Framing, headers: Mapping[str, str], exchange: Exchange
+) -> None:  # fmt: skip
+    """Answer with events that are in no log."""
+    await exchange.send(_start(framing, headers))
+    await exchange.send({"type": "http.response.body", "body": framing.answer(events)})
 
 
 def stream_headers(framing: Framing) -> dict[str, str]:
-    """What every stream says about itself: nobody may keep it, and no proxy may hold it back."""
+    """The headers of every stream: no cache may keep it, and no proxy may buffer it."""
     return {"content-type": framing.media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
 
 

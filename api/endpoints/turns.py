@@ -1,18 +1,14 @@
-"""POST: accept a turn, then stream it, or say where it is.
+"""POST: accept a turn, then stream it, or tell where its record is.
 
-Rule: the client is answered only after the turn stands in the store and in the queue.
+Rule: the client is answered only after the turn is in the store and in the queue.
 """
 
 from contextlib import suppress
 from typing import NamedTuple
 
-import msgspec
-from starlette.datastructures import Headers
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from turnwire.api.edge.accept import wants_async
 from turnwire.api.edge.body import Asked, ClientGone, read_turn
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import idempotency_key, joined, path_session, path_turn
 from turnwire.api.endpoints.cancel import cancel
 from turnwire.api.endpoints.intake import Accepted, Intake
@@ -26,71 +22,77 @@ from turnwire.shared.store.patience import until_answered
 
 
 class Form(NamedTuple):
-    """The form of the answer (no framing: the record) and after how many seconds of silence to say something."""
+    """The form of the answer. `framing` None: the record. `idle_s`: seconds of silence before a sign of life."""
 
     framing: Framing | None
     idle_s: float | None
 
 
-class Turns:
-    """The submitting endpoints, as ASGI applications."""
+async def ask_turn(services: Services, exchange: Exchange) -> None:
+    """POST /v1/sessions/{session}/turns/{index}"""
+    key = path_turn(exchange)
+    form = _form(exchange)
+    intake = Intake(services.store, services.queue)
+    with suppress(ClientGone):
+        asked = await read_turn(exchange, services.settings.max_body_bytes)
+        accepted = await intake.submit(key, asked.request)
+        await _Answer(services, intake, accepted, exchange).send(form, asked)
 
-    def __init__(self, services: Services) -> None:
+
+async def ask_next_turn(services: Services, exchange: Exchange) -> None:
+    """POST /v1/sessions/{session}/turns"""
+    session = path_session(exchange)
+    repeat_key = idempotency_key(exchange)
+    form = _form(exchange)
+    intake = Intake(services.store, services.queue)
+    with suppress(ClientGone):
+        asked = await read_turn(exchange, services.settings.max_body_bytes)
+        accepted = await intake.submit_next(session, asked.request, repeat_key)
+        await _Answer(services, intake, accepted, exchange).send(form, asked)
+
+
+class _Answer:
+    """The answer to a request whose turn was accepted but is not in the queue yet."""
+
+    def __init__(self, services: Services, intake: Intake, accepted: Accepted, exchange: Exchange) -> None:
         self._services = services
-        self._intake = Intake(services.store, services.queue)
+        self._intake = intake
+        self._accepted = accepted
+        self._exchange = exchange
+        self._key = accepted.key
+        self._headers = _location(accepted.key)
 
-    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /v1/sessions/{session}/turns/{index}"""
-        key = path_turn(scope)
-        form = _form(scope)
-        with suppress(ClientGone):
-            asked = await read_turn(scope, receive, self._services.settings.max_body_bytes)
-            accepted = await self._intake.submit(key, asked.request)
-            await self._answer(accepted, asked, form, scope, receive, send)
-
-    async def post_next(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /v1/sessions/{session}/turns"""
-        session = path_session(scope)
-        repeat_key = idempotency_key(Headers(scope=scope))
-        form = _form(scope)
-        with suppress(ClientGone):
-            asked = await read_turn(scope, receive, self._services.settings.max_body_bytes)
-            accepted = await self._intake.submit_next(session, asked.request, repeat_key)
-            await self._answer(accepted, asked, form, scope, receive, send)
-
-    async def _answer(
-        self, accepted: Accepted, asked: Asked, form: Form, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        key, headers = accepted.key, _location(accepted.key)
-        if accepted.is_replay:
-            await self._replay(key, form.framing, headers, scope, receive, send)
+    async def send(self, form: Form, asked: Asked) -> None:
+        if self._accepted.is_replay:
+            await self._replay(form.framing)
         elif form.framing is None:
-            await self._intake.enqueue(accepted)
-            record = await self._services.store.existing(key)
-            await _record_response(record, headers, 200 if record.terminal else 202)(scope, receive, send)
+            await self._intake.enqueue(self._accepted)
+            record = await self._services.store.existing(self._key)
+            await self._exchange.answer_json(record, 200 if record.terminal else 202, self._headers)
         else:
-            # joined before the queue knows of it: the first event arrives as a publication
-            hub = self._services.hub
-            with hub.follow(key, None, idle_s=form.idle_s) as tail:
-                await self._intake.enqueue(accepted)
-                encoder = hub.encoder(form.framing)
-                client_left = await send_tail(tail, encoder, headers, self._services.settings.stall_s, scope, send)
+            client_left = await self._stream(form.framing, form.idle_s)
             if client_left and asked.cancel_on_disconnect:
-                await until_answered(lambda: cancel(self._services, key, "its client disconnected"))
+                await until_answered(lambda: cancel(self._services, self._key, "its client disconnected"))
 
-    async def _replay(
-        self, key: TurnKey, framing: Framing | None, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        headers = headers | {"idempotent-replayed": "true"}
-        record = await self._services.store.existing(key)
+    async def _stream(self, framing: Framing, idle_s: float | None) -> bool:
+        """True if the client left before the end."""
+        hub, stall_s = self._services.hub, self._services.settings.stall_s
+        # follow the turn before it is in the queue, so that even its first event arrives as a publication
+        with hub.follow(self._key, None, idle_s=idle_s) as tail:
+            await self._intake.enqueue(self._accepted)
+            return await send_tail(tail, hub.encoder(framing), self._headers, stall_s, self._exchange)
+
+    async def _replay(self, framing: Framing | None) -> None:
+        headers = self._headers | {"idempotent-replayed": "true"}
+        record = await self._services.store.existing(self._key)
         if framing is None:
-            await _record_response(record, headers, 200)(scope, receive, send)
+            await self._exchange.answer_json(record, 200, headers)
         else:
-            await send_events(replay_events(record), framing, headers, send)
+            await send_events(replay_events(record), framing, headers, self._exchange)
 
 
 def replay_events(record: TurnRecord) -> list[bytes]:
-    """What a repeated request of a completed turn gets: the answer without its history."""
+    """The stream for a repeated request of a completed turn: the answer without its history."""
     started = {
         "sessionId": record.session_id,
         "tenantId": record.tenant_id,
@@ -106,22 +108,17 @@ def replay_events(record: TurnRecord) -> list[bytes]:
 
 
 def turn_path(key: TurnKey) -> str:
-    """Where a turn's record is."""
+    """The path of a turn's record."""
     return f"/v1/sessions/{key.session.session}/turns/{key.index}"
 
 
-def _form(scope: Scope) -> Form:
-    framing = negotiate(scope, record=True)
-    if framing is None or wants_async(joined(Headers(scope=scope), "prefer")):
+def _form(exchange: Exchange) -> Form:
+    framing = negotiate(exchange, record=True)
+    if framing is None or wants_async(joined(exchange.headers, "prefer")):
         return Form(None, None)
-    return Form(framing, silence_s(scope, framing))
+    return Form(framing, silence_s(exchange, framing))
 
 
 def _location(key: TurnKey) -> dict[str, str]:
     path = turn_path(key)
     return {"location": path, "content-location": path}
-
-
-def _record_response(record: TurnRecord, headers: dict[str, str], status: int) -> Response:
-    named = {"content-type": "application/json", "cache-control": "no-store", **headers}
-    return Response(msgspec.json.encode(record), status, named)

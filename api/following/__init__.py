@@ -1,1 +1,1 @@
-"""Who follows which turn, and from which cursor. What is here lives as long as one reader and knows no HTTP."""
+"""Who follows which turn, from which cursor. The objects here live as long as one reader and know no HTTP."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from turnwire.api.edge.body import ClientGone, TurnBody, parse, read_turn
+from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge, TurnwireError
 from turnwire.shared.model import TurnRequest
@@ -26,7 +27,10 @@ async def read(*chunks: bytes, gone: bool = False, limit: int = 100_000, **heade
     async def receive() -> Message:
         return next(arriving)
 
-    return (await read_turn({"type": "http", "headers": raw}, receive, limit)).request
+    async def unused(_: Message) -> None:
+        raise AssertionError("nothing is answered here")
+
+    return (await read_turn(Exchange({"type": "http", "headers": raw}, receive, unused), limit)).request
 
 
 async def test_a_body_may_come_in_pieces():

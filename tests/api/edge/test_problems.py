@@ -39,7 +39,7 @@ def test_the_document_says_what_the_error_says():
     assert response.headers["content-type"] == "application/problem+json"
     assert msgspec.json.decode(response.body) == {
         "type": "urn:turnwire:problem:queue_full",
-        "title": "Too many turns wait",
+        "title": "Too many turns are waiting",
         "status": 429,
         "detail": "too many turns wait",
         "code": "queue_full",

@@ -1,0 +1,36 @@
+"""One HTTP request and the way to answer it. Every handler gets one."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from turnwire.api.edge.accept import JSON
+
+NO_STORE: Final = {"cache-control": "no-store"}
+
+
+class Exchange:
+    """The ASGI triple of a request, and its headers."""
+
+    __slots__ = ("headers", "receive", "scope", "send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers = Headers(scope=scope)
+
+    async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Answer in one piece."""
+        await Response(body, status, headers)(self.scope, self.receive, self.send)
+
+    async def answer_json(
+        self, document: msgspec.Struct | bytes, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer with a JSON document that no cache may keep; bytes are JSON already."""
+        body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+        await self.answer(status, {"content-type": JSON, **NO_STORE, **(headers or {})}, body)

@@ -1,0 +1,55 @@
+"""What the description of the API says about one operation. routes.py fills this in; openapi.py writes it down."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from turnwire.api.edge.exchange import Exchange
+from turnwire.api.services import Services
+
+SESSIONS: Final = "/v1/sessions/{session}"
+TURNS: Final = f"{SESSIONS}/turns"
+TURN: Final = f"{TURNS}/{{index}}"
+
+Handler = Callable[[Services, Exchange], Awaitable[None]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One successful answer.
+
+    `body`: the struct of its JSON document; None: there is none. `stream`: it is, or may be, a stream of events.
+    `headers`: names in openapi.HEADERS.
+    """
+
+    status: int
+    description: str
+    body: type[msgspec.Struct] | None = None
+    stream: bool = False
+    headers: tuple[str, ...] = ()
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path.
+
+    `handler`: its name in camel case is the operation's id. `head`: a HEAD request gets the same answer without its
+    body. `parameters`: names in openapi.PARAMETERS. `problems`: the statuses of its refusals, beside those that every
+    operation shares. `body`: the struct of its request's body.
+    """
+
+    path: str
+    method: str
+    handler: Handler
+    summary: str
+    head: bool = False
+    parameters: tuple[str, ...] = ()
+    body: type[msgspec.Struct] | None = None
+    body_required: bool = False
+    answers: tuple[Answer, ...]
+    problems: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The operation's id: `ask_next_turn` is `askNextTurn`."""
+        first, *others = getattr(self.handler, "__name__", "").split("_")
+        return first + "".join(word.capitalize() for word in others)

@@ -1,0 +1,137 @@
+"""Every operation of the API, with its description. The router and /openapi.json are made from this one table."""
+
+from typing import Final
+
+from turnwire.api.edge.body import TurnBody
+from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
+from turnwire.api.endpoints.erasure import erase_session
+from turnwire.api.endpoints.follow import follow_turn
+from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
+from turnwire.api.endpoints.pending import PendingList, list_pending
+from turnwire.api.endpoints.probes import Health, is_alive, is_ready
+from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
+from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
+from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
+from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
+from turnwire.shared.ledger import LedgerRows, UsageSums
+from turnwire.shared.model import TurnRecord
+
+_LOCATED = ("Location", "Content-Location")
+_ASKED = (
+    Answer(
+        200, "The events, live, or the record of a turn that has ended", TurnRecord,
+        stream=True, headers=(*_LOCATED, "Idempotent-Replayed"),
+    ),
+    Answer(202, "The turn was accepted; its record as it is now", TurnRecord, headers=_LOCATED),
+)  # fmt: skip
+_ASK_PROBLEMS = (400, 404, 406, 409, 413, 415, 422, 429, 503)
+
+OPERATIONS: Final = (
+    Operation(
+        path=SESSIONS, method="DELETE", handler=erase_session,
+        summary="Erase everything of a session",
+        parameters=("session",),
+        answers=(Answer(204, "The session is erased; its running turns stop and its open streams end"),),
+        problems=(400, 404, 503),
+    ),
+    Operation(
+        path=TURNS, method="POST", handler=ask_next_turn,
+        summary="Ask for a turn at the session's next index",
+        parameters=("session", "keepalive", "idempotencyKey", "prefer", "traceparent"),
+        body=TurnBody, body_required=True,
+        answers=_ASKED,
+        problems=_ASK_PROBLEMS,
+    ),
+    Operation(
+        path=TURNS, method="GET", head=True, handler=list_turns,
+        summary="The turns of a session, ascending",
+        parameters=("session", "afterIndex", "limit"),
+        answers=(Answer(200, "One page of the list", TurnList),),
+        problems=(400, 404, 406, 503),
+    ),
+    Operation(
+        path=TURN, method="POST", handler=ask_turn,
+        summary="Ask for a turn, attach to it while it runs, or get its answer again",
+        parameters=("session", "index", "keepalive", "prefer", "traceparent"),
+        body=TurnBody, body_required=True,
+        answers=_ASKED,
+        problems=_ASK_PROBLEMS,
+    ),
+    Operation(
+        path=TURN, method="GET", head=True, handler=get_turn,
+        summary="A turn's record, now or when the turn has ended",
+        parameters=("session", "index", "wait"),
+        answers=(Answer(200, "The record", TurnRecord),),
+        problems=(400, 404, 406, 503),
+    ),
+    Operation(
+        path=f"{TURN}/events", method="GET", handler=follow_turn,
+        summary="A turn's events after a cursor, until its terminal event",
+        parameters=("session", "index", "after", "lastEventId", "keepalive"),
+        answers=(
+            Answer(200, "The events, live, one line or block each", stream=True),
+            Answer(204, "An EventSource that has the terminal event: there is nothing more"),
+        ),
+        problems=(400, 404, 406, 410, 503),
+    ),
+    Operation(
+        path=f"{TURN}/ledger", method="GET", head=True, handler=get_ledger,
+        summary="The usage and cost of each ended attempt of a turn, oldest first",
+        parameters=("session", "index"),
+        answers=(Answer(200, "The rows of the turn's ledger", LedgerRows),),
+        problems=(400, 404, 406, 503),
+    ),
+    Operation(
+        path=f"{SESSIONS}/usage", method="GET", head=True, handler=get_session_usage,
+        summary="The sums of a session's ledger",
+        parameters=("session",),
+        answers=(Answer(200, "The sums", UsageSums),),
+        problems=(400, 404, 406, 503),
+    ),
+    Operation(
+        path="/v1/usage", method="GET", head=True, handler=get_usage,
+        summary="The sums of your whole ledger",
+        answers=(Answer(200, "The sums", UsageSums),),
+        problems=(406, 503),
+    ),
+    Operation(
+        path=f"{TURN}/cancel", method="POST", handler=cancel_turn,
+        summary="Cancel a turn, whether it waits, runs or has lost its worker",
+        parameters=("session", "index"),
+        body=CancelBody,
+        answers=(
+            Answer(200, "The turn had ended already; its record", TurnRecord),
+            Answer(202, "The turn is cancelled, or its worker was told to stop; its record as it is now", TurnRecord),
+        ),
+        problems=(400, 404, 413, 415, 422, 503),
+    ),
+    Operation(
+        path=f"{TURN}/signals/{{key}}", method="POST", handler=signal_turn,
+        summary="Send a turn the signal that it waits for, or will wait for; the first signal of a key wins",
+        parameters=("session", "index", "key"),
+        body=SignalBody,
+        answers=(
+            Answer(200, "This key has a signal already, which is the answer", StoredSignal),
+            Answer(202, "The signal was stored", StoredSignal),
+        ),
+        problems=(400, 404, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/admin/persist", method="GET", head=True, handler=list_pending,
+        summary="For operators: turns whose answer the product has not stored yet, oldest first",
+        parameters=("afterPage", "limit"),
+        answers=(Answer(200, "One page of the list", PendingList),),
+        problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/healthz", method="GET", head=True, handler=is_alive,
+        summary="The process answers",
+        answers=(Answer(200, "It does", Health),),
+    ),
+    Operation(
+        path="/readyz", method="GET", head=True, handler=is_ready,
+        summary="The process can accept turns",
+        answers=(Answer(200, "It can", Health),),
+        problems=(503,),
+    ),
+)  # fmt: skip

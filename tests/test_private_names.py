@@ -1,0 +1,110 @@
+"""The parts of other libraries that are not public but used here. Each is missed by its name after an upgrade.
+
+The upper bounds in pyproject.toml keep out the versions that these tests have not seen.
+"""
+
+import inspect
+from typing import Any
+
+import httptools
+import pytest
+import uvicorn
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from starlette.applications import Starlette
+from starlette.responses import Response
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (HttpToolsProtocol, "connection_lost", ["self", "exc"]),
+        (HttpToolsProtocol, "on_header", ["self", "name", "value"]),
+        (HttpToolsProtocol, "on_message_begin", ["self"]),
+        (HttpToolsProtocol, "on_url", ["self", "url"]),
+        (HttpToolsProtocol, "send_400_response", ["self", "msg"]),
+        (FlowControl, "drain", ["self"]),
+        (uvicorn.Server, "handle_exit", ["self", "sig", "frame"]),
+        (uvicorn.Server, "startup", ["self", "sockets"]),
+        (AbstractConnection, "connect", ["self"]),
+        (AbstractConnection, "pack_commands", ["self", "commands"]),
+        (ConnectionPool, "make_connection", ["self"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", value) if isinstance(value, type | str) else "",
+)
+def test_a_method_that_is_overridden_or_called_has_these_parameters(owner: type, name: str, parameters: list[str]):
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    ("method", "parameter"),
+    [
+        ("disconnect", "nowait"),
+        ("send_command", "check_health"),
+        ("send_packed_command", "check_health"),
+        ("read_response", "timeout"),
+    ],
+)
+def test_a_method_of_a_connection_of_redis_has_this_parameter(method: str, parameter: str):
+    for kind in CONNECTIONS:
+        found = inspect.signature(getattr(kind, method)).parameters
+        assert parameter in found or any(known.kind is known.VAR_KEYWORD for known in found.values())
+
+
+@pytest.mark.parametrize("name", ["flow", "scope", "transport"])
+async def test_a_connection_of_uvicorn_has_this_attribute(name: str):
+    config = uvicorn.Config(Starlette(), log_config=None)
+    config.load()
+    protocol = HttpToolsProtocol(config, uvicorn.server.ServerState(), {})
+    assert hasattr(protocol, name)
+
+
+@pytest.mark.parametrize("name", ["write_paused"])
+def test_the_flow_control_of_uvicorn_has_this_attribute(name: str):
+    transport: Any = None
+    assert getattr(FlowControl(transport), name) is False
+
+
+@pytest.mark.parametrize("name", ["should_exit", "started"])
+def test_a_server_of_uvicorn_has_this_attribute(name: str):
+    assert getattr(uvicorn.Server(uvicorn.Config(Starlette(), log_config=None)), name) is False
+
+
+def test_an_error_in_a_callback_of_the_parser_is_a_parser_error():
+    """The limit on headers is such an error; uvicorn answers a parser error through `send_400_response`."""
+    assert issubclass(httptools.HttpParserCallbackError, httptools.HttpParserError)
+
+
+@pytest.mark.parametrize("name", ["body", "raw_headers", "status_code"])
+def test_a_response_of_starlette_has_this_attribute(name: str):
+    assert hasattr(Response(b""), name)
+
+
+@pytest.mark.parametrize("name", ["redirect_slashes", "routes"])
+def test_a_router_of_starlette_has_this_attribute(name: str):
+    assert hasattr(Starlette().router, name)
+
+
+@pytest.mark.parametrize("name", ["connection_class", "connection_kwargs"])
+def test_a_pool_of_redis_has_this_attribute(name: str):
+    for kind in (ConnectionPool, BlockingConnectionPool):
+        assert hasattr(kind.from_url("redis://localhost"), name)
+
+
+@pytest.mark.parametrize("name", ["connection_pool"])
+def test_a_client_of_redis_has_this_attribute(name: str):
+    assert hasattr(Redis.from_url("redis://localhost"), name)
+
+
+@pytest.mark.parametrize("name", ["get_connection", "release", "disconnect"])
+def test_a_blocking_pool_of_redis_has_this_method(name: str):
+    assert inspect.iscoroutinefunction(inspect.unwrap(getattr(BlockingConnectionPool, name)))
+
+
+@pytest.mark.parametrize("name", ["set_response_callback"])
+def test_a_client_of_redis_has_this_method(name: str):
+    assert callable(getattr(Redis, name))
