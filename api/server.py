@@ -1,4 +1,4 @@
-"""The server process: uvicorn, told to end its streams when it is asked to stop."""
+"""The server process: uvicorn, which ends its streams when it is asked to stop."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ from turnwire.api.edge.protocol import Protocol
 from turnwire.api.services import Services
 from turnwire.shared.settings import Settings
 
-GRACE_S = 5  # for a client that does not read; everybody else's stream ends at once
+GRACE_S = 5  # until a client that does not read is cut off; every other stream ends at once
 
 
 class Server(uvicorn.Server):
-    """Uvicorn waits for open streams for ever; this one ends them first, each after a whole line."""
+    """Uvicorn would wait for open streams for ever. This server ends them first, each after a whole line."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
@@ -35,14 +35,14 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _crash(self) -> None:
-        """A defect that would leave every stream silent: end, so that whoever started this starts it again."""
+        """A defect would leave every stream silent: end the process, so that its supervisor starts it again."""
         self.crashed = True
         self.should_exit = True
         self._services.drain()
 
 
 def serve(settings: Settings) -> bool:
-    """Run until a signal; False after a crash.
+    """Serve until a signal arrives. Returns: False after a crash.
 
     Raises:
         SettingsError: a Redis URL cannot be read.
@@ -61,7 +61,7 @@ def serve(settings: Settings) -> bool:
         log_config=None,
         log_level=settings.log_level,
         server_header=False,
-        timeout_keep_alive=75,  # longer than the idle time of common proxies, which else meet a closing connection
+        timeout_keep_alive=75,  # longer than common proxies keep an idle connection, so that the proxy closes it first
         timeout_graceful_shutdown=GRACE_S,
         backlog=4096,
     )

@@ -1,4 +1,4 @@
-"""What the handlers of one process share, from its start to its end."""
+"""The objects that the handlers of one process share, from its start to its end."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +12,11 @@ from turnwire.shared.store.turns import TurnStore
 
 
 class Services:
-    """Built without touching the network; `running` starts the hub and closes everything at the end."""
+    """Built without any network traffic. `running` starts the hub, and closes everything at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        commands = max(settings.redis_connections - 1, 1)  # the hub's subscription is the other one
+        commands = max(settings.redis_connections - 1, 1)  # one is left for the hub's subscription
         self.redis: Any = connect(settings.redis_url, connections=commands)
         self.queue_redis: Any = self.redis
         if settings.queue_url != settings.redis_url:
@@ -29,13 +29,13 @@ class Services:
 
     @property
     def hub(self) -> Hub:
-        """Only inside `running`."""
+        """The hub; it exists only inside `running`."""
         assert self._hub is not None
         return self._hub
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Everything that needs an event loop."""
+        """Start everything that needs an event loop."""
         listener = connect_listener(self.settings.redis_url)
         try:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
@@ -46,7 +46,7 @@ class Services:
                 await self.queue_redis.aclose(close_connection_pool=True)
 
     def drain(self) -> None:
-        """Take nothing new; every stream ends after its last whole line, its client resumes at its cursor elsewhere."""
+        """Accept nothing new, and end every stream after a whole line; its client resumes at its cursor elsewhere."""
         self.draining = True
         if self._hub:
             self._hub.stop()

@@ -48,7 +48,7 @@ class ClientGone(Exception):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a POST asks for: the turn, and an option that concerns only this request."""
+    """A turn that a POST asks for, and an option that concerns only this request."""
 
     request: TurnRequest
     cancel_on_disconnect: bool

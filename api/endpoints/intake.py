@@ -1,7 +1,7 @@
 """Accepts a turn: announce, submit, enqueue, in this order.
 
 A crash after the announcement leaves nothing, or a turn that the sweep finds; a crash after the submit leaves a turn
-that the sweep enqueues within seconds, and the client's own retry at once. The client is answered after the last step.
+that the sweep enqueues within seconds, or the client's own retry at once. The client is answered after the last step.
 """
 
 from collections.abc import AsyncGenerator
@@ -19,31 +19,31 @@ from turnwire.shared.store.turns import TurnStore
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A submitted turn, and the mark of its announcement."""
+    """A submitted turn. `mark` identifies its announcement, so that no other one is taken back; it may be empty."""
 
     submitted: Submitted
     mark: str
 
     @property
     def key(self) -> TurnKey:
-        """Its key."""
+        """The key of the turn."""
         return self.submitted.key
 
     @property
     def is_replay(self) -> bool:
-        """It is completed: there is nothing to run."""
+        """True if the turn is completed: there is nothing to run."""
         return self.submitted.verdict == "replay"
 
 
 class Intake:
-    """The writing side of POST."""
+    """Writes what a POST asks for."""
 
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
         self._queue = queue
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Accepted:
-        """Accept a turn at this index; see TurnStore.submit for what else it may find.
+        """Accept a turn at this index. `TurnStore.submit` lists the other outcomes.
 
         Raises:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
@@ -52,13 +52,13 @@ class Intake:
             return Accepted(await self._store.submit(key, request), mark)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
-        """Accept a turn at the session's next index, or at the one that this Idempotency-Key already has.
+        """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
 
         Raises:
             InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
         index = await self._store.next_index(session, idempotency_key)
-        while True:  # another request may take the index between reading and writing it
+        while True:  # another request may take the index after it was read
             key = session.turn(index)
             try:
                 async with self._announced(key) as mark:
@@ -67,10 +67,10 @@ class Intake:
                 index = moved.index
 
     async def enqueue(self, accepted: Accepted) -> None:
-        """Put it in the queue; a turn that had been accepted before is never refused.
+        """Put the turn in the queue. A turn that was accepted by an earlier request is never refused.
 
         Raises:
-            QueueFull: a new turn is taken back first.
+            QueueFull: the queue is full; a new turn was taken back.
         """
         submitted, run_id = accepted.submitted, accepted.key.run_id
         if submitted.verdict == "running":
@@ -79,27 +79,27 @@ class Intake:
             await self._queue.enqueue(run_id, accepted=submitted.verdict == "attached")
         except QueueFull as full:
             if not await self._store.withdraw(submitted, _refusal(submitted, full)):
-                await self._queue.enqueue(run_id, accepted=True)  # somebody else relies on it by now
+                await self._queue.enqueue(run_id, accepted=True)  # another request relies on the turn by now
                 return
-            if submitted.verdict == "created":  # else the sweep publishes the ledger row of the attempt that this was
+            if submitted.verdict == "created":  # otherwise the sweep has to find it, to publish the ledger row
                 await self._queue.forget(run_id, accepted.mark)
             raise
 
     @asynccontextmanager
     async def _announced(self, key: TurnKey) -> AsyncGenerator[str]:
-        """The sweep knows of the turn before it is written; a refusal takes that back."""
+        """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused."""
         mark = "" if await self._store.is_completed(key) else await self._queue.announce(key.run_id)
         try:
             yield mark
         except StoreUnavailable:
-            raise  # it may have been written
+            raise  # the turn may have been written
         except TurnwireError:
             await self._queue.forget(key.run_id, mark)
             raise
 
 
 def _refusal(submitted: Submitted, full: QueueFull) -> list[bytes]:
-    """How the log of a turn ends that was asked again when the queue was full."""
+    """The last events of a turn that was asked again while the queue was full."""
     detail = {"message": str(full), "code": full.code}
     session_id = submitted.key.session.session
     return [

@@ -1,4 +1,4 @@
-"""What the description of the API says about one operation. routes.py fills this in; openapi.py writes it down."""
+"""The form in which routes.py describes an operation of the API; openapi.py writes it down as JSON."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

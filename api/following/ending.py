@@ -1,4 +1,4 @@
-"""Waits until a turn is terminal, told by its publications, without reading its events."""
+"""Waits for the end of a turn by its publications, without reading its events."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from turnwire.shared.store.turns import TurnStore
 
 
 class Ending:
-    """One waiter of one turn."""
+    """One waiter for the end of one turn."""
 
     def __init__(self, key: TurnKey, store: TurnStore) -> None:
         self._key = key
@@ -41,12 +41,12 @@ class Ending:
         self._wake.set()
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._stopped = True
         self._wake.set()
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when the turn is terminal, gone, or `timeout_s` seconds have passed."""
+        """Return when the turn is terminal or gone, when `timeout_s` seconds have passed, or after `stop`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._stopped:

@@ -1,6 +1,7 @@
-"""The one pub/sub connection of this process: subscriptions in, messages out, reconnected for as long as it takes.
+"""The one pub/sub connection of this process, which is reconnected for as long as it takes.
 
-Channels come and go while it reads, so one task reads, one writes, and nobody else touches the connection.
+Channels come and go while messages are read. So one task reads, another writes, and nobody else uses the connection.
+The worker's listeners (its cancel requests, its liveness) have one fixed channel or none and are simpler for it.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 PING_S: Final = 5.0
-DEAD_S: Final = 12.0  # no sign of life, not even to a ping
+DEAD_S: Final = 12.0  # a connection that is silent for so long, in spite of the pings, is lost
 CONNECT_S: Final = 3.0
 MAX_BACKOFF_S: Final = 1.0
 CHANNELS_PER_COMMAND: Final = 500
@@ -22,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """Calls `on_message(channel, payload)`, and `on_subscribed(channel)` whenever messages of it begin to arrive.
+    """Calls `on_message(channel, payload)`, and `on_subscribed(channel)` when messages of a channel begin to arrive.
 
-    That may be once more than needed: a channel that was left and joined again is confirmed for both.
+    `on_subscribed` may be called once too often: a channel that was left and joined again is confirmed twice.
     """
 
     def __init__(
@@ -38,12 +39,12 @@ class Listener:
         self._ordered = asyncio.Event()
 
     def subscribe(self, channel: str) -> None:
-        """Want a channel; `on_subscribed` is called for it, again after each reconnection."""
+        """Subscribe to a channel; `on_subscribed` is called for it now and after each reconnection."""
         self._wanted.add(channel)
         self._order("SUBSCRIBE", channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Want it no longer."""
+        """Unsubscribe from a channel."""
         self._wanted.discard(channel)
         self._order("UNSUBSCRIBE", channel)
 
@@ -55,7 +56,7 @@ class Listener:
         self._ordered.set()
 
     async def run(self) -> None:
-        """Listen until cancelled; a lost connection is replaced with a capped back-off."""
+        """Listen until cancelled. A lost connection is replaced, with a capped back-off."""
         failures = 0
         while True:
             connection = self._pool.make_connection()
@@ -78,7 +79,7 @@ class Listener:
             failures = min(failures + 1, 10)
 
     def _start_over(self) -> None:
-        """A new connection knows no channel."""
+        """Subscribe to every channel again, because the connection is new."""
         self._orders = []
         for channel in self._wanted:
             self._order("SUBSCRIBE", channel)

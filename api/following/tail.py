@@ -1,4 +1,4 @@
-"""One reader's place in a turn's log: where it stands, what waits for it, whether it must read.
+"""One reader's place in a turn's log: its cursor, its inbox, and whether it has to read the log.
 
 The log is the truth; a publication is only its fastest copy. A reader therefore takes publications only while each
 of them continues its cursor. Whatever breaks that (joining, a gap, a new attempt, a new connection to Redis, a full

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """What a topic tells those who follow its turn."""
+    """The calls that a topic makes to each follower of its turn."""
 
     def offer(self, publication: Publication) -> None: ...
     def fall_behind(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What every client is asked to read: a turn that pauses in its middle, so that live can be told from later."""
+"""The turn that every client reads. It pauses in its middle, so that a live stream can be told from a late one."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ IDS = [f"1-{seq}" for seq in range(EVENTS + 3)]  # started, the deltas, result, 
 
 
 async def paused_turn(scene: Scene) -> tuple[Answer, Path]:
-    """A turn that has said its first half; it goes on when the file is made."""
+    """A turn that has said its first half; it continues when the file is made."""
     gate = scene.gate()
     answer = scene.turn(events=EVENTS, gate={str(PAUSE): str(gate)})
     await scene.submit(answer)

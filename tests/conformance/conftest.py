@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
 
 from stack.cluster import Stack
 from tests.conformance.conversation import Conversation
+from tests.conformance.description import Description
 from tests.conformance.recorder import Recorder
 
 HERE: Final = Path(__file__).parent
@@ -60,14 +61,25 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="session")
-def make_http() -> Iterator[Callable[[str], httpx.Client]]:
+def described(own_stack: Stack | None) -> Any:
+    """A hook that holds every answer against the description; None for a service that describes itself elsewhere."""
+    if own_stack is None:
+        return None
+    return Description(httpx.get(f"{own_stack.base_urls[0]}/openapi.json", trust_env=False).json()).check
+
+
+@pytest.fixture(scope="session")
+def make_http(described: Any) -> Iterator[Callable[[str], httpx.Client]]:
     clients = []
 
     def make(url: str) -> httpx.Client:
         key = os.environ.get("TURNWIRE_CONFORMANCE_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Limits(max_connections=None)
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=25, trust_env=False, limits=limits))
+        hooks = {"response": [described]} if described else {}
+        clients.append(
+            httpx.Client(base_url=url, headers=headers, timeout=25, trust_env=False, limits=limits, event_hooks=hooks)
+        )
         return clients[-1]
 
     yield make

@@ -20,7 +20,7 @@ def say(text: str, part: str | None = None) -> dict[str, Any]:
 
 
 def delta(text: str) -> Line:
-    """What the product's `say` puts into the stream."""
+    """The event that the product's `say` puts into the stream."""
     return {"type": DELTA, "data": {"part": {"type": "text"}, "delta": text}}
 
 
@@ -37,7 +37,7 @@ def types(lines: Iterable[Line]) -> list[str]:
 
 
 def text(lines: Iterable[Line]) -> str:
-    """What a reader of the deltas sees."""
+    """The text that a reader of the deltas sees."""
     return "".join(line["data"]["delta"] for line in lines if line["type"] == DELTA)
 
 
@@ -156,7 +156,7 @@ class Conversation:
         return self.http.get(self.path(index), params=params)
 
     def record(self, index: int = 0) -> dict[str, Any]:
-        """The turn as it stands."""
+        """The record of the turn, now."""
         response = self.get(index)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()

@@ -1,4 +1,4 @@
-"""What every refusal must look like: RFC 9457, typed, and nothing about our insides."""
+"""The form that every refusal must have: RFC 9457, typed, and without a word about internals."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Hears from the product what it was asked, and decides when its producers go on. Runs in the test process."""
+"""Records what the product was asked, and decides when its producers continue. Runs in the test process."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ class Recorder:
         self._thread.join()
 
     def calls(self, run_id: str, hook: str | None = None) -> list[dict[str, Any]]:
-        """What the product was asked for this turn so far, in order."""
+        """The calls that the product got for this turn so far, in order."""
         with self._changed:
             return [call for call in self._calls[run_id] if hook in (None, call["hook"])]
 
@@ -57,7 +57,7 @@ class Recorder:
             assert self._changed.wait_for(lambda: name in self._held, LIMIT_S), f"nobody came to the hold {name}"
 
     def release(self, name: str) -> None:
-        """Let whoever waits at this hold, now or later, go on."""
+        """Release everybody who waits at this hold, now or later."""
         with self._changed:
             self._released.add(name)
             self._changed.notify_all()

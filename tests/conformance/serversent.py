@@ -13,7 +13,7 @@ class Event(msgspec.Struct):
 
 
 class Feed(msgspec.Struct):
-    """What a body says: its events, its comments, how long to wait before connecting again."""
+    """The content of a body: its events, its comments, and how long to wait before connecting again."""
 
     events: list[Event] = []
     comments: int = 0

@@ -23,7 +23,7 @@ def results(lines: list[Line]) -> dict[str, object]:
 
 
 def ran(chat: Conversation) -> list[str]:
-    """What was really done, in order."""
+    """The actions that were really carried out, in order."""
     return [hook for hook in chat.recorder.hooks(chat.run_id(0)) if hook.startswith(("step ", "stream "))]
 
 
@@ -79,7 +79,7 @@ def test_c16_another_intent_at_the_same_position_is_a_divergence(chat: Conversat
 
 
 def holder(client: redis.Redis, chat: Conversation) -> tuple[bytes, int]:
-    """Who has the turn's lease, and for how many ms."""
+    """The holder of the turn's lease, and its remaining time in ms."""
     lease = TurnKey.parse(chat.run_id(0)).lease
     return client.get(lease), client.pttl(lease)
 
@@ -87,7 +87,7 @@ def holder(client: redis.Redis, chat: Conversation) -> tuple[bytes, int]:
 def test_c17_c18_a_lease_keeps_others_out_until_it_ends_and_then_another_worker_is_the_holder(
     chat: Conversation, ours: Stack
 ):
-    """The worker that has it stands still, as if its machine were frozen: nothing but the lease tells."""
+    """Its worker is paused, as if its machine were frozen: only the lease tells that it is gone."""
     holds = [chat.hold("first"), chat.hold("second")]
     chat.submit(0, {"plays": [[say("a"), {"hold": hold}] for hold in holds]})
     chat.recorder.wait_held(holds[0])
@@ -126,7 +126,7 @@ def test_c19_a_turn_gets_the_signal_that_came_while_it_waited_and_later_attempts
     again = chat.ask(0, order)
     assert types(again)[-1] == "session.run.completed"
     assert only(again, "signal") == {"payload": {"ok": 1}}
-    assert types(again).count("session.run.suspended") == 1  # the one that stands
+    assert types(again).count("session.run.suspended") == 1  # the one that remains
 
 
 def test_c20_a_signal_that_does_not_come_is_an_error_of_a_class_of_its_own(chat: Conversation):

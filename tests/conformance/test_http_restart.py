@@ -1,4 +1,4 @@
-"""An API process that ends: its streams end between two lines, and their clients go on elsewhere."""
+"""An API process that ends: its streams end between two lines, and their clients continue elsewhere."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""What turns of one session mean to each other: order, history, on_busy; waiting and listing."""
+"""The turns of one session: their order, their history, on_busy; waiting for them and listing them."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -120,7 +120,7 @@ def test_wait_answers_when_the_turn_ends(chat: Conversation):
         assert waiting.result().json()["status"] == "completed"
 
 
-def test_wait_gives_up_after_its_time_and_shows_the_turn_as_it_stands(chat: Conversation):
+def test_wait_gives_up_after_its_time_and_shows_the_turn_as_it_is(chat: Conversation):
     hold = chat.hold("open")
     chat.submit(0, {"play": [{"hold": hold}]})
     chat.recorder.wait_held(hold)

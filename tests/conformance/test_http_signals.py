@@ -1,4 +1,4 @@
-"""Signals over HTTP: a turn waits without a worker, and goes on within a moment of its signal."""
+"""Signals over HTTP: a turn waits without a worker, and continues at once when its signal comes."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What many readers cost Redis: connections, subscriptions and reads stay those of a few."""
+"""Many readers cost Redis no more connections, subscriptions and reads than a few."""
 
 import httpx
 

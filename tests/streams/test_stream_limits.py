@@ -1,4 +1,4 @@
-"""Limits of a log end their turn with a typed error, and the worker goes on with the next one."""
+"""Limits of a log end their turn with a typed error, and the worker continues with the next one."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

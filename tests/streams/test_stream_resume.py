@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 from turnwire.shared.keys import TurnKey
 
 EVENTS = 12
-GATE = 6  # deltas of an attempt before the test lets it go on
+GATE = 6  # deltas of an attempt before it waits for the test
 FORMS = (NDJSON, SSE)
 
 cuts = st.lists(st.builds(Cut, st.integers(1, GATE + 2), st.sampled_from(FORMS), st.integers(0, 1)), max_size=4)
@@ -54,7 +54,7 @@ async def ask(view: Scene) -> tuple[Answer, Path]:
 
 
 async def written(view: Scene, answer: Answer, attempt: int) -> None:
-    """Until the attempt stands at its gate, with everything before it in the log."""
+    """Wait until the attempt is at its gate, with all earlier events in the log."""
 
     async def there() -> bool:
         log = await view.redis.xrevrange(log_key(answer), count=1)
@@ -142,7 +142,7 @@ async def test_every_cursor_of_a_running_turn_and_of_its_dead_attempt_leads_to_t
 async def rest(
     client: httpx.AsyncClient, view: Scene, answer: Answer, cursor: str, form: str
 ) -> list[dict[str, object]]:
-    """What follows a cursor, on either API process in turn."""
+    """The events after a cursor, from either API process in turn."""
     reader = Resuming(view.stack.base_urls[:: 1 if cursor.endswith("1") else -1], answer.path, [], form=form)
     reader.lines = [{"id": cursor, "type": "seen"}]
     return (await reader.run(client))[1:]

@@ -121,7 +121,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 
 
 async def test_a_takeover_rewinds_a_live_reader(hub: Hub, store: TurnStore, writer: Writer):
-    """It gets the discarded events, then the new attempt's; a fresh reader gets only what stands."""
+    """It gets the discarded events, then the new attempt's; a fresh reader gets only those that remain."""
     async with asyncio.TaskGroup() as group:
         follower = Follower(hub, KEY)
         group.create_task(follower.run())
@@ -213,7 +213,7 @@ async def test_one_channel_left_and_joined_again_at_once(make_hub: Any, store: T
 
 
 async def test_a_redis_that_restarts_interrupts_nobody(tmp_path: Any, settings: Any):
-    """The stream goes on where it was, without an error, once the log is there again."""
+    """The stream continues where it was, without an error, once the log is there again."""
     with RedisServer(tmp_path / "own", aof=True) as server:
         client = connect(server.url, connections=4)
         store = TurnStore(client, settings)
@@ -262,6 +262,6 @@ async def test_a_turn_asked_again_goes_on_for_a_new_reader(hub: Hub, store: Turn
     async with asyncio.TaskGroup() as group:
         follower = Follower(hub, KEY)
         group.create_task(follower.run())
-        await wait_until(lambda: follower.ids == ["1-0"], "the first event stands")
+        await wait_until(lambda: follower.ids == ["1-0"], "the reader has the first event again")
         await (await Writer(store, KEY).claim("host/2/bbbbbb")).end()
     assert follower.ids == ["1-0", "2-1", "2-2"]

@@ -1,4 +1,4 @@
-"""What one message of the channel holds, and how it follows what was read before."""
+"""The content of one message of the channel, and how it continues what a reader has read before."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,158 @@
+"""The description tells the truth: every operation is driven to every answer that it describes, over real HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stack.cluster import Stack
+from tests.conformance.conversation import DELTA, Conversation, say
+from tests.conformance.description import Description
+from tests.conformance.recorder import Recorder
+
+EVENT_STREAM = {"Accept": "text/event-stream"}
+IMAGE = {"Accept": "image/png"}
+RESPOND_ASYNC = {"Prefer": "respond-async"}
+ASKING = {"askTurn", "askNextTurn"}
+
+
+@pytest.fixture
+def description(ours: Stack) -> Description:
+    """The description, with nothing seen yet."""
+    return Description(httpx.get(f"{ours.base_urls[0]}/openapi.json", trust_env=False).json())
+
+
+def client(url: str, description: Description) -> httpx.Client:
+    hooks: Any = {"response": [description.check]}
+    return httpx.Client(base_url=url, timeout=25, trust_env=False, event_hooks=hooks)
+
+
+@pytest.fixture
+def talk(ours: Stack, recorder: Recorder, description: Description) -> Iterator[Conversation]:
+    """A conversation in which every answer is checked."""
+    with client(ours.base_urls[0], description) as http:
+        yield Conversation(http, recorder)
+
+
+@pytest.fixture
+def full(tmp_path: Path, description: Description) -> Iterator[tuple[Stack, httpx.Client]]:
+    """An API whose queue takes one turn, without a worker, on a Redis of its own that may be stopped."""
+    env = {"TURNWIRE_MAX_QUEUED": "1", "TURNWIRE_REDIS_TIMEOUT_S": "0.2"}
+    with Stack(tmp_path, workers=0, apis=1, env=env) as stack, client(stack.base_urls[0], description) as http:
+        yield stack, http
+
+
+def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
+    """Operation id -> a method and a path of this conversation."""
+    turn, session = talk.path(index), f"/v1/sessions/{talk.id}"
+    return {
+        "eraseSession": ("DELETE", session),
+        "askNextTurn": ("POST", talk.turns),
+        "listTurns": ("GET", talk.turns),
+        "askTurn": ("POST", turn),
+        "getTurn": ("GET", turn),
+        "followTurn": ("GET", f"{turn}/events"),
+        "getLedger": ("GET", f"{turn}/ledger"),
+        "getSessionUsage": ("GET", f"{session}/usage"),
+        "getUsage": ("GET", "/v1/usage"),
+        "cancelTurn": ("POST", f"{turn}/cancel"),
+        "signalTurn": ("POST", f"{turn}/signals/approval"),
+        "listPending": ("GET", "/v1/admin/persist"),
+        "isAlive": ("GET", "/healthz"),
+        "isReady": ("GET", "/readyz"),
+    }
+
+
+def refusals(talk: Conversation) -> None:
+    """Each operation with a wrong method, id, body, media type, and for a session that there is not."""
+    for name, (method, path) in paths(talk).items():
+        talk.http.request("PATCH", path)
+        if method == "GET":
+            talk.http.get(path, headers=IMAGE)
+            talk.http.get(path)
+            talk.http.get(path.replace(talk.id, "~"))
+            continue
+        talk.http.request(method, path.replace(talk.id, "~"))
+        if method == "DELETE" or name in {"cancelTurn", "signalTurn"}:
+            talk.http.request(method, path)
+        if method == "POST":
+            large = b"1" * (2_000_000 if name != "cancelTurn" else 5000)
+            talk.http.post(path, content=large, headers={"content-type": "application/json"})
+            talk.http.post(path, content=b"{}", headers={"content-type": "text/plain"})
+            talk.http.post(path, json={"unknown": 1})
+        if name in ASKING:
+            talk.http.post(path, json=talk.body(), headers=IMAGE)
+    talk.http.get("/v1/admin/persist?after=x")
+
+
+def reading(talk: Conversation) -> None:
+    """Each answer about a completed turn."""
+    for name, (method, path) in paths(talk).items():
+        if method == "GET":
+            talk.http.get(path)
+            talk.http.head(path) if name != "followTurn" else None
+    last = talk.events()[-1]["id"]
+    talk.http.get(talk.path(0, "/events"), headers={**EVENT_STREAM, "Last-Event-ID": last})
+    talk.http.get(talk.path(0, "/events"), headers=EVENT_STREAM)
+    talk.http.post(talk.path(0, "/cancel"))
+    talk.http.post(talk.path(0, "/signals/approval"))
+
+
+def asking(talk: Conversation) -> None:
+    """A turn in each form of the answer, and its replay in each form."""
+    talk.ask(0)
+    for headers in ({}, EVENT_STREAM, RESPOND_ASYNC, {"Accept": "application/json"}):
+        talk.post(0, headers=headers)
+    talk.ask(None)
+    talk.http.post(talk.turns, json=talk.body(), headers=RESPOND_ASYNC)
+    talk.finished(2)
+
+
+def running(talk: Conversation) -> None:
+    """A turn that runs: it cannot be asked again, cancelled while it waits for a signal."""
+    hold = talk.hold("middle")
+    with talk.stream(3, {"play": [say("a"), {"hold": hold}, {"signal": "approval"}]}) as reading:
+        reading.until(DELTA)
+        talk.http.get(talk.path(3, "/events"), params={"after": "1-99"})
+        talk.http.post(talk.turns, json=talk.body(on_busy="reject"))
+        talk.http.post(talk.path(3), json=talk.body({"play": []}, on_busy="reject"))
+        talk.http.post(talk.path(4), json=talk.body(on_busy="reject"))
+        talk.submit(4)
+        assert [talk.http.post(talk.path(4, "/signals/approval"), json={"payload": n}).status_code for n in (1, 2)] == [
+            202, 200,
+        ]  # fmt: skip
+        assert talk.http.post(talk.path(4, "/cancel"), json={"reason": "changed"}).status_code == 202
+        assert talk.http.post(talk.path(3, "/cancel")).status_code == 202
+        reading.rest()
+
+
+def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
+    """A full queue, then a store that does not answer."""
+    assert http.post("/v1/sessions/first/turns/0", json={"message": "m"}, headers=RESPOND_ASYNC).status_code == 202
+    for path in (talk.path(0), talk.turns):
+        assert http.post(path, json={"message": "m"}).status_code == 429
+    assert stack.redis is not None
+    stack.redis.stop()
+    for name, (method, path) in paths(talk).items():
+        body = {"json": {"message": "m"}} if name in ASKING else {}
+        assert http.request(method, path, **body).status_code == (503 if name != "isAlive" else 200), name
+
+
+def test_every_described_answer_is_given_as_described(
+    talk: Conversation, description: Description, full: tuple[Stack, httpx.Client]
+):
+    refusals(talk)
+    asking(talk)
+    reading(talk)
+    running(talk)
+    unavailable(talk, *full)
+    assert talk.http.delete(f"/v1/sessions/{talk.id}").status_code == 204
+    defects = {(name, 500) for name in paths(talk)}
+    others_session = {(name, 404) for name in ASKING}  # that of another tenant
+    assert description.answers - description.seen == defects | others_session
+
+
+def test_every_operation_is_driven(talk: Conversation, description: Description):
+    assert {name for name, _ in description.answers} == set(paths(talk))
