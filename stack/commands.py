@@ -1,12 +1,14 @@
 """The commands of `dev.py`, by name."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from stack.cluster import ROOT
+from stack.redis_server import CHOICE
 
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
@@ -29,7 +31,16 @@ def demo(args: list[str]) -> int:
 
 
 def test(args: list[str]) -> int:
-    """The tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`."""
+    """The tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`.
+
+    `dev.py test --redis PATH` runs them on another server: the path or the name of a redis-server or a valkey-server.
+    """
+    if args[:1] == ["--redis"]:
+        if len(args) < 2 or not (path := shutil.which(args[1])):
+            print(f"test: --redis needs a redis-server or valkey-server, not: {' '.join(args[1:2])}", file=sys.stderr)
+            return 2
+        os.environ[CHOICE] = str(Path(path).absolute())
+        args = args[2:]
     return become(["-m", "pytest", *args])
 
 

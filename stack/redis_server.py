@@ -17,6 +17,7 @@ START_LIMIT_S = 30.0  # reading a large AOF counts into it
 STOP_LIMIT_S = 10.0
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 104 to 108 bytes
 FIRST_WITH_DEBUG_SWITCH = 7
+CHOICE = "STACK_REDIS_SERVER"  # the environment variable that names the server's binary
 
 
 class ServerNotFoundError(Exception):
@@ -25,11 +26,18 @@ class ServerNotFoundError(Exception):
 
 @functools.cache
 def find_server() -> list[str]:
-    """The command that starts a server: `valkey-server` or `redis-server` of the PATH, else embedded Valkey.
+    """The command that starts a server.
+
+    It is the binary that CHOICE names in the environment; else `valkey-server` or `redis-server` of the PATH; else
+    the embedded Valkey.
 
     Raises:
-        ServerNotFoundError: none of them is there.
+        ServerNotFoundError: none of them is there, or the chosen one is not.
     """
+    if choice := os.environ.get(CHOICE):
+        if path := shutil.which(choice):
+            return [path]
+        raise ServerNotFoundError(f"{CHOICE}: there is no program {choice}")
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return [path]
