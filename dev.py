@@ -45,6 +45,7 @@ def main(args):
         python = sys.executable
     else:
         if not is_ready():
+            run_with_new_python(args)
             set_up()
         python = VENV_PYTHON
     os.environ.pop("PYTHONSAFEPATH", None)  # it would hide the checkout from `python -m stack`
@@ -104,54 +105,18 @@ def fingerprint():
 # -- make the venv
 
 
-def set_up():
-    import fcntl
-
-    python, uv = find_python()
-    os.makedirs(STATE, exist_ok=True)
-    with open(os.path.join(STATE, "setup.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second waits and finds it done
-        if is_ready():
-            return
-        say("installing the locked dependencies into .turnwire/venv (once) ...")
-        shutil.rmtree(VENV, ignore_errors=True)  # half-made, or of another lock
-        if python:
-            check([python, "-m", "venv", "--without-pip", VENV])  # Debian has no ensurepip
-        else:
-            check([uv, "venv", "--quiet", "--python", ">=%d.%d" % OLDEST, VENV])
-        # pip runs out of its own wheel; which index it asks is the business of its owner's configuration.
-        pip = os.path.join(glob.glob(os.path.join(ROOT, "stack", "vendor", "pip-*.whl"))[0], "pip")
-        options = [
-            "-qq",
-            "--no-input",
-            "--disable-pip-version-check",
-            "--prefer-binary",
-            "--require-hashes",
-        ]
-        check([VENV_PYTHON, pip, "install", *options, "-r", LOCK])
-        link_checkout()
-        half = MARKER + ".half"
-        with open(half, "w") as file:
-            file.write(fingerprint())
-        os.rename(half, MARKER)  # last, and at once: from here on the venv counts
-
-
-def link_checkout():
-    """Makes api, worker, shared importable from any folder, as an editable install would."""
-    for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
-        with open(os.path.join(site, "turnwire.pth"), "w") as file:
-            file.write(ROOT + "\n")
-
-
-def find_python():
-    """(a Python that is new enough, None) or (None, uv, which can bring one)."""
-    for candidate in [sys.executable, "python3.13", "python3.12", "python3.11"]:
-        path = shutil.which(candidate)
+def run_with_new_python(args):
+    """Starts this file again in a Python that is new enough, if this one is not. Returns if it is."""
+    if is_new_enough(sys.executable):
+        return
+    for name in ["python3.13", "python3.12", "python3.11"]:
+        path = shutil.which(name)
         if path and is_new_enough(path):
-            return path, None
+            os.execv(path, [path, os.path.join(ROOT, "dev.py"), *args])
     uv = shutil.which("uv")
-    if uv:
-        return None, uv
+    if uv:  # it can bring one
+        bounds = ">=%d.%d" % OLDEST
+        os.execv(uv, [uv, "run", "--no-project", "--python", bounds, os.path.join(ROOT, "dev.py"), *args])
     sys.exit(
         "dev.py: Turnwire needs Python %d.%d or newer; this is %d.%d, and neither python3.13, python3.12, "
         "python3.11 nor uv is on the PATH" % (OLDEST + tuple(sys.version_info[:2]))
@@ -167,9 +132,34 @@ def is_new_enough(python):
         return False
 
 
-def check(argv):
-    if subprocess.call(argv) != 0:
-        sys.exit("dev.py: could not set up .turnwire/venv (see above); run it again once that is mended")
+def set_up():
+    import fcntl
+
+    sys.path.insert(0, ROOT)
+    from stack import venvs
+
+    os.makedirs(STATE, exist_ok=True)
+    with open(os.path.join(STATE, "setup.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second waits and finds it done
+        if is_ready():
+            return
+        say("installing the locked dependencies into .turnwire/venv (once) ...")
+        try:
+            venvs.make(venvs.Path(VENV), venvs.Path(LOCK))
+        except venvs.SetupError as error:
+            sys.exit("dev.py: could not set up .turnwire/venv: %s; run it again once that is mended" % error)
+        link_checkout()
+        half = MARKER + ".half"
+        with open(half, "w") as file:
+            file.write(fingerprint())
+        os.rename(half, MARKER)  # last, and at once: from here on the venv counts
+
+
+def link_checkout():
+    """Makes turnwire importable from any folder, as an editable install would."""
+    for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
+        with open(os.path.join(site, "turnwire.pth"), "w") as file:
+            file.write(ROOT + "\n")
 
 
 def say(text):

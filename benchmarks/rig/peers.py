@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, interpr
 from stack.cluster import bare_environment
 from stack.process import ProcessError, answers, free_port
 from stack.redis_server import RedisServer
+from stack.venvs import SetupError
 from turnwire import __version__
 
 LIMIT_S = 180.0
@@ -113,7 +113,7 @@ def services(sizes: Sizes, report: Report) -> Iterator[list[Peer]]:
             try:
                 python = interpreter(LANGGRAPH_LOCK, "venv-langgraph")
                 url = stack.enter_context(langgraph(at.directory, python))
-            except (subprocess.SubprocessError, OSError, ProcessError) as error:
+            except (SetupError, OSError, ProcessError) as error:
                 report.note(f"LangGraph is left out, it could not be installed or started: {error}")
             else:
                 name = f"langgraph-api {version(python, 'langgraph-api')}, in memory"

@@ -5,28 +5,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stack import venvs
 from stack.cluster import ROOT
 
-INSTALL_LIMIT_S = 600.0
-PEERS_LOCK, PEERS_VENV = ROOT / "requirements-bench.lock", "venv-bench"
-LANGGRAPH_LOCK = ROOT / "requirements-bench-langgraph.lock"
+PEERS_LOCK, PEERS_VENV = ROOT / "benchmarks" / "peers.lock", "venv-bench"
+LANGGRAPH_LOCK = ROOT / "benchmarks" / "langgraph.lock"
 
 
 def interpreter(lock: Path, name: str) -> Path:
     """The Python of `.turnwire/<name>`, which has exactly what the lock says.
 
     Raises:
-        subprocess.SubprocessError: it could not be made.
+        SetupError: it could not be made.
     """
     venv = ROOT / ".turnwire" / name
     python, marker = venv / "bin" / "python", venv / "turnwire-ready"
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
     if not (marker.exists() and marker.read_text() == wanted):
         print(f"installing {lock.name} into .turnwire/{name} (once) ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", venv], check=True)
-        pip = next((ROOT / "stack" / "vendor").glob("pip-*.whl")) / "pip"
-        options = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
-        subprocess.run([python, pip, "install", *options, "-r", lock], check=True, timeout=INSTALL_LIMIT_S)
+        venvs.make(venv, lock)
         marker.write_text(wanted)
     return python
 

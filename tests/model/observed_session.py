@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
+from tests.support.expiry import EXPIRES_AT
 from turnwire.shared.events import Cursor, is_terminal
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow, decode_row
@@ -52,25 +53,28 @@ class StoredSession:
     turns: dict[int, Stored]
 
 
-LOOK = """
+LOOK = (
+    EXPIRES_AT
+    + """
 local session = {redis.call('HGETALL', KEYS[1])}
 session[2], session[3] = redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1)
 for i = 1, 3 do
-    session[3 + i] = redis.call('PEXPIRETIME', KEYS[i])
+    session[3 + i] = expires_at(KEYS[i])
 end
 local turns = {}
 for i = 4, #KEYS, 6 do
     local turn, steps, events, signals, ledger, lease = unpack(KEYS, i, i + 5)
     local ends = {}
     for j = 0, 5 do
-        ends[j + 1] = redis.call('PEXPIRETIME', KEYS[i + j])
+        ends[j + 1] = expires_at(KEYS[i + j])
     end
     turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
                          redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals),
                          redis.call('HGETALL', ledger), ends}
 end
 return {session, turns}
-"""  # one call: it is made after every action
+"""
+)  # one call: it is made after every action
 
 
 def observe(redis: Redis, session: SessionKey, count: int) -> StoredSession:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
+from tests.support.expiry import expiries
 from turnwire.shared.events import PART_UPDATED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey, session_key
 from turnwire.shared.model import Claimed, StepRecord, Submitted, TurnRequest
@@ -78,7 +79,8 @@ def seqs_of(log: list[tuple[str, str, dict[str, Any]]]) -> list[int]:
 async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
     """Every key with its content and the time at which it expires: equal snapshots, nothing was written."""
     names = sorted(await redis.keys("*"))
-    return {name: (await _content(redis, name), await redis.pexpiretime(name)) for name in names}
+    ends = await expiries(redis, names)
+    return {name: (await _content(redis, name), end) for name, end in zip(names, ends, strict=True)}
 
 
 async def _content(redis: Redis, name: bytes) -> bytes:

@@ -1,0 +1,71 @@
+"""Makes a venv from a lock, with what this machine has: ensurepip, else uv, else a pip that is downloaded.
+
+This module needs the standard library only: it works before anything is installed.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stack import pip_wheel
+
+OPTIONS = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
+
+
+class SetupError(Exception):
+    """The venv could not be made. The message says why."""
+
+
+def make(venv: Path, lock: Path) -> None:
+    """Makes the folder `venv` anew for the running Python, with exactly what the file `lock` pins.
+
+    Raises:
+        SetupError: a step failed. A program that failed has said more on stderr.
+    """
+    shutil.rmtree(venv, ignore_errors=True)  # it may be half-made, or of another lock
+    python = str(venv / "bin" / "python")
+    if has_ensurepip():
+        run([sys.executable, "-m", "venv", str(venv)])
+        run([python, "-m", "pip", "install", *OPTIONS, "-r", str(lock)])
+    elif uv := find_uv():
+        run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)])
+        run([uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(lock)])
+    else:
+        run([sys.executable, "-m", "venv", "--without-pip", str(venv)])
+        try:
+            wheel = pip_wheel.fetch(venv.parent)
+        except pip_wheel.DownloadError as error:
+            raise SetupError(
+                f"there is neither ensurepip nor uv here, and pip cannot be downloaded: {error}"
+            ) from error
+        run([python, str(wheel / "pip"), "install", *OPTIONS, "-r", str(lock)])
+
+
+def has_ensurepip() -> bool:
+    """Debian and its derivatives ship a Python without ensurepip."""
+    return succeeds([sys.executable, "-c", "import ensurepip; ensurepip.version()"])
+
+
+def find_uv() -> str | None:
+    """Returns the path of uv if it runs: a name on the PATH may be a shim with nothing behind it."""
+    uv = shutil.which("uv")
+    return uv if uv and succeeds([uv, "--version"]) else None
+
+
+def succeeds(argv: Sequence[str]) -> bool:
+    try:
+        return subprocess.call(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def run(argv: Sequence[str]) -> None:
+    """Runs a program. Raises SetupError when it fails."""
+    try:
+        status = subprocess.call(argv)
+    except OSError as error:
+        raise SetupError(str(error)) from error
+    if status != 0:
+        raise SetupError(f"`{' '.join(argv[:4])} …` failed (see above)")

@@ -1,0 +1,84 @@
+"""The locks: they pin everything by hash, name no place, and agree with each other and with pyproject.toml."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import dev
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+EXPORTS = {"requirements.lock": ["dev"], "tests/worker/backends/realserver.lock": ["realserver"]}
+LOCKS = [*EXPORTS, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]
+RENEW = "CONTRIBUTING.md says how to renew the locks"
+
+
+def pinned(name: str) -> dict[str, tuple[str, set[str]]]:
+    """Package -> its version and its hashes, of a file that pip reads."""
+    blocks = re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n    .*)*)", (ROOT / name).read_text(), flags=re.MULTILINE)
+    return {package: (version, set(re.findall(r"sha256:\w+", rest))) for package, version, rest in blocks}
+
+
+def needed(requirements: Iterable[dict]) -> set[str]:
+    """The packages of uv.lock that these need, and what those need in turn."""
+    found: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        wanted = waiting.pop()
+        package = PACKAGES[wanted["name"]]
+        parts = list(package.get("dependencies", []))
+        for extra in wanted.get("extra", []):
+            parts += package.get("optional-dependencies", {}).get(extra, [])
+        if wanted["name"] not in found or wanted.get("extra"):
+            found.add(wanted["name"])
+            waiting += parts
+    return found
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_pins_everything_by_hash_and_names_no_place(name):
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    assert f"-o {name}\n" in text, "its first lines name the command that made it"
+    packages = pinned(name)
+    assert len(packages) > 5
+    assert [package for package, (_, hashes) in packages.items() if not hashes] == []
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_exported_lock_is_what_uv_lock_says(name):
+    ours = PACKAGES["turnwire"]
+    wanted = [one for group in EXPORTS[name] for one in ours["dev-dependencies"][group]]
+    if name == "requirements.lock":
+        wanted += ours["dependencies"]
+    expected = {}
+    for package in needed(wanted):
+        files = [*PACKAGES[package].get("wheels", []), PACKAGES[package].get("sdist", {})]
+        expected[package] = (PACKAGES[package]["version"], {file["hash"] for file in files if "hash" in file})
+    assert pinned(name) == expected, f"{name} is out of date: {RENEW}"
+
+
+def test_uv_lock_was_made_from_this_pyproject():
+    ours = PACKAGES["turnwire"]
+    wanted = {"dependencies": PROJECT["project"]["dependencies"], **PROJECT["dependency-groups"]}
+    recorded = {"dependencies": ours["metadata"]["requires-dist"], **ours["metadata"]["requires-dev"]}
+    assert wanted.keys() == recorded.keys(), RENEW
+    for group, requirements in wanted.items():
+        said = {(name, frozenset(bounds)) for name, bounds in map(dev.parse, requirements)}
+        locked = {
+            (one["name"], frozenset(bound for bound in one.get("specifier", "").split(",") if bound))
+            for one in recorded[group]
+        }
+        assert said == locked, f"{group} of pyproject.toml is not what uv.lock was made from: {RENEW}"
+
+
+def test_the_lock_satisfies_pyproject():
+    packages = pinned("requirements.lock")
+    for requirement in PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]:
+        name, bounds = dev.parse(requirement)
+        assert name in packages, f"{name} is not in requirements.lock: {RENEW}"
+        assert dev.satisfies(packages[name][0], bounds), requirement

@@ -1,0 +1,84 @@
+"""A venv from a lock, on machines with ensurepip, with uv, and with neither."""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stack import pip_wheel, venvs
+from stack.venvs import SetupError, make
+
+NOTES = "import sys; open('asked', 'w').write(' '.join(sys.argv[1:]))"  # a pip that installs nothing
+INSTALL = "install -qq --no-input --disable-pip-version-check --prefer-binary --require-hashes -r"
+
+
+@pytest.fixture
+def lock(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lock").write_text("")
+    return tmp_path / "lock"
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch) -> Path:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("pip/__main__.py", NOTES)
+    path = tmp_path / pip_wheel.NAME
+    path.write_bytes(content.getvalue())
+    monkeypatch.setattr(pip_wheel, "SHA256", pip_wheel.sha256(content.getvalue()))
+    return path
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_with_neither_ensurepip_nor_uv_the_wheel_installs(lock, wheel, tmp_path, monkeypatch):
+    monkeypatch.setattr(venvs, "has_ensurepip", lambda: False)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    make(tmp_path / "venv", lock)
+    assert (tmp_path / "asked").read_text() == f"{INSTALL} {lock}"
+    python = tmp_path / "venv" / "bin" / "python"
+    assert subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 1
+
+
+def test_a_pip_that_cannot_be_had_is_an_error_with_the_reason(lock, tmp_path, monkeypatch):
+    monkeypatch.setattr(venvs, "has_ensurepip", lambda: False)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "no-index").as_uri())
+    with pytest.raises(SetupError, match="neither ensurepip nor uv here, and pip cannot be downloaded: cannot read"):
+        make(tmp_path / "venv", lock)
+
+
+def test_without_ensurepip_uv_does_it(lock, tmp_path, monkeypatch):
+    monkeypatch.setattr(venvs, "has_ensurepip", lambda: False)
+    program(tmp_path / "bin", "uv", 'echo "$@" >> asked')
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    venv = tmp_path / "venv"
+    make(venv, lock)
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "--version",
+        f"venv --quiet --no-project --python {sys.executable} {venv}",
+        f"pip install --quiet --python {venv}/bin/python --require-hashes -r {lock}",
+    ]
+
+
+def test_a_uv_that_does_not_run_is_none(tmp_path, monkeypatch):
+    program(tmp_path / "bin", "uv", "exit 127")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert venvs.find_uv() is None
+
+
+@pytest.mark.skipif(not venvs.has_ensurepip(), reason="this Python has no ensurepip")
+def test_ensurepip_does_it_first_and_a_lock_that_names_nothing_known_is_refused(lock, tmp_path, monkeypatch):
+    lock.write_text("nothing==1.0\n")  # without a hash, so that pip refuses it before it asks any index
+    with pytest.raises(SetupError, match=r"python -m pip install …` failed"):
+        make(tmp_path / "venv", lock)
+    assert (tmp_path / "venv" / "bin" / "pip").exists()
