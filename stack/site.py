@@ -7,8 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from benchmarks.rig.venvs import interpreter
 from stack.cluster import ROOT
+from stack.venvs import interpreter
 
 LOCK = ROOT / "docs" / "requirements.lock"
 

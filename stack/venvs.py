@@ -3,6 +3,7 @@
 This module needs the standard library only: it works before anything is installed.
 """
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,28 @@ from pathlib import Path
 
 from stack import pip_wheel
 
+ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
 
 
 class SetupError(Exception):
     """The venv could not be made. The message says why."""
+
+
+def interpreter(lock: Path, name: str) -> Path:
+    """Returns the Python of `.turnwire/<name>`, which has exactly what the lock pins. It is made at the first use.
+
+    Raises:
+        SetupError: it could not be made.
+    """
+    venv = ROOT / ".turnwire" / name
+    marker = venv / "turnwire-ready"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not (marker.exists() and marker.read_text() == wanted):
+        print(f"installing {lock.name} into .turnwire/{name} (once) ...", file=sys.stderr)
+        make(venv, lock)
+        marker.write_text(wanted)
+    return venv / "bin" / "python"
 
 
 def make(venv: Path, lock: Path) -> None:

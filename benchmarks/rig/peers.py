@@ -19,11 +19,11 @@ from benchmarks.rig.report import Report, ratio
 from benchmarks.rig.scene import OWN_EVENTS, Sizes, scene
 from benchmarks.rig.services import START_LIMIT_S, naive, running
 from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
-from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, interpreter, version
+from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, version
 from stack.cluster import bare_environment
 from stack.process import ProcessError, answers, free_port
 from stack.redis_server import RedisServer
-from stack.venvs import SetupError
+from stack.venvs import SetupError, interpreter
 from turnwire import __version__
 
 LIMIT_S = 180.0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from benchmarks.rig.services import LOAD_HOOKS, START_LIMIT_S, running, workspace
 from benchmarks.rig.systems.stamps import read_stamps
-from benchmarks.rig.venvs import PEERS_LOCK, PEERS_VENV, interpreter
+from benchmarks.rig.venvs import PEERS_LOCK, PEERS_VENV
 from stack.cluster import bare_environment
 from stack.process import Service
 from stack.redis_server import RedisServer
+from stack.venvs import interpreter
 
 DRIVE_LIMIT_S = 120.0
 
