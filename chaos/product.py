@@ -6,6 +6,7 @@ A turn's `metadata` says how it goes; every key is optional:
      "stream": true, "after_ms": 200,   they are a stream step; and the time after it, before the producer ends
      "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
      "die": true,                       the process of every attempt kills itself after its first delta
+     "block_s": 3,                      after its first delta it blocks the event loop for so long
      "leak": true,                      the producer raises CancelledError by itself
      "persist_gate": "/path"}           persist waits until this file exists
 
@@ -17,6 +18,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -57,6 +59,8 @@ class ChaosHooks(ChatTurnHooks):
                 if turn.metadata.get("die"):
                     await asyncio.sleep(0.05)  # the delta shall have left
                     os.kill(os.getpid(), signal.SIGKILL)
+                if number == 0:
+                    time.sleep(turn.metadata.get("block_s", 0))  # noqa: ASYNC251 - what careless products do
                 if turn.metadata.get("leak"):
                     raise asyncio.CancelledError
             ended = True

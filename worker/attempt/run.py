@@ -96,17 +96,24 @@ class TurnRunner:
 
     async def renew(self) -> None:
         """Extend the lease of every attempt that runs here; stop those that were lost or should be cancelled."""
-        attempts = list(self.attempts.values())
-        claims = [attempt.claimed for attempt in attempts]
-        replies = await self._store.renew_many(claims) if claims else []
-        for attempt, claimed, reply in zip(attempts, claims, replies, strict=True):
-            if isinstance(reply, AttemptFenced):
-                if attempt.claimed is claimed and not (attempt.rewinding or attempt.suspending):
-                    attempt.stop(Stop.LOST)
-            elif isinstance(reply, Exception):
-                logger.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
-            elif reply:
-                attempt.stop(Stop.CANCEL)
+        held = self.held()
+        replies = await self._store.renew_many([claimed for _, claimed in held]) if held else []
+        for (attempt, claimed), reply in zip(held, replies, strict=True):
+            self.renewed(attempt, claimed, reply)
+
+    def held(self) -> list[tuple[Attempt, Claimed]]:
+        """The attempts that run here, each with the claim that has to be renewed. May be called in any thread."""
+        return [(attempt, attempt.claimed) for attempt in list(self.attempts.values())]
+
+    def renewed(self, attempt: Attempt, claimed: Claimed, reply: bool | Exception) -> None:
+        """Act on the reply to a renewal: stop an attempt whose lease was lost, or that somebody wants to cancel."""
+        if isinstance(reply, AttemptFenced):
+            if attempt.claimed is claimed and not (attempt.rewinding or attempt.suspending):
+                attempt.stop(Stop.LOST)
+        elif isinstance(reply, Exception):
+            logger.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
+        elif reply:
+            attempt.stop(Stop.CANCEL)
 
     def cancel(self, run_id: str) -> None:
         """Stop a turn because somebody asked for it, also one that is just being claimed here."""

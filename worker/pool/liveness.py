@@ -132,19 +132,23 @@ class Liveness:
         dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
         self._missed = {worker: entries[worker] for worker in missing}
         for worker in dead:
-            await self.bury(worker, entries[worker])
+            count = await bury(self._store, self._queue, worker, entries[worker])
+            if count is not None:
+                logger.warning("worker %s is gone: %d turns are taken over", worker, count)
+            self._missed.pop(worker, None)
 
-    async def bury(self, worker: str, entry: bytes) -> None:
-        """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
 
-        Of a dead one, or by one that stops, of its own.
-        """
-        run_ids = await self._queue.owned(worker)
-        turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
-        await self._store.free(turns, worker)
-        if await self._queue.bury(worker, entry, run_ids) and worker != self._worker_id:
-            logger.warning("worker %s is gone: %d turns are taken over", worker, len(run_ids))
-        self._missed.pop(worker, None)
+async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes) -> int | None:
+    """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
+
+    Called for a dead worker by another one, and by a stopping worker for itself.
+
+    Returns: how many jobs it had; None if it has registered again since `entry`.
+    """
+    run_ids = await queue.owned(worker)
+    turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
+    await store.free(turns, worker)
+    return len(run_ids) if await queue.bury(worker, entry, run_ids) else None
 
 
 def _read(raw: bytes) -> WorkerEntry | None:

@@ -2,7 +2,7 @@
 
 - An idle worker waits in BLPOP for a hint, or for the next job to fall due: it does not poll.
 - A claim takes as many due jobs as there are free slots, in one round trip, and moves them out of sight for a lease.
-- One heartbeat per process renews every lease and every claim.
+- One heartbeat per process renews every lease and every claim, in a thread of its own (`pulse`).
 - A drain lets turns finish, then gives them back; nothing is stranded. Redis may go away: the worker waits for it.
 """
 
@@ -32,8 +32,10 @@ from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
-from turnwire.worker.pool.liveness import Liveness, WorkerEntry
+from turnwire.worker.pool.liveness import Liveness, WorkerEntry, bury
 from turnwire.worker.pool.outbox import Outbox
+from turnwire.worker.pool.pulse import Pulse
+from turnwire.worker.pool.supervision import kept_running
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import contain_tasks
@@ -62,9 +64,17 @@ class TurnWorker(Worker):
         self.queue = TurnQueue(queue_redis, settings)
         store = TurnStore(self._data, settings)
         self.runner = TurnRunner(store, self.queue, products, self.id, prices)
-        self._liveness_redis = connect_listener(settings.queue_url)
+        self._store = store
         self._cancels_redis = connect_listener(settings.redis_url)
-        self._liveness = Liveness(self._liveness_redis, store, self.queue, self.id)
+        self._pulse = Pulse(
+            settings,
+            self.id,
+            self.runner,
+            entry=self._describe,
+            claims=lambda: list(self._taken),
+            running=lambda: len(self.tasks),
+            on_death=self.drain,
+        )
         self._sweep = Sweep(store, self.queue)
         self._outbox = Outbox(store, products)
         self._started_at_ms = timestamp_ms()
@@ -95,17 +105,25 @@ class TurnWorker(Worker):
         """Work until drained. Replaces arq's poll loop."""
         contain_tasks(asyncio.get_running_loop())
         product_threads.limit = self.max_jobs
+        self._pulse.start()
+        try:
+            await self._work()
+        finally:
+            await self._pulse.stop()
+
+    async def _work(self) -> None:
         logger.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
         async with asyncio.TaskGroup() as group:
             side = [
-                group.create_task(self.runner.appender.run(), name="appender"),
-                group.create_task(self._heartbeat(), name="heartbeat"),
-                group.create_task(self._report_health(), name="health"),
-                group.create_task(self._liveness.run(lambda: len(self.tasks), self._register), name="liveness"),
-                group.create_task(self._sweep.run(), name="sweep"),
-                group.create_task(listen(self._cancels_redis, self.runner.cancel), name="cancels"),
+                group.create_task(kept_running(name, work), name=name)
+                for name, work in (
+                    ("appender", self.runner.appender.run),
+                    ("health", self._report_health),
+                    ("sweep", self._sweep.run),
+                    ("cancels", self._listen_for_cancels),
+                )
             ]
-            dispatch = group.create_task(self._dispatch(), name="dispatch")
+            dispatch = group.create_task(kept_running("dispatch", self._dispatch), name="dispatch")
             await self._draining.wait()
             dispatch.cancel()
             await self._finish_running()
@@ -204,15 +222,8 @@ class TurnWorker(Worker):
             return await self._outbox.run(TurnKey.parse(job_id.removeprefix(keys.PERSIST_PREFIX)))
         return await self.runner.run(job_id)
 
-    async def _heartbeat(self) -> None:
-        """Renew every lease and claim, three times in a lease's time."""
-        while True:
-            await self.runner.renew()
-            await self._register()
-            await asyncio.sleep(self._settings.lease_ms / 3000)
-
-    async def _register(self) -> None:
-        """Show that this process lives, and keep its claims on jobs."""
+    def _describe(self, liveness: Liveness) -> bytes:
+        """The worker's entry in `turnwire:workers`. Called in the pulse's thread."""
         self._beats += 1
         entry = WorkerEntry(
             host=socket.gethostname(),
@@ -223,14 +234,14 @@ class TurnWorker(Worker):
             at=timestamp_ms(),
             running=len(self.tasks),
             capacity=self.max_jobs,
-            client_id=self._liveness.client_id,
-            server=self._liveness.server,
+            client_id=liveness.client_id,
+            server=liveness.server,
         )
         self._entry = msgspec.json.encode(entry)
-        try:
-            await self.queue.extend(self.id, self._entry, list(self._taken))
-        except StoreUnavailable as error:
-            logger.warning("heartbeat: %s", error)
+        return self._entry
+
+    async def _listen_for_cancels(self) -> None:
+        await listen(self._cancels_redis, self.runner.cancel)
 
     async def _report_health(self) -> None:
         while True:
@@ -244,8 +255,8 @@ class TurnWorker(Worker):
         """Close the connections; arq's health key expires by itself, for other workers share it."""
         await self._products.aclose()
         with suppress(StoreUnavailable):  # gives back what it had claimed and not yet begun
-            await self._liveness.bury(self.id, self._entry)
-        for redis in (self._listener, self._liveness_redis, self._cancels_redis, self._data, self.queue.redis):
+            await bury(self._store, self.queue, self.id, self._entry)
+        for redis in (self._listener, self._cancels_redis, self._data, self.queue.redis):
             await redis.aclose(close_connection_pool=True)
         self._pool = None
 

@@ -16,7 +16,7 @@
 
 local workers, queue, hints = unpack(KEYS)
 local worker, entry, in_progress_prefix = unpack(ARGV, 1, 3)
-if redis.call('HGET', workers, worker) ~= entry then
+if (redis.call('HGET', workers, worker) or '') ~= entry then  -- '': a worker that stops before it has registered
     return 0
 end
 local now = now_ms()

@@ -11,7 +11,7 @@ from tests.support.waiting import let_pass, wait_until
 from turnwire.shared import keys
 from turnwire.shared.store.connect import connect_listener
 from turnwire.worker.pool import liveness
-from turnwire.worker.pool.liveness import Liveness, WorkerEntry
+from turnwire.worker.pool.liveness import Liveness, WorkerEntry, bury
 
 LOOK_S = 0.02
 RUN_ID = KEY.run_id
@@ -132,6 +132,6 @@ async def test_a_worker_that_stops_gives_back_what_it_has(store, queue, redis, w
     await queue.enqueue(RUN_ID)
     await queue.take(OTHER_WORKER, 1)
     entry = (await queue.workers())[OTHER_WORKER]
-    await watcher.bury(OTHER_WORKER, entry)
+    await bury(store, queue, OTHER_WORKER, entry)
     assert await queue.workers() == {}
     assert [job.run_id for job in (await queue.take(WORKER, 1))[0]] == [RUN_ID]

@@ -1,0 +1,99 @@
+"""The heartbeat's thread: it beats while the event loop is blocked, and stops when it is told to, however early."""
+
+import asyncio
+import threading
+import time
+
+import msgspec
+import pytest
+
+from tests.support.turns import KEY, WORKER, request
+from tests.support.waiting import wait_until
+from turnwire.worker.pool import pulse as pulses
+from turnwire.worker.pool.pulse import Pulse
+
+
+class Runner:
+    """What the pulse asks of a TurnRunner."""
+
+    def __init__(self, *held):
+        self.attempts = list(held)
+        self.replies = []
+
+    def held(self):
+        return self.attempts
+
+    def renewed(self, attempt, claimed, reply):
+        self.replies.append((attempt, reply))
+
+
+@pytest.fixture
+async def pulse_of(settings):
+    started = []
+
+    def start(runner, **changes):
+        deaths: list[None] = []
+        one = Pulse(
+            changes.pop("settings", settings), WORKER, runner, entry=lambda _: b"{}", claims=list, running=lambda: 0,
+            on_death=lambda: deaths.append(None),
+        )  # fmt: skip
+        one.start()
+        started.append(one)
+        return one, deaths
+
+    yield start
+    for one in started:
+        await one.stop()
+
+
+async def test_a_lease_is_renewed_while_the_loop_is_blocked(store, redis, settings, pulse_of, monkeypatch):
+    await store.submit(KEY, request())
+    claimed = await store.claim(KEY, WORKER)
+    await redis.pexpire(KEY.lease, 600)
+    runner = Runner(("attempt", claimed))
+    short = msgspec.structs.replace(settings, lease_ms=600)
+    pulse_of(runner, settings=short)
+    time.sleep(1.5)  # noqa: ASYNC251 - it blocks the loop on purpose
+    assert await redis.pttl(KEY.lease) > 0
+
+
+async def test_a_lost_lease_is_told_to_the_runner_in_the_event_loop(store, redis, pulse_of):
+    await store.submit(KEY, request())
+    claimed = await store.claim(KEY, WORKER)
+    await redis.hset(KEY.record, "attempt", 2)
+    runner = Runner(("attempt", claimed))
+    told_in = []
+    runner.renewed = lambda *_: told_in.append(threading.get_ident())
+    pulse_of(runner)
+    await wait_until(lambda: told_in, "the runner to be told")
+    assert set(told_in) == {threading.get_ident()}
+
+
+async def test_a_loop_that_is_blocked_for_long_counts_as_dead(store, redis, settings, pulse_of, monkeypatch):
+    monkeypatch.setattr(pulses, "BLOCKED_S", 0.3)
+    monkeypatch.setattr(pulses, "LOOK_S", 0.05)
+    await store.submit(KEY, request())
+    claimed = await store.claim(KEY, WORKER)
+    runner = Runner(("attempt", claimed))
+    short = msgspec.structs.replace(settings, lease_ms=300)
+    pulse_of(runner, settings=short)
+    await wait_until(lambda: redis.hexists("turnwire:workers", WORKER), "its first heartbeat")
+    time.sleep(1.2)  # noqa: ASYNC251 - it blocks the loop on purpose
+    assert await redis.pttl(KEY.lease) < 0
+
+
+async def test_it_stops_before_it_has_begun(pulse_of):
+    one, _ = pulse_of(Runner())
+    await one.stop()
+    assert not any(thread.name == "pulse" and thread.is_alive() for thread in threading.enumerate())
+
+
+async def test_the_worker_hears_of_it_when_the_heartbeat_ends_by_itself(pulse_of, monkeypatch, caplog):
+    async def dies(_: Pulse) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(Pulse, "_beat", dies)
+    _, deaths = pulse_of(Runner())
+    await wait_until(lambda: deaths, "the worker to be told")
+    assert "the heartbeat ended" in caplog.text
+    await asyncio.sleep(0)
