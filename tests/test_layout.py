@@ -27,6 +27,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base"
 # Who waits by sleeping: one module for everybody, and those of suites that need nothing else of ours.
 WAITING = {
     "tests/support/waiting.py",
+    "tests/worker/pool/test_pulse.py",  # blocks the event loop on purpose
     "tests/stack/watching.py",  # waits for other processes, synchronously
     "tests/worker/backends/asking.py",
     "tests/worker/backends/serverprocess.py",
