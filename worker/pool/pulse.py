@@ -26,6 +26,7 @@ from turnwire.shared.store.connect import connect, connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.liveness import Liveness
 from turnwire.worker.pool.supervision import kept_running
 
@@ -41,9 +42,9 @@ Entry = Callable[[Liveness], bytes]  # what the worker says of itself, as JSON
 
 
 class Pulse:
-    """Beats from `start` to `stop`. `claims` tells the jobs that this worker has taken, `running` how many turns run.
+    """Beats from `start` to `stop`: extends `claims`, and registers the worker with what `entry` says of it.
 
-    Both are called in the thread. `on_death` is called in the event loop if the heartbeat ends by itself.
+    `entry` and `running`, which tells how many turns run here, are called in the thread. `on_death` is called in the event loop if the heartbeat ends by itself.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Pulse:
         runner: TurnRunner,
         *,
         entry: Entry,
-        claims: Callable[[], list[str]],
+        claims: Claims,
         running: Callable[[], int],
         on_death: Callable[[], None],
     ) -> None:
@@ -146,7 +147,8 @@ class Pulse:
     async def _register(self, queue: TurnQueue, liveness: Liveness) -> None:
         """Show that this process lives, and keep its claims on jobs."""
         try:
-            await queue.extend(self._worker_id, self._entry(liveness), self._claims())
+            with self._claims.extending() as job_ids:
+                await queue.extend(self._worker_id, self._entry(liveness), job_ids)
         except StoreUnavailable as error:
             logger.warning("heartbeat: %s", error)
 

@@ -32,6 +32,7 @@ from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
+from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.liveness import Liveness, WorkerEntry, bury
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.pool.pulse import Pulse
@@ -65,13 +66,14 @@ class TurnWorker(Worker):
         store = TurnStore(self._data, settings)
         self.runner = TurnRunner(store, self.queue, products, self.id, prices)
         self._store = store
+        self._claims = Claims()
         self._cancels_redis = connect_listener(settings.redis_url)
         self._pulse = Pulse(
             settings,
             self.id,
             self.runner,
             entry=self._describe,
-            claims=lambda: list(self._taken),
+            claims=self._claims,
             running=lambda: len(self.tasks),
             on_death=self.drain,
         )
@@ -80,7 +82,6 @@ class TurnWorker(Worker):
         self._started_at_ms = timestamp_ms()
         self._beats = 0
         self._entry = b""
-        self._taken: dict[str, Taken] = {}
         self._retaken: dict[str, Taken] = {}  # run again as soon as the task of the same turn has ended
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
@@ -186,7 +187,7 @@ class TurnWorker(Worker):
         if taken.run_id in self.tasks:  # due again before we were done with it, or our claim had lapsed
             self._retaken[taken.run_id] = taken
             return
-        self._taken[taken.run_id] = taken
+        self._claims.add(taken.run_id)
         self.job_counter += 1
         task = self.loop.create_task(self._run_taken(taken), name=f"job {taken.run_id}")
         self.tasks[taken.run_id] = task
@@ -194,7 +195,7 @@ class TurnWorker(Worker):
 
     def _ended(self, run_id: str) -> None:
         del self.tasks[run_id]
-        self._taken.pop(run_id, None)
+        self._claims.discard(run_id)
         self.job_counter -= 1
         self._slot_free.set()
         if retaken := self._retaken.pop(run_id, None):
@@ -203,7 +204,7 @@ class TurnWorker(Worker):
     async def _run_taken(self, taken: Taken) -> None:
         try:
             end = await self._run(taken.run_id)
-            self._taken.pop(taken.run_id, None)  # no heartbeat may extend a claim that is being given up
+            await self._claims.release(taken.run_id)
             match end:
                 case Done(rows):
                     self.jobs_complete += 1

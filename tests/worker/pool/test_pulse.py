@@ -10,6 +10,7 @@ import pytest
 from tests.support.turns import KEY, WORKER, request
 from tests.support.waiting import wait_until
 from turnwire.worker.pool import pulse as pulses
+from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.pulse import Pulse
 
 
@@ -34,7 +35,7 @@ async def pulse_of(settings):
     def start(runner, **changes):
         deaths: list[None] = []
         one = Pulse(
-            changes.pop("settings", settings), WORKER, runner, entry=lambda _: b"{}", claims=list, running=lambda: 0,
+            changes.pop("settings", settings), WORKER, runner, entry=lambda _: b"{}", claims=Claims(), running=lambda: 0,
             on_death=lambda: deaths.append(None),
         )  # fmt: skip
         one.start()
