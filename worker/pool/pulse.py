@@ -44,7 +44,8 @@ Entry = Callable[[Liveness], bytes]  # what the worker says of itself, as JSON
 class Pulse:
     """Beats from `start` to `stop`: extends `claims`, and registers the worker with what `entry` says of it.
 
-    `entry` and `running`, which tells how many turns run here, are called in the thread. `on_death` is called in the event loop if the heartbeat ends by itself.
+    `entry` and `running`, which tells how many turns run here, are called in the thread. `on_death` is called in the
+    event loop if the heartbeat ends by itself.
     """
 
     def __init__(

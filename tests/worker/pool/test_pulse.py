@@ -35,9 +35,14 @@ async def pulse_of(settings):
     def start(runner, **changes):
         deaths: list[None] = []
         one = Pulse(
-            changes.pop("settings", settings), WORKER, runner, entry=lambda _: b"{}", claims=Claims(), running=lambda: 0,
+            changes.pop("settings", settings),
+            WORKER,
+            runner,
+            entry=lambda _: b"{}",
+            claims=Claims(),
+            running=lambda: 0,
             on_death=lambda: deaths.append(None),
-        )  # fmt: skip
+        )
         one.start()
         started.append(one)
         return one, deaths
