@@ -1,6 +1,6 @@
-"""An agent with two tools. Every call of the model and every tool is a step; the tool that moves money asks a human.
+"""An agent with two tools. Every call of the model and every tool is a step. The tool that moves money asks a person.
 
-Run it with a model server that calls tools; `awaiting` in `session.run.suspended` says which signal to send:
+Run it with a model server that calls tools. `awaiting` in `session.run.suspended` names the signal to send:
 
     TURNWIRE_LLM_BASE_URL=http://…/v1 TURNWIRE_HOOKS=examples.agent:hooks python3 dev.py
     curl -N 127.0.0.1:8000/v1/sessions/a/turns/0 -H 'Content-Type: application/json' -d '{"message":"7 is broken"}'
@@ -26,7 +26,7 @@ class Agent(ChatTurnHooks):
     async def produce(self, turn: Turn) -> AsyncGenerator[Any]:
         """The events of every answer, and a `tool.result {id, result}` for each call."""
         messages: list[Any] = [*turn.history(), {"role": "user", "content": turn.message}]
-        approvals = count(1)  # a key each: a yes is for one call
+        approvals = count(1)  # each approval has a key of its own: a yes is for one call
         for number in range(1, ROUNDS + 1):
             said, name = [], f"model-{number}"
             async for event in turn.stream(name, partial(backend.ask, turn, messages, name=name, tools=TOOLS)):
@@ -34,7 +34,7 @@ class Agent(ChatTurnHooks):
                 yield event
             messages.append(answer := assistant_message(said))
             if not answer.get("tool_calls"):
-                yield {"type": "result", "data": {"finalText": answer["content"]}}  # without what it said before
+                yield {"type": "result", "data": {"finalText": answer["content"]}}  # the last answer alone
                 return
             for call in answer["tool_calls"]:
                 messages.append(result := tool_message(call, await self._use(turn, call, approvals)))
@@ -43,14 +43,14 @@ class Agent(ChatTurnHooks):
 
     async def _use(self, turn: Turn, call: dict[str, Any], approvals: Iterator[int]) -> Any:
         if (work := work_of(call)) is None:
-            return {"error": "there is no such tool, or not with these arguments"}  # the model may try again
+            return {"error": "there is no such tool, or the arguments are wrong"}  # the model may try again
         key = f"approval-{next(approvals)}" if (name := call["function"]["name"]) in NEEDS_APPROVAL else None
         if key and await turn.signal(key, timeout=DAY_S) != {"ok": True}:
-            return {"error": "a human refused"}
+            return {"error": "a person refused"}
         return await turn.step(name, work, kind="tool", input=call["function"])
 
     async def aclose(self) -> None:
-        """The worker stops."""
+        """Close the connections when the worker stops."""
         await backend.aclose()
 
 

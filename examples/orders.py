@@ -1,4 +1,4 @@
-"""The tools of examples/agent.py: what the model is told of them, and what they do. Real ones would ask the shop."""
+"""The tools of examples/agent.py: what the model is told about them, and what they do. Real tools ask the shop."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,18 +10,18 @@ NEEDS_APPROVAL = {"refund"}
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of both."""
+    """The arguments of both tools."""
 
     order: str
 
 
 def look_up(wanted: Order, _key: str) -> dict[str, Any]:
-    """Not a coroutine: Turnwire runs it in a thread."""
+    """Look up an order. This is no coroutine, so Turnwire runs it in a thread."""
     return {"order": wanted.order, "state": "arrived broken", "paid_eur": 40}
 
 
 async def refund(wanted: Order, key: str) -> dict[str, Any]:
-    """A crash between its effect and its checkpoint runs it again, with the same `key`: what a bank wants to see."""
+    """Refund an order. A crash before its checkpoint runs it again, with the same `key`, so that a bank can notice."""
     return {"order": wanted.order, "refunded_eur": 40, "receipt": f"refund/{key}"}
 
 
@@ -31,7 +31,7 @@ TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARAMETER
 
 
 def work_of(call: Mapping[str, Any]) -> Callable[[], Any] | None:
-    """What to run for one of the model's `tool_calls`; None: it made a mistake."""
+    """Return what to run for one of the model's `tool_calls`, or None if the model made a mistake."""
     try:
         order = msgspec.json.decode(call["function"]["arguments"], type=Order)
         return partial(WORK[call["function"]["name"]], order, call["id"])

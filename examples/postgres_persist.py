@@ -1,8 +1,9 @@
 """Keeps every answer in PostgreSQL, once.
 
-A worker may die after the row was written and before Turnwire has noted that. The next attempt then calls
-`persist_assistant_message` again with the same `turn.message_id`; here that is the primary key, and the insert an
-upsert, so there is one row. Run it, ask the turn of the README, and look (any other `produce` does as well):
+A worker may die after it has written the row, and before Turnwire has noted that. The next attempt then calls
+`persist_assistant_message` again with the same `turn.message_id`. Here this id is the primary key and the insert is an
+upsert, so there is one row. The offline demo makes the answers; your own `produce` can take its place. Run it, ask the
+turn of the README, and look:
 
     CHATS_DSN=postgresql://localhost/chats TURNWIRE_HOOKS=examples.postgres_persist:hooks python3 dev.py
     psql postgresql://localhost/chats -c 'SELECT * FROM messages'
@@ -18,7 +19,7 @@ from turnwire import Turn
 from turnwire.backends import DemoHooks
 
 CREATE = """
-    SELECT pg_advisory_xact_lock(1);  -- two workers that create a table at once get in each other's way
+    SELECT pg_advisory_xact_lock(1);  -- two workers must not create the table at once
     CREATE TABLE IF NOT EXISTS messages (
         id uuid PRIMARY KEY, tenant text NOT NULL, session text NOT NULL, turn integer NOT NULL, text text NOT NULL
     )
@@ -30,7 +31,7 @@ UPSERT = """
 
 
 class PostgresHooks(DemoHooks):
-    """The offline demo, with a memory. An outage of the database is no loss: the outbox tries until it is back."""
+    """The offline demo, whose answers are kept. While the database is away, the outbox tries until it is back."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__()
@@ -39,8 +40,8 @@ class PostgresHooks(DemoHooks):
         self._opening = asyncio.Lock()
 
     async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
-        """One statement is its own transaction: the row is there, or nothing is."""
-        async with self._opening:  # at the first turn, as a pool belongs to the worker's event loop
+        """Store the answer in one statement, which is a transaction of its own: the whole row is there, or nothing."""
+        async with self._opening:  # at the first turn: a pool belongs to the worker's event loop
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._dsn, min_size=1, max_size=4, command_timeout=10, init=lambda db: db.execute(CREATE)
@@ -49,7 +50,7 @@ class PostgresHooks(DemoHooks):
         await self._pool.execute(UPSERT, message_id, turn.tenant_id, turn.session_id, turn.turn_index, final_text)
 
     async def aclose(self) -> None:
-        """The worker stops."""
+        """Close the connections when the worker stops."""
         if self._pool is not None:
             await self._pool.close()
 

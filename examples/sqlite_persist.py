@@ -1,8 +1,9 @@
 """Keeps every answer in SQLite, once.
 
-A worker may die after the row was written and before Turnwire has noted that. The next attempt then calls
-`persist_assistant_message` again with the same `turn.message_id`; here that is the primary key, and the insert an
-upsert, so there is one row. Run it, ask the turn of the README, and look (any other `produce` does as well):
+A worker may die after it has written the row, and before Turnwire has noted that. The next attempt then calls
+`persist_assistant_message` again with the same `turn.message_id`. Here this id is the primary key and the insert is an
+upsert, so there is one row. The offline demo makes the answers; your own `produce` can take its place. Run it, ask the
+turn of the README, and look:
 
     CHATS_DB=chats.db TURNWIRE_HOOKS=examples.sqlite_persist:hooks python3 dev.py
     sqlite3 chats.db 'SELECT * FROM messages'
@@ -27,14 +28,14 @@ UPSERT = """
 
 
 class SqliteHooks(DemoHooks):
-    """The offline demo, with a memory."""
+    """The offline demo, whose answers are kept."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
 
     def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
-        """Not a coroutine: Turnwire runs it in a thread, so a slow disk holds up no other turn."""
+        """Store the answer. Turnwire runs a plain function in a thread: a slow disk holds up no other turn."""
         row = (turn.message_id, turn.tenant_id, turn.session_id, turn.turn_index, final_text)
         with closing(sqlite3.connect(self._path, timeout=10)) as db, db:  # the inner one commits
             db.execute(CREATE)

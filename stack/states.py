@@ -10,15 +10,15 @@ PAGE: Final = Path(ROOT) / "docs" / "states.md"
 
 # What happens to the turn, and the scripts in shared/store/lua that write it.
 CHANGES: Final[dict[Change, tuple[str, str]]] = {
-    Change.CLAIM: ("a worker takes it, or takes it over when the lease of a dead one is gone", "claim"),
-    Change.HANDOVER: ("its worker drains and gives it back", "handover"),
-    Change.SUSPEND: ("its producer waits for a signal; lease, slot and job are given up", "suspend"),
-    Change.SIGNAL: ("the signal, or its timeout, arrived", "signal, expire"),
-    Change.COMPLETE: ("its worker has the answer", "settle"),
-    Change.FAIL: ("its producer failed, it took too long, or too many of its workers died", "settle, claim"),
-    Change.CANCEL: ("somebody asked for it", "cancel, settle, claim"),
-    Change.ASK_AGAIN: ("the same request came again", "submit"),
-    Change.REFUSE: ("it was asked again, but the queue is full", "withdraw"),
+    Change.CLAIM: ("A worker takes it, or takes it over because the lease of another worker has ended.", "claim"),
+    Change.HANDOVER: ("Its worker is stopped and gives it back.", "handover"),
+    Change.SUSPEND: ("Its producer waits for a signal. Lease, slot and job are given up.", "suspend"),
+    Change.SIGNAL: ("The signal has come, or its time is up.", "signal, expire"),
+    Change.COMPLETE: ("Its worker has the answer.", "settle"),
+    Change.FAIL: ("Its producer failed, it took too long, or too many of its workers died.", "settle, claim"),
+    Change.CANCEL: ("Somebody cancelled it.", "cancel, settle, claim"),
+    Change.ASK_AGAIN: ("The same request came again.", "submit"),
+    Change.REFUSE: ("It was asked again, but the queue is full.", "withdraw"),
 }
 
 
@@ -30,7 +30,8 @@ def drawn() -> str:
         [
             "# States of a turn",
             "",
-            "Drawn from `shared/lifecycle.py` by `python3 -m stack.states`. Turns move along these ways only.",
+            "This page shows the states of a turn and what changes them. A turn moves along these ways only. The page",
+            "is drawn from `shared/lifecycle.py` by `python3 -m stack.states`.",
             "",
             "```mermaid",
             "stateDiagram-v2",
@@ -39,11 +40,13 @@ def drawn() -> str:
             *ends,
             "```",
             "",
-            "| change | what happens | ways | written by |",
-            "|---|---|---|---|",
+            "## What changes a state",
+            "",
+            "| Change | What happens | Written by |",
+            "|---|---|---|",
             *(_row(change) for change in Change),
             "",
-            "A new turn that the queue refuses disappears (`withdraw.lua`), and so do the turns of an erased session.",
+            "`withdraw.lua` deletes a new turn that the queue refuses. `erase.lua` deletes the turns of a session.",
             "",
         ]
     )
@@ -51,9 +54,8 @@ def drawn() -> str:
 
 def _row(change: Change) -> str:
     happens, scripts = CHANGES[change]
-    ways = [f"{was} → {becomes}" for (was, by), becomes in TRANSITIONS.items() if by is change]
     files = ", ".join(f"`{script}.lua`" for script in scripts.split(", "))
-    return f"| {change} | {happens} | {', '.join(ways)} | {files} |"
+    return f"| {change} | {happens} | {files} |"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def check(block: Block, folder: Path) -> None:
     """Run a saved test; import any other module."""
     assert block.title is not None
     if block.title.startswith("test_"):
-        run(["-m", "pytest", "-q", "-p", "no:cacheprovider", block.title], folder)
+        run(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", block.title], folder)
     else:
         run(["-c", f"import {Path(block.title).stem}"], folder)
 

@@ -136,7 +136,7 @@ def test_a_human_may_refuse_and_the_model_is_told(shop: Shop):
         shop.approve(ok=False)
         assert until(lines, "result")[-1]["data"] == {"finalText": "They said no."}
     assert shop.tools() == []
-    assert shop.tool_results() == [{"error": "a human refused"}]
+    assert shop.tool_results() == [{"error": "a person refused"}]
 
 
 def test_a_yes_is_for_one_call(shop: Shop):
