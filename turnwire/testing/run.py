@@ -1,0 +1,83 @@
+"""Runs a turn of a product in memory."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from turnwire.shared.keys import DEFAULT_TENANT, session_key
+from turnwire.shared.model import TurnRequest
+from turnwire.shared.settings import Settings
+from turnwire.testing.clock import ManualClock
+from turnwire.testing.faults import CrashPoint, faults_at
+from turnwire.testing.result import TurnRun, look
+from turnwire.testing.stage import History, Stage
+
+
+async def run_turn(
+    hooks: Any,
+    message: str,
+    *,
+    user: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    model: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    history: History = (),
+    signals: Mapping[str, Any] | None = None,
+    crash_before: CrashPoint | Sequence[CrashPoint] | None = None,
+    crash_after: CrashPoint | Sequence[CrashPoint] | None = None,
+    lose_reply: CrashPoint | Sequence[CrashPoint] | None = None,
+    max_attempts: int | None = None,
+    clock: ManualClock | None = None,
+    settings: Settings | None = None,
+    session: str = "test",
+    tenant: str = DEFAULT_TENANT,
+) -> TurnRun:
+    """Run one turn of a product until it ends, or until it waits for a signal that is not in `signals`.
+
+    Turnwire's own code runs it, over a store in memory: no Redis, no sockets, no environment variables.
+
+    Args:
+        hooks: the product's hooks; or what makes them when it is called: each worker then gets hooks of its own.
+        message: the user's message.
+        user: who asks.
+        project: which product the client means.
+        domain: a part of the identity of the turn.
+        model: the model that the client asks for.
+        metadata: a JSON object that the client sends with the message.
+        history: earlier messages: (user, assistant) pairs, or chat messages as `turn.history()` gives them.
+        signals: key -> payload. The turn gets each when it waits for it. `TIMES_OUT` lets its time run out instead.
+        crash_before: the worker dies just before this write: a number, counted from 1 over all attempts, or a name as
+            in `TurnRun.writes`; or several of these. The next attempt takes the turn over.
+        crash_after: the worker dies right after this write.
+        lose_reply: this write happens, but the worker does not hear of it and repeats it.
+        max_attempts: so many workers may die before the turn is given up; default: that of `settings`.
+        clock: where the time comes from; default: a new ManualClock.
+        settings: Turnwire's settings; default: Turnwire's defaults.
+        session: the name of the session.
+        tenant: the name of its tenant.
+
+    Raises:
+        NotHooks: `hooks` has no `produce`, and makes nothing that has one.
+        SignalNeverAsked: the turn never waited for one of `signals`.
+        CrashPointNeverReached: the turn made no such write.
+        TurnNeverEnds: it was run very often and goes on.
+        WrongUse: `history` does not take turns, or a signal is to time out for which the turn waits without a limit.
+    """
+    faults = [
+        *faults_at("before", crash_before), *faults_at("after", crash_after), *faults_at("lost", lose_reply),
+    ]  # fmt: skip
+    chosen = settings if settings is not None else Settings()
+    if max_attempts is not None:
+        chosen = msgspec.structs.replace(chosen, max_attempts=max_attempts)
+    stage = Stage(hooks, session_key(session, tenant), clock if clock is not None else ManualClock(), chosen)
+    await stage.add_history(history)
+    request = TurnRequest(message=message, user=user, project=project, domain=domain, model=model, metadata=metadata)
+    return await look(stage, await stage.run(request, signals or {}, faults))
+
+
+def run_turn_sync(hooks: Any, message: str, **options: Any) -> TurnRun:
+    """`run_turn` for tests that are no coroutines. It may not be called where an event loop runs."""
+    return asyncio.run(run_turn(hooks, message, **options))

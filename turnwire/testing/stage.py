@@ -1,0 +1,223 @@
+"""A session in memory, with its clock and its workers: where `run_turn` plays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from turnwire.shared.events import Entry
+from turnwire.shared.keys import SessionKey, TurnKey, signal_key
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Claimed, TurnRecord, TurnRequest
+from turnwire.shared.settings import Settings
+from turnwire.testing.clock import ManualClock
+from turnwire.testing.errors import CrashPointNeverReached, SignalNeverAsked, TurnNeverEnds, WrongUse
+from turnwire.testing.faults import Fault, Faults, WorkerLife
+from turnwire.testing.memory import Memory
+from turnwire.testing.memory_queue import MemoryQueue, QueueMemory
+from turnwire.testing.memory_store import MemoryStore
+from turnwire.testing.observed import Observations, checked_hooks
+from turnwire.testing.reading import Reader
+from turnwire.testing.worker import LoneWorker
+from turnwire.worker.pool.sweep import Sweep
+
+JOBS: Final = 1000  # a turn that takes more never ends
+OUTBOX_TRIES: Final = 2  # of an answer that cannot be persisted, after its turn has ended
+EARLIER: Final = "earlier"  # the worker that made the history
+
+History: TypeAlias = Sequence[tuple[str, str] | Mapping[str, str]]
+
+
+class TimesOut:
+    """Its one instance, `TIMES_OUT`, stands for the payload of a signal that does not come in time."""
+
+    def __repr__(self) -> str:
+        return "TIMES_OUT"
+
+
+TIMES_OUT: Final = TimesOut()
+
+
+class Stage:
+    """Runs the turns of one session, one after the other, until nothing is left to do."""
+
+    def __init__(self, hooks: Any, session: SessionKey, clock: ManualClock, settings: Settings) -> None:
+        self.clock = clock
+        self.session = session
+        self.settings = settings
+        self.memory = Memory(clock)
+        self.store = MemoryStore(self.memory, settings)
+        self._hooks = hooks
+        self._queue_memory = QueueMemory(clock)
+        self._queue = MemoryQueue(self._queue_memory, settings)
+        self._workers = 0
+        self.faults = Faults()
+        self.seen = Observations()
+        self.reader = Reader(session.turn(0))
+
+    async def add_history(self, history: History) -> None:
+        """Write earlier turns that have completed.
+
+        Raises:
+            WrongUse: they are not pairs of a user's message and the assistant's.
+        """
+        for message, answer in pairs_of(history):
+            key = self.session.turn(await self.store.next_index(self.session))
+            await self.store.submit(key, TurnRequest(message=message))
+            claimed = await self.store.claim(key, EARLIER)
+            assert isinstance(claimed, Claimed), "nobody else claims it"
+            fields = {"final_text": answer, "persist": "done"}
+            await self.store.settle(claimed, TurnState.COMPLETED, claimed.next_seq, [], fields)
+
+    async def run(self, request: TurnRequest, signals: Mapping[str, Any], faults: Sequence[Fault]) -> TurnKey:
+        """Run the session's next turn until it ends, or waits for a signal that is not given.
+
+        Raises:
+            SignalNeverAsked, CrashPointNeverReached, TurnNeverEnds, NotHooks, WrongUse: see `run_turn`.
+        """
+        self.faults = Faults(faults)
+        key = await self.submit(request)
+        await self.play(key, signals)
+        if self.faults.left:
+            points = ", ".join(repr(fault.at) for fault in self.faults.left)
+            reached = ", ".join(f"{number} {name}" for number, name in enumerate(self.faults.reached, 1))
+            raise CrashPointNeverReached(f"no write {points}; the turn made {reached}")
+        return key
+
+    async def submit(self, request: TurnRequest) -> TurnKey:
+        """Ask a turn, the session's next one, and enqueue it."""
+        key = self.session.turn(await self.store.next_index(self.session))
+        self.seen, self.reader = Observations(), Reader(key)
+        self.memory.readers = [self.reader]
+        await self.store.submit(key, request)
+        await self._queue.enqueue(key.run_id)
+        return key
+
+    async def play(self, key: TurnKey, signals: Mapping[str, Any]) -> None:
+        """Run the turn; give it its signals when it waits for them.
+
+        Raises:
+            SignalNeverAsked: the turn ended, or waits for something else, and one of the signals is left.
+            TurnNeverEnds: it was run very often and goes on.
+        """
+        left = {signal_key(name): payload for name, payload in signals.items()}
+        await self._run_what_is_due(key)
+        record = await self.record(key)
+        while record.awaiting is not None and record.awaiting in left:
+            payload = left.pop(record.awaiting)
+            if payload is TIMES_OUT:
+                await self._time_out(key)
+            else:
+                await self.signal(key, record.awaiting, payload)
+            await self._run_what_is_due(key)
+            record = await self.record(key)
+        if left:
+            raise SignalNeverAsked(f"{_standing(record)} and never asked for the signal {_names(left)}")
+
+    async def signal(self, key: TurnKey, name: str, payload: Any) -> None:
+        """Send a signal, as a client does.
+
+        Raises:
+            TurnEnded: it has ended.
+        """
+        _, _, enqueue = await self.store.signal(key, name, msgspec.json.encode(payload))
+        if enqueue:
+            await self._queue.enqueue(key.run_id, accepted=True)
+
+    async def wait(self, key: TurnKey, seconds: float) -> None:
+        """Let time pass, and do what falls due."""
+        self.clock.advance(seconds)
+        await Sweep(self.store, self._queue).once()
+        await self._run_what_is_due(key)
+
+    async def record(self, key: TurnKey) -> TurnRecord:
+        """The turn as it stands.
+
+        Raises:
+            WrongUse: retention has removed it.
+        """
+        record = await self.store.record(key)
+        if record is None:
+            raise WrongUse(f"{key.run_id} is gone: the clock has passed the time for which a turn is kept")
+        return record
+
+    async def log(self, key: TurnKey) -> list[Entry]:
+        """What a fresh reader of the log sees now."""
+        return await self.store.read_all(key)
+
+    async def _time_out(self, key: TurnKey) -> None:
+        turn = self.memory.turn(key)
+        assert turn is not None, "it waits"
+        if "deadline" not in turn.fields:
+            raise WrongUse(f"the signal {turn.fields['awaiting']!r} cannot time out: the turn waits without a limit")
+        left_ms = int(turn.fields["deadline"]) - self.clock.now_ms
+        self.clock.advance(max(left_ms, 0) / 1000)
+        await Sweep(self.store, self._queue).once()
+
+    async def _run_what_is_due(self, key: TurnKey) -> None:
+        """Run jobs until none is left. Where all that is left is to wait, time is moved on."""
+        worker = self._new_worker()
+        for _ in range(JOBS):
+            if worker.dead:
+                worker = self._new_worker()
+            taken, wait_ms = await worker.queue.take(worker.id, 1)
+            if not taken and wait_ms is None:
+                return
+            if not taken:
+                self.clock.advance((wait_ms or 0) / 1000)
+                continue
+            async with worker.at_work():
+                await worker.run(taken[0])
+            if await self._outbox_gives_up(key):
+                return
+        raise TurnNeverEnds(f"{key.run_id} was run {JOBS} times and goes on")
+
+    async def _outbox_gives_up(self, key: TurnKey) -> bool:
+        record = await self.store.record(key)
+        if record is None or not record.terminal or record.persist != "pending":
+            return False
+        return (await self.store.persist_tries([key]))[0] >= OUTBOX_TRIES
+
+    def _new_worker(self) -> LoneWorker:
+        self._workers += 1
+        life = WorkerLife(self.faults)
+        store = MemoryStore(self.memory, self.settings, life)
+        queue = MemoryQueue(self._queue_memory, self.settings, life)
+        worker = LoneWorker(f"worker/{self._workers}", checked_hooks(self._hooks), store, queue, life, self.seen)
+        self.memory.cancels = [worker.runner.cancel]
+        return worker
+
+
+def pairs_of(history: History) -> list[tuple[str, str]]:
+    """Pairs of messages from pairs, or from chat messages that take turns: user, assistant, user, …
+
+    Raises:
+        WrongUse: they do not.
+    """
+    pairs: list[tuple[str, str]] = []
+    asked: str | None = None
+    for entry in history:
+        if not isinstance(entry, Mapping):
+            message, answer = entry
+            pairs.append((message, answer))
+        elif entry.get("role") == "user" and asked is None:
+            asked = entry["content"]
+        elif entry.get("role") == "assistant" and asked is not None:
+            pairs.append((asked, entry["content"]))
+            asked = None
+        else:
+            raise WrongUse("history takes turns: a user's message, then the assistant's, and so on")
+    if asked is not None:
+        raise WrongUse("history ends with a message of the user that nobody answered: give it as the turn's message")
+    return pairs
+
+
+def _standing(record: TurnRecord) -> str:
+    if record.awaiting is not None:
+        return f"the turn waits for the signal {record.awaiting!r}"
+    why = f" ({record.error.code}: {record.error.message})" if record.error is not None else ""
+    return f"the turn is {record.status.value}{why}"
+
+
+def _names(signals: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, signals))
