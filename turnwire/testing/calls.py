@@ -25,7 +25,7 @@ class Calls:
 
     def counted(self, function: Callable[P, T], name: str | None = None) -> Callable[P, T]:
         """The same function, plain or a coroutine function, whose calls are counted under its name or this one."""
-        named: str = name or getattr(function, "__name__", type(function).__name__)
+        named = str(name or getattr(function, "__name__", type(function).__name__))
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

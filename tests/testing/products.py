@@ -1,0 +1,74 @@
+"""Small products that the tests of the kit run."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from turnwire import ChatTurnHooks, ModelCall, Turn
+
+
+def say(text: str) -> dict[str, Any]:
+    return {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": text}}
+
+
+class Shop(ChatTurnHooks):
+    """Looks something up, asks for approval, charges, and answers from a model."""
+
+    def __init__(self) -> None:
+        self.did: Counter[str] = Counter()
+
+    async def produce(self, turn: Turn):
+        found = await turn.step("search", self.search, kind="tool")
+        yield say(f"{found} ")
+        ok = await turn.signal("approval", timeout=60)
+        yield say(f"{ok} ")
+        async for event in turn.stream("answer", lambda: self.model(turn)):
+            yield event
+        await turn.step("charge", self.charge, kind="tool", input={"order": turn.message})
+
+    def search(self) -> str:
+        self.did["search"] += 1
+        return "found"
+
+    async def charge(self) -> None:
+        self.did["charge"] += 1
+
+    async def model(self, turn: Turn):
+        self.did["model"] += 1
+        turn.usage.add(ModelCall("m", tokens_in=7, tokens_out=2))
+        yield say("it ")
+        yield say("is")
+
+    async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
+        self.did["persist"] += 1
+
+
+class Fails(Shop):
+    """Its database is away for so many calls; the model says no."""
+
+    def __init__(self, persist_fails: int = 0) -> None:
+        super().__init__()
+        self.persist_fails = persist_fails
+
+    async def produce(self, turn: Turn):
+        yield say("hello")
+
+    async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
+        await super().persist_assistant_message(turn, final_text)
+        if self.did["persist"] <= self.persist_fails:
+            raise RuntimeError("no database")
+
+
+class Careless(ChatTurnHooks):
+    """Its text depends on how often it ran, and it forgets nothing that it should not know."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def produce(self, turn: Turn):
+        self.runs += 1
+        yield say(f"run {self.runs}")
+        await turn.step(f"step-{self.runs % 2}", self.work)
+
+    async def work(self) -> None:
+        await asyncio.sleep(0)
