@@ -72,3 +72,14 @@ class Careless(ChatTurnHooks):
 
     async def work(self) -> None:
         await asyncio.sleep(0)
+
+
+class Says(ChatTurnHooks):
+    """Does what the test gives it."""
+
+    def __init__(self, script):
+        self.script = script
+
+    async def produce(self, turn: Turn):
+        async for event in self.script(turn):
+            yield event

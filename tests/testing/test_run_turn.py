@@ -5,37 +5,16 @@ import socket
 
 import pytest
 
-from tests.testing.products import Fails, Shop, say
-from turnwire import ChatTurnHooks, Turn, TurnFailure
+from tests.testing.products import Fails, Says, Shop, say
+from turnwire import ChatTurnHooks, TurnFailure
 from turnwire.shared.errors import TurnEnded
 from turnwire.shared.settings import Settings
-from turnwire.testing import (
-    TIMES_OUT,
-    CrashPointNeverReached,
-    ManualClock,
-    NotHooks,
-    SignalNeverAsked,
-    TurnNeverEnds,
-    WrongUse,
-    run_turn,
-    run_turn_sync,
-)
+from turnwire.testing import TIMES_OUT, ManualClock, WrongUse, run_turn, run_turn_sync
 
 
 @pytest.fixture(autouse=True)
 def no_pause_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnwire.worker.attempt.finish.RETRY_S", 0.0)
-
-
-class Says(ChatTurnHooks):
-    """Does what the test gives it."""
-
-    def __init__(self, script):
-        self.script = script
-
-    async def produce(self, turn: Turn):
-        async for event in self.script(turn):
-            yield event
 
 
 async def test_everything_of_a_turn_can_be_seen():
@@ -133,14 +112,6 @@ async def test_earlier_messages_are_the_history():
     after = await run.ask("again", user="ada")
     assert after.final_text == str(["a", "b", "c", "d", "hello", run.final_text])
     assert after.record.user == "ada"
-
-
-@pytest.mark.parametrize(
-    "history", [[{"role": "user", "content": "a"}], [{"role": "assistant", "content": "a"}], [{"role": "tool"}]]
-)
-async def test_history_that_does_not_take_turns_is_refused(history):
-    with pytest.raises(WrongUse, match="history"):
-        await run_turn(Shop(), "hello", history=history)
 
 
 async def test_the_client_s_fields_arrive():
@@ -264,44 +235,3 @@ def test_no_environment_and_no_socket_is_needed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TURNWIRE_NO_SUCH_SETTING", "refused by everybody who reads the environment")
     monkeypatch.setattr(socket.socket, "connect", no_socket)
     assert run_turn_sync(Fails(), "hello").final_text == "hello"
-
-
-# -- wrong use
-
-
-@pytest.mark.parametrize("hooks", [object(), ChatTurnHooks(), None, 7, dict, lambda: None, ChatTurnHooks])
-async def test_hooks_without_produce_are_refused(hooks):
-    with pytest.raises(NotHooks, match="produce"):
-        await run_turn(hooks, "hello")
-
-
-async def test_a_signal_that_is_never_asked_for_is_named():
-    with pytest.raises(SignalNeverAsked, match=r"waits for the signal 'approval' and never asked for .* 'aproval'"):
-        await run_turn(Shop(), "socks", signals={"aproval": 1})
-    with pytest.raises(SignalNeverAsked, match="the turn is completed and never"):
-        await run_turn(Fails(), "hello", signals={"approval": 1})
-
-
-async def test_a_wait_without_a_limit_cannot_time_out():
-    async def waits(turn):
-        yield say(await turn.signal("approval"))
-
-    with pytest.raises(WrongUse, match="without a limit"):
-        await run_turn(Says(waits), "hello", signals={"approval": TIMES_OUT})
-
-
-@pytest.mark.parametrize("point", [99, "checkpoint.serach"])
-async def test_a_crash_point_that_is_never_reached_is_an_error_that_names_the_writes(point):
-    with pytest.raises(CrashPointNeverReached, match=r"1 claim, 2 append, .* end"):
-        await run_turn(Fails(), "hello", crash_after=point)
-
-
-async def test_a_turn_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("turnwire.testing.stage.JOBS", 3)
-    with pytest.raises(TurnNeverEnds):
-        await run_turn(Fails(), "hello", crash_after=[1, 2, 3, 4])
-
-
-def test_time_never_goes_back():
-    with pytest.raises(ValueError, match="back"):
-        ManualClock().advance(-1)
