@@ -52,9 +52,9 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         """
         attempt, dash, seq = text.partition("-")
         if not (dash and len(text) <= 40 and attempt.isascii() and seq.isascii()):
-            raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
+            raise BadRequest("a cursor must have the form <attempt>-<seq>, for example 1-0")
         if not (attempt.isdigit() and seq.isdigit() and 0 < int(attempt) <= MAX_SEQ and int(seq) <= MAX_SEQ):
-            raise BadRequest("a cursor looks like 1-0: <attempt>-<seq>")
+            raise BadRequest("a cursor must have the form <attempt>-<seq>, for example 1-0")
         return cls(int(attempt), int(seq))
 
     def __str__(self) -> str:

@@ -144,7 +144,7 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
         BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`, or a path step: `.` and `..` get lost on the way here.
     """
     if not _SESSION.match(session) or session in {".", ".."}:
-        raise BadRequest("a session id is 1 to 128 characters of A-Z a-z 0-9 . _ -")
+        raise BadRequest("a session id must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
     return SessionKey(tenant, session)
 
 
@@ -155,7 +155,7 @@ def turn_index(text: str) -> int:
         BadRequest: not a plain decimal number from 0 to 2147483647.
     """
     if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
-        raise BadRequest(f"a turn index is a plain decimal number from 0 to {MAX_TURN_INDEX}")
+        raise BadRequest(f"a turn index must be a plain decimal number from 0 to {MAX_TURN_INDEX}")
     return int(text)
 
 
@@ -171,7 +171,7 @@ def signal_key(text: str) -> str:
         BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`.
     """
     if not _SESSION.match(text):
-        raise BadRequest("a signal's key is 1 to 128 characters of A-Z a-z 0-9 . _ -")
+        raise BadRequest("a signal's key must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
     return text
 
 

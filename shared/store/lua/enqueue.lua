@@ -28,7 +28,7 @@ local now = now_ms()
 local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
 local runs = redis.call('EXISTS', in_progress) == 1
 if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
-    return redis.error_reply('QUEUE_FULL too many turns wait')
+    return redis.error_reply('QUEUE_FULL too many turns are waiting')
 end
 redis.call('ZADD', open_turns, now + sweep_ms, job_id)
 if listed == '1' and not redis.call('ZSCORE', pending, job_id) then

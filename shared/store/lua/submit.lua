@@ -76,7 +76,7 @@ if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
 end
 if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
-    return redis.error_reply('TURN_LIMIT this session has as many turns as it may have')
+    return redis.error_reply('TURN_LIMIT this session has reached its limit of turns')
 end
 
 local now = now_ms()
