@@ -51,7 +51,7 @@ local refused = add_events(keys.events, attempt, seq, {unpack(ARGV, 5)})
 if refused then
     return refused
 end
-local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns wait',
+local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message', 'too many turns are waiting',
     'retryable', '1'}
 local now = now_ms()
 redis.call('HSET', keys.turn, 'attempt_at', now)
