@@ -14,8 +14,8 @@ TurnwireError
 ├── TurnLimit              the session has as many turns as it may have
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
 ├── SettingsError          the process cannot start with this environment
+├── AttemptFenced          the attempt does not own the turn any more: it must write nothing; products never see it
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
-    ├── AttemptFenced      a newer attempt owns the turn, or the lease was lost: write nothing more
     ├── ProducerError      the product's code raised, or yielded something that is not an event
     └── BackendTransportError  the model server could not be reached, refused, or broke off (worker/backends)
 
@@ -97,6 +97,16 @@ class SettingsError(TurnwireError):
     code = "settings"
 
 
+class AttemptFenced(TurnwireError):
+    """A newer attempt owns the turn, or the lease was lost.
+
+    It does not fail the turn, so it is no TurnFailure. A product's code gets a cancellation instead of it, which
+    neither `except TurnFailure` nor `except Exception` can swallow.
+    """
+
+    code = "attempt_fenced"
+
+
 class TurnFailure(TurnwireError):
     """Ends a turn as failed. `code` may be given per instance: a failure of the product has its own words."""
 
@@ -108,10 +118,6 @@ class TurnFailure(TurnwireError):
             self.code = code  # type: ignore[misc]
         if retryable is not None:
             self.retryable = retryable  # type: ignore[misc]
-
-
-class AttemptFenced(TurnFailure):
-    code = "attempt_fenced"
 
 
 class ProducerError(TurnFailure):

@@ -170,7 +170,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     key: TurnKey
     attempt: int
-    token: str
+    worker: str
     next_seq: int
     at_ms: int  # Redis time of the claim
     first_event: bytes  # what the claim appended: started or resumed
@@ -178,6 +178,26 @@ class Claimed(msgspec.Struct, frozen=True):
     steps: dict[int, StepRecord]
     rows: dict[int, bytes]  # attempt -> ledger row of each that ended before
     cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first
+
+    @property
+    def token(self) -> str:
+        """`<worker id>#<attempt>`, as claim.lua and rewind.lua write it."""
+        return f"{self.worker}#{self.attempt}"
+
+    @classmethod
+    def of_ended(cls, key: TurnKey, record: TurnRecord) -> Self:
+        """Stand for the last attempt of a turn that has ended: hooks can look at the turn, nothing can be written."""
+        return cls(
+            key=key,
+            attempt=record.attempt,
+            worker="",
+            next_seq=0,
+            at_ms=record.updated_at,
+            first_event=b"",
+            record=record,
+            steps={},
+            rows={},
+        )
 
 
 class Held(msgspec.Struct, frozen=True):

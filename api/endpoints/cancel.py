@@ -10,7 +10,8 @@ from turnwire.api.edge.body import ClientGone, read_body
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn
 from turnwire.api.services import Services
-from turnwire.shared.keys import TurnKey
+from turnwire.shared.replies import CancelVerdict
+from turnwire.shared.store.waking import cancel_and_wake
 
 MAX_BODY_BYTES = 4096
 
@@ -26,20 +27,6 @@ async def cancel_turn(services: Services, exchange: Exchange) -> None:
     key = path_turn(exchange)
     with suppress(ClientGone):
         body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
-        ended = await cancel(services, key, body.reason or "")
+        verdict = await cancel_and_wake(services.store, services.queue, key, body.reason or "")
         record = await services.store.existing(key)
-        await exchange.answer_json(record, 200 if ended else 202)
-
-
-async def cancel(services: Services, key: TurnKey, reason: str) -> bool:
-    """Cancel a turn, see to its ledger row, and wake the turn that waited for it. True if it was terminal already.
-
-    Raises:
-        NotFound: there is no such turn.
-    """
-    verdict, next_index = await services.store.cancel(key, reason)
-    if verdict == "cancelled":  # a suspended turn has no job; this one publishes its row when it ends
-        await services.queue.enqueue(key.run_id, accepted=True)
-    if next_index is not None and next_index > key.index:
-        await services.queue.enqueue(key.session.turn(next_index).run_id, accepted=True)
-    return verdict == "ended"
+        await exchange.answer_json(record, 200 if verdict is CancelVerdict.ENDED else 202)

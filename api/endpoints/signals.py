@@ -31,7 +31,7 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
     with suppress(ClientGone):
         body = await read_body(exchange, services.settings.max_body_bytes, SignalBody, absent=SignalBody())
         payload = msgspec.json.encode(body.payload)
-        first, stored, enqueue = await services.store.signal(turn, key, payload)
-        if enqueue:
+        signalled = await services.store.signal(turn, key, payload)
+        if signalled.enqueue:
             await services.queue.enqueue(turn.run_id, accepted=True)
-        await exchange.answer_json(stored, 202 if first else 200)
+        await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

@@ -10,7 +10,6 @@ from turnwire.api.edge.accept import wants_async
 from turnwire.api.edge.body import Asked, ClientGone, read_turn
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import idempotency_key, joined, path_session, path_turn
-from turnwire.api.endpoints.cancel import cancel
 from turnwire.api.endpoints.intake import Accepted, Intake
 from turnwire.api.endpoints.stream import negotiate, send_events, send_tail, silence_s
 from turnwire.api.following.encode import Framing
@@ -19,6 +18,7 @@ from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_ev
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.waking import cancel_and_wake
 
 
 class Form(NamedTuple):
@@ -72,7 +72,8 @@ class _Answer:
         else:
             client_left = await self._stream(form.framing, form.idle_s)
             if client_left and asked.cancel_on_disconnect:
-                await until_answered(lambda: cancel(self._services, self._key, "its client disconnected"))
+                services, reason = self._services, "its client disconnected"
+                await until_answered(cancel_and_wake, services.store, services.queue, self._key, reason)
 
     async def _stream(self, framing: Framing, idle_s: float | None) -> bool:
         """True if the client left before the end."""

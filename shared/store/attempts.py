@@ -9,6 +9,7 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import UNKNOWN_USE
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Waits
+from turnwire.shared.replies import GivenUp, Rewound, Settled
 from turnwire.shared.store.reads import TurnReads
 from turnwire.shared.store.scripts import Arg, Call, Script
 
@@ -39,8 +40,7 @@ class AttemptWrites(TurnReads):
                 record = TurnRecord.from_hash(key, _pairs(fields))
                 assert record is not None
                 done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
-                token = f"{worker}#{attempt}"
-                return Claimed(key, attempt, token, next_seq, now_ms, first_event, record, done, _rows(rows), cut)
+                return Claimed(key, attempt, worker, next_seq, now_ms, first_event, record, done, _rows(rows), cut)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:
@@ -87,10 +87,8 @@ class AttemptWrites(TurnReads):
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
         used: bytes = UNKNOWN_USE,
-    ) -> tuple[int | None, bytes]:
+    ) -> Settled:
         """End the attempt: terminal events, outcome, ledger row, lease and TTLs in one write.
-
-        Returns: the index of the session's turn whose time has come, if any; the row.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -109,7 +107,7 @@ class AttemptWrites(TurnReads):
             *flat(fields),
         ]
         index, row = await SETTLE(self._courier, claimed.key.all_keys(), args)
-        return int(index) if index else None, row
+        return Settled(int(index) if index else None, row)
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
         """Extend leases in one round trip; one that lapsed but that nobody took comes back.
@@ -125,8 +123,8 @@ class AttemptWrites(TurnReads):
 
     async def suspend(
         self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
-    ) -> Signal | bytes:
-        """Give the turn up until a signal comes, and return the attempt's ledger row; or the signal, if it is there.
+    ) -> Signal | GivenUp:
+        """Give the turn up until a signal comes; or return the signal, if it is there already.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -136,24 +134,19 @@ class AttemptWrites(TurnReads):
         args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, used, seq, event]
         names = [key.session.record, key.record, key.lease, key.events, key.signals, key.ledger]
         stored, *row = await SUSPEND(self._courier, names, args)
-        return bytes(row[0]) if row else _signal.decode(stored)
+        return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
 
-    async def rewind(
-        self, claimed: Claimed, worker: str, after: str, used: bytes = UNKNOWN_USE
-    ) -> tuple[Claimed, bytes]:
-        """Delete the events after a cursor and go on as the next attempt; see rewind.lua.
-
-        Returns: the new attempt, and the old one's ledger row.
+    async def rewind(self, claimed: Claimed, after: str, used: bytes = UNKNOWN_USE) -> Rewound:
+        """Delete the events after a cursor, and continue the turn as the next attempt of the same worker.
 
         Raises:
             AttemptFenced: the lease was lost.
         """
         key = claimed.key
-        args: list[Arg] = [claimed.attempt, claimed.token, worker, self.settings.lease_ms, after, used]
+        args: list[Arg] = [claimed.attempt, claimed.token, claimed.worker, self.settings.lease_ms, after, used]
         names = [key.session.record, key.record, key.lease, key.events, key.ledger]
         attempt, next_seq, row = await REWIND(self._courier, names, args)
-        token = f"{worker}#{attempt}"
-        return msgspec.structs.replace(claimed, attempt=attempt, token=token, next_seq=next_seq), row
+        return Rewound(msgspec.structs.replace(claimed, attempt=attempt, next_seq=next_seq), row)
 
     async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
         """Give the turn back without spending an attempt.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from turnwire.shared.errors import StoreUnavailable
 
@@ -12,15 +12,19 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until Redis answers, 50 ms to 1 s apart. Only for what may be repeated: every script of ours."""
+async def until_answered(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `ask` with these arguments until Redis answers, first after 50 ms, later after up to 1 s.
+
+    It may only be used for calls that can be repeated safely. All our scripts but `take` can.
+    """
     pause_s = FIRST_PAUSE_S
     while True:
         try:
-            return await ask()
+            return await ask(*args, **kwargs)
         except StoreUnavailable as error:
             logger.warning("%s, asking again in %d ms", error, pause_s * 1000)
         await asyncio.sleep(pause_s)

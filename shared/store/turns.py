@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from turnwire.shared import identity
 from turnwire.shared.keys import CANCELS, SessionKey, TurnKey
 from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 
@@ -70,16 +71,14 @@ class TurnStore(AttemptWrites):
         args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
         return bool(await WITHDRAW(self._courier, key.all_keys(), args))
 
-    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
+    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
         """Store a signal; the first one of its key wins. `payload` is JSON.
-
-        Returns: whether it is the first, the stored one as JSON, whether the turn has to be enqueued.
 
         Raises:
             NotFound, TurnEnded: nothing was written.
         """
         first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], [signal, payload])
-        return bool(first), stored, bool(enqueue)
+        return Signalled(bool(first), stored, bool(enqueue))
 
     async def expire(self, key: TurnKey) -> int | None:
         """Wake a suspended turn whose time is up.
@@ -89,26 +88,24 @@ class TurnStore(AttemptWrites):
         left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
         return left_ms if left_ms >= 0 else None
 
-    async def persisted(self, key: TurnKey, final_text: str | None) -> int:
-        """Mark an answer as stored by the product; None: count a try that failed.
+    async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:
+        """Mark an answer as stored by the product. `final_text` None: count a try that failed.
 
-        Returns: how often it was tried after its turn had ended, -1 if nothing was pending.
+        Returns: the number of tries since the turn had ended; None if the answer was not pending.
         """
         args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
-        return int(await PERSISTED(self._courier, key.lasting_keys(), args))
+        tries = int(await PERSISTED(self._courier, key.lasting_keys(), args))
+        return tries if tries >= 0 else None
 
-    async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
+    async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:
         """Cancel a turn: at once if nobody runs it, else its worker is told.
-
-        Returns: `ended` (it was terminal already), `cancelled` or `requested`; and the index of the session's turn
-        whose time has come, if any.
 
         Raises:
             NotFound: there is no such turn.
         """
         args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
-        return verdict.decode(), int(index) if index else None
+        return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 
     async def erase(self, session: SessionKey) -> bool:
         """Delete everything of a session, a page of turns at a time; False if there is none. May be repeated."""

@@ -7,15 +7,12 @@ from chaos.client import Answer
 from tests.support.scene import Scene, scene
 from tests.support.waiting import wait_until
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.store.waking import cancel_and_wake
 
 
 async def cancel(view: Scene, answer: Answer) -> str:
     """What the cancelling endpoint does."""
-    key = TurnKey.parse(answer.run_id)
-    verdict, next_index = await view.store.cancel(key, "enough")
-    if next_index is not None:
-        await view.queue.enqueue(key.session.turn(next_index).run_id, accepted=True)
-    return verdict
+    return await cancel_and_wake(view.store, view.queue, TurnKey.parse(answer.run_id), "enough")
 
 
 async def check_cancelled(view: Scene, answer: Answer) -> None:

@@ -6,6 +6,7 @@ from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
 from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.replies import Cancelled, CancelVerdict
 
 SWEEP_LIMIT_S = 8.0  # the sweep looks every 3 s
 
@@ -69,7 +70,8 @@ async def test_a_turn_that_nobody_woke_after_the_one_before_it_runs(view: Scene)
     await view.submit(second)
     assert await view.redis.delete(keys.job(second.run_id))
     assert await view.redis.zrem(keys.QUEUE, second.run_id)
-    assert await view.store.cancel(TurnKey.parse(first.run_id)) == ("cancelled", 1)  # and whoever cancels dies here
+    cancelled = await view.store.cancel(TurnKey.parse(first.run_id))  # and whoever cancels dies here
+    assert cancelled == Cancelled(CancelVerdict.CANCELLED, 1)
     await view.due_now(second)
     view.stack.worker[0].resume()
     await view.ended(second, limit_s=SWEEP_LIMIT_S)

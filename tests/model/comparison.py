@@ -30,6 +30,7 @@ from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.lifecycle import TRANSITIONS
 from turnwire.shared.model import Claimed, Ended, Held, Signal, Submitted, Suspended, TurnRecord
+from turnwire.shared.replies import Cancelled, GivenUp, Rewound, Settled, Signalled
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.clock import ManualClock
@@ -77,7 +78,7 @@ class Handle:
 
     @property
     def worker(self) -> str:
-        return self.claimed[REDIS].token.rpartition("#")[0]
+        return self.claimed[REDIS].worker
 
 
 def plain(reply: Any) -> Any:
@@ -93,6 +94,8 @@ def plain(reply: Any) -> Any:
             return msgspec.structs.replace(reply, rows=plain(reply.rows))
         case Submitted():
             return msgspec.structs.replace(reply, mark="a mark" if reply.mark else "")
+        case Cancelled() | GivenUp() | Rewound() | Settled() | Signalled():
+            return [type(reply), *map(plain, msgspec.structs.astuple(reply))]
         case TurnwireError():
             return type(reply), str(reply)
         case dict():

@@ -16,6 +16,7 @@ from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPEND
 from turnwire.shared.ledger import UNKNOWN_USE
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Submitted, TurnRequest, Usage
+from turnwire.shared.replies import Rewound
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
@@ -166,11 +167,9 @@ class SessionMachine(Comparison):
         turn = self.turns.get(handle.index)
         log = [cursor for cursor, _ in turn.log] if turn and turn.log else [Cursor(1, 0)]
         after = str(log[max(len(log) - 1 - back, 0)])
-        redis, memory = self.both(
-            lambda store, place: store.rewind(handle.claimed[place], handle.worker, after, used), again=again
-        )
-        if isinstance(redis, tuple):
-            handle.claimed, handle.seq = (redis[0], memory[0]), redis[0].next_seq
+        redis, memory = self.both(lambda store, place: store.rewind(handle.claimed[place], after, used), again=again)
+        if isinstance(redis, Rewound):
+            handle.claimed, handle.seq = (redis.claimed, memory.claimed), redis.claimed.next_seq
 
     @action(needs="handles", pick=PICK, again=AGAIN)
     def hand_over(self, pick, again):

@@ -87,8 +87,8 @@ class RedisStage:
         await self.queue.enqueue(KEY.run_id)
         await self._run_what_is_due(hooks)
         for name, payload in signals.items():
-            _, _, enqueue = await self.store.signal(KEY, name, msgspec.json.encode(payload))
-            if enqueue:
+            signalled = await self.store.signal(KEY, name, msgspec.json.encode(payload))
+            if signalled.enqueue:
                 await self.queue.enqueue(KEY.run_id, accepted=True)
             await self._run_what_is_due(hooks)
 

@@ -10,6 +10,7 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import UNKNOWN_USE
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Waits
+from turnwire.shared.replies import GivenUp, Rewound, Settled
 from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
@@ -61,7 +62,7 @@ class MemoryAttempts(MemoryReads):
         return Claimed(
             key,
             attempt,
-            f"{worker}#{attempt}",
+            worker,
             turn.next_seq,
             self.memory.now_ms,
             first,
@@ -116,7 +117,7 @@ class MemoryAttempts(MemoryReads):
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
         used: bytes = UNKNOWN_USE,
-    ) -> tuple[int | None, bytes]:
+    ) -> Settled:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
         session, turn = memory.session(key.session), memory.turn(key)
@@ -130,7 +131,7 @@ class MemoryAttempts(MemoryReads):
             rules.close_turn(memory, session, turn, key.index, status.value, texts, self.settings.retention_ms)
         elif turn.status != status.value:
             raise AttemptFenced("the lease of this attempt was lost")
-        return session.next_open, turn.ledger.get(attempt, b"")
+        return Settled(session.next_open, turn.ledger.get(attempt, b""))
 
     def _is_last(self, turn: MemoryTurn, claimed: Claimed) -> bool:
         """No other attempt has come after this one, or has the lease."""
@@ -159,13 +160,13 @@ class MemoryAttempts(MemoryReads):
     @write
     async def suspend(
         self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
-    ) -> Signal | bytes:
+    ) -> Signal | GivenUp:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
         turn = memory.turn(key)
         waits = turn is not None and turn.status == "suspended" and turn.fields.get("awaiting") == signal
         if turn is not None and waits and f"{turn.fields.get('worker')}#{turn.attempt}" == claimed.token:
-            return turn.ledger.get(attempt, b"")
+            return GivenUp(turn.ledger.get(attempt, b""))
         turn = self._fenced(claimed)
         if signal in turn.signals:
             return msgspec.json.decode(turn.signals[signal], type=Signal)
@@ -179,15 +180,13 @@ class MemoryAttempts(MemoryReads):
         if timeout_ms is not None:
             turn.fields["deadline"] = str(memory.now_ms + timeout_ms)
         turn.lease = None
-        return rules.add_row(memory, memory.made(key.session), turn, attempt, "suspended", "", used)
+        return GivenUp(rules.add_row(memory, memory.made(key.session), turn, attempt, "suspended", "", used))
 
     @write
-    async def rewind(
-        self, claimed: Claimed, worker: str, after: str, used: bytes = UNKNOWN_USE
-    ) -> tuple[Claimed, bytes]:
+    async def rewind(self, claimed: Claimed, after: str, used: bytes = UNKNOWN_USE) -> Rewound:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
-        new_attempt, new_token = attempt + 1, f"{worker}#{attempt + 1}"
+        new_attempt, new_token = attempt + 1, f"{claimed.worker}#{attempt + 1}"
         turn = memory.turn(key)
         if turn is None or turn.attempt != new_attempt or turn.holder(memory.now_ms) != new_token:
             turn = self._fenced(claimed)
@@ -197,8 +196,8 @@ class MemoryAttempts(MemoryReads):
             rules.add_row(memory, memory.made(key.session), turn, attempt, "diverged", "", used)
             turn.fields |= {"attempt": str(new_attempt), "attempt_at": str(memory.now_ms)}
             turn.lease = new_token, memory.now_ms + self.settings.lease_ms
-        again = msgspec.structs.replace(claimed, attempt=new_attempt, token=new_token, next_seq=turn.next_seq)
-        return again, turn.ledger.get(attempt, b"")
+        again = msgspec.structs.replace(claimed, attempt=new_attempt, next_seq=turn.next_seq)
+        return Rewound(again, turn.ledger.get(attempt, b""))
 
     @write
     async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:

@@ -11,6 +11,7 @@ from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBu
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
@@ -121,13 +122,13 @@ class MemoryStore(MemoryAttempts):
         return True
 
     @write
-    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> tuple[bool, bytes, bool]:
+    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
         """See TurnStore."""
         turn = self.memory.turn(key)
         if turn is None:
             raise NotFound("no such turn")
         if signal in turn.signals:
-            return False, turn.signals[signal], turn.status == "queued"
+            return Signalled(first=False, stored=turn.signals[signal], enqueue=turn.status == "queued")
         if not turn.is_open:
             raise TurnEnded("this turn has ended")
         stored = b'{"payload":%b,"emitted_at":%d}' % (payload, self.memory.now_ms)
@@ -135,7 +136,7 @@ class MemoryStore(MemoryAttempts):
         waits = turn.status == "suspended" and turn.fields.get("awaiting") == signal
         if waits:
             rules.wake(self.memory, turn)
-        return True, stored, waits
+        return Signalled(first=True, stored=stored, enqueue=waits)
 
     @write
     async def expire(self, key: TurnKey) -> int | None:
@@ -151,11 +152,11 @@ class MemoryStore(MemoryAttempts):
         return 0
 
     @write
-    async def persisted(self, key: TurnKey, final_text: str | None) -> int:
+    async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:
         """See TurnStore."""
         session, turn = self.memory.session(key.session), self.memory.turn(key)
         if session is None or turn is None or turn.is_open or turn.fields.get("persist") != "pending":
-            return -1
+            return None
         tries = int(turn.fields.get("persist_tries", "0")) + 1
         turn.fields["persist_tries"] = str(tries)
         if final_text is not None:
@@ -165,22 +166,22 @@ class MemoryStore(MemoryAttempts):
         return tries
 
     @write
-    async def cancel(self, key: TurnKey, reason: str = "") -> tuple[str, int | None]:
+    async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:
         """See TurnStore."""
         memory = self.memory
         session, turn = memory.session(key.session), memory.turn(key)
         if session is None or turn is None:
             raise NotFound("no such turn")
         if not turn.is_open:
-            return "ended", None
+            return Cancelled(CancelVerdict.ENDED)
         if turn.status == "running" and turn.holder(memory.now_ms) is not None:
             turn.fields.setdefault("cancel_requested", reason)
             for cancelled in memory.cancels:
                 cancelled(key.run_id)
-            return "requested", None
+            return Cancelled(CancelVerdict.REQUESTED)
         rules.open_attempt(memory, key, session, turn, "cancelled", "")
         self._give_up(key, session, turn, "cancelled", rules.cancel_message(reason))
-        return "cancelled", session.next_open
+        return Cancelled(CancelVerdict.CANCELLED, session.next_open)
 
     @write
     async def erase(self, session: SessionKey) -> bool:

@@ -120,8 +120,8 @@ class Stage:
         Raises:
             TurnEnded: it has ended.
         """
-        _, _, enqueue = await self.store.signal(key, name, msgspec.json.encode(payload))
-        if enqueue:
+        signalled = await self.store.signal(key, name, msgspec.json.encode(payload))
+        if signalled.enqueue:
             await self._queue.enqueue(key.run_id, accepted=True)
 
     async def wait(self, key: TurnKey, seconds: float) -> None:

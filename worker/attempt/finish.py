@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.model import Persist
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
@@ -21,8 +20,8 @@ logger = logging.getLogger(__name__)
 RETRY_S: Final = 0.1  # before the second try of a hook; doubled each time
 
 
-class Steps(Protocol):
-    """Where finished work is kept."""
+class Checkpointed(Protocol):
+    """Runs work once per turn and keeps its result."""
 
     async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:
         """The stored result of this step, or `work`'s, stored."""
@@ -35,21 +34,19 @@ class Finished(msgspec.Struct, frozen=True):
     persist: Persist
 
 
-async def finish(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
-    """Run the hooks that follow the answer. Only a lost lease or a cancellation gets out of here."""
+async def finish(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
+    """Run the hooks that follow the answer. Only a cancellation gets out of here; a lost lease is one."""
     finished = await keep(steps, hooks, turn, text, tries)
     on_complete = hook(hooks, "on_turn_complete")
     if on_complete is not None:
         try:
             await steps.run("on_turn_complete", lambda: _done(on_complete, turn, finished.final_text))
-        except AttemptFenced:
-            raise
         except Exception:
             logger.exception("%s: on_turn_complete failed", turn.run_id)
     return finished
 
 
-async def keep(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
+async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
     """Transform and persist the text; when one of them goes on failing, the text stays as it was and `pending`."""
     transform, persist = hook(hooks, "transform_final_text"), hook(hooks, "persist_assistant_message")
     try:
@@ -57,8 +54,6 @@ async def keep(steps: Steps, hooks: ChatTurnHooks, turn: Turn, text: str, tries:
             text = await steps.run("transform_final_text", lambda: _retried(transformed, tries, transform, turn, text))
         if persist is not None:
             await steps.run("persist_assistant_message", lambda: _retried(_done, tries, persist, turn, text))
-    except AttemptFenced:
-        raise
     except Exception:
         logger.exception("%s: the answer could not be persisted", turn.run_id)
         return Finished(text, "pending")

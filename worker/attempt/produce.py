@@ -2,11 +2,11 @@
 
 import logging
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from turnwire.shared.errors import ProducerError, TurnFailure
+from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure
 from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks, Turn
@@ -28,6 +28,16 @@ class Produced(msgspec.Struct, frozen=True):
     text: str
     error: TurnError | None = None
     error_shown: bool = False  # its `error` event is in the log already
+
+
+class Sink(Protocol):
+    """Where the bytes of a producer's events go."""
+
+    def put(self, event: bytes, *, own: bool = False) -> bool:
+        """Take an event; True: wait for `room` before the next one. `own`: Turnwire adds it, not the producer."""
+
+    async def room(self) -> None:
+        """Wait until there is room for more events."""
 
 
 class Forwarder:
@@ -77,10 +87,11 @@ def _safe_message(error: Exception) -> str:
     return f"{status}: {text}" if isinstance(status, int) and str(status) not in text else text
 
 
-async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Any) -> Produced:
-    """Run the producer to its end; `sink.put` takes each event and says when to wait for `sink.room`.
+async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Sink) -> Produced:
+    """Run the producer to its end.
 
     Raises:
+        AttemptFenced: the lease was lost.
         TurnFailure: the producer raised one, or what it yielded is refused.
         ProducerError: the producer raised anything else; the message is the product's own.
     """
@@ -92,7 +103,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
                 if canonical is not None and sink.put(canonical):
                     await sink.room()
         final_text = await call(source.final_text) if hasattr(source, "final_text") else None
-    except TurnFailure:
+    except (TurnFailure, AttemptFenced):
         raise
     except Exception as error:
         logger.exception("%s: the producer raised", turn.run_id)

@@ -10,51 +10,41 @@ import logging
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, BadRequest, ProducerError, TurnFailure
-from turnwire.shared.events import ERROR as ERROR_EVENT
-from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
+from turnwire.shared.errors import AttemptFenced, BadRequest
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Ended, Held, Persist, Suspended, TurnError, Waits
+from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Waits
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
-from turnwire.shared.store.scripts import Arg
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.appender import Appender
-from turnwire.worker.attempt.attempt import Attempt, Stop
+from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
+from turnwire.worker.attempt.ending import Ending, ending_of
 from turnwire.worker.attempt.finish import finish, keep
+from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
+from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import mark_product
 from turnwire.worker.turn.prices import Prices
-from turnwire.worker.turn.steps import PRODUCE
+from turnwire.worker.turn.steps import PRODUCE, Steps
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-CANCELLED = "cancelled"
 FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """How an attempt's work ended."""
-
-    text: str | None
-    persist: Persist = "none"
-    error: TurnError | None = None
-    error_shown: bool = False
-
-
 class TurnRunner:
-    """Runs turns; `attempts` are those that run now, by run id."""
+    """Runs turns. `attempts` holds those that run now, by run id."""
 
     def __init__(
         self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str, prices: Prices | None = None
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
-        self.draining = False  # a turn that is claimed from now on goes back at once
+        self._draining = False  # a turn that is claimed from now on goes back at once
         self._claiming: dict[str, bool] = {}  # run id -> somebody asked to cancel it meanwhile
         self.appender = Appender(store)
         self._store = store
@@ -64,32 +54,27 @@ class TurnRunner:
         self._prices = prices or Prices()
 
     async def run(self, run_id: str) -> Done | Parked | Again:
-        """Run one attempt of the turn, if it is there to be run. Says what becomes of the job."""
+        """Run one attempt of the turn, if it can run now. Returns what becomes of the job."""
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
-            logger.warning("%r is not a turn: who else uses this queue?", run_id)
+            logger.warning("job %r is not a turn: does something else use this queue?", run_id)
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
-            claim = await until_answered(lambda: self._store.claim(key, self._worker_id))
+            claim = await until_answered(self._store.claim, key, self._worker_id)
         finally:
             cancelled = self._claiming.pop(run_id)
         match claim:
             case Held(ms):
                 return Again(ms + 1)
-            case Waits(index, interrupt):  # that turn's end wakes this one; make sure that it has a job itself
-                earlier = key.session.turn(index)
-                if interrupt:
-                    await until_answered(
-                        lambda: self._store.cancel(earlier, "a later turn of its session interrupts it")
-                    )
-                await self._enqueue(earlier)
+            case Waits(index, interrupt):
+                await self._see_to_earlier(key.session.turn(index), interrupt=interrupt)
                 return Parked()
             case Suspended(rows):
                 return Parked(rows=rows)
             case Ended(next_index, rows):
-                await self._enqueue_next(key, next_index)
+                await until_answered(wake_next, self._queue, key, next_index)
                 return Done(rows)
             case Claimed() as claimed:
                 return await self._run(claimed, cancelled=cancelled)
@@ -108,12 +93,18 @@ class TurnRunner:
     def renewed(self, attempt: Attempt, claimed: Claimed, reply: bool | Exception) -> None:
         """Act on the reply to a renewal: stop an attempt whose lease was lost, or that somebody wants to cancel."""
         if isinstance(reply, AttemptFenced):
-            if attempt.claimed is claimed and not (attempt.rewinding or attempt.suspending):
+            if attempt.claimed is claimed and attempt.lease is Lease.HELD:
                 attempt.stop(Stop.LOST)
         elif isinstance(reply, Exception):
             logger.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
         elif reply:
             attempt.stop(Stop.CANCEL)
+
+    def give_back(self) -> None:
+        """Stop every attempt and hand its turn over, also those of turns that are claimed from now on."""
+        self._draining = True
+        for attempt in list(self.attempts.values()):
+            attempt.stop(Stop.DRAIN)
 
     def cancel(self, run_id: str) -> None:
         """Stop a turn because somebody asked for it, also one that is just being claimed here."""
@@ -122,18 +113,25 @@ class TurnRunner:
         elif run_id in self._claiming:
             self._claiming[run_id] = True
 
+    async def _see_to_earlier(self, earlier: TurnKey, *, interrupt: bool) -> None:
+        """Make sure that the turn ahead in the session comes to its end, which wakes the one that waits."""
+        if interrupt:
+            reason = "a later turn of its session interrupts it"
+            await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
+        await until_answered(self._queue.enqueue, earlier.run_id, accepted=True)
+
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
-        attempt = Attempt(claimed, self._store, self.appender, self._prices)
+        attempt = Attempt(claimed, self.appender, self._prices)
         if cancelled:
             attempt.stop(Stop.CANCEL)
-        elif self.draining:
+        elif self._draining:
             attempt.stop(Stop.DRAIN)
         run_id = claimed.key.run_id
         self.attempts[run_id] = attempt
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
         try:
             await asyncio.shield(ending)
-        except asyncio.CancelledError:  # this process stops: the turn goes back before the cancellation goes on
+        except asyncio.CancelledError:  # this process stops: first the turn goes back
             attempt.stop(Stop.DRAIN)
             await ending
             raise
@@ -144,135 +142,97 @@ class TurnRunner:
 
     async def _end(self, attempt: Attempt) -> Done | Parked | Again:
         """Wait for the work, then have the last word."""
-        work = asyncio.create_task(self._work(attempt), name=f"work {attempt.claimed.key.run_id}")
+        run_id = attempt.claimed.key.run_id
+        work = asyncio.create_task(self._work(attempt), name=f"work {run_id}")
         attempt.begin(work)
         await asyncio.wait({work})
         if not work.cancelled():
-            work.exception()  # seen, also where it does not matter any more
+            work.exception()  # mark it as seen: it may not matter any more
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
             if attempt.stopped is Stop.SUSPEND:
-                logger.info("%s: suspended", attempt.claimed.key.run_id)
+                logger.info("%s: suspended", run_id)
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
-                return await self._give_back(attempt)
-            return await self._settle(attempt, _outcome(attempt, work))
+                return await self._hand_over(attempt)
+            return await self._settle(attempt, ending_of(attempt, work))
         except AttemptFenced:
-            logger.warning("%s: attempt %d lost its lease", attempt.claimed.key.run_id, attempt.claimed.attempt)
+            logger.warning("%s: attempt %d lost its lease", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
         finally:
-            await attempt.close()
+            await attempt.shown.close(attempt.rows)
 
-    async def _work(self, attempt: Attempt) -> Outcome:
-        """Load, produce, finish. May be cancelled at any point."""
+    async def _work(self, attempt: Attempt) -> Ending:
+        """Load, produce, finish. It may be cancelled at any point."""
         mark_product()
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
-        earlier = await until_answered(lambda: self._store.history(claimed.key, settings.history_turns))
+        earlier = await until_answered(self._store.history, claimed.key, settings.history_turns)
         spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
         limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
-        turn = Turn(
-            claimed, earlier, attempt.meter, attempt.steps, lambda: attempt.stopped is not None or limit.expired()
-        )
-        attempt.open_side_channel(hooks, turn)
+        steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
+        turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None or limit.expired())
+        attempt.shown.open(hooks, turn)
         try:
             async with limit:
-                return await self._produce_and_finish(attempt, hooks, turn)
+                return await self._produce_and_finish(attempt, hooks, turn, steps)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Outcome(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
+            return Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
 
-    async def _produce_and_finish(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn) -> Outcome:
-        settings = self._store.settings
-        failed: Produced | None = None
+    async def _produce_and_finish(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Ending:
+        """Take the answer from its checkpoint, or let the producer make it; then run the hooks that follow it."""
+        tries = self._store.settings.persist_tries
+        checkpoint = steps.completed(PRODUCE)
+        if checkpoint is not None:
+            text = msgspec.json.decode(checkpoint.result, type=str)
+        else:
+            draft = steps.begin(PRODUCE, kind="llm")
+            produced = await self._produce(attempt, hooks, turn, steps)
+            text = produced.text
+            if produced.error is not None:  # no checkpoint: when the turn is asked again, the producer runs again
+                if not text:
+                    return Ending(None, "none", produced.error, produced.error_shown)
+                kept = await keep(steps, hooks, turn, text, tries)
+                return Ending(kept.final_text, kept.persist, produced.error, produced.error_shown)
+            await steps.complete(draft, text)
+        finished = await finish(steps, hooks, turn, text, tries)
+        return Ending(finished.final_text, finished.persist)
 
-        async def answer() -> str:
-            nonlocal failed
-            await attempt.load_standing()
-            produced = await produce(hooks, turn, Forwarder(turn, settings.max_event_bytes), attempt)
-            attempt.steps.check_all_asked()
-            await attempt.rewind()
-            if produced.error is not None:
-                failed = produced
-                raise TurnFailure(produced.error.message)
-            return produced.text
-
+    async def _produce(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Produced:
+        """Run the producer. The log holds its events and no others when this returns."""
+        stream = AttemptStream(attempt, self._store)
         try:
-            text: str = await attempt.steps.run(PRODUCE, answer, kind="llm")
-        except TurnFailure:
-            if failed is None:
-                raise
-            kept = await keep(attempt.steps, hooks, turn, failed.text, settings.persist_tries) if failed.text else None
-            return Outcome(
-                kept.final_text if kept else None, kept.persist if kept else "none", failed.error, failed.error_shown
-            )
-        finished = await finish(attempt.steps, hooks, turn, text, settings.persist_tries)
-        return Outcome(finished.final_text, finished.persist)
+            await stream.load()
+            produced = await produce(hooks, turn, Forwarder(turn, self._store.settings.max_event_bytes), stream)
+            steps.check_all_asked()
+            await stream.rewind()
+        finally:
+            await steps.close_streams()
+        return produced
 
-    async def _settle(self, attempt: Attempt, outcome: Outcome) -> Done:
+    async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
         await attempt.log.flush()
         claimed = attempt.claimed
-        status, events = _last_events(claimed, outcome)
-        fields: dict[str, Arg] = {"persist": outcome.persist, **attempt.meter.turn.fields()}
-        if outcome.text is not None:
-            fields["final_text"] = outcome.text
-        if outcome.error is not None:
-            error = outcome.error
-            fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
-            logger.warning("%s: %s: %s", claimed.key.run_id, error.code, error.message)
-        if outcome.persist == "pending":
-            await until_answered(lambda: self._queue.enqueue_persist(claimed.key.run_id))
+        run_id = claimed.key.run_id
+        status, events = ending.last_events(claimed.record.session_id)
+        if ending.error is not None:
+            logger.warning("%s: failed with %s: %s", run_id, ending.error.code, ending.error.message)
+        if ending.persist == "pending":
+            await until_answered(self._queue.enqueue_persist, run_id)
         seq, used = attempt.log.next_seq, attempt.meter.row
-        next_index, attempt.rows[claimed.attempt] = await until_answered(
-            lambda: self._store.settle(claimed, status, seq, events, fields, used)
-        )
-        attempt.show(events)
-        await self._enqueue_next(claimed.key, next_index)
+        fields = ending.fields() | attempt.meter.turn.fields()
+        settled = await until_answered(self._store.settle, claimed, status, seq, events, fields, used)
+        attempt.rows[claimed.attempt] = settled.row
+        attempt.shown.events(events)
+        await until_answered(wake_next, self._queue, claimed.key, settled.next_index)
         return Done(attempt.rows)
 
-    async def _give_back(self, attempt: Attempt) -> Again:
-        claimed, used = attempt.claimed, attempt.meter.row
-        if row := await until_answered(lambda: self._store.handover(claimed, used)):
+    async def _hand_over(self, attempt: Attempt) -> Again:
+        claimed = attempt.claimed
+        if row := await until_answered(self._store.handover, claimed, attempt.meter.row):
             attempt.rows[claimed.attempt] = row
-        logger.info("%s: handed over after attempt %d", claimed.key.run_id, claimed.attempt)
+        logger.info("%s: attempt %d ended, the turn is handed over", claimed.key.run_id, claimed.attempt)
         return Again(0, attempt.rows)
-
-    async def _enqueue_next(self, key: TurnKey, next_index: int | None) -> None:
-        """Wake the turn of the session whose time has come."""
-        if next_index is not None and next_index > key.index:
-            await self._enqueue(key.session.turn(next_index))
-
-    async def _enqueue(self, key: TurnKey) -> None:
-        await until_answered(lambda: self._queue.enqueue(key.run_id, accepted=True))
-
-
-def _outcome(attempt: Attempt, work: "asyncio.Task[Outcome]") -> Outcome:
-    if work.cancelled():
-        if attempt.stopped is Stop.CANCEL:
-            return Outcome(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
-        return Outcome(None, error=TurnError(ProducerError.code, "the producer cancelled itself", retryable=False))
-    error = work.exception()
-    if error is None:
-        return work.result()
-    if isinstance(error, AttemptFenced):
-        raise error
-    if isinstance(error, TurnFailure):
-        return Outcome(None, error=TurnError(error.code, str(error), error.retryable))
-    logger.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
-    return Outcome(None, error=TurnError("internal", "the worker failed", retryable=True))
-
-
-def _last_events(claimed: Claimed, outcome: Outcome) -> tuple[TurnState, list[bytes]]:
-    """The terminal event, after an `error` event where there is news in it."""
-    session_id, error = claimed.record.session_id, outcome.error
-    if error is None:
-        completed = {"sessionId": session_id, "replayed": False, "persisted": outcome.persist != "pending"}
-        return TurnState.COMPLETED, [encode_event(RUN_COMPLETED, completed)]
-    failed = encode_event(RUN_FAILED, {"sessionId": session_id, "message": error.message, "code": error.code})
-    if error.code == CANCELLED:
-        return TurnState.CANCELLED, [failed]
-    if outcome.error_shown:
-        return TurnState.FAILED, [failed]
-    return TurnState.FAILED, [encode_event(ERROR_EVENT, msgspec.structs.asdict(error)), failed]

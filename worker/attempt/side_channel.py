@@ -44,10 +44,6 @@ class SideChannel:
         if late or self._missed:
             logger.warning("%s: on_event was too slow: %d events dropped", self._turn.run_id, self._missed)
 
-    def cancel(self) -> None:
-        """Stop at once."""
-        self._task.cancel()
-
     async def _run(self) -> None:
         while (event := await self._queue.get()) is not None:
             try:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.errors import TurnEnded
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Signal, StepRecord, TurnRecord
@@ -43,7 +43,7 @@ class Outbox:
 
     async def run(self, key: TurnKey) -> Done | Again:
         """Try once. Says what becomes of the job."""
-        record = await until_answered(lambda: self._store.record(key))
+        record = await until_answered(self._store.record, key)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
         if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
@@ -52,10 +52,10 @@ class Outbox:
             async with asyncio.timeout(self._store.settings.turn_timeout_s):
                 text = await self._persist(record, key)
         except Exception:
-            tries = await until_answered(lambda: self._store.persisted(key, None))
+            tries = await until_answered(self._store.persisted, key, None)
             logger.exception("%s: the answer is still not persisted, %d tries", key.run_id, tries)
-            return Again(min(FIRST_PAUSE_MS * 2 ** min(tries, 10), LONGEST_PAUSE_MS))
-        await until_answered(lambda: self._store.persisted(key, text))
+            return Again(min(FIRST_PAUSE_MS * 2 ** min(tries or 0, 10), LONGEST_PAUSE_MS))
+        await until_answered(self._store.persisted, key, text)
         logger.info("%s: the answer is persisted at last", key.run_id)
         return Done()
 
@@ -77,15 +77,23 @@ class Outbox:
         return text if transform is None else await transformed(transform, turn, text)
 
 
+class _ClosedJournal:
+    """Stands for the journal of a turn that has ended. A step needs an attempt, and there is none any more."""
+
+    def __init__(self, record: TurnRecord) -> None:
+        self._record = record
+
+    def now_ms(self) -> int:
+        return self._record.updated_at
+
+    async def save(self, record: StepRecord) -> None:
+        raise TurnEnded(f"the turn has ended, so step {record.intent!r} cannot be stored")
+
+    async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:  # noqa: ARG002 - as a Journal
+        raise TurnEnded(f"the turn has ended, so it cannot wait for signal {key!r}")
+
+
 def _ended_turn(key: TurnKey, record: TurnRecord, settings: Settings) -> Turn:
     """The turn as its hooks see it; it takes no more steps."""
-
-    async def no_step(_: StepRecord) -> None:
-        raise AttemptFenced("the turn has ended")
-
-    async def no_signal(_: str, __: int | None) -> Signal:
-        raise AttemptFenced("the turn has ended")
-
-    claimed = Claimed(key, record.attempt, "", 0, record.updated_at, b"", record, {}, {})
-    steps = Steps({}, settings, no_step, lambda: record.updated_at, no_signal)
-    return Turn(claimed, [], Meter(Prices()), steps)
+    claimed = Claimed.of_ended(key, record)
+    return Turn(claimed, [], Meter(Prices()), Steps({}, settings, _ClosedJournal(record)))

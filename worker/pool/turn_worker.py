@@ -28,7 +28,6 @@ from turnwire.shared.store.connect import connect, connect_listener
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, Taken, TurnQueue, decode_job, encode_job
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
@@ -99,7 +98,7 @@ class TurnWorker(Worker):
     def drain(self) -> None:
         """Claim nothing more, finish what runs for `drain_s`, give back the rest. A second call gives back at once."""
         if self._draining.is_set():
-            self._give_back()
+            self.runner.give_back()
         self._draining.set()
 
     async def main(self) -> None:
@@ -135,16 +134,11 @@ class TurnWorker(Worker):
         logger.info("draining: %d turns run", len(self.tasks))
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=self._settings.drain_s)
-        self._give_back()
+        self.runner.give_back()
         if self.tasks:
             _, stuck = await asyncio.wait(self.tasks.values(), timeout=GIVE_BACK_S)
             for task in stuck:  # Redis does not answer: their leases will end
                 task.cancel()
-
-    def _give_back(self) -> None:
-        self.runner.draining = True
-        for attempt in list(self.runner.attempts.values()):
-            attempt.stop(Stop.DRAIN)
 
     async def _dispatch(self) -> None:
         woken = True  # there may be hints of before our time
@@ -158,7 +152,7 @@ class TurnWorker(Worker):
             try:
                 taken, wait_ms = await self.queue.take(self.id, count, woken=woken)
             except StoreUnavailable:
-                taken, wait_ms = await until_answered(lambda: self._take_again(count))  # noqa: B023 - awaited here
+                taken, wait_ms = await until_answered(self._take_again, count)
             for job in taken:
                 self._start(job)
             if len(taken) < count:
@@ -208,12 +202,12 @@ class TurnWorker(Worker):
             match end:
                 case Done(rows):
                     self.jobs_complete += 1
-                    await until_answered(lambda: self.queue.end(self.id, taken, rows))
+                    await until_answered(self.queue.end, self.id, taken, rows)
                 case Parked(look_ms, rows):
-                    await until_answered(lambda: self.queue.park(self.id, taken, look_ms, rows))
+                    await until_answered(self.queue.park, self.id, taken, look_ms, rows)
                 case Again(delay_ms, rows):
                     self.jobs_retried += 1
-                    await until_answered(lambda: self.queue.again(self.id, taken, delay_ms, rows))
+                    await until_answered(self.queue.again, self.id, taken, delay_ms, rows)
         except Exception:  # a bug of ours must not end the worker: the claim lapses, somebody tries again
             self.jobs_failed += 1
             logger.exception("%s: the job failed", taken.run_id)

@@ -7,8 +7,8 @@ own (the producer as a whole, and what follows it) by their intent.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -60,22 +60,43 @@ class StepPolicy(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
 
 
-class Steps:
-    """Runs steps and stores their results. `save` writes a record once the events that it covers are in the log."""
+class Journal(Protocol):
+    """Where steps are written."""
 
-    def __init__(
-        self,
-        stored: dict[int, StepRecord],
-        settings: Settings,
-        save: Callable[[StepRecord], Awaitable[None]],
-        now_ms: Callable[[], int],
-        wait_for_signal: Callable[[str, int | None], Awaitable[Signal]],
-    ) -> None:
+    def now_ms(self) -> int:
+        """Redis time."""
+
+    async def save(self, record: StepRecord) -> None:
+        """Store a checkpoint, once the events that it covers are in the log. A lost lease cancels the caller."""
+
+    async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
+        """Return the signal if it is there; otherwise suspend the turn, which cancels the caller."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A step as the producer asks for it. `input`: JSON, or None if there is none to compare."""
+
+    intent: str
+    work: Callable[[], Any]
+    kind: str
+    input: Any
+    policy: StepPolicy
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """One run of a step. `pause_s`: how long to wait after it if it fails; None: no run follows."""
+
+    record: StepRecord
+    pause_s: float | None
+
+
+class Steps:
+    """Runs steps and stores their results. `stored`: the checkpoints of earlier attempts, by position."""
+
+    def __init__(self, stored: dict[int, StepRecord], settings: Settings, journal: Journal) -> None:
         self._stored = stored
         self._settings = settings
-        self._save = save
-        self._now_ms = now_ms
-        self._wait_for_signal = wait_for_signal
+        self._journal = journal
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._asked = 0  # positions that the producer has asked for
         self._end = max(stored, default=-1) + 1  # where the worker's own steps go
@@ -96,38 +117,41 @@ class Steps:
         done = self.completed(intent)
         if done is not None:
             return msgspec.json.decode(done.result)
-        started_at = self._now_ms()
+        draft = self.begin(intent, kind)
         try:
             result = await work()
         finally:
-            await self._close_streams()
-        position = max(self._end, self._asked)
-        self._end = position + 1
-        draft = StepRecord(index=position, intent=intent, kind=kind, started_at=started_at)
-        await self._complete(draft, msgspec.json.encode(result))
+            await self.close_streams()
+        await self.complete(draft, result)
         return result
 
-    def step(
-        self, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
-    ) -> Coroutine[Any, Any, Any]:
-        """A product's step. Its position is taken now, so steps that run side by side keep theirs.
+    def begin(self, intent: str, kind: str) -> StepRecord:
+        """Start one of the worker's own steps that is not stored yet."""
+        return StepRecord(index=-1, intent=intent, kind=kind, started_at=self._journal.now_ms())
+
+    async def complete(self, draft: StepRecord, result: Any) -> None:
+        """Store the result of one of the worker's own steps, behind everything that the producer has asked for."""
+        position = max(self._end, self._asked)
+        self._end = position + 1
+        await self._complete(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
+
+    def step(self, asked: Asked) -> Coroutine[Any, Any, Any]:
+        """Run a product's step. Its position is taken now, so steps that run side by side keep theirs.
 
         Raises (when awaited):
-            DivergenceError, InputDriftError, StepResultError, AttemptFenced: see there.
+            DivergenceError, InputDriftError, StepResultError: see there.
         """
         position, self._asked = self._asked, self._asked + 1
-        return self._step(position, intent, work, kind, given, policy)
+        return self._step(position, asked)
 
-    def stream(
-        self, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
-    ) -> AsyncGenerator[ChatStreamEvent]:
-        """A product's step whose result is its events. Its position is taken now.
+    def stream(self, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
+        """Run a product's step whose result is its events. Its position is taken now.
 
         Raises (when iterated):
-            DivergenceError, InputDriftError, StepResultError, AttemptFenced: see there.
+            DivergenceError, InputDriftError, StepResultError: see there.
         """
         position, self._asked = self._asked, self._asked + 1
-        stream = self._stream(position, intent, work, kind, given, policy)
+        stream = self._stream(position, asked)
         self._streams.append(stream)
         return stream
 
@@ -143,67 +167,71 @@ class Steps:
         if before is not None and before.status == "completed":
             signal = msgspec.json.decode(before.result, type=Signal)
         else:
-            draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._now_ms())
-            signal = await self._wait_for_signal(key, timeout_ms)
+            draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._journal.now_ms())
+            signal = await self._journal.wait_for_signal(key, timeout_ms)
             await self._complete(draft, msgspec.json.encode(signal))
         if signal.timed_out:
             raise SignalTimeoutError(f"no signal {key!r} came in time")
         return msgspec.json.decode(signal.payload)
 
-    async def _step(
-        self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
-    ) -> Any:
-        draft, stored = self._begin(position, intent, kind, given)
+    async def _step(self, position: int, asked: Asked) -> Any:
+        draft, stored = self._begin(position, asked)
         if stored is not None:
             return msgspec.json.decode(stored)
-        spent = draft.attempts
-        for tries in range(1, policy.retries + 2):
-            draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
+        for run in self._runs(draft, asked.policy):
             try:
-                async with asyncio.timeout(policy.timeout_s):
-                    result = _json(intent, "result", await call(work))
+                async with asyncio.timeout(asked.policy.timeout_s):
+                    result = _json(asked.intent, "result", await call(asked.work))
             except Exception as error:
-                await self._fail(draft, error)
-                if tries > policy.retries:
+                if not await self._again(run, error):
                     raise
-                await asyncio.sleep(policy.backoff_s * 2 ** (tries - 1))
             else:
-                await self._complete(draft, result)
+                await self._complete(run.record, result)
                 break
         return msgspec.json.decode(result)
 
-    async def _stream(
-        self, position: int, intent: str, work: Callable[[], Any], kind: str, given: Any, policy: StepPolicy
-    ) -> AsyncGenerator[ChatStreamEvent]:
-        draft, stored = self._begin(position, intent, kind, given)
+    async def _stream(self, position: int, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
+        draft, stored = self._begin(position, asked)
         if stored is not None:
             try:
                 for event in recorded(stored):
                     yield event
             except msgspec.ValidationError:
-                raise DivergenceError(f"step {position} ({intent!r}) was no stream before, and is one now") from None
+                was = f"step {position} ({asked.intent!r}) was no stream before"
+                raise DivergenceError(f"{was}, and is one now") from None
             return
-        spent = draft.attempts
-        for tries in range(1, policy.retries + 2):
-            draft = msgspec.structs.replace(draft, attempts=spent + tries, started_at=self._now_ms())
+        for run in self._runs(draft, asked.policy):
             recording = Recording(self._settings)
             try:
-                async with opened(await source_of(work)) as source:
+                async with opened(await source_of(asked.work)) as source:
                     async for event in source:
                         yield recording.take(event)
             except Exception as error:
-                await self._fail(draft, error)
-                if recording.begun or tries > policy.retries:  # what was passed on cannot be taken back
+                if not await self._again(run, error, allowed=not recording.begun):  # no event can be taken back
                     raise
-                await asyncio.sleep(policy.backoff_s * 2 ** (tries - 1))
             else:
                 break
         if recording.error is None:
-            await self._complete(draft, recording.result())
+            await self._complete(run.record, recording.result())
         else:
-            await self._fail(draft, recording.error)
+            await self._fail(run.record, recording.error)
 
-    async def _close_streams(self) -> None:
+    def _runs(self, draft: StepRecord, policy: StepPolicy) -> Iterator[_Run]:
+        """Yield the runs that one attempt may give to a step."""
+        for retry in range(policy.retries + 1):
+            pause_s = policy.backoff_s * 2**retry if retry < policy.retries else None
+            attempts, started_at = draft.attempts + retry + 1, self._journal.now_ms()
+            yield _Run(msgspec.structs.replace(draft, attempts=attempts, started_at=started_at), pause_s)
+
+    async def _again(self, run: _Run, error: Exception, *, allowed: bool = True) -> bool:
+        """Store that a run failed. Returns True, after a pause, if the step may run again."""
+        await self._fail(run.record, error)
+        if run.pause_s is None or not allowed:
+            return False
+        await asyncio.sleep(run.pause_s)
+        return True
+
+    async def close_streams(self) -> None:
         """Close the streams that the producer left before their end."""
         while self._streams:
             try:
@@ -211,17 +239,19 @@ class Steps:
             except Exception:
                 logger.exception("a stream that was left did not close")
 
-    def _begin(self, position: int, intent: str, kind: str, given: Any) -> tuple[StepRecord, msgspec.Raw | None]:
-        """What is to be stored, with the attempts so far; and the result, if it is stored already.
+    def _begin(self, position: int, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
+        """Return the record to be stored, with the runs of earlier attempts, and the result if it is stored already.
 
         Raises:
             DivergenceError, InputDriftError, StepResultError
         """
-        digest = None if given is None else hashlib.sha256(_json(intent, "input", given)).hexdigest()
+        intent, input_hash = asked.intent, None
+        if asked.input is not None:
+            input_hash = hashlib.sha256(_json(intent, "input", asked.input)).hexdigest()
         before = self._stored.get(position)
-        _check_same(before, position, intent, digest)
+        _check_same(before, position, intent, input_hash)
         attempts = before.attempts if before else 0
-        draft = StepRecord(index=position, intent=intent, kind=kind, input_hash=digest, attempts=attempts)
+        draft = StepRecord(index=position, intent=intent, kind=asked.kind, input_hash=input_hash, attempts=attempts)
         return draft, before.result if before is not None and before.status == "completed" else None
 
     def check_all_asked(self) -> None:
@@ -235,24 +265,26 @@ class Steps:
                 raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
 
     async def _complete(self, draft: StepRecord, result: bytes) -> None:
-        await self._save(
-            msgspec.structs.replace(draft, status="completed", result=msgspec.Raw(result), completed_at=self._now_ms())
+        await self._journal.save(
+            msgspec.structs.replace(
+                draft, status="completed", result=msgspec.Raw(result), completed_at=self._journal.now_ms()
+            )
         )
 
     async def _fail(self, draft: StepRecord, error: Exception) -> None:
         logger.warning("step %d (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
         details = {"type": type(error).__name__, "message": str(error)[:1000]}
-        await self._save(msgspec.structs.replace(draft, error=details, completed_at=self._now_ms()))
+        await self._journal.save(msgspec.structs.replace(draft, error=details, completed_at=self._journal.now_ms()))
 
 
-def _check_same(before: StepRecord | None, position: int, intent: str, digest: str | None) -> None:
+def _check_same(before: StepRecord | None, position: int, intent: str, input_hash: str | None) -> None:
     if intent in OWN_INTENTS:
         raise DivergenceError(f"{intent!r} is the name of one of Turnwire's own steps")
     if before is None:
         return
     if before.intent != intent:
         raise DivergenceError(f"step {position} was {before.intent!r} before, and is {intent!r} now")
-    if before.input_hash != digest:
+    if before.input_hash != input_hash:
         raise InputDriftError(f"step {position} ({intent!r}) had other input before")
 
 

@@ -12,7 +12,7 @@ from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.meter import Meter
-from turnwire.worker.turn.steps import StepPolicy, Steps
+from turnwire.worker.turn.steps import Asked, StepPolicy, Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
 
@@ -87,7 +87,7 @@ class Turn:
         input: Any = None,  # noqa: A002 - the word of the contract
         retries: int = 0,
         backoff_s: float = 0.5,
-        timeout_s: float | None = None,
+        timeout: float | None = None,
     ) -> Awaitable[Any]:
         """Run `work` once per turn, ever; await it for its result, which later attempts get from its checkpoint.
 
@@ -98,7 +98,7 @@ class Turn:
             input: JSON; if it differs from an earlier attempt's, that is a divergence too.
             retries: how often a `work` that raises is run again in this attempt.
             backoff_s: before the first retry; doubled each time.
-            timeout_s: for each run of `work`; None: no limit.
+            timeout: seconds for each run of `work`; None: no limit.
 
         Returns: the result as JSON gives it back: tuples are lists, also the first time.
 
@@ -107,7 +107,7 @@ class Turn:
             StepResultError: the result or the input is not JSON.
             TimeoutError, or whatever `work` raises the last time.
         """
-        return self._steps.step(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout_s))
+        return self._steps.step(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout)))
 
     def stream(
         self,
@@ -142,7 +142,7 @@ class Turn:
             TurnFailure: `event_too_large`, or `log_too_large`: it has more events than a turn may have.
             Whatever else `work` raises.
         """
-        return self._steps.stream(intent, work, kind, input, StepPolicy(retries, backoff_s))
+        return self._steps.stream(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s)))
 
     def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
         """Wait for `POST …/signals/{key}`; await it for the payload, which may have come before.

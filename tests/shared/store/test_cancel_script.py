@@ -21,11 +21,12 @@ from turnwire.shared.errors import NotFound
 from turnwire.shared.events import RUN_COMPLETED, encode_event
 from turnwire.shared.keys import CANCELS
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.replies import Cancelled, CancelVerdict
 
 
 async def test_a_queued_turn_is_cancelled_at_once(store):
     await store.submit(KEY, request())
-    assert await store.cancel(KEY, 'no "more"') == ("cancelled", None)
+    assert await store.cancel(KEY, 'no "more"') == Cancelled(CancelVerdict.CANCELLED)
     record = await store.record(KEY)
     assert (record.status, record.error.code, record.error.retryable) == (TurnState.CANCELLED, "cancelled", False)
     log = await log_of(store)
@@ -36,7 +37,7 @@ async def test_a_queued_turn_is_cancelled_at_once(store):
 async def test_the_worker_of_a_running_turn_is_told_and_nothing_else_changes(store, published):
     await submit_and_claim(store)
     next_message = await published(CANCELS)
-    assert await store.cancel(KEY) == ("requested", None)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.REQUESTED)
     assert await next_message() == KEY.run_id.encode()
     assert (await store.record(KEY)).status is TurnState.RUNNING
 
@@ -45,7 +46,7 @@ async def test_a_running_turn_whose_worker_is_dead_is_cancelled_at_once(store):
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, delta("half"))
     await lose_lease(store)
-    assert await store.cancel(KEY) == ("cancelled", None)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED)
     log = await log_of(store)
     assert types_of(log) == ["session.run.started", "session.run.resumed", "session.run.failed"]
     assert log[1][2]["reason"] == "cancelled"
@@ -66,7 +67,7 @@ async def test_an_ended_turn_stays_as_it_ended(store, redis):
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [encode_event(RUN_COMPLETED, {})], {})
     before = await snapshot(redis)
-    assert await store.cancel(KEY) == ("ended", None)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.ENDED)
     assert await snapshot(redis) == before
 
 
@@ -79,12 +80,12 @@ async def test_a_turn_that_is_not_there_is_not_found(store, redis):
 async def test_it_names_the_turn_whose_time_has_come(store):
     await store.submit(KEY, request())
     await store.submit(SESSION.turn(1), request("next"))
-    assert await store.cancel(KEY) == ("cancelled", 1)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED, 1)
 
 
 async def test_repeating_it_leaves_one_terminal_event(store, twice):
     await store.submit(KEY, request())
-    assert await twice(lambda: store.cancel(KEY)) == ("ended", None)
+    assert await twice(lambda: store.cancel(KEY)) == Cancelled(CancelVerdict.ENDED)
     assert types_of(await log_of(store)).count("session.run.failed") == 1
 
 
@@ -109,4 +110,4 @@ async def test_a_cancelled_turn_that_is_asked_again_runs(store):
 async def test_a_server_that_forgot_the_script_gets_it_again(store, redis):
     await store.submit(KEY, request())
     await redis.script_flush()
-    assert await store.cancel(KEY) == ("cancelled", None)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED)

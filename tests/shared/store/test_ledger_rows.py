@@ -48,7 +48,7 @@ async def sums(store) -> UsageSums:
 
 async def test_a_settled_attempt_says_who_asked_what_it_used_and_how_long_it_took(store):
     claimed = await submit_and_claim(store, project="legal", user='a "b"', model="big")
-    _, written = await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {}, used())
+    written = (await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {}, used())).row
     [row] = await rows_of(store)
     assert decode_row(written) == row
     record = await store.record(KEY)
@@ -71,7 +71,7 @@ async def test_a_settled_attempt_says_who_asked_what_it_used_and_how_long_it_too
 )
 async def test_a_settle_repeated_writes_and_counts_once(store, twice, status, fields, code):
     claimed = await submit_and_claim(store)
-    _, row = await twice(lambda: store.settle(claimed, status, 1, [FAILED], fields, used()))
+    row = (await twice(lambda: store.settle(claimed, status, 1, [FAILED], fields, used()))).row
     assert (decode_row(row).outcome, decode_row(row).code) == (status.value, code)
     assert await outcomes(store) == [(1, status.value, code)]
     assert await sums(store) == UsageSums(rows=1, model_calls=1, tokens_in=5, tokens_out=7, cost_nanos={"USD": 900})
@@ -87,7 +87,7 @@ async def test_a_handover_repeated_writes_and_counts_once(store, twice):
 
 async def test_a_suspension_repeated_writes_and_counts_once(store, twice):
     claimed = await submit_and_claim(store)
-    row = await twice(lambda: store.suspend(claimed, "approval", None, 1, SUSPENDED, used()))
+    row = (await twice(lambda: store.suspend(claimed, "approval", None, 1, SUSPENDED, used()))).row
     assert decode_row(row) == (await rows_of(store))[0]
     assert await outcomes(store) == [(1, "suspended", None)]
     assert (await sums(store)).rows == 1
@@ -103,7 +103,8 @@ async def test_a_signal_that_was_there_ends_no_attempt(store):
 async def test_a_rewind_repeated_ends_the_old_number_once(store, twice):
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, delta("a"))
-    again, row = await twice(lambda: store.rewind(claimed, claimed.token.rpartition("#")[0], "1-0", used()))
+    rewound = await twice(lambda: store.rewind(claimed, "1-0", used()))
+    again, row = rewound.claimed, rewound.row
     assert decode_row(row) == (await rows_of(store))[0]
     await store.settle(again, TurnState.COMPLETED, again.next_seq, [COMPLETED], {}, used(2, 10, 10, 100))
     assert await outcomes(store) == [(1, "diverged", None), (2, "completed", None)]

@@ -21,7 +21,7 @@ async def test_tries_are_counted_until_it_is_stored(store, pending):
     assert await store.persisted(KEY, "Half") == 3
     record = await store.record(KEY)
     assert (record.persist, record.final_text) == ("done", "Half")
-    assert await store.persisted(KEY, None) == -1
+    assert await store.persisted(KEY, None) is None
 
 
 async def test_the_turn_and_its_session_are_kept_as_long_as_it_is_tried(store, redis, pending):
@@ -43,5 +43,5 @@ async def test_a_turn_that_was_asked_again_meanwhile_is_left_alone(store, redis,
     """Its keys got an end while it was open."""
     await store.submit(KEY, request())
     before = await snapshot(redis)
-    assert await store.persisted(KEY, "Half") == -1
+    assert await store.persisted(KEY, "Half") is None
     assert await snapshot(redis) == before

@@ -173,7 +173,7 @@ async def test_after_a_rewind_past_a_step_the_next_attempt_names_an_event_that_i
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, A, B, C)
     await store.checkpoint(claimed, step(0, "1-3"))
-    await store.rewind(await take_over(store), OTHER_WORKER, "1-1")
+    await store.rewind(await take_over(store), "1-1")
     await take_over(store, worker=WORKER)
     log = await log_of(store)
     assert [entry[0] for entry in log] == ["1-0", "1-1", "4-2"]

@@ -1,9 +1,10 @@
 """After the producer: transform, persist, complete; each once, each retried, each remembered."""
 
+import asyncio
+
 import pytest
 
 from tests.support.product import Product, Scripted
-from turnwire.shared.errors import AttemptFenced
 from turnwire.worker.attempt.finish import Finished, finish, keep
 
 
@@ -111,12 +112,12 @@ async def test_what_a_hook_returns_is_its_own_business():
 
 
 @pytest.mark.parametrize("name", ORDER)
-async def test_a_lost_lease_gets_out(name):
-    class Fenced(Kept):
+async def test_a_cancellation_gets_out(name):
+    class Cancelled(Kept):
         async def run(self, intent, work, kind="logic"):
             if intent == name:
-                raise AttemptFenced("lost")
+                raise asyncio.CancelledError
             return await super().run(intent, work, kind)
 
-    with pytest.raises(AttemptFenced):
-        await finish(Fenced(), Product(), TURN, "hi", 3)
+    with pytest.raises(asyncio.CancelledError):
+        await finish(Cancelled(), Product(), TURN, "hi", 3)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.product import HOLD, Product, text
 from tests.support.turns import KEY, OTHER_WORKER, lose_lease, request
-from turnwire.worker.attempt import attempt
+from turnwire.worker.attempt import shown
 from turnwire.worker.attempt.attempt import Stop
 
 
@@ -67,7 +67,7 @@ async def test_one_that_hangs_is_left(store, runner_of, monkeypatch: pytest.Monk
         async def on_ledger_row(self, turn, row):
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(attempt, "CLOSE_S", 0.05)
+    monkeypatch.setattr(shown, "CLOSE_S", 0.05)
     hooks = Hanging(text("a"))
     await store.submit(KEY, request())
     end = await runner_of(hooks).run(KEY.run_id)

@@ -12,6 +12,7 @@ from turnwire.shared import keys
 from turnwire.shared.errors import NotFound, TurnEnded
 from turnwire.shared.ledger import decode_row
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.replies import CancelVerdict
 from turnwire.worker.attempt.outcome import Done, Parked
 from turnwire.worker.hooks import SignalTimeoutError
 from turnwire.worker.pool.sweep import Sweep
@@ -46,8 +47,8 @@ async def test_a_turn_that_waits_holds_no_lease_and_says_so(store, suspended):
 
 async def test_c19_the_signal_resumes_it_where_it_was_and_repeats_nothing(store, runner_of, suspended):
     before = await log_of(store)
-    first, _, enqueue = await store.signal(KEY, "approval", b'{"ok":true}')
-    assert (first, enqueue) == (True, True)
+    signalled = await store.signal(KEY, "approval", b'{"ok":true}')
+    assert (signalled.first, signalled.enqueue) == (True, True)
     assert (await store.record(KEY)).status is TurnState.QUEUED
     assert isinstance(await runner_of(suspended, OTHER_WORKER).run(KEY.run_id), Done)
     record = await store.record(KEY)
@@ -64,21 +65,21 @@ async def test_c19_the_signal_resumes_it_where_it_was_and_repeats_nothing(store,
 async def test_a_signal_may_come_before_the_turn_waits(store, runner_of):
     agent = Agent(approval)
     await store.submit(KEY, request())
-    assert (await store.signal(KEY, "approval", b'{"ok":false}'))[2] is False
+    assert (await store.signal(KEY, "approval", b'{"ok":false}')).enqueue is False
     assert isinstance(await runner_of(agent).run(KEY.run_id), Done)
     assert (await store.record(KEY)).final_text == "May I delete all? No."
     assert "session.run.suspended" not in types_of(await log_of(store))
 
 
 async def test_c21_the_first_signal_of_a_key_wins(store, suspended):
-    _, stored, _ = await store.signal(KEY, "approval", b'{"ok":true}')
-    first, again, enqueue = await store.signal(KEY, "approval", b'{"ok":false}')
-    assert (first, again) == (False, stored)
-    assert enqueue  # whoever sent the first may have died before the turn was enqueued
+    first = await store.signal(KEY, "approval", b'{"ok":true}')
+    again = await store.signal(KEY, "approval", b'{"ok":false}')
+    assert (again.first, again.stored) == (False, first.stored)
+    assert again.enqueue  # whoever sent the first may have died before the turn was enqueued
 
 
 async def test_another_signal_does_not_wake_it(store, suspended):
-    assert (await store.signal(KEY, "weather", b"1"))[2] is False
+    assert (await store.signal(KEY, "weather", b"1")).enqueue is False
     assert (await store.record(KEY)).status is TurnState.SUSPENDED
 
 
@@ -113,7 +114,7 @@ async def test_c20_a_timeout_fires_with_no_worker_waiting(store, queue, runner_o
 
     await wait_until(queued, "its time is up")
     assert (await queue.take("w", 1))[0]
-    assert (await store.signal(KEY, "approval", b"1"))[0] is False
+    assert (await store.signal(KEY, "approval", b"1")).first is False
     await runner_of(agent, OTHER_WORKER).run(KEY.run_id)
     assert (await store.record(KEY)).final_text == "Too late."
 
@@ -145,7 +146,7 @@ async def test_a_suspended_turn_that_is_looked_at_stays_suspended(store, queue, 
 
 
 async def test_a_suspended_turn_is_cancelled_at_once(store, suspended):
-    assert (await store.cancel(KEY))[0] == "cancelled"
+    assert (await store.cancel(KEY)).verdict is CancelVerdict.CANCELLED
     assert (await store.record(KEY)).status is TurnState.CANCELLED
     assert types_of(await log_of(store))[-1] == "session.run.failed"
 
@@ -154,7 +155,7 @@ async def test_a_cancel_that_arrives_while_it_suspends_is_not_forgotten(store, r
     """Its worker was told, but the turn had given up its lease before the worker could stop it."""
     await store.submit(KEY, request())
     claimed = await claim(store)
-    assert (await store.cancel(KEY))[0] == "requested"
+    assert (await store.cancel(KEY)).verdict is CancelVerdict.REQUESTED
     await store.suspend(claimed, "approval", None, claimed.next_seq, b'{"type":"session.run.suspended","data":{}}')
     assert isinstance(await runner_of(Agent(approval), OTHER_WORKER).run(KEY.run_id), Done)
     assert (await store.record(KEY)).status is TurnState.CANCELLED
@@ -164,9 +165,9 @@ async def test_suspending_may_be_repeated_after_a_lost_reply(store):
     await store.submit(KEY, request())
     claimed = await claim(store)
     event = b'{"type":"session.run.suspended","data":{"awaiting":"a","timeoutMs":null}}'
-    rows = [await store.suspend(claimed, "a", None, claimed.next_seq, event) for _ in range(2)]
-    assert rows[0] == rows[1]
-    assert decode_row(rows[0]).outcome == "suspended"
+    first, again = [await store.suspend(claimed, "a", None, claimed.next_seq, event) for _ in range(2)]
+    assert first == again
+    assert decode_row(first.row).outcome == "suspended"
     assert types_of(await log_of(store)) == ["session.run.started", "session.run.suspended"]
 
 

@@ -133,7 +133,7 @@ async def test_a_step_that_takes_too_long_is_stopped(store, runner_of):
 
     async def script(turn, agent):
         with pytest.raises(TimeoutError):
-            await turn.step("slow", forever, timeout_s=0.05)
+            await turn.step("slow", forever, timeout=0.05)
         yield text("x")
 
     await store.submit(KEY, request())

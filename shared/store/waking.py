@@ -1,0 +1,26 @@
+"""Writes of both Redis servers that belong together: when a turn ends, the next one of its session may run."""
+
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.replies import CancelVerdict
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+
+
+async def wake_next(queue: TurnQueue, ended: TurnKey, next_index: int | None) -> None:
+    """Enqueue the turn of the session that may run since `ended` has ended; None: there is none."""
+    if next_index is not None and next_index > ended.index:
+        await queue.enqueue(ended.session.turn(next_index).run_id, accepted=True)
+
+
+async def cancel_and_wake(store: TurnStore, queue: TurnQueue, key: TurnKey, reason: str) -> CancelVerdict:
+    """Cancel a turn, and wake the turn of its session that waited for it. May be repeated.
+
+    Raises:
+        NotFound: there is no such turn.
+        StoreUnavailable: the turn may be cancelled. The sweep enqueues what was not enqueued here.
+    """
+    cancelled = await store.cancel(key, reason)
+    if cancelled.verdict is CancelVerdict.CANCELLED:  # a suspended turn has no job whose end would publish its row
+        await queue.enqueue(key.run_id, accepted=True)
+    await wake_next(queue, key, cancelled.next_index)
+    return cancelled.verdict

@@ -1,0 +1,72 @@
+"""How an attempt's work ended, and what is written about it: the last events and the fields of the turn."""
+
+import asyncio
+import logging
+
+import msgspec
+
+from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure
+from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Persist, TurnError
+from turnwire.shared.store.scripts import Arg
+from turnwire.worker.attempt.attempt import Attempt, Stop
+
+logger = logging.getLogger(__name__)
+
+CANCELLED = "cancelled"
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt's work ended: with an answer, or with an error, which may still leave a text to keep."""
+
+    text: str | None
+    persist: Persist = "none"
+    error: TurnError | None = None
+    error_shown: bool = False  # the producer's own `error` event is in the log already
+
+    def fields(self) -> dict[str, Arg]:
+        """Return its part of the turn hash."""
+        fields: dict[str, Arg] = {"persist": self.persist}
+        if self.text is not None:
+            fields["final_text"] = self.text
+        if (error := self.error) is not None:
+            fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
+        return fields
+
+    def last_events(self, session_id: str) -> tuple[TurnState, list[bytes]]:
+        """Return the state that the turn ends in, and its last events.
+
+        The terminal event comes last. An `error` event comes before it, unless the client has read one already.
+        """
+        error = self.error
+        if error is None:
+            completed = {"sessionId": session_id, "replayed": False, "persisted": self.persist != "pending"}
+            return TurnState.COMPLETED, [encode_event(RUN_COMPLETED, completed)]
+        failed = encode_event(RUN_FAILED, {"sessionId": session_id, "message": error.message, "code": error.code})
+        if error.code == CANCELLED:
+            return TurnState.CANCELLED, [failed]
+        if self.error_shown:
+            return TurnState.FAILED, [failed]
+        return TurnState.FAILED, [encode_event(ERROR, msgspec.structs.asdict(error)), failed]
+
+
+def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
+    """Return how the work ended, whatever ended it.
+
+    Raises:
+        AttemptFenced: the lease was lost.
+    """
+    if work.cancelled():
+        if attempt.stopped is Stop.CANCEL:
+            return Ending(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
+        return Ending(None, error=TurnError(ProducerError.code, "the producer cancelled itself", retryable=False))
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, AttemptFenced):
+        raise error
+    if isinstance(error, TurnFailure):
+        return Ending(None, error=TurnError(error.code, str(error), error.retryable))
+    logger.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
+    return Ending(None, error=TurnError("internal", "the worker failed", retryable=True))
