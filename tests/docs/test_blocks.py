@@ -15,7 +15,7 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
 
 LANGUAGES = {"python", "sh", "json", "toml", "text", "mermaid"}
-MOST_OPT_OUTS = 3
+MOST_OPT_OUTS = 2
 
 # What an NDJSON line may be: Turnwire's own types, and those that the backends and the examples yield.
 OWN_TYPES = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}

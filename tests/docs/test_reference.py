@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import turnwire
 from tests.support.markdown import ROOT
-from turnwire import ChatTurnHooks
+from turnwire import ChatTurnHooks, backends, testing
 from turnwire.api.app import create_app
 from turnwire.api.edge.problems import INTERNAL, STATUS
 from turnwire.shared import events
@@ -73,6 +74,11 @@ def test_the_hooks_page_has_every_hook_with_its_arguments():
         for name, hook in hooks
         if not name.startswith("_")
     )
+
+
+def test_the_python_page_has_every_public_name():
+    public = {f"{module.__name__}.{name}" for module in (turnwire, backends, testing) for name in module.__all__}
+    assert set(re.findall(r"^::: (\S+)$", text_of("api.md"), re.MULTILINE)) == public - {"turnwire.__version__"}
 
 
 def test_the_ledger_page_has_every_field():
