@@ -7,6 +7,7 @@
     python3 dev.py lint            formatting, lint, types, import directions
     python3 dev.py bench [name]    the benchmarks
     python3 dev.py chaos           breaks it at random under load, then reconciles every turn
+    python3 dev.py redis GET ...   one Redis command to the running service
     python3 dev.py docs            builds the documentation site into .turnwire/site
 
 `python3 dev.py COMMAND --help` tells more about one of them. The first use installs the locked dependencies

@@ -84,6 +84,13 @@ def docs(args: list[str]) -> int:
     return serve() if args else build()
 
 
+def redis(args: list[str]) -> int:
+    """One Redis command to the service that `dev.py` runs: `dev.py redis GET 'lease:chat:{demo}:0'`."""
+    from stack.redis_command import main
+
+    return main(args)
+
+
 def become(args: list[str]) -> int:
     """Replaces this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
@@ -96,6 +103,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "lint": lint,
     "bench": bench,
     "chaos": chaos,
+    "redis": redis,
     "docs": docs,
 }
 OWN_HELP = {"run"}  # commands that parse their own options

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from stack.cluster import ROOT, Stack, loopback
 from stack.foreground import Interrupts, LogTail, StopAskedError, say
 from stack.process import ProcessError, free_port
+from stack.redis_command import URL_FILE
 from stack.redis_server import RedisServer, ServerNotFoundError, server_version
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
@@ -27,10 +28,14 @@ def main(args: list[str]) -> int:
     options = parser().parse_args(args)
     try:
         settings = Settings.from_env(os.environ)
-        with Interrupts() as interrupts, only_one(STATE), own_redis() as redis:
+        with Interrupts() as interrupts, only_one(STATE), own_redis() as redis, contextlib.ExitStack() as cleanup:
             env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
             env["TURNWIRE_PORT"] = str(choose_port(settings))
             shutil.rmtree(STATE / "log", ignore_errors=True)  # or it would grow for ever
+            url_file = STATE / URL_FILE.name
+            url_file.touch(mode=0o600)  # the URL may hold a password
+            url_file.write_text(redis.url if redis else settings.redis_url, encoding="utf-8")
+            cleanup.callback(url_file.unlink, missing_ok=True)
             stack = Stack(STATE / "log", workers=options.workers, env=env, redis=redis)
             return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis)
     except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
@@ -127,7 +132,7 @@ Turnwire is ready.
   model   {model}
 
   try     curl -N -X POST {turn} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
-  look    redis-cli -u {redis_url} GET 'lease:chat:{{demo}}:0'
+  look    python3 dev.py redis GET 'lease:chat:{{demo}}:0'
   kill    kill -9 {stack.worker[0].pid}    (the worker, while it speaks: the stream goes on)
   stop    Ctrl-C
 """
