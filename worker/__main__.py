@@ -41,8 +41,12 @@ def main() -> int:
         return 2
     import uvloop
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings, products, prices))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, products, prices))
+    except SettingsError as error:  # such as a Redis URL that is none
+        print(f"worker: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
