@@ -98,3 +98,9 @@ def usage_of(rows: Iterable[bytes]) -> Usage:
     for row in rows:
         used.add(decode_row(row).usage)
     return used
+
+
+def ran_ms(rows: Iterable[bytes], since_ms: int) -> int:
+    """How long the attempts ran that began at `since_ms` or later, in ms. Waiting between two attempts is not in it."""
+    decoded = map(decode_row, rows)
+    return sum(row.wall_ms for row in decoded if row.started_at >= since_ms)

@@ -101,6 +101,15 @@ async def test_a_turn_may_not_take_longer_than_its_limit_over_all_attempts():
     assert (run.status, run.error.code) == ("failed", "timeout")
 
 
+async def test_a_turn_that_waits_for_days_has_its_time_left_when_the_signal_comes():
+    async def patient(turn):
+        yield say(str(await turn.signal("approval", timeout=10 * 86_400)))
+
+    run = await run_turn(Says(patient), "hello")
+    run = await (await run.wait(9 * 86_400)).signal("approval", "yes")
+    assert (run.status, run.final_text) == ("completed", "yes")
+
+
 async def test_earlier_messages_are_the_history():
     async def echo(turn):
         yield say(str([message["content"] for message in turn.history()]))

@@ -12,6 +12,7 @@ import msgspec
 
 from turnwire.shared.errors import AttemptFenced, BadRequest
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.ledger import ran_ms
 from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Waits
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
@@ -169,7 +170,7 @@ class TurnRunner:
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
         earlier = await until_answered(self._store.history, claimed.key, settings.history_turns)
-        spent_s = (claimed.at_ms - (claimed.record.started_at or claimed.at_ms)) / 1000
+        spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
         limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None or limit.expired())
