@@ -1,4 +1,4 @@
-"""Tests of a product's hooks without Redis and without sockets: docs/testing.md.
+"""Tests of a product's hooks without Redis and without sockets: docs/how-to/testing.md.
 
 Turnwire's own code runs the turns, over a store in memory that is held against Redis.
 """
