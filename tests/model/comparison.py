@@ -97,7 +97,7 @@ def plain(reply: Any) -> Any:
         case Cancelled() | GivenUp() | Rewound() | Settled() | Signalled():
             return [type(reply), *map(plain, msgspec.structs.astuple(reply))]
         case TurnwireError():
-            return type(reply), str(reply)
+            return type(reply), getattr(reply, "index", None)
         case dict():
             return {name: plain(value) for name, value in reply.items()}
         case tuple() | list():

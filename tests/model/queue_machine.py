@@ -81,7 +81,7 @@ class QueueMachine(RuleBasedStateMachine):
             try:
                 replies.append(self.world.loop.run_until_complete(ask(queue, place)))
             except TurnwireError as error:
-                replies.append((type(error), str(error)))
+                replies.append(type(error))
         assert replies[MEMORY] == replies[REDIS]
         return replies[REDIS]
 

@@ -108,7 +108,7 @@ class MemoryQueue(TurnQueue):
         waits = memory.job(job_id) is not None and job_id in memory.scores
         runs = memory.holder(job_id) is not None
         if not waits and not accepted and len(memory.scores) >= self.settings.max_queued:
-            raise QueueFull("too many turns wait")
+            raise QueueFull("too many turns are waiting")
         memory.looks[job_id] = memory.now_ms + SWEEP_MS
         if waits and not runs:
             return False

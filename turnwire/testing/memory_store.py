@@ -59,7 +59,7 @@ class MemoryStore(MemoryAttempts):
         if request.on_busy == "reject" and session.open:
             raise SessionBusy("an earlier turn of this session is in progress")
         if turn is None and len(session.indexes) >= self.settings.max_turns_per_session:
-            raise TurnLimit("this session has as many turns as it may have")
+            raise TurnLimit("this session has reached its limit of turns")
         return self._asked(key, request, memory.made(key.session), digest, idempotency_key)
 
     def _asked(
@@ -115,7 +115,7 @@ class MemoryStore(MemoryAttempts):
         fields = {
             "attempt": str(attempt),
             "error_code": "queue_full",
-            "error_message": "too many turns wait",
+            "error_message": "too many turns are waiting",
             "retryable": "1",
         }
         rules.close_turn(memory, session, turn, key.index, "failed", fields, retention_ms)
