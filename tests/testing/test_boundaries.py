@@ -54,11 +54,9 @@ def test_every_method_of_the_redis_stores_is_replaced(ours: type, theirs: type):
     assert kept - MADE_OF_OTHERS == set()
 
 
-def test_every_public_name_is_documented_and_on_the_page_of_names():
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    for name in kit.__all__:
-        assert f"::: turnwire.testing.{name}\n" in page, name
-        assert getattr(kit, name) is kit.TIMES_OUT or inspect.getdoc(getattr(kit, name)), name
+def test_every_public_name_is_documented():
+    names = [name for name in kit.__all__ if name != "TIMES_OUT"]  # a value, whose type is documented
+    assert [name for name in names if not inspect.getdoc(getattr(kit, name))] == []
 
 
 def test_a_strict_consumer_passes_its_type_checker(tmp_path: Path):
