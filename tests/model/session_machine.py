@@ -134,6 +134,12 @@ class SessionMachine(Comparison):
         if position < 3:
             self._checkpoint(handle, position, again=again)
 
+    @action(needs="handles", pick=PICK)
+    def append_where_others_wrote(self, pick):
+        """Only what is there already may be written again."""
+        handle = self.handle(pick)
+        self.both(lambda store, place: store.append_many([(handle.claimed[place], 0, [delta("again")])]))
+
     def _append(self, handle: Handle, events: list[bytes], *, again: bool) -> None:
         replies = self.both(
             lambda store, place: store.append_many([(handle.claimed[place], handle.seq, events)]), again=again
