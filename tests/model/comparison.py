@@ -221,7 +221,11 @@ class Comparison(RuleBasedStateMachine):
             return
         before, self.seen, self.acted = self.seen, self.look(), False
         now = self.seen
-        assert session_in_memory(self.here, self.world.memory.now_ms) == session_in_redis(now)
+        here = self.here
+        assert session_in_memory(here, self.world.memory.now_ms) == session_in_redis(now)
+        if here.ends_ms is not None:
+            assert all(turn.ends_ms <= here.ends_ms for turn in here.turns.values()), "a session outlives its turns"
+        self.world.memory.clock.advance(0.001)
         check_lifetimes(now)
         check_ledger(now)
         for turn in now.turns.values():

@@ -152,8 +152,8 @@ class SessionMachine(Comparison):
         if turn and turn.steps.get(position, b"").startswith(b'{"status":"completed"'):
             return  # a completed step is never asked again
         done = step(position, str(handle.cursor), result=self.new_text())
-        if self.texts % 3 == 0:  # its attempt had called a model by then
-            done = msgspec.structs.replace(done, usage=Usage(self.texts, 7, None, 5, "EUR"))
+        if self.texts % 3:  # its attempt had called a model by then
+            done = msgspec.structs.replace(done, usage=Usage(self.texts % 5 + 1, 7, None, 5, "EUR"))
         if self.texts % 4 == 0:  # it failed: it covers nothing, and is tried again
             done = msgspec.structs.replace(done, status="failed")
         self.both(lambda store, place: store.checkpoint(handle.claimed[place], done), again=again)
