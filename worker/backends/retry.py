@@ -91,9 +91,10 @@ def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:
 
 
 def _milliseconds(text: str, unit_ms: int) -> int | None:
-    if not _NUMBER.fullmatch(text.strip()):
+    number = text.strip()  # it takes away more kinds of white space than float() bears
+    if not _NUMBER.fullmatch(number):
         return None
-    return math.ceil(min(float(text) * unit_ms, _LONGEST_MS))
+    return math.ceil(min(float(number) * unit_ms, _LONGEST_MS))
 
 
 def _http_date(text: str) -> datetime | None:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from turnwire.shared.errors import SettingsError
@@ -63,6 +63,7 @@ def test_retry_after_forms(headers, expected_ms):
     assert retry_after_ms(headers, NOW) == expected_ms
 
 
+@example("0\x1f", "")
 @given(st.text(), st.text())
 def test_no_header_value_raises(asked, date):
     found = retry_after_ms({"retry-after": asked, "date": date}, NOW)
