@@ -149,11 +149,11 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint. `status`, `cursor`, `usage`, `index` stand first, in this order, for shared/lua/parts."""
+    """One checkpoint: the result of a step, or why it failed."""
 
     status: Literal["completed", "failed"] = "failed"
     cursor: str = ""  # the last event that this step covers
-    usage: Usage | None = None  # what its attempt had used by then: the ledger row of a dead attempt says so
+    usage: Usage | None = None  # what its attempt had used by then
     index: int
     intent: str
     kind: str

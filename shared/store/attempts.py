@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.ledger import UNKNOWN_USE
+from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled
@@ -76,7 +76,10 @@ class AttemptWrites(TurnReads):
             AttemptFenced: the lease was lost.
         """
         key, lease_ms = claimed.key, self.settings.lease_ms
-        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, msgspec.json.encode(step)]
+        covers = step.cursor if step.status == "completed" else ""
+        used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
+        record = msgspec.json.encode(step)
+        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used]
         await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
 
     async def settle(
@@ -86,7 +89,7 @@ class AttemptWrites(TurnReads):
         seq: int,
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
-        used: bytes = UNKNOWN_USE,
+        used: bytes = b"",
     ) -> Settled:
         """End the attempt: terminal events, outcome, ledger row, lease and TTLs in one write.
 
@@ -122,7 +125,7 @@ class AttemptWrites(TurnReads):
         return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
 
     async def suspend(
-        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = b""
     ) -> Signal | GivenUp:
         """Give the turn up until a signal comes; or return the signal, if it is there already.
 
@@ -136,7 +139,7 @@ class AttemptWrites(TurnReads):
         stored, *row = await SUSPEND(self._courier, names, args)
         return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
 
-    async def rewind(self, claimed: Claimed, after: str, used: bytes = UNKNOWN_USE) -> Rewound:
+    async def rewind(self, claimed: Claimed, after: str, used: bytes = b"") -> Rewound:
         """Delete the events after a cursor, and continue the turn as the next attempt of the same worker.
 
         Raises:
@@ -148,7 +151,7 @@ class AttemptWrites(TurnReads):
         attempt, next_seq, row = await REWIND(self._courier, names, args)
         return Rewound(msgspec.structs.replace(claimed, attempt=attempt, next_seq=next_seq), row)
 
-    async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
+    async def handover(self, claimed: Claimed, used: bytes = b"") -> bytes:
         """Give the turn back without spending an attempt.
 
         Returns: the attempt's ledger row; empty if it was not ours any more.

@@ -11,7 +11,7 @@ from arq.jobs import serialize_job
 from redis.asyncio import Redis
 
 from turnwire.shared import keys
-from turnwire.shared.ledger import UsageSums
+from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import Arg, Script, answered_within
@@ -213,11 +213,12 @@ class TurnQueue:
         run_id, settings = taken.run_id, self._settings
         tenant = keys.TurnKey.parse(run_id).session.tenant if rows else keys.DEFAULT_TENANT
         latest = [rows[attempt] for attempt in sorted(rows)[-MAX_ROWS:]]
+        counted = [part for row in latest for part in (row, encode_counted(row))]
         await FINISH(
             self._courier,
             [
                 *_JOBS, keys.job(run_id), keys.in_progress(run_id), keys.PENDING,
                 keys.billed(run_id), keys.LEDGER, keys.usage(tenant),
             ],
-            [run_id, worker, taken.job, outcome, delay_ms, settings.retention_ms, settings.ledger_rows, *latest],
+            [run_id, worker, taken.job, outcome, delay_ms, settings.retention_ms, settings.ledger_rows, *counted],
         )  # fmt: skip

@@ -13,7 +13,6 @@ from tests.model.actions import Actions
 from tests.model.comparison import REDIS, Comparison, Handle
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
-from turnwire.shared.ledger import UNKNOWN_USE
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Submitted, TurnRequest, Usage
 from turnwire.shared.replies import Rewound
@@ -23,7 +22,7 @@ from turnwire.worker.turn.prices import Prices
 
 INDEXES = st.sampled_from([0, 0, 0, 1, 2])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
-USED = st.sampled_from([UNKNOWN_USE, Meter(Prices()).row])
+USED = st.sampled_from([b"", Meter(Prices()).row])
 MESSAGES = st.sampled_from(["hello"] * 9 + ["other"])
 ON_BUSY = st.sampled_from(["enqueue", "concurrent", "interrupt", "reject"])
 SIGNALS = st.sampled_from(["approval", "payment"])
@@ -249,4 +248,4 @@ class SessionMachine(Comparison):
             for handle in [handle for handle in self.handles.values() if not self.is_current(handle)]:
                 self._append(handle, [delta("of an erased turn")], again=False)  # it has not heard of it yet
                 self._hand_over(handle, again=False)
-                self._settle(handle, TurnState.COMPLETED, "none", UNKNOWN_USE, again=False)
+                self._settle(handle, TurnState.COMPLETED, "none", b"", again=False)

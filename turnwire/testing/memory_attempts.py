@@ -7,7 +7,7 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, TurnwireError
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.ledger import UNKNOWN_USE
+from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled
@@ -102,7 +102,10 @@ class MemoryAttempts(MemoryReads):
     @write
     async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
         """See AttemptWrites."""
-        self._fenced(claimed).steps[step.index] = msgspec.json.encode(step)
+        turn = self._fenced(claimed)
+        turn.steps[step.index] = msgspec.json.encode(step)
+        used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
+        rules.keep_progress(turn, step.cursor if step.status == "completed" else "", used)
 
     def _fenced(self, claimed: Claimed) -> MemoryTurn:
         turn = self.memory.turn(claimed.key)
@@ -116,7 +119,7 @@ class MemoryAttempts(MemoryReads):
         seq: int,
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
-        used: bytes = UNKNOWN_USE,
+        used: bytes = b"",
     ) -> Settled:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -159,7 +162,7 @@ class MemoryAttempts(MemoryReads):
 
     @write
     async def suspend(
-        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = UNKNOWN_USE
+        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = b""
     ) -> Signal | GivenUp:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -183,7 +186,7 @@ class MemoryAttempts(MemoryReads):
         return GivenUp(rules.add_row(memory, memory.made(key.session), turn, attempt, "suspended", "", used))
 
     @write
-    async def rewind(self, claimed: Claimed, after: str, used: bytes = UNKNOWN_USE) -> Rewound:
+    async def rewind(self, claimed: Claimed, after: str, used: bytes = b"") -> Rewound:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
         new_attempt, new_token = attempt + 1, f"{claimed.worker}#{attempt + 1}"
@@ -200,7 +203,7 @@ class MemoryAttempts(MemoryReads):
         return Rewound(again, turn.ledger.get(attempt, b""))
 
     @write
-    async def handover(self, claimed: Claimed, used: bytes = UNKNOWN_USE) -> bytes:
+    async def handover(self, claimed: Claimed, used: bytes = b"") -> bytes:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
         turn = memory.turn(key)

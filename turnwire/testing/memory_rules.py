@@ -4,34 +4,25 @@ Each function does what its namesake in shared/store/lua/parts does.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.events import RUN_RESUMED, RUN_STARTED, Cursor, encode_event
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.ledger import LedgerRow, decode_row, encode_use
+from turnwire.shared.model import Usage
 from turnwire.shared.store.reads import SESSION_SUMS
 from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
-
-_NOTHING: Final = (
-    b'{"partial":false,"model_calls":0,"tokens_in":0,"tokens_out":0,"cost_nanos":0,"currency":null,'
-    b'"price_version":null,"model_called":null,"first_event_ms":null,"first_token_ms":null}'
-)
-_UNKNOWN: Final = (
-    b'"model_calls":null,"tokens_in":null,"tokens_out":null,"cost_nanos":null,"currency":null,'
-    b'"price_version":null,"model_called":null'
-)
-_USED: Final = re.compile(rb'^\{"status":"[a-zA-Z]+","cursor":"(\d+)-\d+","usage":\{(.*?)\},"index":')
-_COVERED: Final = re.compile(rb'^\{"status":"completed","cursor":"(\d+)-(\d+)"')
-_SUMS: Final = re.compile(
-    rb'"partial":([a-z]+),"model_calls":(\w+),"tokens_in":(\w+),"tokens_out":(\w+),"cost_nanos":(\w+),"currency":"?([A-Z]*)'
-)
 
 
 def quoted(text: str) -> str:
     """A JSON string in the form that Redis gives it: also `/` is escaped, letters beyond ASCII are not."""
     return json.dumps(text, ensure_ascii=False).replace("/", "\\/").replace("\x7f", "\\u007f")
+
+
+def text_or_null(text: str | None) -> str:
+    """A JSON string; null for an absent or empty text."""
+    return quoted(text) if text else "null"
 
 
 def runs(turn: MemoryTurn | None, attempt: int, token: str) -> bool:
@@ -91,72 +82,78 @@ def cut_log(turn: MemoryTurn) -> tuple[Cursor | None, list[bytes]]:
     if not turn.log:
         return None, []
     stands = turn.log[0][0]
-    for record in turn.steps.values():
-        if covered := _COVERED.match(record):
-            stands = max(stands, Cursor(int(covered[1]), int(covered[2])))
-    if "stands" in turn.fields:
+    if turn.fields.get("stands"):
         stands = max(stands, Cursor.parse(turn.fields["stands"]))
     cut = delete_after(turn, stands)
     return turn.log[-1][0], cut
 
 
 def unknown_use(turn: MemoryTurn, attempt: int) -> bytes:
-    """What a dead attempt is known to have used: the most that one of its checkpoints says."""
-    most, found = -1, _UNKNOWN
-    for record in turn.steps.values():
-        used = _USED.match(record)
-        if used is None or int(used[1]) != attempt:
-            continue
-        calls = re.search(rb'"model_calls":(\d+)', used[2])
-        if calls is not None and int(calls[1]) > most:
-            most, found = int(calls[1]), used[2]
-    return b'{"partial":true,' + found + b',"first_event_ms":null,"first_token_ms":null}'
+    """What a dead attempt is known to have used by its last checkpoint; it may have used more."""
+    used = json.loads(turn.fields.get("used") or "{}")
+    return json.dumps((used if used.get("attempt") == str(attempt) else {}) | {"partial": "true"}).encode()
+
+
+def keep_progress(turn: MemoryTurn, covers: str, used: bytes) -> None:
+    """Note how far an attempt came, in case its worker dies; both fields only ever grow."""
+    fields = turn.fields
+    stands, known = fields.get("stands", ""), fields.get("used", "")
+    goes_on = covers != "" and (not stands or Cursor.parse(covers) > Cursor.parse(stands))
+    more = used not in {b"", known.encode()}
+    if more and known:
+        new, old = json.loads(used), json.loads(known)
+        more = new["attempt"] != old["attempt"] or int(new["model_calls"]) > int(old["model_calls"])
+    if goes_on or more:
+        fields |= {"stands": covers if goes_on else stands, "used": used.decode() if more else known}
 
 
 def add_row(
     memory: Memory, session: MemorySession, turn: MemoryTurn, attempt: int, outcome: str, code: str, used: bytes
 ) -> bytes:
-    """Write the ledger row of an attempt that ends here: once, counted once. Returns the row that stands."""
+    """Write the ledger row of an attempt that ends here: once, counted once. Returns the row that stays."""
     if attempt in turn.ledger:
         return turn.ledger[attempt]
     fields, now_ms = turn.fields, memory.now_ms
-
-    def text(name: str) -> str:
-        return quoted(fields[name]) if fields.get(name) else "null"
-
+    use: dict[str, str] = json.loads(used) if used else {"partial": "true"}
     started_ms = int(fields.get("attempt_at", now_ms))
-    row = (
-        f'{{"attempt":{attempt},"turn_created_at":{fields["created_at"]},{used[1:-1].decode()}'
-        f',"run_id":"{fields["run_id"]}","session_id":"{fields["session"]}","tenant_id":"{fields["tenant"]}"'
-        f',"outcome":"{outcome}","code":{quoted(code) if code else "null"},"project":{text("project")}'
-        f',"user":{text("user")},"model":{text("model")},"turn_index":{fields["run_id"].rpartition(":")[2]}'
-        f',"started_at":{started_ms},"ended_at":{now_ms},"wall_ms":{now_ms - started_ms}}}'
-    ).encode()
-    turn.ledger[attempt] = row
-    add_to_sums(session.fields, SESSION_SUMS, row)
-    return row
+    texts = {name: fields.get(name) for name in ("run_id", "project", "user", "model")}
+    texts |= {name: use.get(name) for name in ("currency", "price_version", "model_called")}
+    texts |= {"session_id": fields["session"], "tenant_id": fields["tenant"], "outcome": outcome, "code": code}
+    numbers = {
+        "attempt": attempt,
+        "turn_created_at": fields["created_at"],
+        "turn_index": fields["run_id"].rpartition(":")[2],
+        "started_at": started_ms,
+        "ended_at": now_ms,
+        "wall_ms": now_ms - started_ms,
+    }
+    members = [
+        f'"{name}":{text_or_null(texts[name]) if name in texts else (numbers | use).get(name, "null")}'
+        for name in LedgerRow.__struct_fields__
+    ]
+    turn.ledger[attempt] = ("{" + ",".join(members) + "}").encode()
+    add_to_sums(session.fields, SESSION_SUMS, turn.ledger[attempt])
+    return turn.ledger[attempt]
 
 
 def add_to_sums(sums: dict[str, str], prefix: str, row: bytes) -> None:
     """Count a row into a hash of sums."""
-    found = _SUMS.search(row)
-    assert found is not None, "a row starts with its numbers"
-    partial, calls, tokens_in, tokens_out, cost, currency = (part.decode() for part in found.groups())
+    counted = decode_row(row)
 
-    def add(name: str, by: str) -> None:
-        total = int(sums.get(prefix + name, "0")) + (int(by) if by.isdigit() else 0)
-        if by not in {"0", "null"} and total < 2**63:
+    def add(name: str, by: int | None) -> None:
+        total = int(sums.get(prefix + name, "0")) + (by or 0)
+        if by and total < 2**63:
             sums[prefix + name] = str(total)
 
-    add("rows", "1")
-    add("model_calls", calls)
-    add("tokens_in", tokens_in)
-    add("tokens_out", tokens_out)
-    add(f"cost_nanos:{currency}", cost)
-    if partial == "true" or "null" in (tokens_in, tokens_out):
-        add("rows_tokens_unknown", "1")
-    if partial == "true" or cost == "null":
-        add("rows_cost_unknown", "1")
+    add("rows", 1)
+    add("model_calls", counted.model_calls)
+    add("tokens_in", counted.tokens_in)
+    add("tokens_out", counted.tokens_out)
+    add(f"cost_nanos:{counted.currency or ''}", counted.cost_nanos)
+    if counted.partial or counted.tokens_in is None or counted.tokens_out is None:
+        add("rows_tokens_unknown", 1)
+    if counted.partial or counted.cost_nanos is None:
+        add("rows_cost_unknown", 1)
 
 
 def open_attempt(
@@ -201,7 +198,7 @@ def give_up(
         events.insert(0, error.encode())
     add_events(memory, key, turn, Cursor(turn.attempt, turn.next_seq), events)
     status = "cancelled" if code == "cancelled" else "failed"
-    add_row(memory, session, turn, turn.attempt, status, code, _NOTHING)
+    add_row(memory, session, turn, turn.attempt, status, code, nothing_used())
     fields = {"error_code": code, "error_message": message, "retryable": "0"}
     close_turn(memory, session, turn, key.index, status, fields, retention_ms)
 
@@ -233,7 +230,7 @@ def keep_session(memory: Memory, session: MemorySession, retention_ms: int) -> N
 
 def nothing_used() -> bytes:
     """The use of an attempt that nobody ran."""
-    return _NOTHING
+    return encode_use(Usage())
 
 
 def cancel_message(reason: str) -> str:

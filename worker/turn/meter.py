@@ -4,10 +4,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from turnwire.shared.events import PART_UPDATED, RESULT
-from turnwire.shared.ledger import usage_of
+from turnwire.shared.ledger import encode_use, usage_of
 from turnwire.shared.model import ModelCall, Usage
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.prices import Prices
@@ -16,7 +14,10 @@ _MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESUL
 
 
 class Meter:
-    """`attempt` is what this attempt used, `turn` that and what is known of the earlier ones, whose rows are given."""
+    """Counts for one attempt. `rows` are the ledger rows of the earlier attempts of its turn.
+
+    `attempt` is the usage of this attempt, `turn` that plus the known usage of the earlier ones.
+    """
 
     def __init__(self, prices: Prices, rows: Iterable[bytes] = ()) -> None:
         self._prices = prices
@@ -34,7 +35,7 @@ class Meter:
         self.attempt.add(self._prices.used_by(call))
 
     def saw(self, event: bytes) -> None:
-        """An event of the producer is about to be appended."""
+        """Note that an event of the producer is about to be appended."""
         if self._first_token_ms is not None:
             return
         now_ms = int((time.monotonic() - self._began_s) * 1000)
@@ -44,7 +45,7 @@ class Meter:
             self._first_token_ms = now_ms
 
     def go_on(self) -> None:
-        """The same worker goes on as the next attempt: a row of its own."""
+        """Start counting for the next attempt of the turn, which the same worker runs: it gets a row of its own."""
         self._earlier.add(self.attempt)
         self._begin()
 
@@ -60,7 +61,5 @@ class Meter:
 
     @property
     def row(self) -> bytes:
-        """The part of the attempt's ledger row that only its worker knows: a JSON object whose start scripts read."""
-        used = msgspec.json.encode(self.attempt)
-        latency = msgspec.json.encode({"first_event_ms": self._first_event_ms, "first_token_ms": self._first_token_ms})
-        return b'{"partial":false,%b,%b' % (used[1:-1], latency[1:])
+        """The part of the attempt's ledger row that only its worker knows, as the script that ends it reads it."""
+        return encode_use(self.attempt, first_event_ms=self._first_event_ms, first_token_ms=self._first_token_ms)

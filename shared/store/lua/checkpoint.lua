@@ -1,4 +1,4 @@
--- Stores the record of a step, and extends the lease.
+-- Stores the record of a step and how far the attempt came, and extends the lease.
 -- Safe to repeat: it writes the same record again.
 -- KEYS
 --   turn        hash of the turn
@@ -10,17 +10,20 @@
 --   lease_ms
 --   position    of the step
 --   record      JSON, see StepRecord in shared/model.py
+--   covers      cursor of the last event that a completed step covers; '' for a failed one
+--   used        what the attempt had used by then: JSON of texts, with its number; '' if that is nothing
 -- RETURNS
 --   1
 -- REFUSES
 --   FENCED      the lease of this attempt was lost
--- include: fence
+-- include: fence cut progress
 
 local turn, lease, steps = unpack(KEYS)
-local attempt, token, lease_ms, position, record = unpack(ARGV)
-local refused = fence(turn, lease, attempt, token, lease_ms)
+local attempt, token, lease_ms, position, record, covers, used = unpack(ARGV)
+local refused, stands, known = fence(turn, lease, attempt, token, lease_ms)
 if refused then
     return refused
 end
 redis.call('HSET', steps, position, record)
+keep_progress(turn, stands or '', known or '', covers, used)
 return 1

@@ -27,7 +27,7 @@
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log sums ledger close attempt
+-- include: time log cut sums ledger close attempt
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}

@@ -19,7 +19,7 @@
 --   delay_ms        again: when it may run. parked: when the sweep should look; '' leaves that as it was.
 --   retention_ms    how long the mark of what is published outlives the turn
 --   max_rows        about how many rows the stream keeps
---   row …           the turn's ledger rows, oldest first
+--   row counted …   the turn's ledger rows, oldest first, and of each what is counted: JSON of texts
 -- RETURNS
 --   1               the job is gone
 --   0               the job will run again

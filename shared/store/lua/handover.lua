@@ -8,7 +8,7 @@
 -- ARGV
 --   attempt
 --   token      the value of this attempt's lease
---   used       what the attempt used, see parts/ledger.lua
+--   used       what the attempt used: JSON of texts, '' if nobody knows
 -- RETURNS
 --   the attempt's ledger row; '' if the turn was not this attempt's any more
 -- include: time sums ledger
@@ -19,12 +19,12 @@ local state = redis.call('HMGET', turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 if not mine or state[1] ~= 'running' then
-    local row = redis.call('HGET', ledger, attempt) or ''
+    local row = redis.call('HGET', ledger, attempt)
     -- It was done before if the row says so, and the reply was lost.
-    return string.find(row, '"outcome":"handover"', 1, true) and row or ''
+    return row and cjson.decode(row).outcome == 'handover' and row or ''
 end
 local now = now_ms()
-local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'handover', '', used, now)
+local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'handover', '', told_use(used), now)
 redis.call('HSET', turn, 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now)
 redis.call('DEL', lease)
 return row

@@ -13,12 +13,12 @@
 --   worker      id of the worker
 --   lease_ms
 --   after       cursor of the last event that stays
---   used        what the attempt used, see parts/ledger.lua
+--   used        what the attempt used: JSON of texts, '' if nobody knows
 -- RETURNS {new attempt, its next seq, ledger row of the attempt that ended}
 -- REFUSES
 --   FENCED      the lease of this attempt was lost
 --   GONE        the log was erased
--- include: time log sums ledger fence attempt
+-- include: time log cut sums ledger fence attempt
 
 local session, turn, lease, events, ledger = unpack(KEYS)
 local attempt, token, worker, lease_ms, after, used = unpack(ARGV)
@@ -39,7 +39,7 @@ if refused then
     return refused
 end
 local now = now_ms()
-local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'diverged', '', used, now)
+local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'diverged', '', told_use(used), now)
 redis.call('HSET', turn, 'attempt', new_attempt, 'attempt_at', now)
 redis.call('SET', lease, new_token, 'PX', lease_ms)
 return {new_attempt, next_seq(events), row}

@@ -17,7 +17,7 @@
 --   retention_ms     how long the ended turn is kept
 --   status           completed, failed or cancelled
 --   code             why it failed; '' if it did not
---   used             what the attempt used, see parts/ledger.lua
+--   used             what the attempt used: JSON of texts, '' if nobody knows
 --   seq              seq of the first event
 --   count            number of events
 --   event …          the last events, the terminal one at the end
@@ -41,7 +41,7 @@ if mine and state[1] == 'running' then
         return refused
     end
     local now = now_ms()
-    row = add_row(keys, attempt, status, code, used, now)
+    row = add_row(keys, attempt, status, code, told_use(used), now)
     close_turn(keys, index, status, {unpack(ARGV, 10 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')

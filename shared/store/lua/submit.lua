@@ -32,7 +32,7 @@
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
 --   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
 --   TURN_LIMIT         the session has as many turns as it may have
--- include: time log
+-- include: time cut
 
 local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns = unpack(ARGV, 1, 7)
@@ -90,7 +90,7 @@ if status then
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
         'price_version', 'model_called')
-    cut_log(events, steps, turn)  -- nobody must read the old end again
+    cut_log(events, turn)  -- nobody must read the old end again
 else
     redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)
     redis.call('HSETNX', session, 'created_at', now)

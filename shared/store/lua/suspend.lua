@@ -14,7 +14,7 @@
 --   lease_ms
 --   key           of the signal
 --   timeout_ms    how long to wait for it; '' for ever
---   used          what the attempt used, see parts/ledger.lua
+--   used          what the attempt used: JSON of texts, '' if nobody knows
 --   seq           seq of the event
 --   event         session.run.suspended
 -- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
@@ -47,4 +47,4 @@ if timeout_ms ~= '' then
     redis.call('HSET', turn, 'deadline', now + timeout_ms)
 end
 redis.call('DEL', lease)
-return {'', add_row({session = session, turn = turn, ledger = ledger}, attempt, 'suspended', '', used, now)}
+return {'', add_row({session = session, turn = turn, ledger = ledger}, attempt, 'suspended', '', told_use(used), now)}

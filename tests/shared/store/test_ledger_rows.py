@@ -17,7 +17,7 @@ from tests.support.turns import (
     take_over,
 )
 from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
-from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
+from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row, encode_use
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Suspended, Usage
 
@@ -30,8 +30,7 @@ SUSPENDED = b'{"type":"session.run.suspended","data":{}}'
 def used(calls: int | None = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
     """What a worker says of an attempt."""
     usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
-    said = {"partial": False, **msgspec.structs.asdict(usage), "first_event_ms": 3, "first_token_ms": 4}
-    return msgspec.json.encode(said)
+    return encode_use(usage, first_event_ms=3, first_token_ms=4)
 
 
 async def rows_of(store) -> list[LedgerRow]:

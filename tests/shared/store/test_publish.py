@@ -99,6 +99,11 @@ async def test_an_erased_turn_leaves_its_mark_for_a_while_only(redis, queue, set
     assert 0 < await redis.pttl(keys.billed(RUN_ID)) <= settings.retention_ms
 
 
+async def test_large_amounts_stay_exact_for_the_tenant(queue):
+    await queue.end(WORKER, await take(queue), {1: row(1, cost_nanos=2**53 + 1)})
+    assert (await queue.usage("default")).cost_nanos == {"USD": 2**53 + 1}
+
+
 async def test_unknown_is_counted_as_unknown(queue):
     await queue.end(WORKER, await take(queue), {1: row(1, tokens_in=None, cost_nanos=None)})
     assert await queue.usage("default") == UsageSums(

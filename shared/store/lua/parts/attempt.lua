@@ -12,7 +12,7 @@ end
 -- attempt before was still running, its worker has died, and its ledger row is written here.
 -- RETURNS nil and the events that it cut off, or the refusal: FENCED, GONE
 local function open_attempt(keys, index, attempt, reason, worker, now)
-    local stands, cut = cut_log(keys.events, keys.steps, keys.turn)
+    local stands, cut = cut_log(keys.events, keys.turn)
     local event
     if stands then
         event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
@@ -27,7 +27,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
         return refused
     end
     if attempt > 1 and redis.call('HGET', keys.turn, 'status') == 'running' then
-        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.steps, attempt - 1), now)
+        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.turn, attempt - 1), now)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
         'updated_at', now)

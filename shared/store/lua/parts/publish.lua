@@ -1,19 +1,21 @@
 -- The stream of ledger rows.
 
 -- publish(keys, is_open, retention_ms, max_rows, rows)
--- Puts a turn's ledger rows, oldest first, on the stream and into the tenant's sums, each once. `billed` says how far
--- this came: the turn's creation and the attempt. It is kept as long as the same rows may come again.
+-- Puts a turn's ledger rows, oldest first, on the stream and into the tenant's sums, each once. `rows` holds two items
+-- for each row: the row itself, and JSON of what is read of it here, as texts. `billed` says how far this came: the
+-- turn's creation and the attempt. It is kept as long as the same rows may come again.
 local function publish(keys, is_open, retention_ms, max_rows, rows)
-    local created, attempt = string.match(redis.call('GET', keys.billed) or '0 0', '(%d+) (%d+)')
+    local billed = redis.call('GET', keys.billed)
+    local created, attempt = string.match(billed or '0 0', '(%d+) (%d+)')
     created, attempt = tonumber(created), tonumber(attempt)
     local news = false
-    for _, row in ipairs(rows) do
-        local a, c = string.match(row, '^{"attempt":(%d+),"turn_created_at":(%d+),')
-        a, c = tonumber(a), tonumber(c)
-        if c > created or (c == created and a > attempt) then
-            redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', row)
+    for i = 1, #rows, 2 do
+        local row = cjson.decode(rows[i + 1])
+        local row_attempt, row_created = tonumber(row.attempt), tonumber(row.turn_created_at)
+        if row_created > created or (row_created == created and row_attempt > attempt) then
+            redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', rows[i])
             add_to_sums(keys.usage, '', row)
-            created, attempt, news = c, a, true
+            created, attempt, news = row_created, row_attempt, true
         end
     end
     if news and is_open then

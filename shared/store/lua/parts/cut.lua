@@ -1,0 +1,47 @@
+-- Deleting the end of a turn's log.
+
+-- is_later(cursor, other)
+-- RETURNS true if the first of two cursors is the later one
+local function is_later(cursor, other)
+    local attempt, seq = string.match(cursor, '^(%d+)%-(%d+)$')
+    local other_attempt, other_seq = string.match(other, '^(%d+)%-(%d+)$')
+    attempt, other_attempt = tonumber(attempt), tonumber(other_attempt)
+    return attempt > other_attempt or (attempt == other_attempt and tonumber(seq) > tonumber(other_seq))
+end
+
+-- delete_after(log, id)
+-- Deletes the events after an id.
+-- RETURNS the events that it deleted
+local function delete_after(log, id)
+    local deleted = {}
+    while true do
+        local rest = redis.call('XRANGE', log, '(' .. id, '+', 'COUNT', 500)
+        if #rest == 0 then
+            return deleted
+        end
+        local ids = {}
+        for i, entry in ipairs(rest) do
+            ids[i] = entry[1]
+            deleted[#deleted + 1] = entry[2][2]
+        end
+        redis.call('XDEL', log, unpack(ids))
+    end
+end
+
+-- cut_log(log, turn)
+-- Deletes what a dead attempt had appended after its last checkpoint. The events up to `stands` stay, see
+-- parts/progress.lua, and at least the first event.
+-- RETURNS the id of the last event that stays, and the events that it deleted; nil and {} if there is no log
+local function cut_log(log, turn)
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
+    if #first == 0 then
+        return nil, {}
+    end
+    local last, stands = first[1][1], redis.call('HGET', turn, 'stands')
+    if stands and stands ~= '' and is_later(stands, last) then
+        last = stands
+    end
+    local cut = delete_after(log, last)
+    -- The last event may be an earlier one, because a rewind may have deleted what a step covers.
+    return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], cut
+end
