@@ -2,22 +2,36 @@
 
 TurnwireError
 ├── BadRequest             the request itself is wrong; it never becomes right
-├── InvalidInput           well-formed, but a value is not allowed
-├── NotFound               no such turn, session or page
+├── InvalidInput           the request is well-formed, but a value is not allowed
+├── NotFound               there is no such turn, session or page
 ├── TooLarge               a body, event or log is over its limit
 ├── CursorGone             the cursor points to events that are no longer there
 ├── InputMismatch          this turn, or this Idempotency-Key, was used with other input
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
-├── TurnEnded              a signal for a turn that has ended
+├── TurnEnded              the signal is for a turn that has ended
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
 ├── SettingsError          the process cannot start with this environment
 ├── AttemptFenced          the attempt does not own the turn any more: it must write nothing; products never see it
+├── IndexMoved             the session has another next index by now             (shared/store/scripts.py)
+├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
+├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
+├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)
+├── Draining               this process stops and takes no new requests          (api/edge/problems.py)
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event
-    └── BackendTransportError  the model server could not be reached, refused, or broke off (worker/backends)
+    ├── DivergenceError    the producer asked for another step than before       (worker/turn/steps.py)
+    │   └── InputDriftError        the same step, but with other input           (worker/turn/steps.py)
+    ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/steps.py)
+    ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/steps.py)
+    └── BackendTransportError      the model server could not be reached         (worker/backends/errors.py)
+        ├── BackendTruncatedError  the answer broke off                          (worker/backends/errors.py)
+        ├── BackendReportedError   the answer itself reported an error           (worker/backends/errors.py)
+        └── BackendProtocolError   the answer is not in the protocol             (worker/backends/errors.py)
+
+Errors without a file live here. The test kit has its own tree under `WrongUse` (turnwire/testing/errors.py).
 
 Messages reach clients: they never name hosts, pids or keys.
 """
@@ -26,7 +40,7 @@ from typing import ClassVar
 
 
 class TurnwireError(Exception):
-    """Base of all of them.
+    """The base of all of them.
 
     `code` is the word on the wire, `retryable` says whether the same request may succeed later,
     `retry_after_s` (seconds) says when, if known.

@@ -26,9 +26,7 @@ CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids who
 
 # Queue Redis: not tied to a session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    run id -> when the sweep should look at it (ms)
-PENDING: Final = (
-    "turnwire:pending"  # zset    job id of an answer to persist -> since when (µs); as long as its job is there
-)
+PENDING: Final = "turnwire:pending"  # zset    job id of an answer to persist -> since when (µs)
 HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 LEDGER: Final = "turnwire:ledger"  # stream  a ledger row for each attempt that ended, for who bills; capped

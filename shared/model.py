@@ -60,7 +60,7 @@ class Usage(msgspec.Struct):
     model_called: str | None = None
 
     def add(self, more: "Usage") -> None:
-        """Count what was used besides."""
+        """Count more usage in."""
         if not more.model_calls:
             return
         first = not self.model_calls
@@ -70,7 +70,8 @@ class Usage(msgspec.Struct):
                 setattr(self, name, theirs)
             elif getattr(self, name) != theirs:
                 setattr(self, name, None)
-                self.cost_nanos = None if name == "currency" else self.cost_nanos  # dollars and euros have no sum
+                if name == "currency":
+                    self.cost_nanos = None  # dollars and euros have no sum
         self.model_calls += more.model_calls
         self.tokens_in = _sum(self.tokens_in, more.tokens_in)
         self.tokens_out = _sum(self.tokens_out, more.tokens_out)
