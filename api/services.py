@@ -6,7 +6,7 @@ from typing import Any
 
 from turnwire.api.following.hub import Hub
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 
@@ -17,10 +17,9 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         commands = max(settings.redis_connections - 1, 1)  # one is left for the hub's subscription
-        self.redis: Any = connect(settings.redis_url, connections=commands)
-        self.queue_redis: Any = self.redis
-        if settings.queue_url != settings.redis_url:
-            self.queue_redis = connect(settings.queue_url, connections=commands)
+        self.redis: Any
+        self.queue_redis: Any
+        self.redis, self.queue_redis = connect_data_and_queue(settings, connections=commands)
         self.store = TurnStore(self.redis, settings)
         self.queue = TurnQueue(self.queue_redis, settings)
         self.draining = False

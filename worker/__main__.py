@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+import uvloop
+
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
 from turnwire.worker.pool.turn_worker import TurnWorker
@@ -15,7 +17,11 @@ from turnwire.worker.turn.prices import Prices
 
 
 async def run(settings: Settings, products: Products, prices: Prices) -> None:
-    """Run one worker until it is drained."""
+    """Run one worker until it is drained.
+
+    Raises:
+        SettingsError: a Redis URL cannot be read.
+    """
     worker = TurnWorker(settings, products, prices)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -27,25 +33,19 @@ async def run(settings: Settings, products: Products, prices: Prices) -> None:
 
 
 def main() -> int:
-    """Read the settings and run; 2 if they are refused."""
+    """Read the settings and work until drained. Returns the exit status: 2 if the settings are refused."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.parse_args()
-    sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module beside the caller
+    sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module in the caller's folder
     try:
         settings = Settings.from_env(os.environ)
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
-    except SettingsError as error:
-        print(f"worker: {error}", file=sys.stderr)
-        return 2
-    import uvloop
-
-    try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, products, prices))
-    except SettingsError as error:  # such as a Redis URL that is none
-        print(f"worker: {error}", file=sys.stderr)
+    except SettingsError as error:
+        sys.stderr.write(f"turnwire worker: {error}\n")
         return 2
     return 0
 

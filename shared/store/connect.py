@@ -1,4 +1,7 @@
-"""The Redis clients. Every timeout, retry and size is explicit: redis-py's defaults differ between 5 and 8."""
+"""The Redis clients.
+
+Every timeout, retry and size is set here, because the defaults differ between redis-py 5 and 8.
+"""
 
 from typing import Any
 
@@ -9,11 +12,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.settings import Settings
 
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
     "decode_responses": False,
-    "socket_timeout": None,  # on Python 3.11 a socket timeout can swallow a cancellation; callers use asyncio.timeout
+    "socket_timeout": None,  # it can swallow a cancellation on Python 3.11; callers use asyncio.timeout
     "socket_connect_timeout": 2.0,
     "health_check_interval": 0,
     "retry": Retry(NoBackoff(), 0),
@@ -21,11 +25,30 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def connect(url: str, *, connections: int) -> ArqRedis:
-    """A client for commands: at most `connections` sockets, callers wait for a free one.
+def connect_data_and_queue(settings: Settings, *, connections: int) -> tuple[ArqRedis, ArqRedis]:
+    """The clients for the data Redis and for the queue Redis. They are one object if both have the same URL.
 
-    It never sends a command again by itself: redis-py cannot know which may be (shared/courier.py does). Connects at
-    first use. arq's own tools accept it as their pool.
+    Raises:
+        SettingsError: a URL cannot be read. The text names the variable, and shows nothing of the URL.
+    """
+    data = _connect_as("TURNWIRE_REDIS_URL", settings.redis_url, connections)
+    if settings.queue_url == settings.redis_url:
+        return data, data
+    return data, _connect_as("TURNWIRE_QUEUE_REDIS_URL", settings.queue_url, connections)
+
+
+def _connect_as(variable: str, url: str, connections: int) -> ArqRedis:
+    try:
+        return connect(url, connections=connections)
+    except SettingsError as error:
+        raise SettingsError(f"{variable}: {error}") from None
+
+
+def connect(url: str, *, connections: int) -> ArqRedis:
+    """A client for commands. It opens at most `connections` sockets, and callers wait for a free one.
+
+    The client connects at its first use. It never sends a command a second time by itself, because redis-py cannot know
+    which commands may be repeated. arq's own tools accept the client as their pool.
 
     Raises:
         SettingsError: the URL cannot be read.
@@ -37,11 +60,13 @@ def connect(url: str, *, connections: int) -> ArqRedis:
             timeout=None,
             **_OPTIONS,
         )
-    except (ValueError, RedisError):  # its text may hold the password
-        raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…)") from None
+        checked: Any = pool  # redis-py does not annotate the next method
+        checked.make_connection()  # opens no socket, but refuses an unknown option in the URL
+    except (ValueError, TypeError, RedisError):  # the error's own text may hold the password
+        raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…), or an unknown option in it") from None
     _keep_alive(pool)
     client = ArqRedis(pool)
-    client.set_response_callback("XRANGE", _as_sent)  # a log's entries: a dict for each would cost more than the read
+    client.set_response_callback("XRANGE", _as_sent)  # the default makes a dict of each entry, which costs too much
     return client
 
 
@@ -50,12 +75,12 @@ def _as_sent(response: Any, **_: Any) -> Any:
 
 
 def connect_listener(url: str) -> Redis:
-    """A client for connections that wait: a blocking pop, a subscription."""
+    """A client for connections that wait for long, such as a blocking pop or a subscription."""
     pool = ConnectionPool.from_url(url, **_OPTIONS)
     _keep_alive(pool)
     return Redis(connection_pool=pool)
 
 
 def _keep_alive(pool: ConnectionPool) -> None:
-    if pool.connection_class is Connection:  # a TCP peer that vanished must not hold a connection for ever
+    if pool.connection_class is Connection:  # so that a peer that vanished does not hold the connection for ever
         pool.connection_kwargs["socket_keepalive"] = True

@@ -10,18 +10,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+VARIABLES = ["TURNWIRE_REDIS_URL", "TURNWIRE_QUEUE_REDIS_URL"]
+BAD_URLS = ["nonsense", "redis://:hunter2@host:port/0", "redis://:hunter2@host/0?no_such_option=1"]
+
+
 @pytest.mark.parametrize("process", ["api", "worker"])
-def test_a_redis_url_that_is_none_is_named_with_exit_status_2(process):
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(process, variable, url):
     env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
-    answer = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", process],
         cwd=ROOT,
-        env=env | {"TURNWIRE_REDIS_URL": "nonsense"},
+        env=env | {variable: url},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
-    assert answer.returncode == 2, answer.stderr
-    assert "not a Redis URL" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    assert ended.returncode == 2, ended.stderr
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"turnwire {process}: {variable}: not a Redis URL")
+    assert "hunter2" not in line

@@ -24,7 +24,7 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, Taken, TurnQueue, decode_job, encode_job
 from turnwire.shared.store.turns import TurnStore
@@ -56,10 +56,7 @@ class TurnWorker(Worker):
         self.id = worker_id()
         self._settings = settings
         self._products = products
-        self._data = connect(settings.redis_url, connections=settings.redis_connections)
-        queue_redis = self._data
-        if settings.queue_url != settings.redis_url:
-            queue_redis = connect(settings.queue_url, connections=settings.redis_connections)
+        self._data, queue_redis = connect_data_and_queue(settings, connections=settings.redis_connections)
         self._listener: Any = connect_listener(settings.queue_url)
         self.queue = TurnQueue(queue_redis, settings)
         store = TurnStore(self._data, settings)

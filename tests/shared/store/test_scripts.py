@@ -123,8 +123,8 @@ async def test_callers_wait_for_a_free_connection(redis_url):
         await client.aclose(close_connection_pool=True)
 
 
-@pytest.mark.parametrize("url", ["", "http://x", "redis://127.0.0.1:port/0", "nonsense"])
-def test_what_is_no_redis_url_is_refused_as_a_setting(url):
+@pytest.mark.parametrize("url", ["", "http://x", "redis://127.0.0.1:port/0", "redis://x?y=1", "nonsense"])
+def test_a_url_that_redis_cannot_use_is_refused_as_a_setting(url):
     with pytest.raises(SettingsError):
         connect(url, connections=1)
 

@@ -118,4 +118,4 @@ def test_a_worker_does_not_start_with_a_wrong_file(tmp_path):
         [sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, check=False, timeout=30
     )
     assert ended.returncode == 2
-    assert ended.stderr == f"worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"
+    assert ended.stderr == f"turnwire worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"
