@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ is what it says it is."""
+"""Every code block of the pages at the root and under docs/ is what it says it is."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from stack.commands import COMMANDS
-from tests.support.markdown import BLOCKS, PAGES, ROOT, blocks, blocks_of, page_name
+from tests.support.markdown import BLOCKS, ENTRANCES, PAGES, ROOT, blocks, blocks_of, page_name
 from turnwire.shared import events
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
@@ -71,9 +71,14 @@ def test_every_setting_that_a_page_names_exists(path):
     assert {name for name in named if name.lower() not in Settings.__struct_fields__} - {"LLM"} == set()
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.name == "README.md"], ids=page_name)
-def test_links_of_the_readme_lead_somewhere(path):
+@pytest.mark.parametrize("path", ENTRANCES, ids=page_name)
+def test_links_of_the_pages_at_the_root_lead_somewhere(path):
     """Those of docs/ are checked by the build of the site."""
-    links = re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    links = re.findall(r"\]\((?!https?://)([^)#]+)(?:#([^)]*))?\)", path.read_text(encoding="utf-8"))
+    assert [link for link, _ in links if not (ROOT / link).exists()] == []
+    assert [f"{link}#{anchor}" for link, anchor in links if anchor and anchor not in anchors_of(ROOT / link)] == []
+
+
+def anchors_of(path):
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import turnwire
-from tests.support.markdown import ROOT
+from tests.support.markdown import PAGES, ROOT, page_name
 from turnwire import ChatTurnHooks, backends, testing
 from turnwire.api.app import create_app
 from turnwire.api.edge.problems import INTERNAL, STATUS
@@ -95,13 +95,11 @@ def test_the_protocol_page_has_every_route():
     assert named == {route.path for route in create_app(Settings()).routes}
 
 
-@pytest.mark.parametrize(
-    "page", sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
-)
-def test_every_file_that_a_page_names_exists(page: str):
-    roots = "api|worker|shared|turnwire|tests|stack|examples|benchmarks|chaos"
-    named = re.findall(rf"`((?:{roots})/[\w./-]*)`", text_of(page))
-    tests = [f"tests/faults/{name}" for name in re.findall(r"`(test_\w+\.py)`", text_of(page))]
-    if page in {"how-to/hooks.md", "tutorial.md", "testing.md"}:
-        tests = []  # files that the reader writes
-    assert [name for name in [*named, *tests] if not Path(ROOT, name).exists()] == []
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_every_file_that_a_page_names_exists(path: Path):
+    text = path.read_text(encoding="utf-8")
+    roots = "api|worker|shared|turnwire|tests|stack|examples|benchmarks|chaos|docs"
+    named = re.findall(rf"`((?:{roots})/[\w./-]*)`", text)
+    if path.name == "failure-modes.md":
+        named += [f"tests/faults/{name}" for name in re.findall(r"`(test_\w+\.py)`", text)]
+    assert [name for name in named if not (ROOT / name.replace("NAME", "claim")).exists()] == []

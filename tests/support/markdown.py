@@ -1,11 +1,12 @@
-"""The code blocks of README.md and of the pages under docs/: what tests/docs runs and checks."""
+"""The code blocks of the pages at the root and under docs/: what tests/docs runs and checks."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ENTRANCES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = [*ENTRANCES, *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BLOCK = re.compile(
     r"""(?:^<!--\ not\ run:\ (?P<why_not>.+?)\ -->\n)?  # this comment before a block opts out of being run
