@@ -244,3 +244,24 @@ def test_no_environment_and_no_socket_is_needed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TURNWIRE_NO_SUCH_SETTING", "refused by everybody who reads the environment")
     monkeypatch.setattr(socket.socket, "connect", no_socket)
     assert run_turn_sync(Fails(), "hello").final_text == "hello"
+
+
+async def test_a_turn_that_failed_can_be_asked_again_and_repeats_no_step():
+    calls = []
+
+    async def fails_once(turn):
+        await turn.step("search", search)
+        if turn.attempt == 1:
+            raise TurnFailure("not now", retryable=True)
+        yield say("found")
+
+    async def search():
+        calls.append("search")
+
+    failed = await run_turn(Says(fails_once), "hello", user="ada")
+    assert (failed.status, failed.error.retryable) == ("failed", True)
+    run = await failed.retry()
+    assert (run.status, run.final_text, run.attempts, calls) == ("completed", "found", 2, ["search"])
+    assert (run.record.user, run.log_flaws, run.events[1].data["reason"]) == ("ada", [], "retry")
+    with pytest.raises(WrongUse, match="the turn is completed"):
+        await run.retry()

@@ -131,6 +131,15 @@ class TurnRun:
         key = await self._stage.run(TurnRequest(message=message, **fields), signals or {}, [])
         return await look(self._stage, key)
 
+    async def retry(self, *, signals: Mapping[str, Any] | None = None) -> "TurnRun":
+        """Ask the same turn again after it has failed, as a client may. Returns a new TurnRun of the same turn.
+
+        Raises:
+            WrongUse: it has not failed.
+        """
+        await self._stage.retry(self._key, signals or {})
+        return await look(self._stage, self._key)
+
     def __repr__(self) -> str:
         return f"TurnRun({self.record.run_id}, {self.status}, {self.attempts} attempts, {self.final_text!r})"
 

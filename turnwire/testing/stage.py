@@ -54,6 +54,7 @@ class Stage:
         self.faults = Faults()
         self.seen = Observations()
         self.reader = Reader(session.turn(0))
+        self._request = TurnRequest(message="")
 
     async def add_history(self, history: History) -> None:
         """Write earlier turns that have completed.
@@ -75,20 +76,36 @@ class Stage:
         Raises:
             SignalNeverAsked, CrashPointNeverReached, TurnNeverEnds, NotHooks, WrongUse: see `run_turn`.
         """
-        self.faults = Faults(faults)
         key = await self.submit(request)
+        await self._play(key, signals, faults)
+        return key
+
+    async def retry(self, key: TurnKey, signals: Mapping[str, Any]) -> None:
+        """Ask a turn again that has failed, with the same request.
+
+        Raises:
+            WrongUse: it has not failed.
+        """
+        submitted = await self.store.submit(key, self._request)
+        if submitted.verdict != "reopened":
+            raise WrongUse(f"only a turn that failed can be asked again: {_standing(await self.record(key))}")
+        await self._queue.enqueue(key.run_id)
+        await self._play(key, signals, [])
+
+    async def _play(self, key: TurnKey, signals: Mapping[str, Any], faults: Sequence[Fault]) -> None:
+        self.faults = Faults(faults)
         await self.play(key, signals)
         if self.faults.left:
             points = ", ".join(repr(fault.at) for fault in self.faults.left)
             reached = ", ".join(f"{number} {name}" for number, name in enumerate(self.faults.reached, 1))
             raise CrashPointNeverReached(f"no write {points}; the turn made {reached}")
-        return key
 
     async def submit(self, request: TurnRequest) -> TurnKey:
         """Ask a turn, the session's next one, and enqueue it."""
         key = self.session.turn(await self.store.next_index(self.session))
         self.seen, self.reader = Observations(), Reader(key)
         self.memory.readers = [self.reader]
+        self._request = request
         await self.store.submit(key, request)
         await self._queue.enqueue(key.run_id)
         return key
