@@ -1,40 +1,14 @@
 """A worker is asked to stop: its turns go on elsewhere at once, at no cost, and nothing is stranded."""
 
 import asyncio
-import random
 import signal
 import time
 
 import pytest
 
-from chaos.client import Answer
-from stack.process import Service
-from tests.support.scene import Scene, open_gate, scene
-from tests.support.waiting import let_pass, wait_until
-from turnwire.shared import keys
-
-LONG_LEASE = {"TURNWIRE_LEASE_MS": "10000"}  # a lease that had to run out would be seen
-
-
-def started(answers: list[Answer], deltas: int = 1) -> bool:
-    return all(answer.deltas() >= deltas for answer in answers)
-
-
-async def exited(service: Service, limit_s: float) -> None:
-    await wait_until(lambda: not service.running, f"the end of {service.name}", limit_s)
-    assert service.exit_code == 0, service.last_lines()
-
-
-async def ready(service: Service) -> None:
-    await wait_until(lambda: "worker ready" in service.log(since_start=True), f"{service.name} is ready")
-
-
-async def stranded(view: Scene) -> list[str]:
-    """Claims of workers that are no more."""
-    alive = {service.pid for service in view.stack.worker if service.running}
-    names = await view.redis.keys(f"{keys.IN_PROGRESS_PREFIX}*")
-    holders = [(name.decode(), await view.redis.get(name)) for name in names]
-    return [f"{name} of {who.decode()}" for name, who in holders if who and int(who.split(b"/")[1]) not in alive]
+from tests.support.draining import LONG_LEASE, exited, started, stranded
+from tests.support.scene import open_gate, scene
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("drain_s", ["0", "0.5"])
@@ -109,57 +83,6 @@ async def test_a_second_sigterm_hands_over_at_once(tmp_path):
         (tmp_path / gate.name.replace("{attempt}", "2")).touch()
         await reader
         await view.check(answer)
-
-
-@pytest.mark.timeout(90)
-async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
-    chance = random.Random(7)
-    async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:
-        turns: list[Answer] = []
-        load = asyncio.create_task(keep_asking(view, turns, 0.01))
-        for round_ in range(10):
-            pair = [view.stack.worker[(round_ % 2) * 2 + place] for place in range(2)]
-            for service in pair:
-                await wait_until(
-                    lambda s=service: "worker ready" in s.log(since_start=True), f"{service.name} is ready"
-                )
-                await let_pass(chance.random() * 0.05)
-                service.terminate()
-            for service in pair:
-                await exited(service, 8)
-            assert await stranded(view) == []
-            for service in pair:
-                service.start()
-        load.cancel()
-        await view.ended(*turns, limit_s=8)
-        await view.nothing_left()
-        assert len(turns) > 50
-        for answer in turns:
-            assert await view.status(answer) == "completed"
-            assert await view.crashes(answer) == 0
-
-
-async def keep_asking(view: Scene, turns: list[Answer], pause_s: float) -> None:
-    while True:
-        answer = view.turn(events=5, pace_ms=20)
-        await view.submit(answer)
-        turns.append(answer)
-        await let_pass(pause_s)
-
-
-async def test_a_rolling_restart_of_all_workers_costs_no_turn_and_no_connection(tmp_path):
-    async with scene(tmp_path, workers=3, env=LONG_LEASE) as view:
-        turns = [view.turn(events=100, pace_ms=25) for _ in range(30)]
-        readers = [view.ask(answer) for answer in turns]
-        await wait_until(lambda: started(turns), "all turns run")
-        for service in view.stack.worker:
-            service.terminate()
-            await exited(service, 3)
-            service.start()
-            await ready(service)
-        await asyncio.gather(*readers)
-        await view.check(*turns)
-        assert {await view.crashes(answer) for answer in turns} == {0}
 
 
 async def test_a_worker_can_be_stopped_while_redis_does_not_answer(tmp_path):

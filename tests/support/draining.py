@@ -1,0 +1,32 @@
+"""Workers that are asked to stop, and what they leave behind."""
+
+from typing import Final
+
+from chaos.client import Answer
+from stack.process import Service
+from tests.support.scene import Scene
+from tests.support.waiting import wait_until
+from turnwire.shared import keys
+
+LONG_LEASE: Final = {"TURNWIRE_LEASE_MS": "10000"}  # a lease that had to run out would be seen
+
+
+def started(answers: list[Answer], deltas: int = 1) -> bool:
+    return all(answer.deltas() >= deltas for answer in answers)
+
+
+async def exited(service: Service, limit_s: float) -> None:
+    await wait_until(lambda: not service.running, f"the end of {service.name}", limit_s)
+    assert service.exit_code == 0, service.last_lines()
+
+
+async def ready(service: Service) -> None:
+    await wait_until(lambda: "worker ready" in service.log(since_start=True), f"{service.name} is ready")
+
+
+async def stranded(view: Scene) -> list[str]:
+    """Claims of workers that are no more."""
+    alive = {service.pid for service in view.stack.worker if service.running}
+    names = await view.redis.keys(f"{keys.IN_PROGRESS_PREFIX}*")
+    holders = [(name.decode(), await view.redis.get(name)) for name in names]
+    return [f"{name} of {who.decode()}" for name, who in holders if who and int(who.split(b"/")[1]) not in alive]
