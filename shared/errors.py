@@ -3,6 +3,7 @@
 TurnwireError
 ├── BadRequest             the request itself is wrong; it never becomes right
 ├── InvalidInput           the request is well-formed, but a value is not allowed
+│   └── UnstorableValue    a value that Redis cannot be sent, such as text with half a surrogate pair
 ├── NotFound               there is no such turn, session or page
 ├── TooLarge               a body, event or log is over its limit
 ├── CursorGone             the cursor points to events that are no longer there
@@ -36,7 +37,18 @@ Errors without a file live here. The test kit has its own tree under `WrongUse` 
 Messages reach clients: they never name hosts, pids or keys.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MAX_CODE_CHARACTERS: Final = 100
+
+
+def storable(text: object) -> str:
+    """The text of anything; half a surrogate pair, which UTF-8 has no form for, becomes U+FFFD."""
+    try:
+        plain = str(text)
+    except Exception:  # noqa: BLE001 - a product's own __str__ may raise anything
+        plain = type(text).__name__
+    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 class TurnwireError(Exception):
@@ -57,6 +69,10 @@ class BadRequest(TurnwireError):
 
 class InvalidInput(TurnwireError):
     code = "invalid"
+
+
+class UnstorableValue(InvalidInput):
+    """A value that Redis cannot be sent, such as text with half a surrogate pair."""
 
 
 class NotFound(TurnwireError):
@@ -122,16 +138,19 @@ class AttemptFenced(TurnwireError):
 
 
 class TurnFailure(TurnwireError):
-    """Ends a turn as failed. `code` may be given per instance: a failure of the product has its own words."""
+    """Ends a turn as failed. `code` may be given per instance: a failure of the product has its own words.
+
+    A product may give anything as message and code. They become plain text that can be stored and sent.
+    """
 
     code = "turn_failed"
 
-    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: object, *, code: object = None, retryable: object = None) -> None:
+        super().__init__(storable(message))
         if code is not None:
-            self.code = code  # type: ignore[misc]
+            self.code = storable(getattr(code, "value", code))[:MAX_CODE_CHARACTERS]  # type: ignore[misc]
         if retryable is not None:
-            self.retryable = retryable  # type: ignore[misc]
+            self.retryable = bool(retryable)  # type: ignore[misc]
 
 
 class ProducerError(TurnFailure):

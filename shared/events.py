@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from turnwire.shared import strictjson
 from turnwire.shared.errors import BadRequest
 
 RUN_STARTED: Final = "session.run.started"
@@ -73,16 +74,13 @@ class Entry(msgspec.Struct, frozen=True):
         return is_terminal(self.event)
 
 
-_encoder = msgspec.json.Encoder()
-
-
 def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
     """The canonical bytes of an event.
 
     Raises:
         TypeError, ValueError: `data` holds something that JSON has no form for.
     """
-    return _encoder.encode({"type": event_type, "data": data})
+    return strictjson.encode({"type": event_type, "data": data})
 
 
 def is_terminal(event: bytes) -> bool:

@@ -6,11 +6,8 @@ import secrets
 import socket
 from typing import Any
 
-import msgspec
-
+from turnwire.shared import strictjson
 from turnwire.shared.keys import TurnKey
-
-_canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -19,7 +16,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         TypeError: `value` holds something that JSON has no form for.
     """
-    return _canonical.encode(value)
+    return strictjson.encode_sorted(value)
 
 
 def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str | None, model: str | None) -> str:

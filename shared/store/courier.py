@@ -12,14 +12,17 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from turnwire.shared.errors import UnstorableValue
+
+MAX_INT_BITS: Final = 64  # Redis counts with no more
 MAX_CALLS: Final = 200  # in one round trip: Redis serves others in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before a broken connection's calls are sent again
 
 
 class Call(NamedTuple):
-    """A command on its way. `repeat`: it may be sent again when its reply was lost."""
+    """A command on its way, as Redis reads it. `repeat`: it may be sent again when its reply was lost."""
 
-    command: tuple[str | bytes | int, ...]
+    packed: bytes
     repeat: bool
     reply: "asyncio.Future[Any]"
 
@@ -39,10 +42,17 @@ class Courier:
         Raises (when awaited):
             RedisError, OSError: what Redis answered, or that it did not; the command may have run.
             TimeoutError: no answer within the time limit.
+            UnstorableValue: an argument cannot be sent; it was kept from the commands that travel with this one.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting.append(Call(command, repeat, future))
+        try:
+            packed = _pack(command)
+        except (ValueError, TypeError) as error:
+            future.set_exception(UnstorableValue(f"a value cannot be stored: {type(error).__name__}"))
+            future.exception()  # seen: a caller that stops waiting for several need not look at each
+            return future
+        self._waiting.append(Call(packed, repeat, future))
         if self._flight is None:
             self._flight = loop.create_task(self._fly(), name="courier")
         return future
@@ -55,6 +65,8 @@ class Courier:
                 await self._deliver(batch)
         finally:
             self._flight = None
+            if self._waiting:  # the flight failed: what waits behind it does not share its fate
+                self._flight = asyncio.get_running_loop().create_task(self._fly(), name="courier")
 
     async def _deliver(self, batch: list[Call]) -> None:
         """Send a batch, and what may be repeated of it again while the connection breaks."""
@@ -69,10 +81,13 @@ class Courier:
                 lost = batch if pause_s is None else [call for call in batch if not call.repeat]
                 _land(lost, [error] * len(lost))
                 batch = [call for call in batch if not call.reply.done()]
-            except BaseException:  # the process ends
+            except asyncio.CancelledError:  # the process ends
                 for call in batch:
                     call.reply.cancel()
                 raise
+            except Exception as error:  # noqa: BLE001 - a defect: each caller hears of it, and none is cancelled
+                _land(batch, [error] * len(batch))
+                return
             else:
                 _land(batch, replies)
                 return
@@ -94,9 +109,7 @@ class Courier:
 
 async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
     """What redis-py's pipeline does; but that packs each argument of each command in Python, a third of its cost."""
-    pack: Callable[[Any], bytes] = pack_command  # its own annotation knows only commands of one word
-    packed = b"".join([pack(call.command) for call in batch])
-    await connection.send_packed_command(packed, check_health=False)
+    await connection.send_packed_command(b"".join([call.packed for call in batch]), check_health=False)
     replies: list[Any] = []
     for _ in batch:
         try:
@@ -104,6 +117,21 @@ async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
         except ResponseError as error:
             replies.append(error)
     return replies
+
+
+_packed_by_hiredis: Callable[[Any], bytes] = pack_command  # its own annotation knows only commands of one word
+
+
+def _pack(command: tuple[str | bytes | int, ...]) -> bytes:
+    """The command as Redis reads it.
+
+    Raises:
+        ValueError, TypeError: an argument has no form in it. hiredis ends the process for a number that is too long.
+    """
+    for argument in command:
+        if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
+            raise ValueError("a number is too large")
+    return _packed_by_hiredis(command)
 
 
 def _land(batch: list[Call], replies: list[Any]) -> None:

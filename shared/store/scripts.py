@@ -93,7 +93,7 @@ class Script:
             for flight, (keys, args) in zip(flights, calls, strict=True):
                 try:
                     replies.append(await self._landed(courier, flight, keys, args))
-                except (RedisError, OSError, TimeoutError) as error:
+                except Exception as error:  # noqa: BLE001 - an error of one call is its reply, not the others'
                     replies.append(typed(error))
         finally:
             for flight in flights[len(replies) :]:

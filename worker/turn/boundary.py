@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
-from turnwire.shared.errors import ProducerError, TurnFailure
+from turnwire.shared.errors import MAX_CODE_CHARACTERS, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ChatStreamEvent, encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.turn.calling import contained, iterated
@@ -75,7 +75,7 @@ def in_band_error(data: dict[str, Any]) -> TurnError:
     """What an `error` event, or a producer's own `session.run.failed`, says."""
     message, code = data.get("message"), data.get("code")
     return TurnError(
-        code=code if isinstance(code, str) and code else "producer_error",
-        message=message if isinstance(message, str) and message else "the producer reported an error",
+        code=storable(code)[:MAX_CODE_CHARACTERS] if isinstance(code, str) and code else "producer_error",
+        message=storable(message) if isinstance(message, str) and message else "the producer reported an error",
         retryable=data.get("retryable") is True,
     )

@@ -6,6 +6,7 @@ import pytest
 from redis.exceptions import RedisError, ResponseError
 
 from stack.redis_server import RedisServer
+from turnwire.shared.errors import UnstorableValue
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import MAX_CALLS, Courier
 
@@ -75,3 +76,26 @@ async def test_a_lost_connection_is_an_error_of_everybody_on_it_and_not_of_the_n
         server.start()
         assert await courier.send("ECHO", "back") == b"back"
         await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("value", ["half \ud83d", object(), None, 10**5000], ids=lambda value: type(value).__name__)
+async def test_a_value_that_cannot_be_sent_is_an_error_of_its_own_call_alone(redis, value):
+    courier = Courier(redis, 5)
+    flights = [courier.send("ECHO", "a"), courier.send("ECHO", value), courier.send("ECHO", "b")]
+    first, second, third = await asyncio.gather(*flights, return_exceptions=True)
+    assert (first, third) == (b"a", b"b")
+    assert isinstance(second, UnstorableValue)
+
+
+async def test_a_defect_in_a_round_trip_is_nobodys_cancellation(redis, monkeypatch):
+    courier = Courier(redis, 5)
+
+    async def defect(*_: object) -> None:
+        raise AttributeError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(courier, "_round_trip", defect)
+        flights = [courier.send("ECHO", str(n)) for n in range(MAX_CALLS + 1)]
+        outcomes = await asyncio.gather(*flights, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {AttributeError}
+    assert await courier.send("ECHO", "z") == b"z"

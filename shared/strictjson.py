@@ -1,0 +1,50 @@
+"""JSON that changes nothing: NaN and Infinity have no form in JSON, and msgspec would write them as null."""
+
+import dataclasses
+import math
+from typing import Any, Final
+
+import msgspec
+
+_encoder: Final = msgspec.json.Encoder()
+_sorted: Final = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(value: Any) -> bytes:
+    """The value as JSON.
+
+    Raises:
+        TypeError, ValueError: the value holds something that JSON has no form for.
+    """
+    encoded = _encoder.encode(value)
+    if b"null" in encoded:  # the look into the value costs more than the encoding, and a null is rare
+        _refuse_non_finite(value)
+    return encoded
+
+
+def encode_sorted(value: Any) -> bytes:
+    """The value as JSON with sorted keys: equal values give equal bytes.
+
+    Raises:
+        TypeError, ValueError: the value holds something that JSON has no form for.
+    """
+    encoded = _sorted.encode(value)
+    if b"null" in encoded:
+        _refuse_non_finite(value)
+    return encoded
+
+
+def _refuse_non_finite(value: Any) -> None:
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"{item} has no form in JSON")
+        if isinstance(item, dict):
+            left.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            left.extend(item)
+        elif isinstance(item, msgspec.Struct):
+            left.extend(msgspec.structs.astuple(item))
+        elif dataclasses.is_dataclass(item):
+            left.extend(vars(item).values())
