@@ -10,7 +10,7 @@ once, and where CLIENT LIST is not permitted only the lease tells.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -90,13 +90,13 @@ class Liveness:
         self._worker_id = worker_id
         self._missed: dict[str, bytes] = {}  # worker id -> its entry when it was first missed
 
-    async def run(self, running: Callable[[], int], register: Callable[[], Awaitable[None]]) -> None:
-        """Watch until cancelled. `running`: turns here; `register`: sends a heartbeat now."""
+    async def run(self, running: Callable[[], int], register: Callable[[], None]) -> None:
+        """Watch until cancelled. `running`: turns here; `register`: has a heartbeat sent now."""
         while True:
             connection = HeldConnection(self._redis)
             try:
                 self.client_id, self.server = await connection.connect()
-                await register()
+                register()
                 await self._watch(connection, running)
             except ResponseError as error:
                 logger.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)

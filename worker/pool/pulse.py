@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -68,6 +68,7 @@ class Pulse:
         self._on_death = on_death
         self._watched = WatchedLoop()
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()  # there is something new to tell
         self._stopping = False
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -109,34 +110,39 @@ class Pulse:
         store, queue = TurnStore(data, settings), TurnQueue(queue_redis, settings)
         liveness = Liveness(watching, store, queue, self._worker_id)
 
-        async def register() -> None:
-            await self._register(queue, liveness)
-
         async def heartbeat() -> None:
-            await self._heartbeat(store, register)
+            await self._heartbeat(store, queue, liveness)
 
         async def watch() -> None:
-            await liveness.run(self._running, register)
+            await liveness.run(self._running, self._hurry.set)
 
         try:
             async with asyncio.TaskGroup() as group:
+                beating = group.create_task(kept_running("heartbeat", heartbeat), name="heartbeat")
                 side = [
                     group.create_task(kept_running(name, work), name=name)
-                    for name, work in (("heartbeat", heartbeat), ("liveness", watch), ("watch", self._watched.run))
+                    for name, work in (("liveness", watch), ("watch", self._watched.run))
                 ]
                 await self._stop.wait()
                 for task in side:
                     task.cancel()
+                self._hurry.set()
+                await asyncio.wait({beating}, timeout=STOP_S)  # no command of ours may arrive after the worker's last
+                beating.cancel()
         finally:
             for redis in {data, queue_redis, watching}:
                 await redis.aclose(close_connection_pool=True)
 
-    async def _heartbeat(self, store: TurnStore, register: Callable[[], Awaitable[None]]) -> None:
-        while True:
+    async def _heartbeat(self, store: TurnStore, queue: TurnQueue, liveness: Liveness) -> None:
+        """Beat three times in a lease's time, and at once when there is something new to tell."""
+        while not self._stop.is_set():
+            self._hurry.clear()
             if self._watched.blocked_s < BLOCKED_S:
                 await self._renew(store)
-                await register()
-            await asyncio.sleep(self._settings.lease_ms / 3000)
+                await self._register(queue, liveness)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.lease_ms / 3000):
+                    await self._hurry.wait()
 
     async def _renew(self, store: TurnStore) -> None:
         held = self._runner.held()

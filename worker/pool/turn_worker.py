@@ -77,7 +77,6 @@ class TurnWorker(Worker):
         self._outbox = Outbox(store, products)
         self._started_at_ms = timestamp_ms()
         self._beats = 0
-        self._entry = b""
         self._retaken: dict[str, Taken] = {}  # run again as soon as the task of the same turn has ended
         self._slot_free = asyncio.Event()
         self._draining = asyncio.Event()
@@ -229,8 +228,7 @@ class TurnWorker(Worker):
             client_id=liveness.client_id,
             server=liveness.server,
         )
-        self._entry = msgspec.json.encode(entry)
-        return self._entry
+        return msgspec.json.encode(entry)
 
     async def _listen_for_cancels(self) -> None:
         await listen(self._cancels_redis, self.runner.cancel)
@@ -247,7 +245,8 @@ class TurnWorker(Worker):
         """Close the connections; arq's health key expires by itself, for other workers share it."""
         await self._products.aclose()
         with suppress(StoreUnavailable):  # gives back what it had claimed and not yet begun
-            await bury(self._store, self.queue, self.id, self._entry)
+            entry = (await self.queue.workers()).get(self.id, b"")
+            await bury(self._store, self.queue, self.id, entry)
         for redis in (self._listener, self._cancels_redis, self._data, self.queue.redis):
             await redis.aclose(close_connection_pool=True)
         self._pool = None

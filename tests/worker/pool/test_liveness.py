@@ -29,8 +29,11 @@ async def watcher(redis_url, store, queue):
     client = connect_listener(redis_url)
     watching = Liveness(client, store, queue, OTHER_WORKER)
 
-    async def register():
-        await queue.extend(OTHER_WORKER, entry_of(watching.client_id, watching.server), [])
+    beats = set()
+
+    def register():
+        entry = entry_of(watching.client_id, watching.server)
+        beats.add(asyncio.create_task(queue.extend(OTHER_WORKER, entry, [])))
 
     task = asyncio.create_task(watching.run(lambda: 0, register))
     await wait_until(lambda: watching.client_id, "the watcher to connect")
@@ -38,6 +41,7 @@ async def watcher(redis_url, store, queue):
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+    await asyncio.gather(*beats)
     await client.aclose(close_connection_pool=True)
 
 
