@@ -76,6 +76,12 @@ def test_the_hooks_page_has_every_hook_with_its_arguments():
     )
 
 
+def test_the_hooks_page_names_what_a_step_may_be_told():
+    told = [name for name, it in inspect.signature(turnwire.Turn.step).parameters.items() if name != "self"]
+    section = text_of("hooks.md").partition("## Steps")[2].partition("## Streams")[0]
+    assert [name for name in told if name != "kind" and not re.search(rf"\b{name}\b", section)] == []
+
+
 def test_the_python_page_has_every_public_name():
     public = {f"{module.__name__}.{name}" for module in (turnwire, backends, testing) for name in module.__all__}
     assert set(re.findall(r"^::: (\S+)$", text_of("api.md"), re.MULTILINE)) == public - {"turnwire.__version__"}

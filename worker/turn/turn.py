@@ -105,7 +105,8 @@ class Turn:
         Raises:
             DivergenceError, InputDriftError: the producer took another way than an earlier attempt.
             StepResultError: the result or the input is not JSON.
-            TimeoutError, or whatever `work` raises the last time.
+            TimeoutError: the last run of `work` took longer than `timeout`.
+            Exception: whatever else `work` raises the last time.
         """
         return self._steps.step(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout)))
 
@@ -140,7 +141,7 @@ class Turn:
             DivergenceError, InputDriftError, StepResultError: as a step.
             ProducerError: `work` yields something that is not an event.
             TurnFailure: `event_too_large`, or `log_too_large`: it has more events than a turn may have.
-            Whatever else `work` raises.
+            Exception: whatever else `work` raises.
         """
         return self._steps.stream(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s)))
 
