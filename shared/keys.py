@@ -19,15 +19,14 @@ _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
-TURN_PREFIX: Final = "chat:"  # of the job ids of turns
-PERSIST_PREFIX: Final = "persist:"  # of the job ids of answers that are not persisted yet
+PERSIST_PREFIX: Final = "persist:"  # of the id of a job that persists an answer; the turn's run id follows
 
 CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids whose worker should stop
 
 # Queue Redis: not tied to a session.
-OPEN_TURNS: Final = "turnwire:open"  # zset    run id -> when the sweep should look at it (ms)
+OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
 PENDING: Final = "turnwire:pending"  # zset    job id of an answer to persist -> since when (µs)
-HINTS: Final = "turnwire:hints"  # list    run ids just enqueued: wakes one idle worker each; lossy, bounded
+HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 LEDGER: Final = "turnwire:ledger"  # stream  a ledger row for each attempt that ended, for who bills; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    of a tenant: sums of those rows, for ever
@@ -158,8 +157,18 @@ def turn_index(text: str) -> int:
 
 
 def persist_id(run_id: str) -> str:
-    """The job id of the outbox job of this run id."""
+    """The id of the job that persists the answer of this turn."""
     return PERSIST_PREFIX + run_id
+
+
+def is_persist_id(job_id: str) -> bool:
+    """True if the job persists an answer, False if it runs a turn."""
+    return job_id.startswith(PERSIST_PREFIX)
+
+
+def run_id_of(job_id: str) -> str:
+    """The run id of the turn that the job runs, or whose answer it persists."""
+    return job_id.removeprefix(PERSIST_PREFIX)
 
 
 def signal_key(text: str) -> str:
@@ -173,14 +182,14 @@ def signal_key(text: str) -> str:
     return text
 
 
-def job(run_id: str) -> str:
-    """Arq's key of the job of this run id."""
-    return JOB_PREFIX + run_id
+def job(job_id: str) -> str:
+    """Arq's key of a job."""
+    return JOB_PREFIX + job_id
 
 
-def in_progress(run_id: str) -> str:
-    """Arq's key of the claim on the job of this run id."""
-    return IN_PROGRESS_PREFIX + run_id
+def in_progress(job_id: str) -> str:
+    """Arq's key of the claim on a job."""
+    return IN_PROGRESS_PREFIX + job_id
 
 
 def usage(tenant: str) -> str:
@@ -189,5 +198,5 @@ def usage(tenant: str) -> str:
 
 
 def billed(run_id: str) -> str:
-    """The key of how far the ledger rows of this run id are published."""
+    """The key that says how far the ledger rows of this turn are published."""
     return BILLED_PREFIX + run_id

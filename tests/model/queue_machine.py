@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @action(worker=WORKERS)
     def heartbeat(self, worker):
-        mine = sorted({taken.run_id for owner, (taken, _) in self.taken if owner == worker})
+        mine = sorted({taken.job_id for owner, (taken, _) in self.taken if owner == worker})
         self.both(lambda queue, _: queue.extend(worker, b"{}", mine))
         self.both(lambda queue, _: queue.workers())
 
@@ -137,10 +137,10 @@ class QueueMachine(RuleBasedStateMachine):
 
         async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str]:
             jobs, wait_ms = await queue.take(worker, 10)
-            found.append(sorted(jobs, key=lambda job: job.run_id))
+            found.append(sorted(jobs, key=lambda job: job.job_id))
             for job in jobs:
-                assert job.job == (self.seen(job.run_id)[place].job or b"")
-            return sorted(job.run_id for job in jobs), str(when(wait_ms, 0))
+                assert job.job == (self.seen(job.job_id)[place].job or b"")
+            return sorted(job.job_id for job in jobs), str(when(wait_ms, 0))
 
         self.both(taken)
         self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
@@ -156,7 +156,7 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def finish(self, pick, end, rows, again, forgets):
         worker, pair = self.taken[-1 - pick % len(self.taken)]
-        ledger = {attempt: row(attempt) for attempt in range(1, rows + 1)} if pair[0].run_id != ANSWER else {}
+        ledger = {attempt: row(attempt) for attempt in range(1, rows + 1)} if pair[0].job_id != ANSWER else {}
         look_ms = LATER_MS if end == "park later" else None
         delay_ms = LATER_MS if end == "later" else 0
         for _ in range(1 + again):

@@ -33,7 +33,7 @@ class QueueMemory:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.scores: dict[str, float] = {}  # job id -> when it may start, ms
-        self.looks: dict[str, float] = {}  # run id of an open turn -> when the sweep looks at it, ms
+        self.looks: dict[str, float] = {}  # job id -> when the sweep looks at it, ms
         self.pending: dict[str, int] = {}  # job id of an answer to persist -> since when, µs
         self.workers: dict[str, bytes] = {}
         self.ledger: list[bytes] = []  # the published rows, oldest first
@@ -133,17 +133,15 @@ class MemoryQueue(TurnQueue):
         return taken, None
 
     @write
-    async def extend(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> set[str]:
+    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
         """See TurnQueue."""
         memory = self.memory
         memory.workers[worker] = entry
-        lost = {run_id for run_id in run_ids if memory.holder(run_id) not in (None, worker)}
-        for run_id in run_ids:
-            if run_id not in lost and run_id in memory.scores:
-                memory.claim(run_id, worker, self.settings.lease_ms)
-                if run_id in memory.looks:
-                    memory.looks[run_id] = memory.now_ms + SWEEP_MS
-        return lost
+        for job_id in job_ids:
+            if memory.holder(job_id) in (None, worker) and job_id in memory.scores:
+                memory.claim(job_id, worker, self.settings.lease_ms)
+                if job_id in memory.looks:
+                    memory.looks[job_id] = memory.now_ms + SWEEP_MS
 
     async def workers(self) -> dict[str, bytes]:
         """See TurnQueue."""
@@ -154,16 +152,16 @@ class MemoryQueue(TurnQueue):
         return [job_id for job_id, _ in _by_score(self.memory.scores) if self.memory.holder(job_id) == worker]
 
     @write
-    async def bury(self, worker: str, entry: bytes, run_ids: Sequence[str]) -> bool:
+    async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """See TurnQueue."""
         memory = self.memory
         if memory.workers.get(worker) != entry:
             return False
-        for run_id in run_ids:
-            if memory.holder(run_id) == worker:
-                if run_id in memory.scores:
-                    memory.scores[run_id] = memory.now_ms
-                memory.drop_claim(run_id)
+        for job_id in job_ids:
+            if memory.holder(job_id) == worker:
+                if job_id in memory.scores:
+                    memory.scores[job_id] = memory.now_ms
+                memory.drop_claim(job_id)
         del memory.workers[worker]
         return True
 
@@ -176,11 +174,11 @@ class MemoryQueue(TurnQueue):
         return str(self.memory.now_ms + ANNOUNCED_MS)
 
     @write
-    async def forget(self, run_id: str, mark: str) -> None:
+    async def forget(self, job_id: str, mark: str) -> None:
         """See TurnQueue."""
-        if mark and self.memory.looks.get(run_id, 0) == float(mark):
-            self.memory.pending.pop(run_id, None)
-            self.memory.looks.pop(run_id, None)
+        if mark and self.memory.looks.get(job_id, 0) == float(mark):
+            self.memory.pending.pop(job_id, None)
+            self.memory.looks.pop(job_id, None)
 
     @write
     async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
@@ -188,11 +186,11 @@ class MemoryQueue(TurnQueue):
         memory = self.memory
         mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
         marked: list[tuple[str, str]] = []
-        for place, (run_id, due_ms) in enumerate(_by_score(memory.looks)[: limit + 1]):
+        for place, (job_id, due_ms) in enumerate(_by_score(memory.looks)[: limit + 1]):
             if due_ms > memory.now_ms or place >= limit:
                 return marked, int(max(due_ms - memory.now_ms, 0))
-            memory.looks[run_id] = mark_ms
-            marked.append((run_id, str(mark_ms)))
+            memory.looks[job_id] = mark_ms
+            marked.append((job_id, str(mark_ms)))
         return marked, None
 
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
@@ -200,7 +198,7 @@ class MemoryQueue(TurnQueue):
         memory = self.memory
         later = [(job_id, int(since)) for job_id, since in _by_score(memory.pending) if since > after_us]
         found = [
-            Pending(job_id.removeprefix(keys.PERSIST_PREFIX), since_us, _whole(memory.scores.get(job_id)))
+            Pending(keys.run_id_of(job_id), since_us, _whole(memory.scores.get(job_id)))
             for job_id, since_us in later[:limit]
         ]
         return len(memory.pending), found
@@ -234,7 +232,7 @@ class MemoryQueue(TurnQueue):
         self._finished(worker, taken, "again", delay_ms, rows)
 
     def _finished(self, worker: str, taken: Taken, outcome: str, delay_ms: int | None, rows: Rows) -> None:
-        memory, job_id = self.memory, taken.run_id
+        memory, job_id = self.memory, taken.job_id
         if memory.holder(job_id) not in (None, worker):
             return
         current = memory.job(job_id)

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from turnwire.shared import keys
 from turnwire.shared.errors import AttemptFenced
-from turnwire.shared.keys import TurnKey
-from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.faults import WorkerLife
 from turnwire.testing.observed import Observations, ObservedHooks
 from turnwire.worker.attempt.attempt import Stop
-from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.pool.jobs import Jobs
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.products import Products
 from turnwire.worker.turn.prices import Prices
@@ -35,7 +32,7 @@ class LoneWorker:
         observed: Any = ObservedHooks(hooks, seen, lambda: life.dead)
         products = Products({None: observed})
         self.runner = TurnRunner(store, queue, products, worker_id, Prices.from_settings(store.settings))
-        self._outbox = Outbox(store, products)
+        self._jobs = Jobs(worker_id, queue, self.runner, Outbox(store, products))
         self._life = life
         life.on_death = self._stop_attempts
 
@@ -58,24 +55,10 @@ class LoneWorker:
     async def run(self, taken: Taken) -> None:
         """Do a job that it took, and give it back as the real worker would."""
         try:
-            await self._finish(taken, await self._run(taken.run_id))
+            await self._jobs.finish(taken, await self._jobs.run(taken.job_id))
         except AttemptFenced:
             if not self.dead:
                 raise
-
-    async def _run(self, job_id: str) -> Done | Parked | Again:
-        if job_id.startswith(keys.PERSIST_PREFIX):
-            return await self._outbox.run(TurnKey.parse(job_id.removeprefix(keys.PERSIST_PREFIX)))
-        return await self.runner.run(job_id)
-
-    async def _finish(self, taken: Taken, end: Done | Parked | Again) -> None:
-        match end:
-            case Done(rows):
-                await until_answered(lambda: self.queue.end(self.id, taken, rows))
-            case Parked(look_ms, rows):
-                await until_answered(lambda: self.queue.park(self.id, taken, look_ms, rows))
-            case Again(delay_ms, rows):
-                await until_answered(lambda: self.queue.again(self.id, taken, delay_ms, rows))
 
     def _stop_attempts(self) -> None:
         for attempt in list(self.runner.attempts.values()):

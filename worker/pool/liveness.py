@@ -11,40 +11,23 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from turnwire.shared.errors import StoreUnavailable
-from turnwire.shared.keys import QUEUE, TURN_PREFIX, TurnKey
+from turnwire.shared.errors import BadRequest, StoreUnavailable
+from turnwire.shared.keys import QUEUE, TurnKey
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.pool.entry import read_entry
 
 logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25  # between two looks at the others
 IDLE_LOOK_S: Final = 0.6  # while nobody else runs anything
 ANSWER_S: Final = 2.0  # a connection that is silent for longer is broken
-
-
-class WorkerEntry(msgspec.Struct, frozen=True):
-    """What a worker says of itself with each heartbeat, as JSON in `turnwire:workers`."""
-
-    host: str
-    pid: int
-    version: str
-    started_at: int  # ms, the worker's own clock
-    heartbeat: int  # counts up: a changed entry is a sign of life
-    at: int  # ms, the worker's own clock
-    running: int
-    capacity: int
-    client_id: int  # of the connection that stands for the process, 0: none
-    server: str  # run id of the Redis that gave it out
-
-
-_entry = msgspec.json.Decoder(WorkerEntry)
 
 
 class HeldConnection:
@@ -121,7 +104,7 @@ class Liveness:
         }
         expected: dict[int, str] = {}
         for worker, raw in entries.items():
-            entry = _read(raw)
+            entry = read_entry(raw)
             if entry is not None and entry.client_id and entry.server == self.server:
                 expected[entry.client_id] = worker
         if not expected:
@@ -145,14 +128,10 @@ async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes) ->
 
     Returns: how many jobs it had; None if it has registered again since `entry`.
     """
-    run_ids = await queue.owned(worker)
-    turns = [TurnKey.parse(run_id) for run_id in run_ids if run_id.startswith(TURN_PREFIX)]
+    job_ids = await queue.owned(worker)
+    turns: list[TurnKey] = []
+    for job_id in job_ids:
+        with suppress(BadRequest):  # a job that persists an answer, or is not ours, has no lease
+            turns.append(TurnKey.parse(job_id))
     await store.free(turns, worker)
-    return len(run_ids) if await queue.bury(worker, entry, run_ids) else None
-
-
-def _read(raw: bytes) -> WorkerEntry | None:
-    try:
-        return _entry.decode(raw)
-    except msgspec.MsgspecError:  # of another version: its lease will tell
-        return None
+    return len(job_ids) if await queue.bury(worker, entry, job_ids) else None

@@ -1,7 +1,7 @@
-"""Finds open turns that nobody is working on and puts them back on the queue.
+"""Finds open turns that nobody works on, and enqueues them again.
 
-It heals a submit that was cut between its steps, a job that was lost or expired, a turn whose predecessor ended without
-waking it. Every worker sweeps; each due turn is handed to one of them.
+This helps a turn whose submit was interrupted between its steps, whose job was lost or has expired, or whose
+predecessor ended without waking it. Every worker sweeps; each due turn is handed to one of them.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 from typing import Final
 
 from turnwire.shared.errors import BadRequest, StoreUnavailable
-from turnwire.shared.keys import PERSIST_PREFIX, TurnKey
+from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.queue import TurnQueue
@@ -30,7 +30,7 @@ class Sweep:
         self._queue = queue
 
     async def run(self) -> None:
-        """Sweep until cancelled: every few seconds, or when the next turn falls due."""
+        """Sweep until cancelled: every few seconds, or when the next turn is due."""
         wait_s = SWEEP_S
         while True:
             await asyncio.sleep(wait_s)
@@ -44,19 +44,20 @@ class Sweep:
                 wait_s = 0 if found else min(SWEEP_S, max(until_next_s, SHORTEST_S))
 
     async def once(self) -> tuple[int, int | None]:
-        """Look at what is due, at most 100 turns. Returns how many, and in how many ms the next one falls due."""
+        """Look at what is due, at most 100 jobs. Returns how many, and in how many ms the next one is due."""
         due, next_ms = await self._queue.due()
-        for run_id, mark in due:
-            is_persist = run_id.startswith(PERSIST_PREFIX)
-            record = await self._record(run_id.removeprefix(PERSIST_PREFIX))
+        for job_id, mark in due:
+            is_persist = is_persist_id(job_id)
+            record = await self._record(run_id_of(job_id))
             if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
                 await self._queue.enqueue_persist(record.run_id)
             elif record is None or is_persist:
-                await self._queue.forget(run_id, mark)
+                await self._queue.forget(job_id, mark)
             elif record.status is TurnState.SUSPENDED:
-                await self._look_at_suspended(TurnKey.parse(run_id))
-            elif await self._queue.enqueue(run_id, accepted=True) and not record.terminal:  # else: its rows are due
-                logger.warning("%s: %s, but nobody worked on it; enqueued again", run_id, record.status.value)
+                await self._look_at_suspended(TurnKey.parse(record.run_id))
+            elif await self._queue.enqueue(record.run_id, accepted=True) and not record.terminal:
+                # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
+                logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
         return len(due), next_ms
 
     async def _look_at_suspended(self, key: TurnKey) -> None:
@@ -70,5 +71,5 @@ class Sweep:
         try:
             return await self._store.record(TurnKey.parse(run_id))
         except BadRequest:
-            logger.warning("%r is not a turn", run_id)
+            logger.warning("%r is not a run id; the sweep forgets it", run_id)
             return None

@@ -12,27 +12,25 @@
 --   in_progress_prefix    of the keys that hold the worker of each claimed job
 --   job_id …              the jobs that this worker has claimed
 -- RETURNS
---   the job ids whose claim another worker has
+--   1
 -- include: time
 
 local queue, open_turns, workers = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
 redis.call('HSET', workers, worker, entry)
 if #ARGV == 5 then
-    return {}
+    return 1
 end
 local now = now_ms()
-local lost = {}
 for i = 6, #ARGV do
     local job_id = ARGV[i]
     local key = in_progress_prefix .. job_id
     local holder = redis.call('GET', key)
-    if holder and holder ~= worker then
-        lost[#lost + 1] = job_id
-    elseif redis.call('ZSCORE', queue, job_id) then  -- otherwise the job ended meanwhile
+    local is_ours = not holder or holder == worker
+    if is_ours and redis.call('ZSCORE', queue, job_id) then  -- a job that is not in the queue has ended meanwhile
         redis.call('SET', key, worker, 'PX', lease_ms)
         redis.call('ZADD', queue, now + lease_ms, job_id)
         redis.call('ZADD', open_turns, 'XX', now + sweep_ms, job_id)
     end
 end
-return lost
+return 1

@@ -32,7 +32,7 @@ async def test_the_sweep_puts_it_on_the_queue_and_the_end_of_that_job_publishes_
         await intake.enqueue(await intake.submit(KEY, request()))
     await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1}, xx=True)
     assert (await Sweep(store, full).once())[0] == 1
-    taken = next(job for job in (await full.take(WORKER, 5))[0] if job.run_id == KEY.run_id)
+    taken = next(job for job in (await full.take(WORKER, 5))[0] if job.job_id == KEY.run_id)
     end = await TurnRunner(store, full, Products({}), WORKER).run(KEY.run_id)
     assert isinstance(end, Done)
     await full.end(WORKER, taken, end.rows)

@@ -57,7 +57,7 @@ async def test_a_job_that_waits_is_not_enqueued_twice(redis, queue):
 async def test_repeating_an_enqueue_leaves_one_job(redis, queue, twice):
     assert await twice(lambda: queue.enqueue(RUN_ID)) is False
     taken, _ = await queue.take(WORKER, 10)
-    assert [job.run_id for job in taken] == [RUN_ID]
+    assert [job.job_id for job in taken] == [RUN_ID]
 
 
 async def test_a_job_enqueued_while_it_runs_stays_out_of_sight_and_runs_again(redis, queue):
@@ -67,7 +67,7 @@ async def test_a_job_enqueued_while_it_runs_stays_out_of_sight_and_runs_again(re
     assert (await queue.take(OTHER_WORKER, 1))[0] == []
     await queue.end(WORKER, taken)
     [again], _ = await queue.take(OTHER_WORKER, 1)
-    assert again.run_id == RUN_ID
+    assert again.job_id == RUN_ID
     assert again.job != taken.job
 
 

@@ -11,7 +11,7 @@ async def take_all(queue, count: int) -> list[str]:
     for index in range(count):
         await queue.enqueue(SESSION.turn(index).run_id)
     taken, _ = await queue.take(WORKER, count)
-    return [job.run_id for job in taken]
+    return [job.job_id for job in taken]
 
 
 async def test_it_extends_the_claim_the_score_and_the_sweep(redis, queue, settings):
@@ -19,7 +19,7 @@ async def test_it_extends_the_claim_the_score_and_the_sweep(redis, queue, settin
     await redis.pexpire(keys.in_progress(RUN_ID), 500)
     await redis.zadd(keys.QUEUE, {RUN_ID: 1})
     await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 1})
-    assert await queue.extend(WORKER, ENTRY, [RUN_ID]) == set()
+    await queue.extend(WORKER, ENTRY, [RUN_ID])
     assert settings.lease_ms - 500 < await redis.pttl(keys.in_progress(RUN_ID)) <= settings.lease_ms
     now_s, _ = await redis.time()
     assert await redis.zscore(keys.QUEUE, RUN_ID) > now_s * 1000 + settings.lease_ms - 1500
@@ -36,15 +36,15 @@ async def test_it_registers_the_worker_also_one_without_jobs(queue):
 async def test_a_claim_that_lapsed_but_that_nobody_took_comes_back(redis, queue):
     await take_all(queue, 1)
     await redis.delete(keys.in_progress(RUN_ID))
-    assert await queue.extend(WORKER, ENTRY, [RUN_ID]) == set()
+    await queue.extend(WORKER, ENTRY, [RUN_ID])
     assert await redis.get(keys.in_progress(RUN_ID)) == WORKER.encode()
 
 
-async def test_only_the_claim_that_another_worker_has_is_reported_and_left_alone(redis, queue):
+async def test_only_the_claim_that_another_worker_has_is_left_alone(redis, queue):
     first, second = sorted(await take_all(queue, 2))
     await redis.set(keys.in_progress(first), OTHER_WORKER, px=500)
     score = await redis.zscore(keys.QUEUE, first)
-    assert await queue.extend(WORKER, ENTRY, [first, second]) == {first}
+    await queue.extend(WORKER, ENTRY, [first, second])
     assert await redis.get(keys.in_progress(first)) == OTHER_WORKER.encode()
     assert await redis.pttl(keys.in_progress(first)) <= 500
     assert await redis.zscore(keys.QUEUE, first) == score
@@ -71,7 +71,7 @@ async def test_a_job_that_ended_meanwhile_does_not_come_back(redis, queue):
 async def test_repeating_it_changes_nothing(redis, queue, twice):
     await take_all(queue, 2)
     before = {name: content for name, (content, _) in (await snapshot(redis)).items() if b"in-progress" in name}
-    assert await twice(lambda: queue.extend(WORKER, ENTRY, [RUN_ID, SESSION.turn(1).run_id])) == set()
+    await twice(lambda: queue.extend(WORKER, ENTRY, [RUN_ID, SESSION.turn(1).run_id]))
     after = await snapshot(redis)
     assert {name: after[name][0] for name in before} == before
 
@@ -79,4 +79,5 @@ async def test_repeating_it_changes_nothing(redis, queue, twice):
 async def test_a_server_that_forgot_the_script_gets_it_again(redis, queue):
     await take_all(queue, 1)
     await redis.script_flush()
-    assert await queue.extend(WORKER, ENTRY, [RUN_ID]) == set()
+    await queue.extend(WORKER, ENTRY, [RUN_ID])
+    assert await queue.workers() == {WORKER: ENTRY}

@@ -44,7 +44,7 @@ async def test_a_job_that_was_enqueued_meanwhile_runs_again_at_once(redis, queue
     await queue.enqueue(RUN_ID)
     await getattr(queue, outcome)(WORKER, taken, *([60_000] if outcome == "again" else []))
     [again], _ = await queue.take(OTHER_WORKER, 1)
-    assert again.run_id == RUN_ID
+    assert again.job_id == RUN_ID
     assert await redis.zscore(keys.OPEN_TURNS, RUN_ID) is not None
 
 

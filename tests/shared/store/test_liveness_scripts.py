@@ -26,7 +26,7 @@ async def test_a_buried_workers_jobs_are_due_and_hinted_at_once(redis, queue):
     assert await queue.workers() == {}
     assert await redis.llen(keys.HINTS) == 2
     taken, _ = await queue.take(OTHER_WORKER, 5)
-    assert sorted(job.run_id for job in taken) == [FIRST, SECOND]
+    assert sorted(job.job_id for job in taken) == [FIRST, SECOND]
 
 
 async def test_a_worker_that_sent_a_heartbeat_since_is_not_buried(redis, queue):
@@ -43,7 +43,7 @@ async def test_a_job_that_somebody_else_took_meanwhile_stays_with_them(redis, qu
     await queue.bury(WORKER, ENTRY, [FIRST, SECOND])
     assert await redis.get(keys.in_progress(SECOND)) == OTHER_WORKER.encode()
     taken, _ = await queue.take(OTHER_WORKER, 5)
-    assert [job.run_id for job in taken] == [FIRST]
+    assert [job.job_id for job in taken] == [FIRST]
 
 
 async def test_a_job_that_has_ended_meanwhile_does_not_come_back(redis, queue):

@@ -26,11 +26,11 @@ async def test_an_empty_queue_gives_nothing_and_knows_of_no_next_job(redis, queu
 async def test_one_round_trip_takes_as_many_jobs_as_there_are_slots(queue):
     run_ids = await enqueue(queue, 5)
     taken, wait_ms = await queue.take(WORKER, 3)
-    assert {job.run_id for job in taken} <= set(run_ids)
+    assert {job.job_id for job in taken} <= set(run_ids)
     assert len(taken) == 3
     assert wait_ms == 0
     rest, _ = await queue.take(OTHER_WORKER, 9)
-    assert {job.run_id for job in taken + rest} == set(run_ids)
+    assert {job.job_id for job in taken + rest} == set(run_ids)
     assert len(rest) == 2
 
 
@@ -78,7 +78,7 @@ async def test_claimed_jobs_at_the_head_do_not_hide_those_behind_them(redis, que
         if taken:
             break
         assert wait_ms == 0  # ask again at once
-    assert [job.run_id for job in taken] == run_ids[3:]
+    assert [job.job_id for job in taken] == run_ids[3:]
 
 
 async def test_a_job_for_later_is_not_taken_before_its_time(queue):
@@ -94,7 +94,7 @@ async def test_the_job_that_waited_longest_goes_first(redis, queue):
     run_ids = await enqueue(queue, 3)
     await redis.zadd(keys.QUEUE, {run_ids[2]: 1, run_ids[0]: 2, run_ids[1]: 3})
     taken, _ = await queue.take(WORKER, 2)
-    assert [job.run_id for job in taken] == [run_ids[2], run_ids[0]]
+    assert [job.job_id for job in taken] == [run_ids[2], run_ids[0]]
 
 
 async def test_an_expired_job_is_taken_with_empty_bytes(redis, queue):

@@ -11,7 +11,8 @@ from tests.support.waiting import let_pass, wait_until
 from turnwire.shared import keys
 from turnwire.shared.store.connect import connect_listener
 from turnwire.worker.pool import liveness
-from turnwire.worker.pool.liveness import Liveness, WorkerEntry, bury
+from turnwire.worker.pool.entry import WorkerEntry
+from turnwire.worker.pool.liveness import Liveness, bury
 
 LOOK_S = 0.02
 RUN_ID = KEY.run_id
@@ -86,7 +87,7 @@ async def test_a_worker_whose_connection_is_gone_loses_its_lease_and_its_job_at_
     await wait_until(gone(redis, keys.in_progress(RUN_ID)), "the job to be freed", limit_s=2)
     assert not await redis.exists(KEY.lease)
     assert WORKER not in await queue.workers()
-    assert [job.run_id for job in (await queue.take(OTHER_WORKER, 1))[0]] == [RUN_ID]
+    assert [job.job_id for job in (await queue.take(OTHER_WORKER, 1))[0]] == [RUN_ID]
 
 
 async def _looked(times: int = 10) -> None:
@@ -138,4 +139,4 @@ async def test_a_worker_that_stops_gives_back_what_it_has(store, queue, redis, w
     entry = (await queue.workers())[OTHER_WORKER]
     await bury(store, queue, OTHER_WORKER, entry)
     assert await queue.workers() == {}
-    assert [job.run_id for job in (await queue.take(WORKER, 1))[0]] == [RUN_ID]
+    assert [job.job_id for job in (await queue.take(WORKER, 1))[0]] == [RUN_ID]

@@ -26,7 +26,7 @@ async def test_a_submit_that_was_cut_before_its_job_is_healed(store, redis, queu
     await make_due(redis, RUN_ID)
     assert (await sweep.once())[0] == 1
     [taken], _ = await queue.take(WORKER, 1)
-    assert taken.run_id == RUN_ID
+    assert taken.job_id == RUN_ID
 
 
 async def test_a_job_that_waits_already_is_left_alone(store, redis, queue, sweep):
@@ -45,7 +45,7 @@ async def test_a_turn_that_ended_without_its_job_gets_one_to_publish_its_ledger(
     await make_due(redis, RUN_ID)
     assert (await sweep.once())[0] == 1
     [taken], _ = await queue.take(WORKER, 1)
-    assert taken.run_id == RUN_ID
+    assert taken.job_id == RUN_ID
 
 
 @pytest.mark.parametrize("run_id", [SESSION.turn(9).run_id, "no turn at all"])

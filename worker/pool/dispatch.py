@@ -1,0 +1,95 @@
+"""Takes due jobs from the queue for as long as there are free slots, and runs each of them in a task of its own."""
+
+import asyncio
+import logging
+from typing import Final
+
+from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.worker.attempt.outcome import Again, Done
+from turnwire.worker.pool.claims import Claims
+from turnwire.worker.pool.hints import Hints
+from turnwire.worker.pool.jobs import Jobs
+
+logger = logging.getLogger(__name__)
+
+SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
+
+
+class Dispatch:
+    """Runs up to `slots` jobs at a time. `tasks` holds those that run now, by job id."""
+
+    def __init__(self, worker_id: str, queue: TurnQueue, hints: Hints, jobs: Jobs, claims: Claims, slots: int) -> None:
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.complete = 0
+        self.retried = 0
+        self.failed = 0
+        self._worker_id = worker_id
+        self._queue = queue
+        self._hints = hints
+        self._jobs = jobs
+        self._claims = claims
+        self._slots = slots
+        self._slot_free = asyncio.Event()
+        self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
+
+    def running(self) -> int:
+        """How many jobs run here. May be called in any thread."""
+        return len(self.tasks)
+
+    async def run(self) -> None:
+        """Take jobs until cancelled. Jobs that run then are not stopped."""
+        woken = True  # there may be hints from before this worker started
+        while True:
+            free = self._slots - len(self.tasks)
+            if free == 0:
+                self._slot_free.clear()
+                await self._slot_free.wait()
+                continue
+            count = min(free, max(self._slots // SHARES, 1))
+            try:
+                taken, due_ms = await self._queue.take(self._worker_id, count, woken=woken)
+            except StoreUnavailable:
+                taken, due_ms = await until_answered(self._take_again, count)
+            for job in taken:
+                self._start(job)
+            if len(taken) < count:
+                woken = await self._hints.wait(due_ms)
+
+    async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
+        """Take jobs after a reply was lost. That call may have claimed jobs which do not run here: give them back."""
+        for job_id in await self._queue.owned(self._worker_id):
+            if job_id not in self.tasks:
+                await self._queue.again(self._worker_id, Taken(job_id, b""))
+        return await self._queue.take(self._worker_id, count)
+
+    def _start(self, taken: Taken) -> None:
+        job_id = taken.job_id
+        if job_id in self.tasks:  # it was given back, or its claim had lapsed, before its task here ended
+            self._retaken[job_id] = taken
+            return
+        self._claims.add(job_id)
+        task = asyncio.create_task(self._run(taken), name=f"job {job_id}")
+        self.tasks[job_id] = task
+        task.add_done_callback(lambda _: self._ended(job_id))
+
+    def _ended(self, job_id: str) -> None:
+        del self.tasks[job_id]
+        self._claims.discard(job_id)
+        self._slot_free.set()
+        if retaken := self._retaken.pop(job_id, None):
+            self._start(retaken)
+
+    async def _run(self, taken: Taken) -> None:
+        try:
+            end = await self._jobs.run(taken.job_id)
+            await self._claims.release(taken.job_id)
+            if isinstance(end, Done):
+                self.complete += 1
+            elif isinstance(end, Again):
+                self.retried += 1
+            await self._jobs.finish(taken, end)
+        except Exception:  # a bug of ours must not end the worker: the claim lapses, and another worker tries
+            self.failed += 1
+            logger.exception("%s: the job failed because of a bug in Turnwire; it runs again soon", taken.job_id)

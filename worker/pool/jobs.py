@@ -1,0 +1,34 @@
+"""Does one job: runs a turn, or persists the answer of one. Then tells the queue what becomes of the job."""
+
+from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
+from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.worker.attempt.outcome import Again, Done, Parked
+from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.pool.outbox import Outbox
+
+
+class Jobs:
+    """Knows the two kinds of jobs, and the three ways in which a job ends."""
+
+    def __init__(self, worker_id: str, queue: TurnQueue, runner: TurnRunner, outbox: Outbox) -> None:
+        self._worker_id = worker_id
+        self._queue = queue
+        self._runner = runner
+        self._outbox = outbox
+
+    async def run(self, job_id: str) -> Done | Parked | Again:
+        """Do the work of the job. Returns what becomes of it."""
+        if is_persist_id(job_id):
+            return await self._outbox.run(TurnKey.parse(run_id_of(job_id)))
+        return await self._runner.run(job_id)
+
+    async def finish(self, taken: Taken, end: Done | Parked | Again) -> None:
+        """Tell the queue, for as long as it takes until Redis answers."""
+        match end:
+            case Done(rows):
+                await until_answered(self._queue.end, self._worker_id, taken, rows)
+            case Parked(look_ms, rows):
+                await until_answered(self._queue.park, self._worker_id, taken, look_ms, rows)
+            case Again(delay_ms, rows):
+                await until_answered(self._queue.again, self._worker_id, taken, delay_ms, rows)
