@@ -4,7 +4,7 @@ What must hold of every session is checked besides, so a fault that both stores 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from redis import Redis
 
 from tests.model.observed_session import (
+    LOOK,
     Stored,
     StoredSession,
     check_ledger,
@@ -54,6 +55,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.memory = Memory(ManualClock())
+        self.look = self.redis.register_script(LOOK)
 
     @property
     def settings(self) -> Settings:
@@ -124,6 +126,17 @@ def without_cut(reply: Any) -> Any:
     return msgspec.structs.replace(reply, cut=[]) if isinstance(reply, Claimed) else reply
 
 
+async def ask_each(asked: Sequence[Any], ask: Callable[[Any, int], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The replies of all that are asked, one after the other; an error of ours is a reply, too."""
+    replies: list[Any] = []
+    for place, one in enumerate(asked):
+        try:
+            replies.append(await ask(one, place))
+        except TurnwireError as error:
+            replies.append(error)
+    return replies
+
+
 class Comparison(RuleBasedStateMachine):
     """A session in Redis and in memory; the rules are in SessionMachine."""
 
@@ -142,19 +155,11 @@ class Comparison(RuleBasedStateMachine):
     # -- doing the same to both
 
     def look(self) -> StoredSession:
-        return observe(self.world.redis, self.session, max([3, *self.turns]) + 2)
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self.world.loop.run_until_complete(coroutine)
+        return observe(self.world.look, self.session, max([3, *self.turns]) + 2)
 
     def asked(self, ask: Ask) -> tuple[Any, Any]:
         """The replies of both stores, or their refusals."""
-        replies = []
-        for place, store in enumerate(self.stores):
-            try:
-                replies.append(self.run(ask(store, place)))
-            except TurnwireError as error:
-                replies.append(error)
+        replies = self.world.loop.run_until_complete(ask_each(self.stores, ask))
         return replies[REDIS], replies[MEMORY]
 
     def both(self, ask: Ask, *, again: bool = False) -> tuple[Any, Any]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from redis import Redis
+from redis.commands.core import Script
 
-from tests.support.expiry import EXPIRES_AT
+from tests.support.expiry import EXPIRE_AT
 from turnwire.shared.events import Cursor, is_terminal
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow, decode_row
@@ -54,42 +54,36 @@ class StoredSession:
 
 
 LOOK = (
-    EXPIRES_AT
+    EXPIRE_AT
     + """
 local session = {redis.call('HGETALL', KEYS[1])}
 session[2], session[3] = redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1)
-for i = 1, 3 do
-    session[3 + i] = expires_at(KEYS[i])
-end
 local turns = {}
 for i = 4, #KEYS, 6 do
     local turn, steps, events, signals, ledger, lease = unpack(KEYS, i, i + 5)
-    local ends = {}
-    for j = 0, 5 do
-        ends[j + 1] = expires_at(KEYS[i + j])
-    end
     turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
                          redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals),
-                         redis.call('HGETALL', ledger), ends}
+                         redis.call('HGETALL', ledger)}
 end
-return {session, turns}
+return {session, turns, expire_at(KEYS)}
 """
 )  # one call: it is made after every action
 
 
-def observe(redis: Redis, session: SessionKey, count: int) -> StoredSession:
+def observe(look: Script, session: SessionKey, count: int) -> StoredSession:
     """Read everything; turns from 0 to `count` - 1."""
     keys = [session.record, session.turns, session.open]
     for index in range(count):
         key = session.turn(index)
         keys += [key.record, key.steps, key.events, key.signals, key.ledger, key.lease]
-    (record, indexes, open_indexes, *ends), found = redis.eval(LOOK, len(keys), *keys)
-    turns = {
-        index: Stored(pairs(record), lease, pairs(steps), log, pairs(signals), pairs(ledger), tuple(ends))
-        for index, (record, lease, steps, log, signals, ledger, ends) in enumerate(found)
-        if any(end != NO_KEY for end in ends)
-    }
-    return StoredSession(pairs(record), [int(i) for i in indexes], [int(i) for i in open_indexes], tuple(ends), turns)
+    (record, indexes, open_indexes), found, ends = look(keys)
+    turns = {}
+    for index, (fields, lease, steps, log, signals, ledger) in enumerate(found):
+        turn_ends = tuple(ends[3 + 6 * index : 9 + 6 * index])
+        if any(end != NO_KEY for end in turn_ends):
+            turns[index] = Stored(pairs(fields), lease, pairs(steps), log, pairs(signals), pairs(ledger), turn_ends)
+    own_ends = tuple(ends[:3])
+    return StoredSession(pairs(record), [int(i) for i in indexes], [int(i) for i in open_indexes], own_ends, turns)
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.model.actions import Actions
-from tests.model.comparison import MEMORY, REDIS, World
+from tests.model.comparison import REDIS, World, ask_each
 from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
@@ -76,26 +76,34 @@ class QueueMachine(RuleBasedStateMachine):
 
     def both(self, ask: Ask) -> Any:
         """Ask both queues; they must agree. Returns the reply."""
-        replies = []
-        for place, queue in enumerate(self.queues):
-            try:
-                replies.append(self.world.loop.run_until_complete(ask(queue, place)))
-            except TurnwireError as error:
-                replies.append(type(error))
-        assert replies[MEMORY] == replies[REDIS]
-        return replies[REDIS]
+        redis, memory = self.world.loop.run_until_complete(ask_each(self.queues, ask))
+        if isinstance(redis, TurnwireError):
+            assert type(memory) is type(redis)
+        else:
+            assert memory == redis
+        return redis
 
     def seen(self, name: str) -> tuple[Seen, Seen]:
-        return self.in_redis(name), self.in_memory(name)
+        return self.in_redis([name])[0], self.in_memory(name)
 
-    def in_redis(self, name: str) -> Seen:
+    def in_redis(self, names: list[str]) -> list[Seen]:
+        """All of them in one round trip: after every action all are looked at."""
         pipe = self.world.redis.pipeline(transaction=False)
-        pipe.time().get(keys.job(name)).get(keys.in_progress(name))
-        pipe.zscore(keys.QUEUE, name).zscore(keys.OPEN_TURNS, name).zscore(keys.PENDING, name)
-        (now_s, now_us), job, holder, score, look, listed = pipe.execute()
+        pipe.time().mget(map(keys.job, names)).mget(map(keys.in_progress, names))
+        pipe.zmscore(keys.QUEUE, names).zmscore(keys.OPEN_TURNS, names).zmscore(keys.PENDING, names)
+        (now_s, now_us), *found = pipe.execute()
         now_ms = now_s * 1000 + now_us // 1000
-        due = when(score, now_ms) == "now"
-        return Seen(job, score is not None, due, holder and holder.decode(), when(look, now_ms), listed is not None)
+        return [
+            Seen(
+                job,
+                score is not None,
+                when(score, now_ms) == "now",
+                holder and holder.decode(),
+                when(look, now_ms),
+                listed is not None,
+            )
+            for job, holder, score, look, listed in zip(*found, strict=True)
+        ]
 
     def in_memory(self, name: str) -> Seen:
         memory, now_ms = self.memory, self.memory.now_ms
@@ -240,8 +248,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_queues_hold_the_same(self):
-        for name in NAMES:
-            redis, memory = self.seen(name)
+        for name, redis in zip(NAMES, self.in_redis(NAMES), strict=True):
+            memory = self.in_memory(name)
             assert (redis.job is None) is (memory.job is None)
             redis.job = memory.job = None
             assert memory == redis, name

@@ -5,20 +5,21 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-# The time is read before and after the time that the key has left. Only if it stood still, their sum is exact.
-EXPIRES_AT: Final = """
+# The time is read before and after the times that the keys have left. Only if it stood still, their sums are exact.
+EXPIRE_AT: Final = """
 local function now_ms()
     local time = redis.call('TIME')
     return time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local function expires_at(key)
+local function expire_at(keys)
     while true do
-        local before, left = now_ms(), redis.call('PTTL', key)
-        if left < 0 then
-            return left
+        local before, ends = now_ms(), {}
+        for i, key in ipairs(keys) do
+            local left = redis.call('PTTL', key)
+            ends[i] = left < 0 and left or before + left
         end
         if now_ms() == before then
-            return before + left
+            return ends
         end
     end
 end
@@ -27,6 +28,6 @@ end
 
 async def expiries(redis: Redis, names: Sequence[bytes]) -> list[int]:
     """For each key the Unix time in ms at which it expires; -1 for never, -2 for no such key."""
-    script = EXPIRES_AT + "local ends = {} for i, key in ipairs(KEYS) do ends[i] = expires_at(key) end return ends"
+    script = EXPIRE_AT + "return expire_at(KEYS)"
     found: list[int] = await redis.eval(script, len(names), *names)
     return found
