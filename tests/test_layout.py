@@ -52,6 +52,12 @@ def imported_names(path: Path) -> list[str]:
     return [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
 
 
+def imported_modules(path: Path) -> list[str]:
+    """Every module that the file imports, and every name that may be one."""
+    imports = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Import)]
+    return imported_names(path) + [alias.name for node in imports for alias in node.names]
+
+
 def without_comments(path: Path) -> str:
     """The code as Python reads it: no comments, no docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -180,6 +186,18 @@ def test_no_other_distribution_brings_packages_of_our_names():
     assert {package: owners.get(package, []) for package in (*PACKAGES, "tests")} == {
         package: ["turnwire"] if package in owners else [] for package in (*PACKAGES, "tests")
     }
+
+
+def test_no_test_imports_a_test():
+    """Code that two test files need belongs into a module without tests, where its readers look for it."""
+    modules = [name for path in TESTS for name in imported_modules(path)]
+    assert [name for name in modules if any(part.startswith("test_") for part in name.split("."))] == []
+
+
+def test_the_map_of_the_tests_names_every_folder():
+    rooms = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("**/*.py"))}
+    named = re.findall(r"^\| `(\w+)/` \|", (ROOT / "tests" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) == rooms
 
 
 def test_only_the_waiting_modules_of_the_tests_sleep():
