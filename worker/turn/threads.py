@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 100  # calls at a time: as many as a worker has slots
-Job = Callable[[], None]
+Delivery = Callable[[], None]
+Job = Callable[[], Delivery]  # it does the work, and returns what tells the caller
 
 
 class ProductThreads:
@@ -56,14 +57,18 @@ class ProductThreads:
             else:
                 done.set_result(outcome)
 
-        def job() -> None:
+        def job() -> Delivery:
             outcome: tuple[Any, BaseException | None]
             try:
                 outcome = (context.run(function, *args), None)
             except BaseException as error:  # noqa: BLE001 - it is raised again where the caller waits
                 outcome = (None, error)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(land, outcome)
+
+            def deliver() -> None:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(land, outcome)
+
+            return deliver
 
         self._hand_over(job)
         try:
@@ -111,8 +116,9 @@ class ProductThreads:
 
     def _work(self, jobs: "SimpleQueue[Job]") -> None:
         while True:
-            jobs.get()()
-            self._idle.append(jobs)
+            deliver = jobs.get()()
+            self._idle.append(jobs)  # first, so that the caller's next call finds this thread
+            deliver()
 
 
 class Raised(Exception):
