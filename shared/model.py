@@ -37,12 +37,18 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One call of a model. Tokens are None when the model server did not report them: never an invented zero."""
+    """One call of a model. Tokens are None when the model server did not report them: never an invented zero.
+
+    `cost_nanos` is what the call really cost, in billionths of `currency` (three capital letters, by default that of
+    the price table). It wins over the table; None: the table tells, if it names the model.
+    """
 
     model: str
     tokens_in: int | None = None
     tokens_out: int | None = None
     finish_reason: str | None = None
+    cost_nanos: int | None = None
+    currency: str | None = None
 
 
 class Usage(msgspec.Struct):

@@ -5,7 +5,7 @@ import logging
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure
+from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Persist, TurnError
@@ -29,7 +29,7 @@ class Ending(msgspec.Struct, frozen=True):
         """Return its part of the turn hash."""
         fields: dict[str, Arg] = {"persist": self.persist}
         if self.text is not None:
-            fields["final_text"] = self.text
+            fields["final_text"] = storable(self.text)
         if (error := self.error) is not None:
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
         return fields
@@ -66,7 +66,7 @@ def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
         return work.result()
     if isinstance(error, AttemptFenced):
         raise error
-    if isinstance(error, TurnFailure):
-        return Ending(None, error=TurnError(error.code, str(error), error.retryable))
+    if isinstance(error, TurnFailure):  # a product may have set its attributes to anything
+        return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
     logger.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
     return Ending(None, error=TurnError("internal", "the worker failed", retryable=True))

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from turnwire.shared.errors import storable
 from turnwire.shared.model import Persist
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
@@ -69,7 +70,7 @@ async def transformed(transform: Callable[..., Any], turn: Turn, text: str) -> s
     result = await call(transform, turn, text)
     if not isinstance(result, str):
         raise TypeError(f"transform_final_text returned {type(result).__name__}, not str")
-    return result
+    return storable(result)
 
 
 async def _done(work: Callable[..., Any], *args: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure
+from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks, Turn
@@ -73,7 +73,7 @@ class Forwarder:
 
     def produced(self, final_text: Any) -> Produced:
         """The outcome; the producer's own final text wins if there is any."""
-        text = final_text if isinstance(final_text, str) and final_text else self._text.text
+        text = storable(final_text) if isinstance(final_text, str) and final_text else self._text.text
         return Produced(text, self._error, self._error_shown)
 
 

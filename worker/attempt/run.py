@@ -157,7 +157,7 @@ class TurnRunner:
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._hand_over(attempt)
-            return await self._settle(attempt, ending_of(attempt, work))
+            return await self._last_word(attempt, ending_of(attempt, work))
         except AttemptFenced:
             logger.warning("%s: attempt %d lost its lease", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
@@ -213,6 +213,17 @@ class TurnRunner:
         finally:
             await steps.close_streams()
         return produced
+
+    async def _last_word(self, attempt: Attempt, ending: Ending) -> Done:
+        """Settle; if what is to be written cannot be written, say so instead: the turn must not run again for that."""
+        try:
+            return await self._settle(attempt, ending)
+        except AttemptFenced:
+            raise
+        except Exception:
+            logger.exception("%s: the end of the turn cannot be written as it is", attempt.claimed.key.run_id)
+            unwritable = TurnError("internal", "the worker could not write the end of the turn", retryable=True)
+            return await self._settle(attempt, Ending(None, error=unwritable))
 
     async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
         await attempt.log.flush()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError
 
 from turnwire.shared.errors import BadRequest, StoreUnavailable
 from turnwire.shared.keys import QUEUE, TurnKey
@@ -81,7 +81,7 @@ class Liveness:
                 self.client_id, self.server = await connection.connect()
                 register()
                 await self._watch(connection, running)
-            except ResponseError as error:
+            except NoPermissionError as error:  # any other refusal may be over in a moment
                 logger.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
                 return
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:

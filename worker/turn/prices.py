@@ -15,6 +15,7 @@ from turnwire.shared.settings import Settings
 NANOS: Final = 1_000_000_000
 PER_TOKENS: Final = 1_000_000
 MOST_TOKENS: Final = 2**31  # of one call; whatever is beyond is no count
+MOST_COST_NANOS: Final = 2**53  # of one call: nine million dollars
 MOST_PER_MILLION: Final = 1_000_000
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,12 +63,24 @@ class Prices:
         """One call as usage. What is no believable count, or name, is unknown: a product gave it."""
         tokens_in, tokens_out = _count(call.tokens_in), _count(call.tokens_out)
         model = _name(call.model)
+        if call.cost_nanos is not None:
+            return self._measured(call, tokens_in, tokens_out, model)
         price = self._models.get(model) if model is not None else None
         cost = None
         if price is not None and tokens_in is not None and tokens_out is not None:
             nanos_times_a_million = tokens_in * price.tokens_in + tokens_out * price.tokens_out
             cost = (nanos_times_a_million + PER_TOKENS // 2) // PER_TOKENS
         return Usage(1, tokens_in, tokens_out, cost, self.currency, self.version, model)
+
+    def _measured(self, call: ModelCall, tokens_in: int | None, tokens_out: int | None, model: str | None) -> Usage:
+        """A call whose cost the product has measured: no price of the table, and so no version of it, is in it."""
+        currency = self.currency if call.currency is None else _currency(call.currency)
+        cost = call.cost_nanos if type(call.cost_nanos) is int and 0 <= call.cost_nanos <= MOST_COST_NANOS else None
+        return Usage(1, tokens_in, tokens_out, cost if currency else None, currency, None, model)
+
+
+def _currency(code: Any) -> str | None:
+    return code if isinstance(code, str) and _CURRENCY.fullmatch(code) else None
 
 
 def _count(tokens: Any) -> int | None:

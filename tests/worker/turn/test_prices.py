@@ -119,3 +119,25 @@ def test_a_worker_does_not_start_with_a_wrong_file(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stderr == f"turnwire worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"
+
+
+MEASURED = {
+    "it wins over the table": (ModelCall("small", 1, 1, cost_nanos=5), 5, "USD"),
+    "of a model that the table does not name": (ModelCall("other", 1, 1, cost_nanos=5), 5, "USD"),
+    "in a currency of its own": (ModelCall("small", 1, 1, cost_nanos=5, currency="EUR"), 5, "EUR"),
+    "with a currency that is none": (ModelCall("small", 1, 1, cost_nanos=5, currency="euro"), None, None),
+    "that is no amount": (ModelCall("small", 1, 1, cost_nanos=-1), None, "USD"),
+    "that is too much": (ModelCall("small", 1, 1, cost_nanos=10**5000), None, "USD"),
+}
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_a_measured_cost(tmp_path, case):
+    call, cost_nanos, currency = MEASURED[case]
+    used = prices(tmp_path, TABLE).used_by(call)
+    assert (used.cost_nanos, used.currency, used.price_version) == (cost_nanos, currency, None)
+
+
+def test_a_measured_cost_needs_a_currency():
+    assert Prices().used_by(ModelCall("small", cost_nanos=5)).cost_nanos is None
+    assert Prices().used_by(ModelCall("small", cost_nanos=5, currency="USD")).cost_nanos == 5
