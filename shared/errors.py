@@ -23,10 +23,11 @@ TurnwireError
 ├── Draining               this process stops and takes no new requests          (api/edge/problems.py)
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event
-    ├── DivergenceError    the producer asked for another step than before       (worker/turn/steps.py)
-    │   └── InputDriftError        the same step, but with other input           (worker/turn/steps.py)
-    ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/steps.py)
-    ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/steps.py)
+    ├── DivergenceError    the producer asked for another step than before       (worker/turn/step_errors.py)
+    │   └── InputDriftError        the same step, but with other input           (worker/turn/step_errors.py)
+    ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/step_errors.py)
+    ├── NestedStepError    the work of a step asked for another step             (worker/turn/step_errors.py)
+    ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/step_errors.py)
     └── BackendTransportError      the model server could not be reached         (worker/backends/errors.py)
         ├── BackendTruncatedError  the answer broke off                          (worker/backends/errors.py)
         ├── BackendReportedError   the answer itself reported an error           (worker/backends/errors.py)

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from turnwire.shared.ledger import LedgerRow
     from turnwire.shared.model import ModelCall
     from turnwire.worker.hooks import ChatTurnHooks, Producer
-    from turnwire.worker.turn.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
+    from turnwire.worker.turn.step_errors import (
+        DivergenceError,
+        InputDriftError,
+        NestedStepError,
+        SignalTimeoutError,
+        StepResultError,
+    )
     from turnwire.worker.turn.turn import Turn
 
 __version__ = "0.2.0"
@@ -25,6 +31,7 @@ __all__ = [
     "InputDriftError",
     "LedgerRow",
     "ModelCall",
+    "NestedStepError",
     "Producer",
     "SignalTimeoutError",
     "StepResultError",
@@ -36,13 +43,14 @@ __all__ = [
 _HOMES: Final = {
     "ChatStreamEvent": "turnwire.shared.events",
     "ChatTurnHooks": "turnwire.worker.hooks",
-    "DivergenceError": "turnwire.worker.turn.steps",
-    "InputDriftError": "turnwire.worker.turn.steps",
+    "DivergenceError": "turnwire.worker.turn.step_errors",
+    "InputDriftError": "turnwire.worker.turn.step_errors",
     "LedgerRow": "turnwire.shared.ledger",
     "ModelCall": "turnwire.shared.model",
+    "NestedStepError": "turnwire.worker.turn.step_errors",
     "Producer": "turnwire.worker.hooks",
-    "SignalTimeoutError": "turnwire.worker.turn.steps",
-    "StepResultError": "turnwire.worker.turn.steps",
+    "SignalTimeoutError": "turnwire.worker.turn.step_errors",
+    "StepResultError": "turnwire.worker.turn.step_errors",
     "Turn": "turnwire.worker.turn.turn",
     "TurnFailure": "turnwire.shared.errors",
 }

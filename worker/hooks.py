@@ -14,7 +14,13 @@ from turnwire.shared.errors import TurnFailure
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.model import ModelCall
-from turnwire.worker.turn.steps import DivergenceError, InputDriftError, SignalTimeoutError, StepResultError
+from turnwire.worker.turn.step_errors import (
+    DivergenceError,
+    InputDriftError,
+    NestedStepError,
+    SignalTimeoutError,
+    StepResultError,
+)
 from turnwire.worker.turn.turn import Turn
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "InputDriftError",
     "LedgerRow",
     "ModelCall",
+    "NestedStepError",
     "Producer",
     "SignalTimeoutError",
     "StepResultError",

@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from turnwire.shared.errors import TurnFailure
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.identity import canonical_json
 from turnwire.shared.keys import signal_key
@@ -21,35 +20,20 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import call, source_of
 from turnwire.worker.turn.recording import Recording, recorded
+from turnwire.worker.turn.running_steps import RunningSteps
+from turnwire.worker.turn.step_errors import (
+    DivergenceError,
+    InputDriftError,
+    NestedStepError,
+    SignalTimeoutError,
+    StepResultError,
+)
 
 logger = logging.getLogger(__name__)
 
 PRODUCE: Final = "turn"  # the producer as a whole
+_HOPELESS: Final = (StepResultError, NestedStepError)  # the same error on every run: the step's code has to change
 OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
-
-
-class DivergenceError(TurnFailure):
-    """The producer asked for another step than an earlier attempt did at the same position."""
-
-    code = "step_divergence"
-
-
-class InputDriftError(DivergenceError):
-    """The same step, but with other input."""
-
-    code = "step_input_mismatch"
-
-
-class StepResultError(TurnFailure):
-    """A step's result, or its input, is not JSON."""
-
-    code = "step_not_json"
-
-
-class SignalTimeoutError(TurnFailure):
-    """The signal that a turn waited for did not come in time. A producer may catch it and go on."""
-
-    code = "signal_timeout"
 
 
 class StepPolicy(msgspec.Struct, frozen=True):
@@ -98,6 +82,7 @@ class Steps:
         self._settings = settings
         self._journal = journal
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
+        self._running = RunningSteps()
         self._asked = 0  # positions that the producer has asked for
         self._end = max(stored, default=-1) + 1  # where the worker's own steps go
 
@@ -138,27 +123,33 @@ class Steps:
     def step(self, asked: Asked) -> Coroutine[Any, Any, Any]:
         """Run a product's step. Its position is taken now, so steps that run side by side keep theirs.
 
-        Raises (when awaited):
-            DivergenceError, InputDriftError, StepResultError: see there.
+        Raises:
+            NestedStepError: at once.
+            DivergenceError, InputDriftError, StepResultError: when awaited; see there.
         """
-        position, self._asked = self._asked, self._asked + 1
-        return self._step(position, asked)
+        return self._step(self._next_position(asked.intent), asked)
 
     def stream(self, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
         """Run a product's step whose result is its events. Its position is taken now.
 
-        Raises (when iterated):
-            DivergenceError, InputDriftError, StepResultError: see there.
+        Raises:
+            NestedStepError: at once.
+            DivergenceError, InputDriftError, StepResultError: when iterated; see there.
         """
-        position, self._asked = self._asked, self._asked + 1
-        stream = self._stream(position, asked)
+        stream = self._stream(self._next_position(asked.intent), asked)
         self._streams.append(stream)
         return stream
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
         """A step whose result comes from outside; see Turn.signal."""
-        position, self._asked = self._asked, self._asked + 1
+        position = self._next_position(f"signal:{key}")
         return self._signal(position, signal_key(key), None if timeout_s is None else int(timeout_s * 1000))
+
+    def _next_position(self, intent: str) -> int:
+        """Raises NestedStepError, and takes no position, where a step's own work asks."""
+        self._running.refuse_nested(intent)
+        self._asked += 1
+        return self._asked - 1
 
     async def _signal(self, position: int, key: str, timeout_ms: int | None) -> Any:
         intent = f"signal:{key}"
@@ -168,6 +159,7 @@ class Steps:
             signal = msgspec.json.decode(before.result, type=Signal)
         else:
             draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._journal.now_ms())
+            await self._running.none_left()  # a suspension would cancel them, and run them a second time
             signal = await self._journal.wait_for_signal(key, timeout_ms)
             await self._complete(draft, msgspec.json.encode(signal))
         if signal.timed_out:
@@ -178,17 +170,21 @@ class Steps:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             return msgspec.json.decode(stored)
+        with self._running.inside():
+            return msgspec.json.decode(await self._result(draft, asked))
+
+    async def _result(self, draft: StepRecord, asked: Asked) -> bytes:
         for run in self._runs(draft, asked.policy):
             try:
                 async with asyncio.timeout(asked.policy.timeout_s):
                     result = _json(asked.intent, "result", await call(asked.work))
             except Exception as error:
-                if not await self._again(run, error):
+                if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
             else:
                 await self._complete(run.record, result)
                 break
-        return msgspec.json.decode(result)
+        return result
 
     async def _stream(self, position: int, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
         draft, stored = self._begin(position, asked)
@@ -200,21 +196,27 @@ class Steps:
                 was = f"step {position} ({asked.intent!r}) was no stream before"
                 raise DivergenceError(f"{was}, and is one now") from None
             return
-        for run in self._runs(draft, asked.policy):
-            recording = Recording(self._settings)
-            try:
-                async with opened(await source_of(asked.work)) as source:
-                    async for event in source:
-                        yield recording.take(event)
-            except Exception as error:
-                if not await self._again(run, error, allowed=not recording.begun):  # no event can be taken back
-                    raise
+        with self._running.inside():
+            for run in self._runs(draft, asked.policy):
+                recording = Recording(self._settings)
+                try:
+                    async with opened(await source_of(asked.work)) as source:
+                        async for event in source:
+                            taken = recording.take(event)
+                            self._running.leave()  # the loop that reads the stream may do whatever it likes
+                            try:
+                                yield taken
+                            finally:
+                                self._running.enter()
+                except Exception as error:  # no event can be taken back
+                    if not await self._again(run, error, allowed=not (recording.begun or isinstance(error, _HOPELESS))):
+                        raise
+                else:
+                    break
+            if recording.error is None:
+                await self._complete(run.record, recording.result())
             else:
-                break
-        if recording.error is None:
-            await self._complete(run.record, recording.result())
-        else:
-            await self._fail(run.record, recording.error)
+                await self._fail(run.record, recording.error)
 
     def _runs(self, draft: StepRecord, policy: StepPolicy) -> Iterator[_Run]:
         """Yield the runs that one attempt may give to a step."""

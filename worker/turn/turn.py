@@ -104,7 +104,8 @@ class Turn:
 
         Raises:
             DivergenceError, InputDriftError: the producer took another way than an earlier attempt.
-            StepResultError: the result or the input is not JSON.
+            StepResultError: the result or the input is not JSON. Such a step is not retried.
+            NestedStepError: at once, where the work of another step asks for this one.
             TimeoutError: the last run of `work` took longer than `timeout`.
             Exception: whatever else `work` raises the last time.
         """
@@ -150,6 +151,7 @@ class Turn:
 
         Until the signal comes, the turn is suspended: this attempt ends here, its lease, slot and job are given up, and
         the next attempt comes to this line again. So it may wait for days, and restarts of everything do not matter.
+        Steps that run beside it end first, and are stored.
 
         Args:
             key: 1 to 128 of `A-Z a-z 0-9 . _ -`.
