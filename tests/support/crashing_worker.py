@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from hiredis import Reader
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
@@ -29,20 +30,29 @@ from turnwire.shared.store.courier import Call, Courier
 NAMES = [
     path.name.removesuffix(".lua") for path in (files("turnwire.shared.store") / "lua").iterdir() if path.is_file()
 ]
-BY_SCRIPT: dict[Any, str] = {scripts.Script(name).sha: name for name in NAMES}
-BY_SCRIPT |= {scripts.source(name): name for name in NAMES}
+BY_SCRIPT = {scripts.Script(name).sha.encode(): name for name in NAMES}
+BY_SCRIPT |= {scripts.source(name).encode(): name for name in NAMES}
 EXTEND_WITHOUT_JOBS = 3 + 3 + 5  # verb, sha, count; keys; args
 
 
-def write_of(command: Sequence[Any]) -> str | None:
+def unpacked(packed: bytes) -> list[bytes]:
+    """The words of a command as Redis reads it: an array of strings, which is also how it could answer."""
+    reader = Reader()
+    reader.feed(packed)
+    words: list[bytes] = reader.gets()
+    return words
+
+
+def write_of(command: Sequence[bytes]) -> str | None:
     """The name of the write that this command is, None for anything else."""
-    if command[0] not in {"EVALSHA", "EVAL"} or command[1] not in BY_SCRIPT:
+    if command[0] not in {b"EVALSHA", b"EVAL"} or command[1] not in BY_SCRIPT:
         return None
     name = BY_SCRIPT[command[1]]
     if name == "checkpoint":
-        return f"checkpoint.{json.loads(command[-1])['intent']}"
+        record = command[3 + int(command[2]) + 4]  # verb, sha, count; keys; attempt, token, lease, position
+        return f"checkpoint.{json.loads(record)['intent']}"
     if name == "finish":
-        return f"finish.{command[3 + int(command[2]) + 3]}"  # verb, sha, count; keys; run id, worker, job
+        return f"finish.{command[3 + int(command[2]) + 3].decode()}"  # verb, sha, count; keys; run id, worker, job
     if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
         return None
     return name
@@ -57,7 +67,7 @@ class Fault:
         self.struck = False
 
     async def around(
-        self, pool: ConnectionPool, commands: Sequence[Sequence[Any]], send: Callable[[], Awaitable[list[Any]]]
+        self, pool: ConnectionPool, commands: Sequence[Sequence[bytes]], send: Callable[[], Awaitable[list[Any]]]
     ) -> list[Any]:  # fmt: skip
         """Send the commands of one round trip; strikes if the write is among them."""
         places = [place for place, command in enumerate(commands) if write_of(command) == self.write]
@@ -105,7 +115,9 @@ def plant(fault: Fault) -> None:
     round_trip = Courier._round_trip
 
     async def faulty(self: Courier, batch: list[Call]) -> list[Any]:
-        return await fault.around(self._pool, [call.command for call in batch], lambda: round_trip(self, batch))
+        return await fault.around(
+            self._pool, [unpacked(call.packed) for call in batch], lambda: round_trip(self, batch)
+        )
 
     Courier._round_trip = faulty  # type: ignore[method-assign]
 
