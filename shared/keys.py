@@ -49,8 +49,16 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, created_at, next_index, `key:<Idempotency-Key>` -> index, `usage:…` -> sums of ledger rows"""
+        """hash: tenant, created_at, next_index, `key:…` and `key_of:…`, `usage:…` -> sums of ledger rows
+
+        `key:<Idempotency-Key>` is the index of a turn, `key_of:<index>` its Idempotency-Key.
+        """
         return f"session:chat:{{{self.scope}}}"
+
+    @property
+    def numbering(self) -> str:
+        """string: the session's next index. It outlives the turns and the hash, so that no index is given twice."""
+        return f"numbering:chat:{{{self.scope}}}"
 
     @property
     def turns(self) -> str:

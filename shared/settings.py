@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # limits and retention
     retention_s: Positive = 86_400
+    session_retention_s: Positive = 34_560_000  # 400 days; the next index of a session, some 120 bytes
     stall_s: PositiveSeconds = 30.0  # a client that takes nothing for so long is cut off
     max_body_bytes: Positive = 1_048_576
     max_event_bytes: Positive = 262_144
@@ -105,6 +106,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def retention_ms(self) -> int:
         """How long a finished turn is kept."""
         return self.retention_s * 1000
+
+    @property
+    def session_retention_ms(self) -> int:
+        """How long the next index of a session is kept after its last new turn."""
+        return self.session_retention_s * 1000
 
 
 def _convert(name: str, text: str, kind: Any) -> Any:

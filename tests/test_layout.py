@@ -21,7 +21,7 @@ PARTS = sorted((ROOT / "shared" / "store" / "lua" / "parts").glob("*.lua"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 KEY_TEXT = re.compile(
-    r"""["'f](?:turn|lease|steps|events|signals|ledger|session|turns|open):chat|arq:(?:job|in-progress|queue|abort|result)|(?<!urn:)turnwire:"""
+    r"""["'f](?:turn|lease|steps|events|signals|ledger|session|numbering|turns|open):chat|arq:(?:job|in-progress|queue|abort|result)|(?<!urn:)turnwire:"""
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 # Who waits by sleeping: one module for everybody, and those of suites that need nothing else of ours.

@@ -1,5 +1,9 @@
-"""Reading turns: plain commands that touch no lease and change nothing."""
+"""Reading turns: plain commands that touch no lease.
 
+They change nothing, except that they remove turns whose retention is over from the indexes of their session.
+"""
+
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,9 +18,14 @@ from turnwire.shared.lifecycle import TERMINAL, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.scripts import answered_within, typed_refusals
+from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
+
+PRUNE = Script("prune")
 
 SESSION_SUMS: Final = "usage:"  # their fields in the session's hash: parts/ledger.lua writes them
+PAGE_TURNS: Final = 100
+PRUNED_TURNS: Final = 1000  # looked at by one call: Redis serves others in between
+OLDEST_TURNS: Final = 4  # a session that grows by one turn at a time loses more than that while it does
 
 
 class TurnReads:
@@ -31,8 +40,9 @@ class TurnReads:
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
         with typed_refusals():
-            next_index, kept = await self._courier.send("HMGET", session.record, "next_index", f"key:{idempotency_key}")
-        return int((kept if idempotency_key else None) or next_index or 0)
+            fields = self._courier.send("HMGET", session.record, "next_index", f"key:{idempotency_key}")
+            (next_index, kept), last = await asyncio.gather(fields, self._courier.send("GET", session.numbering))
+        return int((kept if idempotency_key else None) or next_index or last or 0)
 
     async def is_completed(self, key: TurnKey) -> bool:
         """True if a request of this turn can only be a replay, or a mismatch."""
@@ -58,9 +68,15 @@ class TurnReads:
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
-        async with answered_within(self._timeout_s):
-            indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=limit)
-            return await self._records([session.turn(int(index)) for index in indexes])
+        found: list[TurnRecord] = []
+        page = limit
+        while True:
+            async with answered_within(self._timeout_s):
+                indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=page)
+                found += await self._records([session.turn(int(index)) for index in indexes])
+            if len(indexes) < page or len(found) >= limit:
+                return found[:limit]
+            first, page = int(indexes[-1]) + 1, PAGE_TURNS
 
     async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
         """The last `limit` turns before this one, ascending."""
@@ -68,17 +84,41 @@ class TurnReads:
             return []
         session = key.session
         async with answered_within(self._timeout_s):
-            last = f"({key.index}"
-            before = await self.redis.zrevrangebyscore(session.turns, last, "-inf", start=0, num=limit)
-            return await self._records([session.turn(int(index)) for index in reversed(before)])
+            async with self.redis.pipeline(transaction=False) as pipe:
+                pipe.zrevrangebyscore(session.turns, f"({key.index}", "-inf", start=0, num=limit)
+                pipe.zrange(session.turns, 0, OLDEST_TURNS - 1)
+                before, oldest = await pipe.execute()
+            turns = [session.turn(int(index)) for index in reversed(before)]
+            return await self._records(turns, [session.turn(int(index)) for index in oldest])
 
-    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
+    async def _records(self, keys: Sequence[TurnKey], others: Sequence[TurnKey] = ()) -> list[TurnRecord]:
+        """Read these turns. Those whose retention is over are removed from the session's indexes, `others` too."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hgetall(key.record)
-            hashes = await pipe.execute()
-        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, hashes, strict=True)]
+            for key in others:
+                pipe.exists(key.record)
+            replies = await pipe.execute()
+        if expired := [key for key, reply in zip([*keys, *others], replies, strict=True) if not reply]:
+            await self._prune(expired)
+        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, replies, strict=False)]
         return [record for record in found if record is not None]
+
+    async def _prune(self, turns: Sequence[TurnKey]) -> int:
+        session = turns[0].session
+        names = [session.record, session.turns, *(turn.record for turn in turns)]
+        return int(await PRUNE(self._courier, names, [turn.index for turn in turns]))
+
+    async def prune(self, session: SessionKey) -> bool:
+        """Remove turns whose retention is over from the session's indexes. Returns whether there were any."""
+        start, indexes = 0, [b""]
+        while indexes:
+            async with answered_within(self._timeout_s):
+                indexes = await self.redis.zrange(session.turns, start, start + PRUNED_TURNS - 1)
+            if indexes and await self._prune([session.turn(int(index)) for index in indexes]):
+                return True
+            start += PRUNED_TURNS
+        return False
 
     async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
         """How often each turn's answer was tried to be stored after the turn had ended."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from turnwire.shared import identity
-from turnwire.shared.keys import CANCELS, SessionKey, TurnKey
+from turnwire.shared.errors import TurnLimit
+from turnwire.shared.keys import CANCELS, MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
@@ -41,25 +42,31 @@ class TurnStore(AttemptWrites):
         return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
 
     async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
-        session = key.session
+        session, settings = key.session, self.settings
+        if key.index > MAX_TURN_INDEX:
+            raise TurnLimit("this session has used up its indexes")
         digest = identity.input_hash(
             key, message=request.message, project=request.project, domain=request.domain, model=request.model
         )
         fields = {"run_id": key.run_id, "session": session.session, "tenant": session.tenant, **request.fields()}
-        verdict, attempt, mark = await SUBMIT(
-            self._courier,
-            key.lasting_keys(),
-            [
-                key.index,
-                int(is_next),
-                idempotency_key,
-                digest,
-                session.tenant,
-                request.on_busy,
-                self.settings.max_turns_per_session,
-                *flat(fields),
-            ],
-        )
+        names = [*key.lasting_keys(), session.numbering]
+        args: list[Arg] = [
+            key.index,
+            int(is_next),
+            idempotency_key,
+            digest,
+            session.tenant,
+            request.on_busy,
+            settings.max_turns_per_session,
+            settings.session_retention_ms,
+            *flat(fields),
+        ]
+        try:
+            verdict, attempt, mark = await SUBMIT(self._courier, names, args)
+        except TurnLimit:
+            if not await self.prune(session):
+                raise
+            verdict, attempt, mark = await SUBMIT(self._courier, names, args)
         return Submitted(verdict.decode(), key, attempt, mark.decode())
 
     async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
@@ -69,7 +76,7 @@ class TurnStore(AttemptWrites):
         """
         key = submitted.key
         args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
-        return bool(await WITHDRAW(self._courier, key.all_keys(), args))
+        return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
     async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
         """Store a signal; the first one of its key wins. `payload` is JSON.
@@ -110,13 +117,13 @@ class TurnStore(AttemptWrites):
     async def erase(self, session: SessionKey) -> bool:
         """Delete everything of a session, a page of turns at a time; False if there is none. May be repeated."""
         async with answered_within(self._timeout_s):
-            found = await self.redis.exists(session.record, session.turns)
+            found = await self.redis.exists(session.record, session.turns, session.numbering)
         left = 1 if found else 0
         while left:
             async with answered_within(self._timeout_s):
                 indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
             turns = [session.turn(int(index)) for index in indexes]
-            names = [session.record, session.turns, session.open]
+            names = [session.record, session.turns, session.open, session.numbering]
             names += [name for turn in turns for name in turn.all_keys()[3:]]
             args: list[Arg] = [CANCELS, len(turns), *(turn.index for turn in turns), *(turn.run_id for turn in turns)]
             left = int(await ERASE(self._courier, names, args))

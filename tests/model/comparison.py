@@ -227,7 +227,8 @@ class Comparison(RuleBasedStateMachine):
         before, self.seen, self.acted = self.seen, self.look(), False
         now = self.seen
         here = self.here
-        assert session_in_memory(here, self.world.memory.now_ms) == session_in_redis(now)
+        numbering = self.world.memory.numbering(self.session)
+        assert session_in_memory(here, self.world.memory.now_ms, numbering) == session_in_redis(now)
         if here.ends_ms is not None:
             assert all(turn.ends_ms <= here.ends_ms for turn in here.turns.values()), "a session outlives its turns"
         self.world.memory.clock.advance(0.001)

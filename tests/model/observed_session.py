@@ -49,7 +49,8 @@ class StoredSession:
     record: dict[bytes, bytes]
     indexes: list[int]
     open: list[int]
-    ends: tuple[int, ...]  # record, turns, open
+    ends: tuple[int, ...]  # record, turns, open, numbering
+    numbering: bytes | None
     turns: dict[int, Stored]
 
 
@@ -58,8 +59,9 @@ LOOK = (
     + """
 local session = {redis.call('HGETALL', KEYS[1])}
 session[2], session[3] = redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1)
+session[4] = redis.call('GET', KEYS[4])
 local turns = {}
-for i = 4, #KEYS, 6 do
+for i = 5, #KEYS, 6 do
     local turn, steps, events, signals, ledger, lease = unpack(KEYS, i, i + 5)
     turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
                          redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals),
@@ -72,18 +74,18 @@ return {session, turns, expire_at(KEYS)}
 
 def observe(look: Script, session: SessionKey, count: int) -> StoredSession:
     """Read everything; turns from 0 to `count` - 1."""
-    keys = [session.record, session.turns, session.open]
+    keys = [session.record, session.turns, session.open, session.numbering]
     for index in range(count):
         key = session.turn(index)
         keys += [key.record, key.steps, key.events, key.signals, key.ledger, key.lease]
-    (record, indexes, open_indexes), found, ends = look(keys)
+    (record, indexes, open_indexes, numbering), found, ends = look(keys)
     turns = {}
     for index, (fields, lease, steps, log, signals, ledger) in enumerate(found):
-        turn_ends = tuple(ends[3 + 6 * index : 9 + 6 * index])
+        turn_ends = tuple(ends[4 + 6 * index : 10 + 6 * index])
         if any(end != NO_KEY for end in turn_ends):
             turns[index] = Stored(pairs(fields), lease, pairs(steps), log, pairs(signals), pairs(ledger), turn_ends)
-    own_ends = tuple(ends[:3])
-    return StoredSession(pairs(record), [int(i) for i in indexes], [int(i) for i in open_indexes], own_ends, turns)
+    own, opened = [int(i) for i in indexes], [int(i) for i in open_indexes]
+    return StoredSession(pairs(record), own, opened, tuple(ends[:4]), numbering, turns)
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -140,11 +142,12 @@ def session_in_redis(session: StoredSession) -> dict[str, Any]:
         "indexes": session.indexes,
         "open": session.open,
         "ends": session.ends[0] >= 0,
+        "numbering": None if session.numbering is None else session.numbering.decode(),
         "turns": {index: in_redis(turn) for index, turn in session.turns.items()},
     }
 
 
-def session_in_memory(session: MemorySession | None, now_ms: int) -> dict[str, Any]:
+def session_in_memory(session: MemorySession | None, now_ms: int, numbering: str | None) -> dict[str, Any]:
     """The same of the store in memory."""
     found = session or MemorySession()
     return {
@@ -152,6 +155,7 @@ def session_in_memory(session: MemorySession | None, now_ms: int) -> dict[str, A
         "indexes": sorted(found.indexes),
         "open": sorted(found.open),
         "ends": found.ends_ms is not None,
+        "numbering": numbering,
         "turns": {index: in_memory(turn, now_ms) for index, turn in found.turns.items()},
     }
 
@@ -183,7 +187,8 @@ def check_ledger(session: StoredSession) -> None:
 
 def check_lifetimes(session: StoredSession) -> None:
     """Open turns stay; ended ones, and a session without open ones, go by themselves."""
-    record_end, turns_end, _ = session.ends
+    record_end, turns_end, _, numbering_end = session.ends
+    assert numbering_end != NO_TTL
     for index, turn in session.turns.items():
         *lasting, lease_end = turn.ends
         assert index in session.indexes, "keys of a turn that is not there"

@@ -10,6 +10,7 @@ from tests.testing.redis_stage import KEY, RedisStage
 from turnwire import ModelCall, Turn
 from turnwire.shared.model import StepRecord
 from turnwire.testing import TIMES_OUT, TurnRun, run_turn
+from turnwire.testing.observed import PersistCall
 from turnwire.testing.reading import event_of
 
 TIMELESS_ROW = {
@@ -64,6 +65,12 @@ def steps_of(records: dict[int, StepRecord]) -> list[Any]:
     ]
 
 
+def numbered(calls: list[PersistCall]) -> list[PersistCall]:
+    """The calls with a number for each message id: the ids of two turns are never the same."""
+    ids = list(dict.fromkeys(call.message_id for call in calls))
+    return [msgspec.structs.replace(call, message_id=str(ids.index(call.message_id))) for call in calls]
+
+
 async def on_redis(redis, settings, make, message, signals, fault, **fields: Any) -> dict[str, Any]:
     stage = RedisStage(redis, settings)
     hooks = make()
@@ -77,7 +84,7 @@ async def on_redis(redis, settings, make, message, signals, fault, **fields: Any
         "events": [event_of(entry) for entry in await stage.store.read_all(KEY)],
         "steps": steps_of(await stage.store.steps(KEY)),
         "rows": [msgspec.structs.replace(row, **TIMELESS_ROW) for row in await stage.store.ledger(KEY)],
-        "persist_calls": stage.seen.persist_calls,
+        "persist_calls": numbered(stage.seen.persist_calls),
         "step_runs": stage.seen.step_runs,
         "model_calls": stage.seen.model_calls,
         "writes": stage.faults.reached,
@@ -94,7 +101,7 @@ async def in_memory(run: TurnRun) -> dict[str, Any]:
             if not step.intent.startswith("signal:")
         ],
         "rows": [msgspec.structs.replace(row, **TIMELESS_ROW) for row in run.rows],
-        "persist_calls": run.persist_calls,
+        "persist_calls": numbered(run.persist_calls),
         "step_runs": run.step_runs,
         "model_calls": run.model_calls,
         "writes": run.writes,

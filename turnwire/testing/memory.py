@@ -67,6 +67,13 @@ class MemorySession:
         """The index of the earliest turn that has not ended."""
         return min(self.open, default=None)
 
+    def drop(self, index: int) -> None:
+        """Remove a turn from the indexes, with its Idempotency-Key."""
+        self.indexes.discard(index)
+        key = self.fields.pop(f"key_of:{index}", None)
+        if key is not None:
+            self.fields.pop(f"key:{key}", None)
+
 
 class Memory:
     """All sessions, and whoever wants to hear of what is written. Several stores may share one memory."""
@@ -76,6 +83,7 @@ class Memory:
         self.readers: list[Published] = []  # called with each publication of a log: the first id, and the events
         self.cancels: list[Callable[[str], None]] = []  # called with the run id of a turn that should stop
         self._sessions: dict[SessionKey, MemorySession] = {}
+        self._numbering: dict[SessionKey, tuple[str, int]] = {}  # the next index, and until when it is kept (ms)
         self._last_mark = 0
 
     @property
@@ -90,6 +98,7 @@ class Memory:
             return None
         for index in [index for index, turn in session.turns.items() if self._is_over(turn.ends_ms)]:
             del session.turns[index]
+            session.drop(index)
         if self._is_over(session.ends_ms):
             session.fields, session.indexes, session.ends_ms = {}, set(), None
         if not (session.turns or session.fields or session.indexes):
@@ -107,9 +116,29 @@ class Memory:
         session = self.session(key.session)
         return session.turns.get(key.index) if session is not None else None
 
-    def forget(self, key: SessionKey) -> None:
-        """Delete everything of a session."""
-        self._sessions.pop(key, None)
+    def next_index(self, key: SessionKey) -> str:
+        """The index that the session gives to its next turn."""
+        session, (kept, ends_ms) = self.session(key), self._numbering.get(key, ("0", 0))
+        known = session.fields.get("next_index") if session is not None else None
+        return known or ("0" if self._is_over(ends_ms) else kept)
+
+    def numbering(self, key: SessionKey) -> str | None:
+        """The next index as it is kept beside the session's hash; None if it is not there."""
+        kept, ends_ms = self._numbering.get(key, (None, 0))
+        return None if self._is_over(ends_ms) else kept
+
+    def number(self, key: SessionKey, next_index: str, retention_ms: int | None) -> None:
+        """Keep the next index; `retention_ms` None: as long as before. Nothing is kept of index 0."""
+        ends_ms = self._numbering[key][1] if retention_ms is None else self.now_ms + retention_ms
+        self._numbering[key] = next_index, ends_ms
+        if next_index == "0":
+            del self._numbering[key]
+
+    def forget(self, key: SessionKey) -> bool:
+        """Delete everything of a session; False if there is nothing."""
+        numbered = self.numbering(key) is not None
+        self._numbering.pop(key, None)
+        return self._sessions.pop(key, None) is not None or numbered
 
     def new_mark(self) -> str:
         """A text that is unlike every earlier one: microseconds, as Redis would give them."""

@@ -27,7 +27,7 @@ class MemoryReads(TurnStore):
         """See TurnReads."""
         fields = self._fields(session)
         kept = fields.get(f"key:{idempotency_key}") if idempotency_key else None
-        return int(kept or fields.get("next_index", "0"))
+        return int(kept or self.memory.next_index(session))
 
     async def is_completed(self, key: TurnKey) -> bool:
         """See TurnReads."""
@@ -44,6 +44,10 @@ class MemoryReads(TurnStore):
         found = self.memory.session(session)
         indexes = sorted(index for index in found.indexes if index >= first) if found is not None else []
         return self._records_of(session, indexes[:limit])
+
+    async def prune(self, session: SessionKey) -> bool:  # noqa: ARG002
+        """See TurnReads. A session in memory is always pruned."""
+        return False
 
     async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
         """See TurnReads."""

@@ -175,7 +175,7 @@ def open_attempt(
         add_row(memory, session, turn, attempt - 1, "crashed", "", unknown_use(turn, attempt - 1))
     fields |= {"status": "running", "attempt": str(attempt), "attempt_at": now, "worker": worker, "updated_at": now}
     fields.setdefault("started_at", now)
-    remove(fields, "resume_reason", "awaiting", "deadline", "asked")
+    remove(fields, "resume_reason", "awaiting", "deadline", "asked", "next_index_before")
     return cut
 
 

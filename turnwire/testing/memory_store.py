@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from turnwire.shared import identity
 from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
 from turnwire.shared.events import Cursor
-from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.scripts import IndexMoved
@@ -40,7 +40,9 @@ class MemoryStore(MemoryAttempts):
         found = memory.session(key.session)
         session = found if found is not None else MemorySession()
         kept = session.fields.get(f"key:{idempotency_key}") if idempotency_key else None
-        expected = kept or session.fields.get("next_index", "0")
+        expected = kept or memory.next_index(key.session)
+        if key.index > MAX_TURN_INDEX:
+            raise TurnLimit("this session has used up its indexes")
         if is_next and expected != str(key.index):
             raise IndexMoved(expected)
         digest = identity.input_hash(
@@ -81,10 +83,13 @@ class MemoryStore(MemoryAttempts):
             session.fields.setdefault("created_at", now)
             session.fields["tenant"] = names.tenant
             session.indexes.add(key.index)
-            if key.index >= int(session.fields.get("next_index", "0")):
-                session.fields["next_index"] = str(key.index + 1)
+            next_index = memory.next_index(names)
+            if key.index >= int(next_index):
+                turn.fields["next_index_before"], next_index = next_index, str(key.index + 1)
+            session.fields["next_index"] = next_index
+            memory.number(names, next_index, self.settings.session_retention_ms)
             if idempotency_key:
-                session.fields[f"key:{idempotency_key}"] = str(key.index)
+                session.fields |= {f"key:{idempotency_key}": str(key.index), f"key_of:{key.index}": idempotency_key}
         session.open.add(key.index)
         session.ends_ms = turn.ends_ms = None
         mark = turn.fields["asked"] = memory.new_mark()
@@ -103,10 +108,7 @@ class MemoryStore(MemoryAttempts):
         if turn.status != "queued" or asked != submitted.mark:
             return False
         if submitted.verdict == "created":
-            del session.turns[key.index]
-            session.indexes.discard(key.index)
-            session.open.discard(key.index)
-            rules.keep_session(memory, session, retention_ms)
+            self._disappear(key, session, turn)
             return True
         attempt = turn.attempt + 1
         rules.add_events(memory, key, turn, Cursor(attempt, turn.next_seq), events)
@@ -120,6 +122,19 @@ class MemoryStore(MemoryAttempts):
         }
         rules.close_turn(memory, session, turn, key.index, "failed", fields, retention_ms)
         return True
+
+    def _disappear(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> None:
+        memory, before = self.memory, turn.fields.get("next_index_before")
+        del session.turns[key.index]
+        session.open.discard(key.index)
+        session.drop(key.index)
+        if before is not None and session.fields["next_index"] == str(key.index + 1):
+            session.fields["next_index"] = before
+            memory.number(key.session, before, None)
+        if not session.indexes and session.fields["created_at"] == turn.fields["created_at"]:
+            session.fields, session.ends_ms = {}, None
+        else:
+            rules.keep_session(memory, session, self.settings.retention_ms)
 
     @write
     async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
@@ -187,10 +202,9 @@ class MemoryStore(MemoryAttempts):
     async def erase(self, session: SessionKey) -> bool:
         """See TurnStore."""
         found = self.memory.session(session)
-        if found is None:
+        if not self.memory.forget(session):
             return False
-        self.memory.forget(session)
-        for index in sorted(found.indexes):
+        for index in sorted(found.indexes if found is not None else ()):
             for cancelled in self.memory.cancels:
                 cancelled(session.turn(index).run_id)
         return True

@@ -99,7 +99,7 @@ class OpenAIBackend:
 
         `name` tells the calls of one turn apart, where it makes several: no two of them may share an idempotency key.
         """
-        key = f"{turn.run_id}/{turn.attempt}"
+        key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
         return self.stream(
             messages,
             tools=tools,

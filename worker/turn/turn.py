@@ -27,6 +27,7 @@ class Turn:
         user_id, project, domain, model: what the client gave, or None
         metadata: the client's JSON object, {} if it gave none
         attempt: 1 for the first run of the turn
+        created_at: when the turn was accepted, Redis time in ms: with `run_id` it names this turn and never another one
         message_id: id of the assistant's message, a UUID text, equal on every attempt: the key to persist it under
         usage: `usage.add(ModelCall(…))` counts a model call
     """
@@ -51,7 +52,8 @@ class Turn:
         self.model = record.model
         self.metadata: dict[str, Any] = record.metadata or {}
         self.attempt = claimed.attempt
-        self.message_id = str(uuid.uuid5(_MESSAGE_IDS, record.run_id))
+        self.created_at = record.created_at
+        self.message_id = str(uuid.uuid5(_MESSAGE_IDS, f"{record.run_id}/{record.created_at}"))
         self.usage = usage
         self._earlier = earlier
         self._steps = steps

@@ -6,6 +6,7 @@
 --   session    hash of the session
 --   turns      zset: the indexes of all its turns
 --   open       zset: the indexes of its turns that are not terminal
+--   numbering  string: the next index, also after the session's hash has expired
 --   name …     the six keys of each turn
 -- ARGV
 --   channel    pub/sub channel on which workers hear of cancels
@@ -15,18 +16,18 @@
 -- RETURNS
 --   how many turns of the session are left
 
-local session, turns, open = unpack(KEYS, 1, 3)
+local session, turns, open, numbering = unpack(KEYS, 1, 4)
 local channel, count = unpack(ARGV, 1, 2)
 count = tonumber(count)
 for i = 1, count do
-    redis.call('UNLINK', unpack(KEYS, 6 * i - 2, 6 * i + 3))
+    redis.call('UNLINK', unpack(KEYS, 6 * i - 1, 6 * i + 4))
     redis.call('ZREM', turns, ARGV[2 + i])
     redis.call('ZREM', open, ARGV[2 + i])
     redis.call('PUBLISH', channel, ARGV[2 + count + i])
-    redis.call('PUBLISH', KEYS[6 * i + 1], 'erased')
+    redis.call('PUBLISH', KEYS[6 * i + 2], 'erased')
 end
 local left = redis.call('ZCARD', turns)
 if left == 0 then
-    redis.call('UNLINK', session, turns, open)
+    redis.call('UNLINK', session, turns, open, numbering)
 end
 return left

@@ -9,6 +9,7 @@
 --   events     stream: the turn's log, and its pub/sub channel
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
+--   numbering  string: the next index, also after the session's hash has expired
 -- ARGV
 --   index              of the turn
 --   is_next            1: `index` is the session's next one, as the caller had read it; 0: the client named it
@@ -17,6 +18,7 @@
 --   tenant
 --   on_busy            what to do while an earlier turn of the session is in progress
 --   max_turns          how many turns a session may have
+--   numbering_ms       how long the next index is kept from now on
 --   field value …      the request's fields of the turn hash
 -- RETURNS {verdict, attempt, mark}
 --   created            the turn is new
@@ -32,19 +34,26 @@
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
 --   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
 --   TURN_LIMIT         the session has as many turns as it may have
--- include: time cut
+-- include: time cut keyed
 
-local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)
-local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns = unpack(ARGV, 1, 7)
+local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
+local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms = unpack(ARGV, 1, 8)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field)
 if known[1] and known[1] ~= tenant then
     return redis.error_reply('NOT_FOUND no such session')
 end
+local next_index = known[2] or redis.call('GET', numbering) or '0'
+local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash')
+local status = old[1]
 if is_next == '1' then
+    if known[3] == index and not status then
+        forget_key(session, index)  -- the retention of the turn that had this key is over
+        known[3] = nil
+    end
     -- The caller has hashed the input with the index that it had read. Check that it is still the next one.
-    local expected = (idempotency_key ~= '' and known[3]) or known[2] or '0'
+    local expected = (idempotency_key ~= '' and known[3]) or next_index
     if expected ~= index then
         return redis.error_reply('MOVED ' .. expected)
     end
@@ -58,8 +67,6 @@ local function mark()
     return asked
 end
 
-local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash')
-local status = old[1]
 if status and old[3] ~= input_hash then
     return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
 end
@@ -81,7 +88,7 @@ end
 
 local now = now_ms()
 local fields = {}
-for i = 8, #ARGV do
+for i = 9, #ARGV do
     fields[#fields + 1] = ARGV[i]
 end
 redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
@@ -96,11 +103,14 @@ else
     redis.call('HSETNX', session, 'created_at', now)
     redis.call('HSET', session, 'tenant', tenant)
     redis.call('ZADD', turns, index, index)
-    if tonumber(index) >= tonumber(known[2] or '0') then
-        redis.call('HSET', session, 'next_index', string.format('%d', index + 1))
+    if tonumber(index) >= tonumber(next_index) then
+        redis.call('HSET', turn, 'next_index_before', next_index)
+        next_index = string.format('%d', index + 1)
     end
+    redis.call('HSET', session, 'next_index', next_index)
+    redis.call('SET', numbering, next_index, 'PX', numbering_ms)
     if idempotency_key ~= '' then
-        redis.call('HSET', session, idempotency_field, index)
+        redis.call('HSET', session, idempotency_field, index, 'key_of:' .. index, idempotency_key)
     end
 end
 redis.call('ZADD', open, index, index)

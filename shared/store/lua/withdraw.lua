@@ -1,4 +1,5 @@
--- Takes back a submit whose job the queue refused. A new turn disappears; a reopened one fails again.
+-- Takes back a submit whose job the queue refused. A new turn disappears, and its index is the next one again, unless a
+-- later one was given away meanwhile; a reopened turn fails again.
 -- Safe to repeat: a submit that was taken back stays taken back.
 -- KEYS
 --   session    hash of the session
@@ -10,6 +11,7 @@
 --   events     stream: the turn's log, and its pub/sub channel
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
+--   numbering  string: the next index, also after the session's hash has expired
 -- ARGV
 --   index           of the turn
 --   mark            the mark that `submit` returned
@@ -22,10 +24,10 @@
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log sums ledger close
+-- include: time log sums ledger close keyed
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], numbering = KEYS[10]}
 local index, mark, verdict, retention_ms = unpack(ARGV, 1, 4)
 local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
 if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
@@ -35,10 +37,21 @@ if state[1] ~= 'queued' or state[2] ~= mark then
     return 0
 end
 if verdict == 'created' then
+    local created_at, next_before = unpack(redis.call('HMGET', keys.turn, 'created_at', 'next_index_before'))
     redis.call('DEL', keys.turn, keys.signals)
     redis.call('ZREM', keys.turns, index)
     redis.call('ZREM', keys.open, index)
-    if redis.call('EXISTS', keys.open) == 0 then
+    forget_key(keys.session, index)
+    if next_before and redis.call('HGET', keys.session, 'next_index') == string.format('%d', index + 1) then
+        redis.call('HSET', keys.session, 'next_index', next_before)
+        redis.call('SET', keys.numbering, next_before, 'KEEPTTL')
+        if next_before == '0' then
+            redis.call('DEL', keys.numbering)
+        end
+    end
+    if redis.call('EXISTS', keys.turns) == 0 and redis.call('HGET', keys.session, 'created_at') == created_at then
+        redis.call('DEL', keys.session)  -- this submit had made the session
+    elseif redis.call('EXISTS', keys.open) == 0 then
         redis.call('PEXPIRE', keys.session, retention_ms)
         redis.call('PEXPIRE', keys.turns, retention_ms)
     end

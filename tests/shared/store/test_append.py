@@ -101,7 +101,7 @@ async def test_nothing_follows_the_terminal_event(store, redis):
 
 async def test_an_erased_log_is_not_created_again(store, redis):
     claimed = await submit_and_claim(store)
-    await redis.delete(KEY.events, KEY.record, KEY.lease, SESSION.record, SESSION.turns, SESSION.open)
+    await redis.delete(*KEY.all_keys(), SESSION.numbering)
     with pytest.raises(AttemptFenced):
         await append(store, claimed, 1, A)
     assert await redis.keys("*") == []

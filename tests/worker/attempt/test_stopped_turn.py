@@ -95,16 +95,6 @@ async def test_what_the_dead_attempts_finished_step_used_is_not_forgotten(store,
     assert (await store.record(KEY)).usage == used
 
 
-async def test_message_ids_are_equal_on_every_attempt(store, runner_of):
-    product = Product(RuntimeError("no"))
-    for _ in range(2):
-        await store.submit(KEY, request())
-        await runner_of(product).run(RUN_ID)
-    first, second = product.turns
-    assert first.message_id == second.message_id
-    assert second.attempt == 2
-
-
 async def test_a_drain_gives_the_turn_back_without_spending_a_crash(store, redis, runner_of):
     product = Scripted(text("half"), HOLD)
     runner = runner_of(product)

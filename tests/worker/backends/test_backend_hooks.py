@@ -19,6 +19,7 @@ def a_turn(message="hello  there\n", earlier=(), model=None):
     calls: list[ModelCall] = []
     return SimpleNamespace(
         run_id="chat:s:1",
+        created_at=1_700_000_000_000,
         attempt=3,
         message=message,
         model=model,
@@ -42,7 +43,7 @@ async def test_openai_hooks_send_history_message_model_and_key(raw):
     first, second = (msgspec.json.decode(request.body) for request in raw.requests)
     assert first["messages"] == [*EARLIER, {"role": "user", "content": "two"}]
     assert (first["model"], second["model"]) == ("tiny", "large")
-    assert raw.requests[0].headers["idempotency-key"] == "chat:s:1/3"
+    assert raw.requests[0].headers["idempotency-key"] == "chat:s:1/1700000000000/3"
     assert turn.usage.calls == [ModelCall("tiny", finish_reason="stop")]
 
 

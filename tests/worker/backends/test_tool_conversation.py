@@ -21,7 +21,11 @@ AS_MESSAGE = {"id": "call-1", "type": "function", "function": {"name": "weather"
 def a_turn(model=None):
     calls = []
     return SimpleNamespace(
-        run_id="chat:s:1", attempt=3, model=model, usage=SimpleNamespace(calls=calls, add=calls.append)
+        run_id="chat:s:1",
+        created_at=1_700_000_000_000,
+        attempt=3,
+        model=model,
+        usage=SimpleNamespace(calls=calls, add=calls.append),
     )
 
 
@@ -62,7 +66,7 @@ async def test_each_call_of_a_turn_has_a_key_of_its_own(raw, ask):
     for name in (None, "plan", "answer"):
         assert [event async for event in backend.ask(turn, [], name=name)] == [text_delta("hi")]
     keys = [request.headers["idempotency-key"] for request in raw.requests]
-    assert keys == ["chat:s:1/3", "chat:s:1/3/plan", "chat:s:1/3/answer"]
+    assert keys == [f"chat:s:1/1700000000000/3{name}" for name in ("", "/plan", "/answer")]
     assert turn.usage.calls == [ModelCall("large", finish_reason="stop")] * 3
 
 

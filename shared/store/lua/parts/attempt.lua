@@ -32,7 +32,8 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
         'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
-    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked')  -- withdraw is too late
+    -- Without `asked` and `next_index_before`, `withdraw` is too late.
+    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before')
     return nil, cut
 end
 
