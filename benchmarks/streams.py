@@ -49,7 +49,8 @@ def main() -> None:
 
 def file_of(args: argparse.Namespace, part: str) -> Path | None:
     """A file per part: out.json -> out-fanout.json."""
-    return args.json and args.json.with_stem(f"{args.json.stem}-{part}")
+    file: Path | None = args.json
+    return file and file.with_stem(f"{file.stem}-{part}")
 
 
 if __name__ == "__main__":

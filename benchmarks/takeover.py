@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import uvloop
@@ -69,7 +70,8 @@ class Observer:
 
     async def written(self, key: TurnKey) -> object:
         """All that a stale worker could have changed."""
-        return await self._store.record(key), await self._store.read(key, None), await self._redis.hgetall(key.steps)
+        steps = await self._redis.hgetall(key.steps)  # type: ignore[misc]
+        return await self._store.record(key), await self._store.read(key, None), steps
 
     async def aclose(self) -> None:
         await self._redis.aclose(close_connection_pool=True)
@@ -128,7 +130,7 @@ async def measure(stack: Stack, scenario: Scenario) -> list[float]:
 
 def scenarios(args: argparse.Namespace) -> list[Scenario]:
     """All of them, with their goals."""
-    lost = {"reason": "lease_expired", "strike": Service.pause, "comes_back": True}
+    lost: dict[str, Any] = {"reason": "lease_expired", "strike": Service.pause, "comes_back": True}
     return [
         Scenario("killed, lease 5 s", args.kills, 1000, "lease_expired", Service.kill),
         Scenario("lost, lease 3 s", args.losses, 3500, lease_ms=3000, **lost),

@@ -54,7 +54,7 @@ FIGURES = {
 async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
     """One round against one service."""
     client = TailClient(target.base_url, timeout_s=120)
-    figures = {}
+    figures: dict[str, float] = {}
 
     async def ask(name: str, **metadata: float) -> Answer:
         return await client.ask(f"{mark}-{name}", metadata)

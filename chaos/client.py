@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -119,7 +119,7 @@ class Client:
         found: dict[str, Any] = response.json()
         return found
 
-    async def _lines(self, answer: Answer) -> AsyncIterator[Line]:
+    async def _lines(self, answer: Answer) -> AsyncGenerator[Line]:
         url = self.base_url() + answer.path
         if answer.replayed:
             answer.lines.clear()  # cut off within a replay: ask again

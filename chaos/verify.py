@@ -189,7 +189,8 @@ async def check_ledger(redis: Redis) -> list[str]:
         published[row["run_id"], row["turn_created_at"]].append(row)
     found = []
     for name in await redis.keys("turn:*"):
-        created_at, attempt, status, run_id = await redis.hmget(name, "created_at", "attempt", "status", "run_id")  # type: ignore[misc]
+        fields = ["created_at", "attempt", "status", "run_id"]
+        created_at, attempt, status, run_id = await redis.hmget(name, fields)  # type: ignore[misc]
         if status not in {b"completed", b"failed", b"cancelled"}:
             continue
         kept = await redis.hgetall(TurnKey.parse(run_id.decode()).ledger)  # type: ignore[misc]

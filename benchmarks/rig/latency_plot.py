@@ -49,7 +49,7 @@ def svg(points: Sequence[tuple[float, float, float]], facts: str) -> str:
 
 
 def _round_up(value: float) -> float:
-    step = 10 ** math.floor(math.log10(value)) / 2
+    step: float = 10 ** math.floor(math.log10(value)) / 2
     return math.ceil(value / step) * step
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from httpx_sse import connect_sse
+from httpx_sse import ServerSentEvent, connect_sse
 
 from tests.clients.reading import FIRST_HALF, IDS, TEXT, deltas, events_url, paused_turn
 from tests.support.scene import Scene
@@ -72,7 +72,8 @@ async def test_httpx_reads_lines(scene: Scene):
 
 async def test_httpx_sse_reads_events_and_resumes(scene: Scene):
     answer, gate = await paused_turn(scene)
-    url, events = events_url(scene.stack.base_urls[0], answer), []
+    url = events_url(scene.stack.base_urls[0], answer)
+    events: list[ServerSentEvent] = []
 
     def read(**last: str) -> None:
         with httpx.Client(trust_env=False) as client, connect_sse(client, "GET", url, headers=last) as source:

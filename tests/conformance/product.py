@@ -104,7 +104,7 @@ class Playing:
     def final_text(self) -> str:
         return self._final_text
 
-    async def _play(self) -> AsyncIterator[dict[str, Any]]:  # noqa: C901 - one case an action
+    async def _play(self) -> AsyncIterator[dict[str, Any] | ChatStreamEvent]:  # noqa: C901 - one case an action
         turn = self._turn
         await self._hooks.tell(turn, "produce", message=turn.message, model=turn.model, user=turn.user_id)
         try:
@@ -127,8 +127,8 @@ class Playing:
                         work = partial(self._work, intent, rest)
                         yield {"type": "step", "data": {intent: await turn.step(intent, work, input=rest.get("input"))}}
                     case {"stream": intent, **rest}:
-                        work = partial(self._model, intent, rest["says"])
-                        async for delta in turn.stream(intent, work, input=rest.get("input")):
+                        model = partial(self._model, intent, rest["says"])
+                        async for delta in turn.stream(intent, model, input=rest.get("input")):
                             yield delta
                     case {"fixed": _}:
                         fixed = {"now": str(await turn.now()), "uuid": str(await turn.uuid())}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import cast
 
 import httpx
 import pytest
@@ -43,6 +44,7 @@ def test_c13_steps_run_in_order_and_give_their_results(chat: Conversation):
 
 def test_c13_steps_are_listed_with_index_intent_and_status(chat: Conversation, ours: Stack):
     chat.ask(0, {"play": [step("plan"), step("search"), say("done")]})
+    assert ours.redis is not None
     with redis.Redis.from_url(ours.redis.url) as client:
         stored = client.hgetall(TurnKey.parse(chat.run_id(0)).steps)
     steps = [json.loads(stored[str(index).encode()]) for index in range(3)]
@@ -81,7 +83,7 @@ def test_c16_another_intent_at_the_same_position_is_a_divergence(chat: Conversat
 def holder(client: redis.Redis, chat: Conversation) -> tuple[bytes, int]:
     """The holder of the turn's lease, and its remaining time in ms."""
     lease = TurnKey.parse(chat.run_id(0)).lease
-    return client.get(lease), client.pttl(lease)
+    return cast("bytes", client.get(lease)), cast("int", client.pttl(lease))
 
 
 def test_c17_c18_a_lease_keeps_others_out_until_it_ends_and_then_another_worker_is_the_holder(
@@ -91,6 +93,7 @@ def test_c17_c18_a_lease_keeps_others_out_until_it_ends_and_then_another_worker_
     holds = [chat.hold("first"), chat.hold("second")]
     chat.submit(0, {"plays": [[say("a"), {"hold": hold}] for hold in holds]})
     chat.recorder.wait_held(holds[0])
+    assert ours.redis is not None
     with redis.Redis.from_url(ours.redis.url) as client:
         pid = int(holder(client, chat)[0].split(b"/")[1])
         owner = next(worker for worker in ours.worker if worker.pid == pid)

@@ -1,6 +1,7 @@
 """The numbered cases of the wire: C66, C68, C69, C70, C81, C87 to C90, C92, C93."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,11 @@ LEASE_AND_A_BIT_S = 2.5  # our own service's leases last 2 s
 def test_c66_a_rejected_turn_is_a_typed_status_and_never_says_started(chat: Conversation):
     hold = chat.hold("running")
     chat.submit(0, {"play": [{"hold": hold}]})
-    for status, code, fields in [
+    cases: list[tuple[int, str, dict[str, Any]]] = [
         (422, "input_mismatch", {"message": "other"}),
         (409, "lease_held", {"on_busy": "reject"}),
-    ]:
+    ]
+    for status, code, fields in cases:
         response = chat.post(0, **fields)
         check_problem(response, status, code)
         assert "session.run.started" not in response.text

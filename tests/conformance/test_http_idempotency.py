@@ -11,7 +11,7 @@ JSON = ("Content-Type", "application/json")
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a b", b"\xc3\xa4", b"a\tb"])
 def test_a_bad_idempotency_key_is_refused_and_writes_nothing(chat: Conversation, base_url: str, key: bytes):
-    headers = [JSON, ("Idempotency-Key", key)]
+    headers: list[tuple[str, str | bytes]] = [JSON, ("Idempotency-Key", key)]
     response = rawhttp.request(base_url, "POST", chat.turns, headers, rawhttp.json_bytes(chat.body()))
     check_problem(response, 400, "bad_request")
     check_problem(chat.http.get(chat.turns), 404, "not_found")

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -64,7 +65,7 @@ def test_a_long_answer_has_dense_cursors_live_and_later(chat: Conversation):
 def test_a_reader_that_leaves_and_returns_again_and_again_misses_and_repeats_nothing(chat: Conversation):
     holds = [chat.hold(str(number)) for number in range(4)]
     chat.submit(0, {"play": [action for hold in holds for action in (say(hold), {"hold": hold})]})
-    lines = []
+    lines: list[dict[str, Any]] = []
     for hold in holds:
         cursor = {"after": lines[-1]["id"]} if lines else {}
         with chat.follow(0, **cursor) as reading:
@@ -124,9 +125,8 @@ def test_signs_of_life_come_only_when_they_are_asked_for(chat: Conversation):
 
 
 def test_a_producer_that_yields_no_event_fails_its_turn_with_a_typed_code(chat: Conversation):
-    for index, wrong in enumerate(
-        ["text", 7, None, {"data": {}}, {"type": 1}, {"type": ""}, {"type": "x", "data": []}]
-    ):
+    no_events: list[Any] = ["text", 7, None, {"data": {}}, {"type": 1}, {"type": ""}, {"type": "x", "data": []}]
+    for index, wrong in enumerate(no_events):
         lines = chat.ask(index, {"play": [say("a"), {"event": wrong}]})
         assert types(lines)[-2:] == ["error", "session.run.failed"]
         assert lines[-1]["data"]["code"] == "invalid_event"

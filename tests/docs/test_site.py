@@ -1,11 +1,11 @@
 """The documentation site: every page is in its menu. `python3 dev.py docs` builds it and checks the links."""
 
 import tomllib
-from pathlib import Path
 
 from stack import site
+from stack.cluster import ROOT
 
-DOCS = Path(site.ROOT) / "docs"
+DOCS = ROOT / "docs"
 
 
 def listed(menu) -> list[str]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
 
@@ -30,10 +31,12 @@ def running_postgres(programs: Path, user: pwd.struct_passwd) -> Iterator[str]:
     """Its DSN. Data and socket stand in a directory of their own: other users may not look into pytest's."""
     with tempfile.TemporaryDirectory(prefix="turnwire-pg-") as directory:
         os.chown(directory, user.pw_uid, user.pw_gid)
-        switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+        switch: dict[str, Any] = {}
+        if os.getuid() == 0:  # the server refuses to run as root
+            switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
         def run(program: str, *options: str) -> None:
-            argv = [programs / program, "-D", f"{directory}/data", *options]
+            argv = [str(programs / program), "-D", f"{directory}/data", *options]
             subprocess.run(argv, cwd=directory, check=True, stdout=subprocess.DEVNULL, timeout=30, **switch)
 
         run("initdb", "--username=chats", "--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 from chaos.client import Answer
 from tests.support.scene import Scene, scene
@@ -60,7 +61,7 @@ async def test_a_turn_that_waits_for_an_earlier_one_is_cancelled_alone(view: Sce
     await view.called(first, "produce")
     readers += [view.ask(second), view.ask(third)]
     for answer in turns[1:]:
-        await wait_until(lambda a=answer: view.status(a), "it is accepted")
+        await wait_until(partial(view.status, answer), "it is accepted")
     assert await cancel(view, second) == "cancelled"
     gate.touch()
     await asyncio.gather(*readers)

@@ -3,6 +3,9 @@
 No completed step runs twice, no signal is lost or counted twice, and every reader sees the same log.
 """
 
+import asyncio
+from functools import partial
+
 import httpx
 import pytest
 
@@ -36,7 +39,7 @@ async def test_a_fault_while_a_turn_suspends_or_takes_its_signal_loses_nothing(v
         await until_all_struck(services)
         view.stack.worker[0].resume()
         for answer, reader in zip(turns, readers, strict=True):
-            await wait_until(lambda a=answer: waits_or_ended(view, a), "the turn to wait")
+            await wait_until(partial(waits_or_ended, view, answer), "the turn to wait")
             await signal(view, answer)
             await reader
     for answer in turns:
@@ -54,7 +57,7 @@ async def signal(view: Scene, answer: Answer, url: str | None = None):
     return await view.client.http.post(path, json={"payload": "yes"})
 
 
-async def suspended(view: Scene) -> tuple[Answer, object]:
+async def suspended(view: Scene) -> tuple[Answer, asyncio.Task[Answer]]:
     answer = view.turn(signal="go")
     reader = view.ask(answer)
 

@@ -4,6 +4,8 @@ No completed step runs twice, no stored answer is asked for again, there is one 
 reader sees the same log.
 """
 
+from functools import partial
+
 import pytest
 
 from chaos import verify
@@ -45,7 +47,7 @@ async def test_a_fault_at_a_rewind_shows_nobody_two_versions_and_asks_no_model_a
     turns = [view.turn(differs=True, first_gate=str(never), start_gates={"2": str(gate)}) for _ in MODES]
     readers = [view.ask(answer) for answer in turns]
     for answer in turns:
-        await wait_until(lambda a=answer: stored_answer(view, a), "its answer is stored")
+        await wait_until(partial(stored_answer, view, answer), "its answer is stored")
     async with faulty_workers(view, "rewind:1", TURNWIRE_MAX_JOBS="1") as services:
         await open_when_each_has_one(view, turns, gate, attempt=2)
         await until_all_struck(services)

@@ -7,7 +7,7 @@ import pytest
 
 from chaos.client import Answer
 from stack.process import Service
-from tests.support.proxy import Proxy
+from tests.support.proxy import Mode, Proxy
 from tests.support.scene import Scene, open_gate, scene
 from tests.support.waiting import let_pass, wait_until
 from turnwire.shared.keys import TurnKey
@@ -86,7 +86,7 @@ async def test_a_worker_that_wakes_up_while_another_one_runs_its_turn_changes_no
 
 @pytest.mark.parametrize("how", ["hold", "black hole", "deaf"])
 async def test_a_worker_that_was_cut_off_past_its_lease_writes_nothing_more(
-    view: Scene, cut_off: tuple[Service, Proxy], how: str
+    view: Scene, cut_off: tuple[Service, Proxy], how: Mode
 ):
     service, proxy = cut_off
     gate = view.gate_of_each_attempt()
@@ -118,7 +118,8 @@ async def works_again(view: Scene, service: Service) -> None:
 
 
 async def worker_of(view: Scene, answer: Answer) -> str:
-    return (await view.redis.hget(f"turn:chat:{{{answer.session}}}:{answer.index}", "worker")).decode()
+    worker: bytes = await view.redis.hget(TurnKey.parse(answer.run_id).record, "worker")  # type: ignore[misc]
+    return worker.decode()
 
 
 async def test_a_worker_whose_connections_are_cut_goes_on_with_its_turn(view: Scene, cut_off: tuple[Service, Proxy]):

@@ -174,7 +174,8 @@ async def test_workers_whose_connections_were_cut_are_known_by_their_new_ones(vi
 
 async def registered(view: Scene) -> set[int]:
     """The connections that stand for workers."""
-    return {json.loads(entry)["client_id"] for entry in (await view.redis.hgetall(keys.WORKERS)).values()}
+    entries = await view.redis.hgetall(keys.WORKERS)  # type: ignore[misc]
+    return {json.loads(entry)["client_id"] for entry in entries.values()}
 
 
 async def connected(view: Scene) -> set[int]:

@@ -2,16 +2,22 @@
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 
 from chaos.client import Answer
+from stack.process import Service
 from tests.support.draining import LONG_LEASE, exited, ready, started, stranded
 from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
 
 
 @pytest.mark.timeout(90)
+def is_ready(service: Service) -> bool:
+    return "worker ready" in service.log(since_start=True)
+
+
 async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
     chance = random.Random(7)
     async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:
@@ -20,9 +26,7 @@ async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
         for round_ in range(10):
             pair = [view.stack.worker[(round_ % 2) * 2 + place] for place in range(2)]
             for service in pair:
-                await wait_until(
-                    lambda s=service: "worker ready" in s.log(since_start=True), f"{service.name} is ready"
-                )
+                await wait_until(partial(is_ready, service), f"{service.name} is ready")
                 await let_pass(chance.random() * 0.05)
                 service.terminate()
             for service in pair:

@@ -41,7 +41,7 @@ async def test_a_running_turn_with_neither_lease_nor_job_is_put_back(tmp_path):
         gone = [keys.job(answer.run_id), keys.in_progress(answer.run_id), TurnKey.parse(answer.run_id).lease]
         await view.redis.delete(*gone, keys.WORKERS)
         await view.redis.zrem(keys.QUEUE, answer.run_id)
-        await view.redis.hset(TurnKey.parse(answer.run_id).record, "metadata", "{}")
+        await view.redis.hset(TurnKey.parse(answer.run_id).record, "metadata", "{}")  # type: ignore[misc]
         await view.due_now(answer)
         for service in view.stack.worker:
             if service.running:

@@ -88,7 +88,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def in_redis(self, names: list[str]) -> list[Seen]:
         """All of them in one round trip: after every action all are looked at."""
-        pipe = self.world.redis.pipeline(transaction=False)
+        pipe: Any = self.world.redis.pipeline(transaction=False)
         pipe.time().mget(map(keys.job, names)).mget(map(keys.in_progress, names))
         pipe.zmscore(keys.QUEUE, names).zmscore(keys.OPEN_TURNS, names).zmscore(keys.PENDING, names)
         (now_s, now_us), *found = pipe.execute()
@@ -254,5 +254,5 @@ class QueueMachine(RuleBasedStateMachine):
             redis.job = memory.job = None
             assert memory == redis, name
             assert redis.holder is None or redis.queued, "a claim without a job is never found again"
-        published = [fields[b"row"] for _, fields in self.world.redis.xrange(keys.LEDGER)]
-        assert self.memory.ledger == published
+        published: Any = self.world.redis.xrange(keys.LEDGER)
+        assert self.memory.ledger == [fields[b"row"] for _, fields in published]

@@ -226,7 +226,7 @@ class SessionMachine(Comparison):
         index = self.suspended[pick % len(self.suspended)]
         turn = self.turns[index]
         if late and "deadline" in turn.fields:
-            self.world.redis.hset(self.session.turn(index).record, "deadline", 1)
+            self.world.redis.hset(self.session.turn(index).record, "deadline", "1")
             turn.fields["deadline"] = "1"
 
         async def left(store: TurnStore, _: int) -> int | None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,14 +23,19 @@ pytestmark = pytest.mark.timeout(180)  # it installs, and checks types from noth
 @pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
 def python(request, built: Built, tmp_path_factory) -> Path:
     """The Python of an environment into which Turnwire was installed in one of three ways."""
-    target = {"wheel": [built.wheel], "sdist": [built.sdist], "editable": ["--editable", ROOT]}[request.param]
-    return install(tmp_path_factory.mktemp(request.param) / "venv", *target)
+    target: dict[str, list[Any]] = {"wheel": [built.wheel], "sdist": [built.sdist], "editable": ["--editable", ROOT]}
+    return install(tmp_path_factory.mktemp(request.param) / "venv", *target[request.param])
 
 
 @pytest.fixture
 def beside(tmp_path) -> Path:
     """The product's folder."""
     return product.write(tmp_path / "product")
+
+
+def kill(service: Service) -> None:
+    if service.running:
+        service.kill()
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def start(python: Path, beside: Path, tmp_path: Path) -> Iterator[Callable[..., 
         def start_one(module: str, ready: Callable[[Service], bool], **env: str) -> Service:
             settings = outside() | {"TURNWIRE_REDIS_URL": redis.url, "TURNWIRE_HOOKS": "legal_app:hooks"} | env
             service = Service(module, [str(python), "-m", module], settings, tmp_path / f"{module}.log", cwd=beside)
-            stack.callback(lambda: service.running and service.kill())
+            stack.callback(kill, service)
             service.start().wait_until(lambda: ready(service), LIMIT_S)
             return service
 

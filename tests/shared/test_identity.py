@@ -1,5 +1,7 @@
 """What makes two requests the same, what names a turn, and what cannot name one."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from turnwire.shared.identity import canonical_json, input_hash, worker_id
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, session_key, turn_index
 
 KEY = session_key("demo").turn(0)
-HASH = {"message": "hi", "project": None, "domain": None, "model": None}
+HASH: dict[str, Any] = {"message": "hi", "project": None, "domain": None, "model": None}
 WORDS = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def imported(tree: ast.AST) -> set[str]:
         name.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
 
 
@@ -73,7 +74,7 @@ def test_an_old_python_hands_over_to_a_newer_one_or_to_uv(tmp_path, monkeypatch,
     calls = []
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(dev, "is_new_enough", lambda python: python == str(program) != sys.executable)
-    monkeypatch.setattr(dev.os, "execv", lambda path, argv: calls.append((path, argv)))
+    monkeypatch.setattr(os, "execv", lambda path, argv: calls.append((path, argv)))
     with contextlib.suppress(SystemExit):  # a real execv does not return
         dev.run_with_new_python(["test", "-x"])
     assert calls[0] == (str(program), [str(program), *before, str(ROOT / "dev.py"), "test", "-x"])

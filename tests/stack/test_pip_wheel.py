@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,8 @@ class Index(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
+    server: Index
+
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers.get("Authorization")))
         kind, content = self.server.answers.get(self.path, (None, b""))
@@ -173,7 +176,7 @@ def test_the_places_of_the_files_are_those_of_pip(monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/own.conf")
     places = [str(path) for path in pip_settings.configuration_files()]
     assert places[:3] == ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", "/home/x/.pip/pip.conf"]
-    assert places[3:] == ["/home/x/.config/pip/pip.conf", f"{pip_settings.sys.prefix}/pip.conf", "/own.conf"]
+    assert places[3:] == ["/home/x/.config/pip/pip.conf", f"{sys.prefix}/pip.conf", "/own.conf"]
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     assert pip_settings.configuration_files() == []
 

@@ -12,7 +12,7 @@ def test_the_product_is_found_where_dev_py_was_called(tmp_path, monkeypatch):
     monkeypatch.setenv("TURNWIRE_HOOKS", "shop:hooks")
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setattr(dev, "has_dependencies", lambda: True)
-    monkeypatch.setattr(dev.os, "execv", lambda path, argv: started.append((path, argv, os.getcwd())))
+    monkeypatch.setattr(os, "execv", lambda path, argv: started.append((path, argv, os.getcwd())))
     dev.main(["run", "--quiet"])
     assert started == [(sys.executable, [sys.executable, "-m", "stack", "run", "--quiet"], dev.ROOT)]
     assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), "elsewhere"]
@@ -23,6 +23,6 @@ def test_without_a_product_nothing_is_added(tmp_path, monkeypatch):
     monkeypatch.delenv("TURNWIRE_HOOKS", raising=False)
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setattr(dev, "has_dependencies", lambda: True)
-    monkeypatch.setattr(dev.os, "execv", lambda path, argv: None)
+    monkeypatch.setattr(os, "execv", lambda path, argv: None)
     dev.main(["lint"])
     assert os.environ["PYTHONPATH"] == "elsewhere"

@@ -1,12 +1,14 @@
 """`dev.py redis`: a look into the running service without redis-cli; and `dev.py test --redis`."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from redis import Redis
 
-from stack import redis_command, redis_server
+from stack import redis_command
+from stack.cluster import ROOT
 from stack.commands import main as command
 from stack.redis_server import CHOICE, ServerNotFoundError, find_server
 
@@ -67,10 +69,15 @@ def test_the_tests_run_on_the_server_that_was_chosen(monkeypatch, tmp_path):
 def test_the_choice_reaches_pytest(monkeypatch):
     monkeypatch.setenv(CHOICE, "")
     asked = []
-    monkeypatch.setattr("stack.commands.become", lambda args: asked.append(args) or 0)
+
+    def become(args: list[str]) -> int:
+        asked.append(args)
+        return 0
+
+    monkeypatch.setattr("stack.commands.become", become)
     assert command(["test", "--redis", sys.executable, "-x"]) == 0
     assert asked == [["-m", "pytest", "-x"]]
-    assert redis_server.os.environ[CHOICE] == sys.executable
+    assert os.environ[CHOICE] == sys.executable
 
 
 def test_a_server_that_is_not_there_is_an_error(capsys):
@@ -80,6 +87,6 @@ def test_a_server_that_is_not_there_is_an_error(capsys):
 
 def test_the_command_is_reachable_from_dev_py():
     argv = [sys.executable, "-m", "stack", "redis"]
-    answer = subprocess.run(argv, cwd=redis_command.ROOT, capture_output=True, text=True, check=False)
+    answer = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "give a command" in answer.stderr

@@ -51,6 +51,7 @@ def test_one_that_was_killed_comes_back_at_the_same_address(home):
 def test_without_a_server_it_brings_its_own_and_takes_it_along(home):
     stack = Stack(home / "logs", workers=1, apis=0)
     with stack:
+        assert stack.redis is not None
         pid = stack.redis.pid
         assert stack.worker[0].env["TURNWIRE_REDIS_URL"] == stack.redis.url
         stack.worker[0].kill()  # the stand-in only knows how to say goodbye over TCP
@@ -62,6 +63,7 @@ def test_a_child_that_cannot_start_takes_all_others_along(home):
     stack = Stack(home / "logs")
     with pytest.raises(ProcessError, match="worker0 ended with code 1:\nTURNWIRE_HOOKS: no such module"):
         stack.start()
+    assert stack.redis is not None
     assert not any(service.running for service in [*stack.services, stack.redis.service])
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,15 @@ def python(code: str, tmp_path: Path, name: str = "child") -> Service:
     return Service(name, [sys.executable, "-c", code], dict(os.environ), tmp_path / f"{name}.log")
 
 
+def is_up(child: Service) -> bool:
+    return "up" in child.log()
+
+
 @pytest.mark.parametrize("thread", ["main", "other"])
 def test_a_child_dies_with_a_parent_that_was_killed(tmp_path, thread):
     argv = [sys.executable, "-c", PARENT, str(tmp_path / "child.log"), thread]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert not is_gone(child)
         parent.kill()
@@ -100,7 +106,7 @@ def test_who_ignores_sigterm_is_killed_after_the_limit_and_named(tmp_path):
     ).start()
     polite = python("import time; print('up', flush=True); time.sleep(600)", tmp_path, "polite").start()
     for child in (stubborn, polite):
-        child.wait_until(lambda child=child: "up" in child.log(), 10)
+        child.wait_until(partial(is_up, child), 10)
     polite.pause()
     assert stop_all([stubborn, polite], 0.5) == [stubborn]
     assert polite.exit_code == -signal.SIGTERM

@@ -1,13 +1,12 @@
 """docs/states.md is what the code says."""
 
-from pathlib import Path
-
 import pytest
 
 from stack import states
+from stack.cluster import ROOT
 from turnwire.shared.lifecycle import TRANSITIONS, Change, TurnState
 
-LUA = Path(states.ROOT) / "shared" / "store" / "lua"
+LUA = ROOT / "shared" / "store" / "lua"
 
 
 def test_the_page_is_drawn_from_the_table():

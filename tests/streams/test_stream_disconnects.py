@@ -95,6 +95,7 @@ async def test_no_task_of_a_reader_is_left(service: Observed):
     """The same server in this process, where its tasks can be counted."""
     turn = await service.turn("tasks")
     await turn.say(*("x" * 50_000 for _ in range(5)))
+    assert service.stack.redis is not None
     app = create_app(Settings(redis_url=service.stack.redis.url))
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, ws="none", lifespan="on", log_config=None))
     with closing(socket()) as listening:

@@ -72,4 +72,4 @@ async def test_a_reader_that_does_not_come_back_holds_nothing():
     assert not tail._inbox
     assert await anext(tail) == []  # it asks for a page, and from then on takes what is newer
     tail.offer(Publication.parse(b"1-1000\n" + delta("y")))
-    assert len(tail._inbox) == 1
+    assert len(tail._inbox or []) == 1

@@ -29,5 +29,5 @@ end
 async def expiries(redis: Redis, names: Sequence[bytes]) -> list[int]:
     """For each key the Unix time in ms at which it expires; -1 for never, -2 for no such key."""
     script = EXPIRE_AT + "return expire_at(KEYS)"
-    found: list[int] = await redis.eval(script, len(names), *names)
+    found: list[int] = await redis.eval(script, len(names), *names)  # type: ignore[misc, arg-type]
     return found

@@ -38,7 +38,8 @@ def one_lost_reply(redis: Redis, *, resent: bool) -> Iterator[None]:
 
     `resent`: the courier itself sends it again, as it does on a broken connection; otherwise the caller sees the error.
     """
-    round_trip, faults = Courier._round_trip, []
+    round_trip = Courier._round_trip
+    faults: list[LostReply] = []
 
     async def lossy(self: Courier, batch: list[Any]) -> list[Any]:
         if self._pool is redis.connection_pool and not any(fault.lost for fault in faults):

@@ -55,7 +55,7 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
         kind, key = match[1], _session(match[2]).turn(int(match[3]))
         if kind == "lease":
             return "a lease without an end"
-        status = await redis.hget(key.record, "status")
+        status = await redis.hget(key.record, "status")  # type: ignore[misc]
         if status is None and kind != "signals":  # a signal may come before its turn
             return "its turn does not exist"
         return f"its turn is {status.decode()}, but it has no TTL" if status in _ENDED else None

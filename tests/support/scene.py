@@ -108,7 +108,7 @@ class Scene:
         await wait_until(lambda: len(self.calls(answer, name)) >= count, f"{name} of {answer.run_id}", limit_s)
 
     async def status(self, answer: Answer) -> str | None:
-        status = await self.redis.hget(TurnKey.parse(answer.run_id).record, "status")
+        status: bytes | None = await self.redis.hget(TurnKey.parse(answer.run_id).record, "status")  # type: ignore[misc]
         return status.decode() if status else None
 
     async def ended(self, *answers: Answer, limit_s: float = 10.0) -> None:
@@ -160,7 +160,7 @@ class Scene:
 
     async def crashes(self, answer: Answer) -> int:
         """How many of the turn's workers count as crashed."""
-        return int(await self.redis.hget(TurnKey.parse(answer.run_id).record, "crashes"))
+        return int(await self.redis.hget(TurnKey.parse(answer.run_id).record, "crashes"))  # type: ignore[misc]
 
     def worker(self, name: str, module: str = "worker", **env: str) -> Service:
         """One more process beside the stack's own, not started yet: `python -m module` with `env` on top."""

@@ -44,12 +44,12 @@ async def check(view: Scene, answer: Answer, payload: str = "", *, outbox: bool 
 async def _check_bill(view: Scene, answer: Answer) -> None:
     """The rows of the turn together say every call that was made, but for those that died with their worker."""
     rows = await view.store.ledger(TurnKey.parse(answer.run_id))
-    known = [row for row in rows if row.model_calls is not None]
-    calls, made = sum(row.model_calls for row in known), len(view.calls(answer, "answer"))
+    known = [(row, row.model_calls) for row in rows if row.model_calls is not None]
+    calls, made = sum(count for _, count in known), len(view.calls(answer, "answer"))
     assert calls >= 1  # that whose answer stands, whatever happened to its worker
     assert calls <= made <= calls + len(rows) - len(known)
-    assert [(row.tokens_in, row.tokens_out) for row in known] == [
-        (TOKENS_IN * row.model_calls, DELTAS * row.model_calls) for row in known
+    assert [(row.tokens_in, row.tokens_out) for row, _ in known] == [
+        (TOKENS_IN * count, DELTAS * count) for _, count in known
     ]
 
 

@@ -18,7 +18,7 @@ DELTAS: Final = 5  # of a model call, each a token
 class SteppingHooks(ChaosHooks):
     """Its answer reads `begin 1.0 1.1 … end`: which attempt asked the model can be read."""
 
-    async def produce(self, turn: Turn) -> AsyncIterator[dict[str, Any]]:
+    async def produce(self, turn: Turn) -> AsyncIterator[Any]:
         """A step, a stream, a signal, a step."""
         orders = turn.metadata
         self.note(turn, "produce")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from chaos.client import Answer
 from stack.network import free_port
@@ -36,7 +37,7 @@ def struck(service: Service) -> bool:
 
 async def until_all_struck(services: list[Service]) -> None:
     for service in services:
-        await wait_until(lambda s=service: struck(s), f"the fault of {service.name}:\n{service.last_lines()}", 15)
+        await wait_until(partial(struck, service), f"the fault of {service.name}:\n{service.last_lines()}", 15)
 
 
 def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:

@@ -85,7 +85,8 @@ async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
 
 async def _content(redis: Redis, name: bytes) -> bytes:
     if await redis.type(name) == b"hash":  # a large one is a table, whose order may change by itself
-        return repr(sorted((await redis.hgetall(name)).items())).encode()
+        fields: dict[bytes, bytes] = await redis.hgetall(name)  # type: ignore[misc, arg-type]
+        return repr(sorted(fields.items())).encode()
     content: bytes = await redis.dump(name)
     return content
 

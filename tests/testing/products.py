@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from turnwire import ChatTurnHooks, ModelCall, Turn
+from turnwire.testing import TurnRun
 
 
 def say(text: str) -> dict[str, Any]:
@@ -83,3 +84,8 @@ class Says(ChatTurnHooks):
     async def produce(self, turn: Turn):
         async for event in self.script(turn):
             yield event
+
+
+def code_of(run: TurnRun) -> str | None:
+    """The code with which a turn failed."""
+    return None if run.error is None else run.error.code

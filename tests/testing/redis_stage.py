@@ -12,7 +12,7 @@ from turnwire.shared.model import Claimed, TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-from turnwire.testing.faults import Faults, WorkerLife, faults_at
+from turnwire.testing.faults import Faults, Mode, WorkerLife, faults_at
 from turnwire.testing.life import Life, Unharmed, write
 from turnwire.testing.observed import Observations
 from turnwire.testing.worker import LoneWorker
@@ -21,18 +21,23 @@ from turnwire.worker.pool.sweep import Sweep
 KEY = session_key("test").turn(0)
 
 
+def mortal(method: Any) -> Any:
+    """`write`, for a method of a class that knows nothing of lives."""
+    return write(method)
+
+
 class MortalStore(TurnStore):
     """The store on Redis, whose writes go through a worker's life."""
 
     life: Life = Unharmed()
 
-    claim = write(TurnStore.claim)
-    checkpoint = write(TurnStore.checkpoint)
-    suspend = write(TurnStore.suspend)
-    rewind = write(TurnStore.rewind)
-    settle = write(TurnStore.settle)
-    handover = write(TurnStore.handover)
-    persisted = write(TurnStore.persisted)
+    claim = mortal(TurnStore.claim)
+    checkpoint = mortal(TurnStore.checkpoint)
+    suspend = mortal(TurnStore.suspend)
+    rewind = mortal(TurnStore.rewind)
+    settle = mortal(TurnStore.settle)
+    handover = mortal(TurnStore.handover)
+    persisted = mortal(TurnStore.persisted)
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
         return [await self._appended(append) for append in appends]
@@ -56,10 +61,10 @@ class MortalQueue(TurnQueue):
 
     life: Life = Unharmed()
 
-    enqueue_persist = write(TurnQueue.enqueue_persist)
-    end = write(TurnQueue.end)
-    park = write(TurnQueue.park)
-    again = write(TurnQueue.again)
+    enqueue_persist = mortal(TurnQueue.enqueue_persist)
+    end = mortal(TurnQueue.end)
+    park = mortal(TurnQueue.park)
+    again = mortal(TurnQueue.again)
 
 
 class RedisStage:
@@ -81,7 +86,8 @@ class RedisStage:
         return LoneWorker(f"worker/{self.workers}", hooks, store, queue, life, self.seen)
 
     async def run(self, hooks: Any, message: str, signals: Mapping[str, Any], faults: dict[str, Any], **fields: Any):
-        for option, mode in (("crash_before", "before"), ("crash_after", "after"), ("lose_reply", "lost")):
+        modes: dict[str, Mode] = {"crash_before": "before", "crash_after": "after", "lose_reply": "lost"}
+        for option, mode in modes.items():
             self.faults.left += faults_at(mode, faults.get(option))
         await self.store.submit(KEY, TurnRequest(message=message, **fields))
         await self.queue.enqueue(KEY.run_id)

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from tests.testing.products import Fails, Says, Shop, say
+from tests.testing.products import Fails, Says, Shop, code_of, say
 from turnwire import ChatTurnHooks, TurnFailure
 from turnwire.shared.errors import TurnEnded
+from turnwire.shared.model import TurnError
 from turnwire.shared.settings import Settings
 from turnwire.testing import TIMES_OUT, ManualClock, WrongUse, run_turn, run_turn_sync
 
@@ -40,6 +41,7 @@ async def test_everything_of_a_turn_can_be_seen():
         ("persist_assistant_message", "logic", "completed"),
     ]
     assert run.step("search").result == "found"
+    assert run.usage is not None
     assert (run.usage.model_calls, run.usage.tokens_in, len(run.model_calls)) == (1, 7, 1)
     assert run.attempts == 2
     assert [row.outcome for row in run.rows] == ["suspended", "completed"]
@@ -65,7 +67,7 @@ async def test_a_turn_that_waits_goes_on_with_its_signal():
 
 async def test_a_signal_can_time_out():
     run = await run_turn(Shop(), "socks", signals={"approval": TIMES_OUT})
-    assert (run.status, run.error.code) == ("failed", "signal_timeout")
+    assert (run.status, code_of(run)) == ("failed", "signal_timeout")
 
 
 async def test_time_that_passes_is_what_the_clock_says():
@@ -73,7 +75,7 @@ async def test_time_that_passes_is_what_the_clock_says():
     run = await run_turn(Shop(), "socks", clock=clock)
     assert (await run.wait(59)).suspended
     run = await run.wait(1)
-    assert (run.status, run.error.code) == ("failed", "signal_timeout")
+    assert (run.status, code_of(run)) == ("failed", "signal_timeout")
     assert run.record.completed_at == clock.now_ms
 
 
@@ -98,7 +100,7 @@ async def test_a_turn_may_not_take_longer_than_its_limit_over_all_attempts():
         return None
 
     run = await run_turn(Says(slow), "hello", clock=clock, crash_after="checkpoint.work")
-    assert (run.status, run.error.code) == ("failed", "timeout")
+    assert (run.status, code_of(run)) == ("failed", "timeout")
 
 
 async def test_a_turn_that_waits_for_days_has_its_time_left_when_the_signal_comes():
@@ -141,7 +143,7 @@ async def test_a_failure_has_the_product_s_words():
 
     run = await run_turn(Says(fails), "hello")
     assert (run.status, run.final_text) == ("failed", None)
-    assert (run.error.code, run.error.message, run.error.retryable) == ("sold_out", "no more", True)
+    assert run.error == TurnError("sold_out", "no more", retryable=True)
     assert [event.type for event in run.events][-2:] == ["error", "session.run.failed"]
 
 
@@ -174,7 +176,7 @@ async def test_a_crash_is_a_takeover():
 
 async def test_too_many_crashes_give_a_turn_up():
     run = await run_turn(Fails(), "hello", crash_after=[1, 2], max_attempts=2)
-    assert (run.status, run.error.code) == ("failed", "attempts_exhausted")
+    assert (run.status, code_of(run)) == ("failed", "attempts_exhausted")
 
 
 async def test_a_factory_makes_hooks_for_each_worker():
@@ -259,6 +261,7 @@ async def test_a_turn_that_failed_can_be_asked_again_and_repeats_no_step():
         calls.append("search")
 
     failed = await run_turn(Says(fails_once), "hello", user="ada")
+    assert failed.error is not None
     assert (failed.status, failed.error.retryable) == ("failed", True)
     run = await failed.retry()
     assert (run.status, run.final_text, run.attempts, calls) == ("completed", "found", 2, ["search"])

@@ -3,6 +3,7 @@
 import sys
 import threading
 import types
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from turnwire.worker.turn.calling import call
 @pytest.fixture
 def app(monkeypatch):
     """A product's module."""
-    module = types.ModuleType("demo_app")
+    module: Any = types.ModuleType("demo_app")
     module.hooks, module.other = Scripted(), Scripted()
     module.Hooks, module.number = Scripted, 5
     module.nested = types.SimpleNamespace(hooks=module.other)
@@ -90,13 +91,15 @@ async def test_every_product_is_closed_whatever_one_of_them_raises():
             closed.append(self)
             raise RuntimeError("no")
 
-    await Products({"a": Closing(), "b": Closing(), "c": types.SimpleNamespace(produce=None)}).aclose()
+    without_close: Any = types.SimpleNamespace(produce=None)
+    await Products({"a": Closing(), "b": Closing(), "c": without_close}).aclose()
     assert len(closed) == 2
 
 
 def test_only_a_hook_of_the_products_own_counts():
     assert hook(Scripted(), "on_event") is None
-    assert hook(types.SimpleNamespace(), "on_event") is None
+    no_hooks: Any = types.SimpleNamespace()
+    assert hook(no_hooks, "on_event") is None
     product = Product()
     assert hook(product, "on_event") == product.on_event
 

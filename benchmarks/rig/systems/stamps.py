@@ -6,9 +6,10 @@ Standard library only: it runs in every system's own interpreter.
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from time import monotonic, monotonic_ns
+from typing import Any
 
 AT_ONCE = 32  # enqueue calls in flight while a backlog is built
 
@@ -55,7 +56,7 @@ async def drive(enqueue: Callable[[str], Awaitable[object]]) -> None:
         file.writelines(sent)
 
 
-async def _arrivals(one: Callable[[str], Awaitable[None]], jobs: list[str], rate: float) -> None:
+async def _arrivals(one: Callable[[str], Coroutine[Any, Any, None]], jobs: list[str], rate: float) -> None:
     dice, at_s = random.Random(7), monotonic()
     async with asyncio.TaskGroup() as group:
         for job in jobs:

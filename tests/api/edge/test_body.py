@@ -66,7 +66,7 @@ async def test_a_body_without_length_is_read_up_to_the_limit_only():
         {"content_encoding": "gzip"},
     ],
 )
-async def test_other_kinds_of_bodies_are_refused(headers: dict[str, str]):
+async def test_other_kinds_of_bodies_are_refused(headers: dict[str, Any]):
     with pytest.raises(UnsupportedMediaType):
         await read(b'{"message":"hi"}', **headers)
 

@@ -27,7 +27,7 @@ END = b'{"type":"session.run.completed","data":{}}'
 )
 def test_what_follows_a_cursor(cursor: Cursor | None, fresh: Sequence[str] | None):
     found = publication(2, 5, delta("a"), delta("b")).after(cursor)
-    assert (found and [entry.id.decode() for entry in found]) == fresh
+    assert (None if found is None else [entry.id.decode() for entry in found]) == fresh
 
 
 def test_the_first_publication_of_a_log_needs_no_read():

@@ -1,5 +1,7 @@
 """enqueue: arq's own format, one job a turn, a bounded queue."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from arq.connections import ArqRedis
@@ -31,7 +33,9 @@ async def test_arqs_own_tools_read_the_job(redis, queue):
     job = arq_job(redis)
     assert await job.status() is JobStatus.queued
     info = await job.info()
-    assert (info.function, info.args, info.job_try) == (RUN_TURN, [RUN_ID], None)
+    assert info is not None
+    told: tuple[Any, ...] = (info.function, info.args, info.job_try)
+    assert told == (RUN_TURN, [RUN_ID], None)
     arq = ArqRedis(redis.connection_pool, job_serializer=encode_job, job_deserializer=decode_job)
     [queued] = await arq.queued_jobs()
     assert (queued.job_id, queued.function) == (RUN_ID, RUN_TURN)

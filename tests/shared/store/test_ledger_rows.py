@@ -19,7 +19,7 @@ from tests.support.turns import (
 from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row, encode_use
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Suspended, Usage
+from turnwire.shared.model import StepRecord, Suspended, Usage
 
 COMPLETED = encode_event(RUN_COMPLETED, {})
 FAILED = encode_event(RUN_FAILED, {})
@@ -27,7 +27,7 @@ FAILURE = {"error_code": "oops", "error_message": "no", "retryable": 0}
 SUSPENDED = b'{"type":"session.run.suspended","data":{}}'
 
 
-def used(calls: int | None = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
+def used(calls: int = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
     """What a worker says of an attempt."""
     usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
     return encode_use(usage, first_event_ms=3, first_token_ms=4)
@@ -124,8 +124,10 @@ async def test_a_dead_attempt_of_which_nothing_is_known_used_nobody_knows_what(s
     assert await sums(store) == UsageSums(rows=1, rows_tokens_unknown=1, rows_cost_unknown=1)
 
 
-def checkpoint(position: int, cursor: str, *counts: int, result: object = None):
-    usage = Usage(*counts, "USD", "v1", "m")
+def checkpoint(
+    position: int, cursor: str, calls: int, tokens_in: int, tokens_out: int, cost: int, *, result: object = None
+) -> StepRecord:
+    usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
     return msgspec.structs.replace(step(position, cursor, result=result), usage=usage)
 
 

@@ -1,11 +1,13 @@
 """After the producer: transform, persist, complete; each once, each retried, each remembered."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from tests.support.product import Product, Scripted
 from turnwire.worker.attempt.finish import Finished, finish, keep
+from turnwire.worker.hooks import Turn
 
 
 class Kept:
@@ -25,7 +27,7 @@ class FakeTurn:
     message_id = "m1"
 
 
-TURN = FakeTurn()
+TURN = cast("Turn", FakeTurn())
 ORDER = ["transform_final_text", "persist_assistant_message", "on_turn_complete"]
 
 

@@ -2,23 +2,14 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
 from stack.redis_server import RedisServer
 from tests.support.faults import one_lost_reply
-from tests.support.turns import (
-    KEY,
-    SESSION,
-    append,
-    delta,
-    log_of,
-    seqs_of,
-    snapshot,
-    submit_and_claim,
-    take_over,
-)
+from tests.support.turns import KEY, SESSION, append, delta, log_of, seqs_of, snapshot, submit_and_claim, take_over
 from tests.support.waiting import let_pass, wait_until
 from turnwire.shared.errors import AttemptFenced, TurnFailure
 from turnwire.shared.store.connect import connect
@@ -47,8 +38,8 @@ class Counted:
 async def writing(store):
     """The counted store and a function that opens a log; the appender runs."""
     counted = Counted(store)
-    appender = Appender(counted)
-    lost = []
+    appender = Appender(cast("TurnStore", counted))
+    lost: list[int] = []
     task = asyncio.create_task(appender.run())
     yield SimpleNamespace(store=counted, lost=lost, open=lambda claimed: appender.open(claimed, lambda: lost.append(1)))
     task.cancel()

@@ -1,5 +1,7 @@
 """A producer's events: checked once at the boundary, then forwarded as they are."""
 
+from typing import cast
+
 import msgspec
 import pytest
 
@@ -7,14 +9,14 @@ from tests.support.product import text
 from turnwire.shared.errors import ProducerError, TurnFailure
 from turnwire.shared.model import TurnError
 from turnwire.worker.attempt.produce import Forwarder, Produced
-from turnwire.worker.hooks import ChatStreamEvent
+from turnwire.worker.hooks import ChatStreamEvent, Turn
 
 LIMIT = 200
 
 
 @pytest.fixture
 def forwarder():
-    return Forwarder(None, LIMIT)
+    return Forwarder(cast("Turn", None), LIMIT)
 
 
 def test_c1_an_event_is_forwarded_unchanged(forwarder):

@@ -1,13 +1,13 @@
 """What the worker counts: an attempt's own calls, priced by their models, so that the rows' sum is what was paid."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.support.agent import Agent
 from tests.support.product import HOLD, Scripted, text
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, lose_lease, request
-from tests.support.waiting import wait_until
 from turnwire.shared import keys
 from turnwire.shared.ledger import LedgerRow, decode_row, usage_of
 from turnwire.shared.model import ModelCall, Usage
@@ -26,7 +26,7 @@ BIG_NANOS, SMALL_NANOS = 1_200_000, 2_000
 @pytest.fixture
 async def run(store, queue):
     """Runs the turn with these hooks, once, in a worker that has a price table. Returns the end of the job."""
-    tasks = []
+    tasks: list[asyncio.Task[Any]] = []
 
     def start(hooks, worker=OTHER_WORKER):
         runner = TurnRunner(store, queue, Products({None: hooks}), worker, PRICES)
@@ -86,6 +86,8 @@ async def test_latencies_are_those_of_the_producers_own_events(store, run):
     hooks.gate.set()
     await ended
     [row] = await rows_of(store)
+    assert row.first_event_ms is not None
+    assert row.first_token_ms is not None
     assert 0 <= row.first_event_ms <= row.first_token_ms <= row.wall_ms + 50
 
 
@@ -117,13 +119,14 @@ async def test_who_said_nothing_has_no_latency(store, run):
 async def test_a_crashed_and_a_taken_over_attempt_together_say_every_call(store, run):
     """Steps with calls; the worker dies after the second; the next one calls only for the third."""
     made = []
+    reached = asyncio.Event()
 
     async def script(turn, agent):
         for name, call in (("one", BIG), ("two", SMALL), ("three", BIG)):
 
             async def ask(name=name, call=call):
                 if name == "three" and turn.attempt == 1:
-                    agent.reached = True
+                    reached.set()
                     await asyncio.Event().wait()
                 made.append(call)
                 turn.usage.add(call)
@@ -132,10 +135,9 @@ async def test_a_crashed_and_a_taken_over_attempt_together_say_every_call(store,
         yield text("done")
 
     agent = Agent(script)
-    agent.reached = False
     await store.submit(KEY, request())
     runner, dead = run(agent, "host/1/aaaaaa")
-    await wait_until(lambda: agent.reached, "the third step")
+    await reached.wait()
     runner.attempts[KEY.run_id].stop(Stop.LOST)  # it writes nothing more
     await dead
     await lose_lease(store)
@@ -144,7 +146,7 @@ async def test_a_crashed_and_a_taken_over_attempt_together_say_every_call(store,
     assert (first.outcome, first.usage) == ("crashed", Usage(2, 1010, 110, BIG_NANOS + SMALL_NANOS, "USD", "v7", None))
     assert (second.outcome, second.usage) == ("completed", Usage(1, 1000, 100, BIG_NANOS, "USD", "v7", "big"))
     assert (first.partial, second.partial) == (True, False)
-    assert first.model_calls + second.model_calls == len(made) == 3
+    assert (first.model_calls or 0) + (second.model_calls or 0) == len(made) == 3
     assert (await store.record(KEY)).usage == Usage(3, 2010, 210, 2 * BIG_NANOS + SMALL_NANOS, "USD", "v7", None)
     assert (await store.usage(SESSION)).cost_nanos == {"USD": 2 * BIG_NANOS + SMALL_NANOS}
 

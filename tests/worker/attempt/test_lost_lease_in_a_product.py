@@ -1,6 +1,8 @@
 """A lost lease, met in a step, ends the product's code. It is a cancellation there, which no `except` swallows."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,15 @@ WAYS = {
 }
 
 
-async def run_until_lost(store, runner_of, settings, script) -> Agent:
+class LosingAgent(Agent):
+    """An agent whose script can lose the lease, and keeps the tasks that it starts."""
+
+    lose: Callable[[], Awaitable[None]]
+    steps: list[asyncio.Task[Any]]
+    stray: asyncio.Task[Any]
+
+
+async def run_until_lost(store, runner_of, settings, script) -> LosingAgent:
     """Run a turn whose script calls `agent.lose()`. It must leave everything as the next attempt has it."""
     before = {}
 
@@ -24,7 +34,7 @@ async def run_until_lost(store, runner_of, settings, script) -> Agent:
         await take_over(store)
         before.update(await snapshot(store.redis))
 
-    agent = Agent(script)
+    agent = LosingAgent(script)
     agent.lose = lose
     await store.submit(KEY, request())
     assert await runner_of(agent).run(KEY.run_id) == Again(settings.lease_ms)

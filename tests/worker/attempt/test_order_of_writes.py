@@ -1,6 +1,7 @@
 """What must be in Redis before what, and what is closed before what."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -11,6 +12,9 @@ from turnwire.shared.errors import TurnFailure
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.produce import Forwarder, produce
+from turnwire.worker.hooks import Turn
+
+NO_TURN = cast("Turn", None)  # nothing asks it here
 
 
 class SlowLog(TurnStore):
@@ -77,11 +81,14 @@ class Sink:
     def put(self, event: bytes, *, own: bool = False) -> bool:
         return False
 
+    async def room(self) -> None:
+        """There is always room."""
+
 
 async def test_a_producer_whose_event_is_refused_is_closed_at_once():
     product = Kept({"type": "x", "data": {"t": "a" * 500}}, text("never"))
     with pytest.raises(TurnFailure):
-        await produce(product, None, Forwarder(None, 100), Sink())
+        await produce(product, NO_TURN, Forwarder(NO_TURN, 100), Sink())
     assert product.closed == 1
 
 
@@ -92,7 +99,7 @@ async def test_a_producer_whose_log_is_lost_is_closed_at_once():
 
     product = Kept(text("a"), text("never"))
     with pytest.raises(TurnFailure):
-        await produce(product, None, Forwarder(None, 1000), Lost())
+        await produce(product, NO_TURN, Forwarder(NO_TURN, 1000), Lost())
     assert product.closed == 1
 
 
@@ -107,7 +114,7 @@ async def test_a_producer_is_not_asked_for_more_while_the_log_has_no_room():
         async def room(self) -> None:
             await room.wait()
 
-    producing = asyncio.create_task(produce(Scripted(text("a"), text("b")), None, Forwarder(None, 1000), Full()))
+    producing = asyncio.create_task(produce(Scripted(text("a"), text("b")), NO_TURN, Forwarder(NO_TURN, 1000), Full()))
     await wait_until(lambda: asked, "the first event")
     await let_pass(0.02)
     assert len(asked) == 1

@@ -64,15 +64,15 @@ async def test_it_is_added_after_a_divergence_too(run):
 
 async def test_a_final_text_longer_than_a_whole_log_is_refused(run):
     class Huge:
-        def __init__(self):
-            self.stream = Scripted(text("a")).produce(None)
+        def __init__(self, turn):
+            self.stream = Scripted(text("a")).produce(turn)
 
         def final_text(self):
             return "x" * 1000
 
     class Product(ChatTurnHooks):
         def produce(self, turn):
-            return Huge()
+            return Huge(turn)
 
     record, _ = await run(Product(), max_log_bytes=900)
     assert (record.status, record.error.code) == (TurnState.FAILED, "log_too_large")

@@ -10,13 +10,21 @@ from tests.support.turns import KEY, SESSION, claim, log_of, request, seqs_of, s
 from tests.support.waiting import wait_until
 from turnwire.shared import keys
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.model import ModelCall, TurnError, Usage
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.run import FOREIGN_MS
+from turnwire.worker.hooks import ChatTurnHooks
 
 RUN_ID = KEY.run_id
 ANSWER = (text("Hel"), text("lo"))
+
+
+async def error_of(store: TurnStore) -> TurnError:
+    record = await store.record(KEY)
+    assert record is not None
+    assert record.error is not None
+    return record.error
 
 
 async def test_c1_c6_c7_a_turn_runs_to_its_end(store, runner_of):
@@ -80,7 +88,7 @@ async def test_produce_may_return_a_producer(store, runner_of):
         def final_text(self):
             return "said"
 
-    class Returning(Scripted):
+    class Returning(ChatTurnHooks):
         async def produce(self, turn):
             return Producer()
 
@@ -189,7 +197,7 @@ async def test_a_turn_that_takes_too_long_fails_and_its_producer_is_closed(redis
     product = Scripted(text("half"), HOLD)
     await store.submit(KEY, request())
     assert isinstance(await runner_of(product, store=store).run(RUN_ID), Done)
-    error = (await store.record(KEY)).error
+    error = await error_of(store)
     assert (error.code, error.retryable) == ("timeout", True)
     assert product.closed == 1
 
@@ -218,7 +226,7 @@ async def test_a_log_that_is_full_ends_the_turn_with_its_terminal_event(redis, s
     store = TurnStore(redis, msgspec.structs.replace(settings, max_log_events=5))
     await store.submit(KEY, request())
     await runner_of(Scripted(*[text("a")] * 10), store=store).run(RUN_ID)
-    assert (await store.record(KEY)).error.code == "log_too_large"
+    assert (await error_of(store)).code == "log_too_large"
     assert types_of(await log_of(store))[-2:] == ["error", "session.run.failed"]
 
 

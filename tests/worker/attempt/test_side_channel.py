@@ -3,13 +3,15 @@
 import asyncio
 import threading
 from types import SimpleNamespace
+from typing import cast
 
 from tests.support.waiting import wait_until
 from turnwire.shared.events import encode_event
 from turnwire.worker.attempt import side_channel
 from turnwire.worker.attempt.side_channel import SideChannel
+from turnwire.worker.hooks import Turn
 
-TURN = SimpleNamespace(run_id="chat:demo:0")
+TURN = cast("Turn", SimpleNamespace(run_id="chat:demo:0"))
 
 
 def event(number: int) -> bytes:

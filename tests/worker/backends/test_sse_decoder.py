@@ -12,7 +12,9 @@ from turnwire.worker.backends.sse import SseDecoder, SseEvent, SseLimitError
 def oracle(body: bytes) -> list[SseEvent]:
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = re.split(r"\r\n|\n|\r", text)[:-1]  # the last piece has no line end
-    events, data, event_type, last_id = [], [], "", ""
+    events: list[SseEvent] = []
+    data: list[str] = []
+    event_type = last_id = ""
     for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -30,7 +32,8 @@ def oracle(body: bytes) -> list[SseEvent]:
 
 
 def decode(body: bytes, cuts: list[int]) -> list[SseEvent]:
-    decoder, events, start = SseDecoder(), [], 0
+    decoder, start = SseDecoder(), 0
+    events: list[SseEvent] = []
     for cut in [*sorted(cuts), len(body)]:
         events += decoder.feed(body[start:cut])
         start = max(start, cut)

@@ -19,7 +19,7 @@ AS_MESSAGE = {"id": "call-1", "type": "function", "function": {"name": "weather"
 
 
 def a_turn(model=None):
-    calls = []
+    calls: list[ModelCall] = []
     return SimpleNamespace(
         run_id="chat:s:1",
         created_at=1_700_000_000_000,

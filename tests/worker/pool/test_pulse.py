@@ -63,13 +63,13 @@ async def test_a_lease_is_renewed_while_the_loop_is_blocked(store, redis, settin
     assert await redis.pttl(KEY.lease) > 0
 
 
-async def test_a_lost_lease_is_told_to_the_runner_in_the_event_loop(store, redis, pulse_of):
+async def test_a_lost_lease_is_told_to_the_runner_in_the_event_loop(store, redis, pulse_of, monkeypatch):
     await store.submit(KEY, request())
     claimed = await store.claim(KEY, WORKER)
     await redis.hset(KEY.record, "attempt", 2)
     runner = Runner(("attempt", claimed))
     told_in = []
-    runner.renewed = lambda *_: told_in.append(threading.get_ident())
+    monkeypatch.setattr(runner, "renewed", lambda *_: told_in.append(threading.get_ident()))
     pulse_of(runner)
     await wait_until(lambda: told_in, "the runner to be told")
     assert set(told_in) == {threading.get_ident()}

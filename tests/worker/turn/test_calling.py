@@ -109,7 +109,8 @@ async def test_hung_functions_do_not_take_the_places_of_others(threads: ProductT
 
 
 async def test_callers_beyond_the_limit_wait_in_their_order(threads: ProductThreads):
-    release, begun = threading.Event(), []
+    release = threading.Event()
+    begun: list[int] = []
 
     def work(number: int) -> int:
         begun.append(number)
@@ -120,7 +121,7 @@ async def test_callers_beyond_the_limit_wait_in_their_order(threads: ProductThre
     await wait_until(lambda: len(begun) == 2, "two of them run")
     tasks[2].cancel()
     release.set()
-    assert await asyncio.gather(tasks[0], tasks[1], tasks[3], tasks[4]) == [0, 1, 3, 4]
+    assert list(await asyncio.gather(tasks[0], tasks[1], tasks[3], tasks[4])) == [0, 1, 3, 4]
     assert sorted(begun[:2]) == [0, 1]
     assert sorted(begun[2:]) == [3, 4]
 
