@@ -20,6 +20,8 @@ ERROR: Final = "error"
 RESULT: Final = "result"
 PART_UPDATED: Final = "message.part.updated"
 
+OWN_PREFIX: Final = b'{"type":"session.run.'  # of the bytes of an event that Turnwire writes, never a producer
+
 MAX_SEQ: Final = 2**63 - 1  # the greatest number that a cursor may hold
 
 TERMINAL: Final = frozenset({RUN_COMPLETED, RUN_FAILED})

@@ -2,12 +2,16 @@
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from turnwire.shared.errors import SettingsError, TurnFailure
 from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks
+from turnwire.worker.turn.limits import CLOSE_S, call_within
+
+logger = logging.getLogger(__name__)
 
 
 class Products:
@@ -51,9 +55,15 @@ class Products:
         return ", ".join(f"{project or '*'}={type(hooks).__name__}" for project, hooks in self._hooks.items())
 
     async def aclose(self) -> None:
-        """Close every product's hooks, whatever one of them raises."""
-        closing = [hooks.aclose() for hooks in self._hooks.values() if hasattr(hooks, "aclose")]
-        await asyncio.gather(*closing, return_exceptions=True)
+        """Close every product's hooks, for at most 5 s, whatever one of them raises."""
+        await asyncio.gather(*(_close(hooks) for hooks in self._hooks.values() if hasattr(hooks, "aclose")))
+
+
+async def _close(hooks: ChatTurnHooks) -> None:
+    try:
+        await call_within(CLOSE_S, hooks.aclose)
+    except Exception:
+        logger.exception("aclose of %s failed", type(hooks).__name__)
 
 
 def _default_hooks(settings: Settings) -> ChatTurnHooks:

@@ -1,8 +1,10 @@
 """TURNWIRE_HOOKS: one product or several, refused by name when wrong."""
 
+import asyncio
 import sys
 import threading
 import types
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -94,6 +96,33 @@ async def test_every_product_is_closed_whatever_one_of_them_raises():
     without_close: Any = types.SimpleNamespace(produce=None)
     await Products({"a": Closing(), "b": Closing(), "c": without_close}).aclose()
     assert len(closed) == 2
+
+
+async def test_closing_ends_whatever_a_product_makes_of_it(monkeypatch, caplog):
+    monkeypatch.setattr("turnwire.worker.products.CLOSE_S", 0.05)
+    closed = []
+
+    class Hanging(Scripted):
+        async def aclose(self):
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                    closed.append("never")
+                if closed:
+                    return
+
+    class Plain(Scripted):
+        def aclose(self):
+            closed.append("plain")
+
+    class Exiting(Scripted):
+        async def aclose(self):
+            raise SystemExit(3)
+
+    await Products({"a": Hanging(), "b": Plain(), "c": Exiting()}).aclose()
+    assert closed == ["plain"]
+    assert "Hanging.aclose took longer than 0.05 s" in caplog.text
+    assert "SystemExit" in caplog.text
 
 
 def test_only_a_hook_of_the_products_own_counts():

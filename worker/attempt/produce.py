@@ -49,6 +49,7 @@ class Forwarder:
         self._text = TextAccumulator()
         self._error: TurnError | None = None
         self._error_shown = False
+        self._types: set[str] = set()
         self.has_result = False
 
     def take(self, event: Any) -> bytes | None:
@@ -64,6 +65,7 @@ class Forwarder:
                 self._error = in_band_error(data)
             return None
         canonical = encoded(event_type, data, self._max_event_bytes)
+        self._types.add(event_type)
         self._text.add(event_type, data)
         if event_type == RESULT:
             self.has_result = True
@@ -74,6 +76,9 @@ class Forwarder:
     def produced(self, final_text: Any) -> Produced:
         """The outcome; the producer's own final text wins if there is any."""
         text = storable(final_text) if isinstance(final_text, str) and final_text else self._text.text
+        if not text and self._types and not self.has_result and self._error is None:
+            named = ", ".join(sorted(self._types)[:20])
+            logger.warning("%s: the answer is empty: none of its events is text (%s)", self._turn.run_id, named)
         return Produced(text, self._error, self._error_shown)
 
 

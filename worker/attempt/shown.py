@@ -10,10 +10,10 @@ from typing import Any
 
 from turnwire.shared.ledger import LedgerRow, decode_row
 from turnwire.shared.model import Claimed
-from turnwire.worker.attempt.side_channel import CLOSE_S, SideChannel
+from turnwire.worker.attempt.side_channel import SideChannel
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
-from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.limits import CLOSE_S, call_within
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class Shown:
         """Find the product's hooks, and show it the event that the claim wrote."""
         on_event, on_row, trace_flush = (hook(hooks, name) for name in ("on_event", "on_ledger_row", "trace_flush"))
         if on_row is not None:
-            self._on_row = lambda row: call(on_row, turn, row)
+            self._on_row = lambda row: call_within(CLOSE_S, on_row, turn, row)
         if trace_flush is not None:
-            self._trace_flush = lambda: call(trace_flush, turn)
+            self._trace_flush = lambda: call_within(CLOSE_S, trace_flush, turn)
         if on_event is not None:
             self.channel = SideChannel(on_event, turn)
             self.channel.show(self._claimed.first_event)
@@ -52,8 +52,7 @@ class Shown:
             await self._show_rows(self._on_row, rows)
         if self._trace_flush is not None:
             try:
-                async with asyncio.timeout(CLOSE_S):
-                    await self._trace_flush()
+                await self._trace_flush()
             except Exception:
                 logger.exception("%s: the hook trace_flush failed", self._claimed.key.run_id)
 

@@ -7,42 +7,58 @@ from typing import Any, Final
 
 import msgspec
 
-from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.events import OWN_PREFIX, ChatStreamEvent, encode_event
 from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.limits import CLOSE_S
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
 QUEUED_EVENTS: Final = 1000  # a hook that is further behind misses events
-CLOSE_S: Final = 5.0  # how long the end of a turn waits for its side channel
+SKIPPED: Final = "on_event.skipped"  # stands where events are missing; only the hook sees it
 
 _event = msgspec.json.Decoder(ChatStreamEvent)
 
 
 class SideChannel:
-    """Calls `on_event` for each event, in order, in a task of its own."""
+    """Calls `on_event` for each event, in order, in a task of its own.
+
+    A hook that is far behind misses the producer's events, and is told how many; it never misses a `session.run.*`.
+    """
 
     def __init__(self, on_event: Callable[..., Any], turn: Turn) -> None:
         self._on_event = on_event
         self._turn = turn
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_EVENTS + 1)
-        self._missed = 0
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._skipped = 0  # since the last event that was queued
+        self._all_skipped = 0
         self._task = asyncio.create_task(self._run(), name=f"on_event {turn.run_id}")
 
     def show(self, event: bytes) -> None:
         """Queue an event; never waits."""
-        if self._queue.qsize() < QUEUED_EVENTS:
+        if self._queue.qsize() < QUEUED_EVENTS or event.startswith(OWN_PREFIX):
+            self._tell_skipped()
             self._queue.put_nowait(event)
         else:
-            self._missed += 1
+            self._skipped += 1
 
     async def close(self) -> None:
         """Let the hook see what is queued, for a limited time."""
+        self._tell_skipped()
         self._queue.put_nowait(None)
         _, late = await asyncio.wait({self._task}, timeout=CLOSE_S)
         self._task.cancel()
-        if late or self._missed:
-            logger.warning("%s: on_event was too slow: %d events dropped", self._turn.run_id, self._missed)
+        if late or self._all_skipped:
+            left = self._queue.qsize()
+            logger.warning(
+                "%s: on_event was too slow: it missed %d events", self._turn.run_id, self._all_skipped + left
+            )
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            self._queue.put_nowait(encode_event(SKIPPED, {"count": self._skipped}))
+            self._all_skipped += self._skipped
+            self._skipped = 0
 
     async def _run(self) -> None:
         while (event := await self._queue.get()) is not None:

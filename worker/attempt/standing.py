@@ -6,9 +6,7 @@ order: equal ones are in the log already; at the first different one the log has
 
 from collections.abc import Sequence
 
-from turnwire.shared.events import Entry
-
-OWN_EVENTS = b'{"type":"session.run.'
+from turnwire.shared.events import OWN_PREFIX, Entry
 
 
 class Standing:
@@ -16,7 +14,7 @@ class Standing:
 
     def __init__(self, log: Sequence[Entry] = ()) -> None:
         self._before = log[0].id.decode() if log else ""
-        self._events = [entry for entry in log if not entry.event.startswith(OWN_EVENTS)]
+        self._events = [entry for entry in log if not entry.event.startswith(OWN_PREFIX)]
         self._matched = 0
 
     @property

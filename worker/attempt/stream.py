@@ -4,6 +4,7 @@ The code between a producer's steps runs again on every attempt, so a later atte
 Events that are in the log already are not written twice. At the first one that differs, the log is rewound to there.
 """
 
+from turnwire.shared.events import RUN_RESUMED, encode_event
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease
@@ -69,11 +70,14 @@ class AttemptStream:
         await attempt.log.flush()
         attempt.lease = Lease.CHANGING
         try:
-            rewound = await until_answered(self._store.rewind, claimed, self._standing.last_match, attempt.meter.row)
+            after = self._standing.last_match
+            rewound = await until_answered(self._store.rewind, claimed, after, attempt.meter.row)
             attempt.claimed = rewound.claimed
         finally:
             attempt.lease = Lease.HELD
         attempt.meter.go_on()
         attempt.rows[claimed.attempt] = rewound.row
+        resumed = {"attempt": rewound.claimed.attempt, "after": after, "reason": "diverged"}
+        attempt.shown.events([encode_event(RUN_RESUMED, resumed)])  # as the script has written it
         attempt.log.restart(rewound.claimed)
         self._standing.drop_rest()

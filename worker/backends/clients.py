@@ -1,12 +1,17 @@
 """The HTTP client of a backend, replaced when a cancelled call may have left a connection behind in its pool."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx
+
+from turnwire.worker.turn.limits import CLOSE_S
+
+logger = logging.getLogger(__name__)
 
 # The deadline to headers and the longest silence are ours (RetryPolicy): httpx has one `read` timeout for both.
 # Connecting never takes longer than 10 s.
@@ -60,13 +65,18 @@ class Clients:
                     self._close(client)
 
     async def aclose(self) -> None:
-        """Close the current client and wait for those that are being closed. May be called again."""
+        """Close the current client and wait for those that are being closed, 5 s at most. May be called again."""
         client, self._current = self._current, None
         if client is not None and client not in self._calls:
             self._close(client)
         while closing := list(self._closing):
-            await asyncio.gather(*closing)
+            done, late = await asyncio.wait(closing, timeout=CLOSE_S)
             self._closing.difference_update(closing)  # their callbacks may not have had their turn yet
+            for task in late:
+                task.cancel()
+            for task in done:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    logger.warning("closing a client failed: %s: %s", type(error).__name__, error)
 
     def _new(self) -> httpx.AsyncClient:
         self._tls = self._tls or httpx.create_ssl_context()

@@ -34,6 +34,7 @@ from turnwire.worker.pool.supervision import kept_running
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import contain_tasks
+from turnwire.worker.turn.limits import CLOSE_S
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.threads import product_threads
 
@@ -144,13 +145,20 @@ class TurnWorker(Worker):
             await asyncio.sleep(HEALTH_S)
 
     async def close(self) -> None:
-        """Close the product's hooks and the connections. arq's health key stays, because other workers share it."""
+        """Close the product's hooks and the connections, each for 5 s at most.
+
+        arq's health key stays, because other workers share it.
+        """
         await self._products.aclose()
         with suppress(StoreUnavailable):  # this gives back what was claimed and not begun
             entry = (await self.queue.workers()).get(self.id, b"")
             await bury(self._store, self.queue, self.id, entry)
         for redis in (self._waiting, self._cancels, self._data, self.queue.redis):
-            await redis.aclose(close_connection_pool=True)
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await redis.aclose(close_connection_pool=True)
+            except (RedisError, OSError, TimeoutError) as error:
+                logger.warning("closing a connection: %s", type(error).__name__)
         self._pool = None
 
 

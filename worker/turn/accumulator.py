@@ -1,7 +1,8 @@
 """Puts the answer's text together from the events that a producer yields. Pure.
 
 Text deltas are joined per part id, and parts in order of first appearance; a part's whole `text` replaces what was
-joined of it. Only text parts count, never reasoning. A `result` with a `finalText` replaces everything before it.
+joined of it. Only text parts count, never reasoning; a delta without a part is text. A `result` with a `finalText`
+replaces everything before it.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import msgspec
 from turnwire.shared.events import PART_UPDATED, RESULT, ChatStreamEvent
 
 _event: Final = msgspec.json.Decoder(ChatStreamEvent)
+_NO_PART: Final = {"type": "text"}
 
 
 class TextAccumulator:
@@ -33,7 +35,7 @@ class TextAccumulator:
             self._update(data)
 
     def _update(self, data: dict[str, Any]) -> None:
-        part = data.get("part")
+        part = data.get("part", _NO_PART)
         if not isinstance(part, dict) or part.get("type") != "text":
             return
         part_id, delta, text = part.get("id"), data.get("delta"), part.get("text")

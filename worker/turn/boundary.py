@@ -52,6 +52,9 @@ def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
         raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
     if not isinstance(event_type, str) or not event_type or not isinstance(data, dict | None):
         raise ProducerError("an event is {type: text, data: object}", code="invalid_event")
+    if data is None and isinstance(event, dict) and (others := sorted(map(repr, event.keys() - {"type", "data"}))):
+        named = ", ".join(others[:5])  # what they carry would be lost without a word
+        raise ProducerError(f"an event carries its payload in `data`; this one has {named}", code="invalid_event")
     return event_type, data or {}
 
 

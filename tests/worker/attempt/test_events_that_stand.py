@@ -20,6 +20,24 @@ async def test_early_events_that_stand_are_not_doubled(store, twice):
     ]  # fmt: skip
 
 
+async def test_on_event_hears_that_the_log_was_rewound(store, twice):
+    seen = []
+
+    class Watching(Agent):
+        async def on_event(self, turn, event):
+            seen.append((event.type, event.data))
+
+    async def script(turn, agent):
+        yield text(f"attempt {turn.attempt}")
+        await turn.step("search", agent.does("search"))
+        await turn.step("ask", agent.does("ask", fails=1))
+
+    await twice(Watching(script))
+    resumed = [data for _, event_type, data in await log_of(store) if event_type == "session.run.resumed"]
+    assert [data for event_type, data in seen if event_type == "session.run.resumed"][-1] == resumed[-1]
+    assert resumed[-1]["reason"] == "diverged"
+
+
 async def test_the_log_is_rewound_at_the_first_difference(store, twice):
     async def script(turn, agent):
         yield text("same ")

@@ -1,5 +1,6 @@
 """A producer's events: checked once at the boundary, then forwarded as they are."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import msgspec
@@ -16,7 +17,7 @@ LIMIT = 200
 
 @pytest.fixture
 def forwarder():
-    return Forwarder(cast("Turn", None), LIMIT)
+    return Forwarder(cast("Turn", SimpleNamespace(run_id="chat:demo:0")), LIMIT)
 
 
 def test_c1_an_event_is_forwarded_unchanged(forwarder):
@@ -39,6 +40,26 @@ def test_what_is_no_event_is_refused(forwarder, event):
     with pytest.raises(ProducerError) as refused:
         forwarder.take(event)
     assert refused.value.code == "invalid_event"
+
+
+@pytest.mark.parametrize("event", [{"type": "text", "text": "hello"}, {"type": "x", "data": None, "delta": "hello"}])
+def test_an_event_whose_payload_is_not_in_its_data_is_refused_and_not_forwarded_empty(forwarder, event):
+    with pytest.raises(ProducerError, match=r"carries its payload in `data`; this one has '(text|delta)'") as refused:
+        forwarder.take(event)
+    assert refused.value.code == "invalid_event"
+
+
+def test_an_answer_that_is_empty_although_there_were_events_is_in_the_log(forwarder, caplog):
+    forwarder.take({"type": "token", "data": {"text": "hello"}})
+    forwarder.take({"type": "done"})
+    assert forwarder.produced(None) == Produced("")
+    assert "chat:demo:0: the answer is empty: none of its events is text (done, token)" in caplog.text
+
+
+def test_an_answer_that_is_empty_in_its_own_words_is_not_in_the_log(forwarder, caplog):
+    forwarder.take({"type": "result", "data": {"finalText": ""}})
+    assert forwarder.produced(None) == Produced("")
+    assert not caplog.records
 
 
 def recursive() -> dict:

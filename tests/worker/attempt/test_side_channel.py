@@ -52,7 +52,7 @@ async def test_w17_a_slow_hook_misses_events_instead_of_holding_up_the_stream_or
     gate, seen = asyncio.Event(), []
 
     async def on_event(turn, event):
-        seen.append(event.data["n"])
+        seen.append(event.data.get("n", event.data))
         await gate.wait()
 
     channel = SideChannel(on_event, TURN)
@@ -62,7 +62,36 @@ async def test_w17_a_slow_hook_misses_events_instead_of_holding_up_the_stream_or
         channel.show(event(number))
     gate.set()
     await channel.close()
-    assert seen == list(range(11))
+    assert seen == [*range(11), {"count": 989}]
+
+
+async def test_a_slow_hook_misses_no_event_of_the_turns_life_and_hears_what_it_missed(monkeypatch):
+    monkeypatch.setattr(side_channel, "QUEUED_EVENTS", 2)
+    gate, seen = asyncio.Event(), []
+
+    async def on_event(turn, event):
+        seen.append((event.type, event.data))
+        await gate.wait()
+
+    channel = SideChannel(on_event, TURN)
+    channel.show(event(0))
+    await wait_until(lambda: seen, "the hook to be stuck in its first event")
+    for number in range(1, 6):
+        channel.show(event(number))
+    channel.show(encode_event("session.run.resumed", {"attempt": 2}))
+    channel.show(event(6))
+    channel.show(encode_event("session.run.completed", {}))
+    gate.set()
+    await channel.close()
+    assert seen == [
+        ("n", {"n": 0}),
+        ("n", {"n": 1}),
+        ("n", {"n": 2}),
+        (side_channel.SKIPPED, {"count": 3}),
+        ("session.run.resumed", {"attempt": 2}),
+        (side_channel.SKIPPED, {"count": 1}),
+        ("session.run.completed", {}),
+    ]
 
 
 async def test_a_hook_that_never_comes_back_ends_with_the_turn(monkeypatch):

@@ -38,6 +38,7 @@ def result(content) -> dict:
         ([text("draft", "a"), whole("final", "a")], "final"),
         ([text("draft", "a"), text("b", "b"), whole("final", "a")], "finalb"),
         ([whole("one", "a"), text(" more", "a")], "one more"),
+        ([{"type": "message.part.updated", "data": {"delta": "a"}}, text("b")], "ab"),
         ([text("a"), result("whole")], "whole"),
         ([text("a"), result(None)], "a"),
         ([text("a"), result("whole"), text("!")], "whole!"),
@@ -51,7 +52,7 @@ def test_c4_w16_the_answer_is_its_text_parts_in_order_of_first_appearance(events
 @pytest.mark.parametrize(
     "data",
     [{}, {"part": None}, {"part": "text"}, {"part": {"type": "text"}}, {"part": {"type": "text"}, "delta": 5},
-     {"part": {"type": "text", "text": 5}}, {"part": {"type": ["text"]}, "delta": "x"}, {"delta": "x"}],
+     {"part": {"type": "text", "text": 5}}, {"part": {"type": ["text"]}, "delta": "x"}],
 )  # fmt: skip
 def test_malformed_updates_are_not_text(data):
     assert accumulated({"type": "message.part.updated", "data": data}) == ""

@@ -1,0 +1,51 @@
+"""Calls a product's code for a limited time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from turnwire.worker.turn.calling import ProductExitError, call
+
+CLOSE_S: Final = 5.0  # for everything that happens when a turn or a worker ends
+LEAVE_S: Final = 1.0  # how long a call that is given up may take to clean up after itself
+
+
+class HookTimeoutError(Exception):
+    """A product's code took longer than it may."""
+
+
+async def call_within(limit_s: float, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a product's function, as `call` does, but wait for it no longer than `limit_s` seconds.
+
+    It runs in a task of its own. So it cannot cancel its caller, and the caller goes on even if the function swallows
+    its cancellation.
+
+    Raises:
+        HookTimeoutError: it took longer.
+        ProductExitError: it cancelled itself, or see `call`.
+        Exception: whatever the function raises.
+    """
+    name = getattr(function, "__qualname__", type(function).__name__)
+    task = asyncio.create_task(call(function, *args), name=f"call of {name}")
+    try:
+        await asyncio.wait({task}, timeout=limit_s)
+    except asyncio.CancelledError:
+        await _give_up(task)
+        raise
+    if not task.done():
+        await _give_up(task)
+        raise HookTimeoutError(f"{name} took longer than {limit_s:g} s")
+    if task.cancelled():
+        raise ProductExitError(f"{name} cancelled itself")
+    return task.result()
+
+
+async def _give_up(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    task.add_done_callback(_seen)
+    await asyncio.wait({task}, timeout=LEAVE_S)
+
+
+def _seen(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # nobody waits for it any more
