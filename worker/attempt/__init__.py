@@ -1,1 +1,1 @@
-"""One attempt of a turn, from its claim to the write that ends it. What is here lives as long as that attempt."""
+"""One attempt of a turn, from its claim to the write that ends it. The objects here live as long as the attempt."""

@@ -1,10 +1,10 @@
 """Appends the events of all turns of a process.
 
-One task writes for every turn: while one round trip is in flight, the events of all turns gather; the next one takes
-them all, a script call per turn in one pipeline. So a lone event leaves at once, and under load a round trip carries
-hundreds. While several turns write, round trips keep a distance for more of them to gather, but not with the first
-event of an attempt, nor when somebody waits for `flush`. A turn's buffer is bounded: a slow Redis slows the producers,
-not the memory.
+One task writes for every turn. While one round trip is under way, the events of all turns gather; the next one takes
+them all, as a pipeline with one script call per turn. So a single event leaves at once, and under load a round trip
+carries hundreds of events. While several turns write, there is a short pause between round trips, in which more events
+gather. The first event of an attempt does not wait for that, and neither does `flush`. A turn's buffer is bounded, so a
+slow Redis slows down the producers and does not fill the memory.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from turnwire.shared.model import Claimed
 from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from turnwire.shared.store.turns import TurnStore
 
-BUFFER_BYTES: Final = 262_144  # a turn that has so much unwritten waits
-CALL_EVENTS: Final = 500  # in one call of the append script
+BUFFER_BYTES: Final = 262_144  # a producer waits while so much of its turn is not written
+CALL_EVENTS: Final = 500  # at most, in one call of the append script
 CALL_BYTES: Final = 262_144
-GATHER_S: Final = 0.003  # between two round trips while several turns write: one costs more than an event in it
+GATHER_S: Final = 0.003  # between two round trips while several turns write; fewer trips cost less
 
 
 class TurnLog:
-    """The writing end of one attempt's log. `put` never waits; `room` and `flush` do."""
+    """The writing end of one attempt's log. `put` never waits, `room` and `flush` do."""
 
     def __init__(self, appender: "Appender", claimed: Claimed, on_lost: Callable[[], None]) -> None:
         self.claimed = claimed
@@ -44,23 +44,21 @@ class TurnLog:
         return self._written_seq + len(self._pending)
 
     @property
-    def pending(self) -> int:
-        """How many events are not acknowledged."""
-        return len(self._pending)
-
-    @property
     def cursor(self) -> Cursor:
         """The last event that was put."""
         return Cursor(self.claimed.attempt, self.next_seq - 1)
 
     def put(self, event: bytes, *, own: bool = False) -> bool:
-        """Queue an event's canonical bytes. Returns True when the caller should wait for `room`.
+        """Queue an event to be written. Returns True when the caller should wait for `room` before the next one.
 
-        `own`: Turnwire adds it, to an answer that is complete and paid for; what is in the log does not count then.
+        Args:
+            event: its canonical bytes.
+            own: Turnwire adds this event to an answer that is complete and paid for. A log that has reached its limits
+                takes it nevertheless.
 
         Raises:
-            AttemptFenced: the lease was lost; nothing more will be written.
-            TurnFailure: `log_too_large`, the log is at one of its limits.
+            AttemptFenced: the lease was lost. Nothing more will be written.
+            TurnFailure: `log_too_large`, the log has reached one of its limits.
         """
         if self._error is not None:
             raise self._error
@@ -93,13 +91,13 @@ class TurnLog:
             raise self._error
 
     def restart(self, claimed: Claimed) -> None:
-        """Go on as another attempt of the same worker; everything before was flushed."""
+        """Write for another attempt, which the same worker runs. Everything was flushed before."""
         assert not self._pending
         self.claimed = claimed
         self._written_seq = claimed.next_seq
 
     def abandon(self) -> None:
-        """Drop what is not written: nobody waits for it any more."""
+        """Drop the events that are not written, because nobody waits for them any more."""
         self._pending, self._pending_bytes = [], 0
         if self._error is None:
             self._error = AttemptFenced("the attempt has ended")
@@ -109,7 +107,7 @@ class TurnLog:
         await self._changed.wait()
 
     def next_call(self) -> list[bytes]:
-        """The events of the next call: the oldest ones, as many as one call may carry."""
+        """Return the events of the next call: the oldest ones, as many as one call may carry."""
         size = 0
         for count, event in enumerate(self._pending[:CALL_EVENTS]):
             size += len(event)
@@ -123,7 +121,7 @@ class TurnLog:
         return self._written_seq
 
     def answered(self, events: Sequence[bytes], error: Exception | None) -> None:
-        """Take the result of a call."""
+        """Take the result of a call: the events that it carried, and its error or None."""
         if error is None and self._pending:
             del self._pending[: len(events)]
             self._pending_bytes -= sum(map(len, events))
@@ -138,28 +136,28 @@ class TurnLog:
 
 
 class Appender:
-    """The one task that writes; `run` it for as long as the process lives."""
+    """Writes the events of every turn of this process. `run` it for as long as the process lives."""
 
     def __init__(self, store: TurnStore) -> None:
         self._store = store
         self.settings = store.settings
         self._dirty: list[TurnLog] = []
         self._wake = asyncio.Event()
-        self.hurry = asyncio.Event()  # something in it must not wait for more
+        self.hurry = asyncio.Event()  # an event must be written now, and must not wait for others
 
     def open(self, claimed: Claimed, on_lost: Callable[[], None]) -> TurnLog:
-        """Start writing for an attempt. `on_lost` is called once if Redis refuses its writes."""
+        """Return the log of an attempt. `on_lost` is called once if Redis refuses a write to it."""
         return TurnLog(self, claimed, on_lost)
 
     def wake(self, log: TurnLog, *, at_once: bool = False) -> None:
-        """This log has something to write."""
+        """Let the task write what this log has queued."""
         self._dirty.append(log)
         self._wake.set()
         if at_once:
             self.hurry.set()
 
     async def run(self) -> None:
-        """Write until cancelled. While Redis does not answer, try again with the same ids."""
+        """Write until cancelled. While Redis does not answer, the same events are sent again, with the same ids."""
         pause_s, next_at_s = FIRST_PAUSE_S, 0.0
         while True:
             await self._wake.wait()

@@ -1,4 +1,4 @@
-"""One attempt of a turn while it runs in this process: its lease, its log, and how it may be stopped."""
+"""One attempt of a turn while it runs in this process: its lease, its log, and how it is stopped."""
 
 import asyncio
 from enum import Enum, auto
@@ -16,7 +16,7 @@ class Stop(Enum):
 
     LOST = auto()  # another attempt owns the turn: nothing more may be written
     CANCEL = auto()  # somebody asked for it
-    SUSPEND = auto()  # it waits for a signal, and has given its lease up
+    SUSPEND = auto()  # it waits for a signal, and has given up its lease
     DRAIN = auto()  # this worker stops: the turn goes back to the queue
 
 
@@ -24,11 +24,11 @@ class Lease(Enum):
     """What a refused renewal of the lease means."""
 
     HELD = auto()  # the lease is lost: another attempt has it
-    CHANGING = auto()  # nothing: a script of ours is giving the lease up, or is changing its token
+    CHANGING = auto()  # nothing: a script of ours is giving up the lease, or is changing its token
 
 
 class Attempt:
-    """Holds what belongs to one attempt. `rows`: attempt -> ledger row, of all attempts that have ended."""
+    """Holds what belongs to one attempt. `rows`: attempt -> ledger row, for all attempts that have ended."""
 
     def __init__(self, claimed: Claimed, appender: Appender, prices: Prices) -> None:
         self.claimed = claimed

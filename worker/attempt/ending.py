@@ -26,7 +26,7 @@ class Ending(msgspec.Struct, frozen=True):
     error_shown: bool = False  # the producer's own `error` event is in the log already
 
     def fields(self) -> dict[str, Arg]:
-        """Return its part of the turn hash."""
+        """Return the fields of the turn hash that it sets."""
         fields: dict[str, Arg] = {"persist": self.persist}
         if self.text is not None:
             fields["final_text"] = storable(self.text)
@@ -52,7 +52,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
-    """Return how the work ended, whatever ended it.
+    """Say how the work ended, whatever ended it.
 
     Raises:
         AttemptFenced: the lease was lost.
@@ -68,5 +68,5 @@ def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
         raise error
     if isinstance(error, TurnFailure):  # a product may have set its attributes to anything
         return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
-    logger.error("%s: the worker failed", attempt.claimed.key.run_id, exc_info=error)
+    logger.error("%s: the turn fails because of a bug in Turnwire", attempt.claimed.key.run_id, exc_info=error)
     return Ending(None, error=TurnError("internal", "the worker failed", retryable=True))

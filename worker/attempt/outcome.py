@@ -1,4 +1,4 @@
-"""What becomes of a job when its attempt is over, and when a turn that waits is looked at."""
+"""The three ways in which a job ends, and when the sweep looks at a turn that waits."""
 
 import msgspec
 
@@ -6,29 +6,33 @@ from turnwire.shared.settings import Settings
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The job is finished: the turn has ended, or was not there. `rows`, here and below: its ledger by attempt."""
+    """The job is finished: the turn has ended, or does not exist.
+
+    `rows`, here and in the other two: the turn's ledger rows, by attempt.
+    """
 
     rows: dict[int, bytes] = {}
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """The job is finished, but the turn is not: something else will enqueue it. The sweep looks after `look_ms`."""
+    """The job is finished, but the turn is not: something else will enqueue it. The sweep looks at it in `look_ms`."""
 
     look_ms: int | None = None
     rows: dict[int, bytes] = {}
 
 
 class Again(msgspec.Struct, frozen=True):
-    """Somebody should look at the turn again after `delay_ms`."""
+    """The job goes back to the queue: a worker should take it again in `delay_ms`."""
 
     delay_ms: int
     rows: dict[int, bytes] = {}
 
 
 def look_ms(left_ms: int | None, settings: Settings) -> int:
-    """When a suspended turn whose time is up in `left_ms` is looked at; None: it waits without a limit.
+    """In how many ms the sweep should look at a suspended turn.
 
-    Soon enough to find the ledger rows of one that was cancelled and whose job was then not enqueued.
+    Its wait for the signal ends in `left_ms`, or never if that is None. The sweep looks after half the retention at the
+    latest: if the turn was cancelled and its job was not enqueued, its ledger rows are still there to be published.
     """
     longest_ms = settings.retention_ms // 2
     return longest_ms if left_ms is None else min(left_ms, longest_ms)

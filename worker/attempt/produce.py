@@ -1,4 +1,4 @@
-"""Runs the product's producer and forwards its events: unchanged, in order, checked once at the boundary."""
+"""Runs the product's producer and forwards its events: unchanged, in order, and checked once."""
 
 import logging
 import re
@@ -17,31 +17,31 @@ from turnwire.worker.turn.calling import call, source_of
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 500
-OWN_EVENTS = "session.run."  # written by Turnwire only; a producer's are withheld
+OWN_EVENTS = "session.run."  # only Turnwire writes events of these types; those of a producer are withheld
 
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)  # URLs carry hosts, and sometimes keys
 
 
 class Produced(msgspec.Struct, frozen=True):
-    """What a producer made: its text, and its own word that it failed, if it said so in an event."""
+    """The text that a producer made, and its error if one of its events says that it failed."""
 
     text: str
     error: TurnError | None = None
-    error_shown: bool = False  # its `error` event is in the log already
+    error_shown: bool = False  # the `error` event is in the log already
 
 
 class Sink(Protocol):
-    """Where the bytes of a producer's events go."""
+    """Takes the bytes of a producer's events."""
 
     def put(self, event: bytes, *, own: bool = False) -> bool:
-        """Take an event; True: wait for `room` before the next one. `own`: Turnwire adds it, not the producer."""
+        """Take an event. Returns True when the caller must wait for `room`. `own`: it is Turnwire's event."""
 
     async def room(self) -> None:
         """Wait until there is room for more events."""
 
 
 class Forwarder:
-    """Takes a producer's events one by one. `put` is where their bytes go."""
+    """Checks a producer's events one by one, and collects the text and the error that they carry."""
 
     def __init__(self, turn: Turn, max_event_bytes: int) -> None:
         self._turn = turn
@@ -53,10 +53,10 @@ class Forwarder:
         self.has_result = False
 
     def take(self, event: Any) -> bytes | None:
-        """The canonical bytes to append; None for an event that is withheld.
+        """Return the canonical bytes to append, or None for an event that is withheld.
 
         Raises:
-            ProducerError: `invalid_event`, it is not an event or not JSON.
+            ProducerError: `invalid_event`, this is not an event, or not JSON.
             TurnFailure: `event_too_large`.
         """
         event_type, data = parts_of(event)
@@ -74,7 +74,7 @@ class Forwarder:
         return canonical
 
     def produced(self, final_text: Any) -> Produced:
-        """The outcome; the producer's own final text wins if there is any."""
+        """Return the outcome. If the producer has a final text of its own, that counts instead of the collected one."""
         text = storable(final_text) if isinstance(final_text, str) and final_text else self._text.text
         if not text and self._types and not self.has_result and self._error is None:
             named = ", ".join(sorted(self._types)[:20])
@@ -83,9 +83,9 @@ class Forwarder:
 
 
 def _safe_message(error: Exception) -> str:
-    """What a client may read of a product's exception: its own words, on one line, without addresses.
+    """Return what a client may read of a product's exception: its text on one line, without addresses.
 
-    An error with an HTTP response keeps its status.
+    If the exception has an HTTP response, the text begins with its status.
     """
     text = _ADDRESS.sub("[address]", " ".join(str(error).split()))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -98,7 +98,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     Raises:
         AttemptFenced: the lease was lost.
         TurnFailure: the producer raised one, or what it yielded is refused.
-        ProducerError: the producer raised anything else; the message is the product's own.
+        ProducerError: the producer raised anything else. The message is the product's own.
     """
     try:
         source = await source_of(hooks.produce, turn)
@@ -111,7 +111,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     except (TurnFailure, AttemptFenced):
         raise
     except Exception as error:
-        logger.exception("%s: the producer raised", turn.run_id)
+        logger.exception("%s: the product's producer raised an exception", turn.run_id)
         raise ProducerError(_safe_message(error)) from error
     produced = forwarder.produced(final_text)
     if (

@@ -1,8 +1,8 @@
-"""One turn from claim to settle: claim, load, produce, append, settle.
+"""Runs one attempt of a turn, from claim to settle: claim, load, produce, append, settle.
 
-A turn runs in two tasks. The inner one works: it produces and finishes, and may be cancelled at any point by a lost
-lease, a drain, a timeout. The outer one always gets the last word: it settles, or gives the turn back, or writes
-nothing. So there is one place where an attempt ends, whatever ended it.
+An attempt runs in two tasks. The inner one works: it produces and finishes. A lost lease, a drain or a timeout may
+cancel it at any point. The outer one always has the last word: it settles the turn, or gives it back, or writes
+nothing. So every attempt ends in the same place, whatever ended it.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-FOREIGN_MS = 60_000  # before a job that is not ours is looked at again
+FOREIGN_MS = 60_000  # until a worker looks again at a job that is not Turnwire's
 
 
 class TurnRunner:
@@ -45,8 +45,8 @@ class TurnRunner:
         self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str, prices: Prices | None = None
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
-        self._draining = False  # a turn that is claimed from now on goes back at once
-        self._claiming: dict[str, bool] = {}  # run id -> somebody asked to cancel it meanwhile
+        self._draining = False  # if True, every turn that is claimed goes back at once
+        self._claiming: dict[str, bool] = {}  # run id of a turn that is being claimed -> a cancel came meanwhile
         self.appender = Appender(store)
         self._store = store
         self._queue = queue
@@ -59,7 +59,7 @@ class TurnRunner:
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
-            logger.warning("job %r is not a turn: does something else use this queue?", run_id)
+            logger.warning("job %r is not a turn; does another program use this queue?", run_id)
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
@@ -81,41 +81,41 @@ class TurnRunner:
                 return await self._run(claimed, cancelled=cancelled)
 
     async def renew(self) -> None:
-        """Extend the lease of every attempt that runs here; stop those that were lost or should be cancelled."""
+        """Extend the lease of every attempt that runs here. Stop those that were lost or should be cancelled."""
         held = self.held()
         replies = await self._store.renew_many([claimed for _, claimed in held]) if held else []
         for (attempt, claimed), reply in zip(held, replies, strict=True):
             self.renewed(attempt, claimed, reply)
 
     def held(self) -> list[tuple[Attempt, Claimed]]:
-        """The attempts that run here, each with the claim that has to be renewed. May be called in any thread."""
+        """List the attempts that run here, each with the claim to be renewed. May be called in any thread."""
         return [(attempt, attempt.claimed) for attempt in list(self.attempts.values())]
 
     def renewed(self, attempt: Attempt, claimed: Claimed, reply: bool | Exception) -> None:
-        """Act on the reply to a renewal: stop an attempt whose lease was lost, or that somebody wants to cancel."""
+        """Act on the reply to a renewal: stop an attempt whose lease was lost, or whose turn somebody has cancelled."""
         if isinstance(reply, AttemptFenced):
             if attempt.claimed is claimed and attempt.lease is Lease.HELD:
                 attempt.stop(Stop.LOST)
         elif isinstance(reply, Exception):
-            logger.warning("%s: heartbeat: %s", attempt.claimed.key.run_id, reply)
+            logger.warning("%s: the lease was not renewed (%s); trying again", attempt.claimed.key.run_id, reply)
         elif reply:
             attempt.stop(Stop.CANCEL)
 
     def give_back(self) -> None:
-        """Stop every attempt and hand its turn over, also those of turns that are claimed from now on."""
+        """Stop every attempt and hand over its turn. Turns that are claimed from now on are handed over, too."""
         self._draining = True
         for attempt in list(self.attempts.values()):
             attempt.stop(Stop.DRAIN)
 
     def cancel(self, run_id: str) -> None:
-        """Stop a turn because somebody asked for it, also one that is just being claimed here."""
+        """Stop a turn because somebody has cancelled it. It may still be in the middle of its claim here."""
         if run_id in self.attempts:
             self.attempts[run_id].stop(Stop.CANCEL)
         elif run_id in self._claiming:
             self._claiming[run_id] = True
 
     async def _see_to_earlier(self, earlier: TurnKey, *, interrupt: bool) -> None:
-        """Make sure that the turn ahead in the session comes to its end, which wakes the one that waits."""
+        """Make sure that the earlier turn of the session ends. Its end wakes the turn that waits."""
         if interrupt:
             reason = "a later turn of its session interrupts it"
             await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
@@ -132,7 +132,7 @@ class TurnRunner:
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
         try:
             await asyncio.shield(ending)
-        except asyncio.CancelledError:  # this process stops: first the turn goes back
+        except asyncio.CancelledError:  # this process stops, but first the turn goes back
             attempt.stop(Stop.DRAIN)
             await ending
             raise
@@ -142,30 +142,30 @@ class TurnRunner:
         return ending.result()
 
     async def _end(self, attempt: Attempt) -> Done | Parked | Again:
-        """Wait for the work, then have the last word."""
+        """Wait for the work. Then settle the turn, give it back, or write nothing."""
         run_id = attempt.claimed.key.run_id
         work = asyncio.create_task(self._work(attempt), name=f"work {run_id}")
         attempt.begin(work)
         await asyncio.wait({work})
         if not work.cancelled():
-            work.exception()  # mark it as seen: it may not matter any more
+            work.exception()  # asyncio would report an exception that nobody has looked at
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
             if attempt.stopped is Stop.SUSPEND:
-                logger.info("%s: suspended", run_id)
+                logger.info("%s: the turn is suspended until its signal comes", run_id)
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._hand_over(attempt)
             return await self._last_word(attempt, ending_of(attempt, work))
         except AttemptFenced:
-            logger.warning("%s: attempt %d lost its lease", run_id, attempt.claimed.attempt)
+            logger.warning("%s: attempt %d lost its lease, so it stopped", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
         finally:
             await attempt.shown.close(attempt.rows)
 
     async def _work(self, attempt: Attempt) -> Ending:
-        """Load, produce, finish. It may be cancelled at any point."""
+        """Load the history, produce, finish. May be cancelled at any point."""
         mark_product()
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
@@ -231,7 +231,7 @@ class TurnRunner:
         run_id = claimed.key.run_id
         status, events = ending.last_events(claimed.record.session_id)
         if ending.error is not None:
-            logger.warning("%s: failed with %s: %s", run_id, ending.error.code, ending.error.message)
+            logger.warning("%s: the turn ended with error %s: %s", run_id, ending.error.code, ending.error.message)
         if ending.persist == "pending":
             await until_answered(self._queue.enqueue_persist, run_id)
         seq, used = attempt.log.next_seq, attempt.meter.row

@@ -1,6 +1,6 @@
-"""Shows a product beside the stream what becomes of its turn: each event, each ledger row, and the end.
+"""Shows a product, beside the stream, each event and each ledger row of its turn, and the end.
 
-Nothing that happens here delays or fails a turn: errors are logged, and every wait has a limit.
+Nothing here delays or fails a turn: errors are logged, and every wait has a limit.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Shown:
                 self.channel.show(event)
 
     async def close(self, rows: Mapping[int, bytes]) -> None:
-        """Show what is left, then the ledger `rows` (by attempt), and flush the traces; each takes 5 s at most."""
+        """Show the remaining events, then the ledger `rows` (by attempt), then flush the traces: 5 s each at most."""
         if self.channel is not None:
             await self.channel.close()
         if self._on_row is not None:
@@ -54,7 +54,7 @@ class Shown:
             try:
                 await self._trace_flush()
             except Exception:
-                logger.exception("%s: the hook trace_flush failed", self._claimed.key.run_id)
+                logger.exception("%s: the hook trace_flush failed or took too long", self._claimed.key.run_id)
 
     async def _show_rows(self, on_row: Callable[[LedgerRow], Awaitable[Any]], rows: Mapping[int, bytes]) -> None:
         """Show the rows written since the claim. The claim itself wrote one if the attempt before had crashed."""
@@ -66,4 +66,4 @@ class Shown:
                     if attempt > first or row.outcome == "crashed":
                         await on_row(row)
         except Exception:
-            logger.exception("%s: the hook on_ledger_row failed", self._claimed.key.run_id)
+            logger.exception("%s: the hook on_ledger_row failed or took too long", self._claimed.key.run_id)

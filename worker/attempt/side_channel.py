@@ -14,7 +14,7 @@ from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-QUEUED_EVENTS: Final = 1000  # a hook that is further behind misses events
+QUEUED_EVENTS: Final = 1000  # a hook that is further behind than this misses events
 SKIPPED: Final = "on_event.skipped"  # stands where events are missing; only the hook sees it
 
 _event = msgspec.json.Decoder(ChatStreamEvent)
@@ -35,7 +35,7 @@ class SideChannel:
         self._task = asyncio.create_task(self._run(), name=f"on_event {turn.run_id}")
 
     def show(self, event: bytes) -> None:
-        """Queue an event; never waits."""
+        """Queue an event for the hook. Never waits; if the hook is too far behind, the event is skipped."""
         if self._queue.qsize() < QUEUED_EVENTS or event.startswith(OWN_PREFIX):
             self._tell_skipped()
             self._queue.put_nowait(event)
@@ -51,7 +51,7 @@ class SideChannel:
         if late or self._all_skipped:
             left = self._queue.qsize()
             logger.warning(
-                "%s: on_event was too slow: it missed %d events", self._turn.run_id, self._all_skipped + left
+                "%s: the hook on_event was too slow: it missed %d events", self._turn.run_id, self._all_skipped + left
             )
 
     def _tell_skipped(self) -> None:

@@ -1,1 +1,1 @@
-"""The work of the worker process itself: taking jobs, heartbeat, takeover, sweep. It lives as long as the process."""
+"""The worker process: it takes jobs, sends heartbeats, takes over from dead workers and sweeps."""

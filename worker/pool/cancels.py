@@ -1,4 +1,7 @@
-"""Hears at once which turns should stop. What it misses, the heartbeat's renewal tells a little later."""
+"""Listens for cancel requests, so that turns stop at once.
+
+A request that is missed here is not lost: the renewal of the lease, with the next heartbeat, reports it.
+"""
 
 import asyncio
 import logging
@@ -12,11 +15,11 @@ from turnwire.shared.keys import CANCELS
 
 logger = logging.getLogger(__name__)
 
-PING_S: Final = 5.0  # of silence, then the connection has to show that it lives
+PING_S: Final = 5.0  # after so much silence, a ping checks that the connection still works
 
 
 async def listen(redis: Redis, on_cancel: Callable[[str], None]) -> None:
-    """Call `on_cancel(run id)` for every cancel request, until cancelled; reconnects by itself."""
+    """Call `on_cancel(run_id)` for every cancel request. Runs until cancelled, and reconnects by itself."""
     while True:
         try:
             pubsub: Any = redis.pubsub()
@@ -24,12 +27,16 @@ async def listen(redis: Redis, on_cancel: Callable[[str], None]) -> None:
                 await pubsub.subscribe(CANCELS)
                 await _read(pubsub, on_cancel)
         except (RedisError, OSError, TimeoutError) as error:
-            logger.warning("waiting for cancel requests: %s", type(error).__name__)
+            logger.warning("waiting for cancels: no connection to Redis (%s); trying again", type(error).__name__)
             await asyncio.sleep(0.2)
 
 
 async def _read(pubsub: Any, on_cancel: Callable[[str], None]) -> None:
-    """Raises TimeoutError when not even a ping is answered."""
+    """Read messages until the connection breaks.
+
+    Raises:
+        TimeoutError: a ping was not answered.
+    """
     pinged = False
     while True:
         message = await pubsub.get_message(timeout=PING_S)

@@ -1,7 +1,7 @@
 """The jobs that a worker has claimed: the dispatcher adds and removes them, the heartbeat's thread extends them.
 
-A claim must not be extended after its job was given up: somebody may have enqueued the job again by then, and the late
-heartbeat would hide it for a lease. So whoever gives a job up first waits for the heartbeat that names it.
+A claim must not be extended after its job was given up. Somebody may have enqueued the job again by then, and the late
+heartbeat would hide it for the time of a lease. So whoever gives up a job first waits for a heartbeat that names it.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ class Claims:
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def add(self, job_id: str) -> None:
-        """Extend this claim from now on."""
+        """Let heartbeats extend this claim from now on."""
         with self._lock:
             self._held.add(job_id)
 
     def discard(self, job_id: str) -> None:
-        """Do not extend this claim any more."""
+        """Let no further heartbeat extend this claim."""
         with self._lock:
             self._held.discard(job_id)
 
     async def release(self, job_id: str) -> None:
-        """Do not extend this claim any more; returns when no heartbeat that names it is under way."""
+        """Let no further heartbeat extend this claim, and wait for one that names it and is under way."""
         self.discard(job_id)
         while True:
             with self._lock:
@@ -42,7 +42,7 @@ class Claims:
 
     @contextmanager
     def extending(self) -> Generator[list[str]]:
-        """The claims that one heartbeat extends, for as long as that heartbeat is under way. For the thread."""
+        """Yield the claims that a heartbeat extends. It is under way inside the `with` block, in the pulse's thread."""
         with self._lock:
             self._extending = frozenset(self._held)
         try:

@@ -36,6 +36,6 @@ class Hints:
             async with asyncio.timeout(timeout_s + self._answer_s):  # the reply may never come
                 return await self._redis.blpop([HINTS], timeout=timeout_s) is not None
         except (RedisError, OSError, TimeoutError) as error:
-            logger.warning("waiting for jobs: the connection to Redis broke (%s); trying again", type(error).__name__)
+            logger.warning("waiting for jobs: no connection to Redis (%s); trying again", type(error).__name__)
             await asyncio.sleep(PAUSE_S)
             return True

@@ -1,10 +1,12 @@
-"""Sees within a second that another worker's process is gone: its connection to Redis is.
+"""Notices within a second that another worker's process is gone, because its connection to Redis is gone.
 
 Each worker registers the client id of one connection. While others run turns, every worker asks Redis for those ids
-every 250 ms. One that is missing twice, and has not sent a heartbeat in between, is buried: its leases end now and its
-jobs are due now. A wrong suspicion is safe, the fence sees to that; three guards make it rare: ids count only on the
-Redis process that gave them out (a restart looks like nobody's death), a worker that reconnects registers its new id at
-once, and where CLIENT LIST is not permitted only the lease tells.
+every 250 ms. A worker whose id is missing twice, and that has sent no heartbeat in between, is buried: its leases end
+now and its jobs are due now. A wrong suspicion does no harm, because the fence refuses what the suspect still writes.
+
+Wrong suspicions are rare. An id counts only on the Redis process that gave it out, so a restart of Redis buries nobody.
+A worker that reconnects registers its new id at once. Where CLIENT LIST is not permitted, nobody is suspected, and a
+dead worker is noticed when its leases end.
 """
 
 import asyncio
@@ -25,20 +27,20 @@ from turnwire.worker.pool.entry import read_entry
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 0.25  # between two looks at the others
-IDLE_LOOK_S: Final = 0.6  # while nobody else runs anything
-ANSWER_S: Final = 2.0  # a connection that is silent for longer is broken
+LOOK_S: Final = 0.25  # between two looks at the other workers
+IDLE_LOOK_S: Final = 0.6  # the same, while no other worker runs anything
+ANSWER_S: Final = 2.0  # a connection that does not answer for so long counts as broken
 
 
 class HeldConnection:
-    """One connection that is never replaced behind our back: when it breaks, we hear of it."""
+    """One connection. Unlike those of a pool, it is not replaced silently when it breaks: its next call fails."""
 
     def __init__(self, redis: Redis) -> None:
         pool: Any = redis.connection_pool
         self._connection = pool.make_connection()
 
     async def connect(self) -> tuple[int, str]:
-        """Returns: its client id, and the run id of the server that gave it out."""
+        """Connect. Returns the client id, and the run id of the server that gave it out."""
         async with asyncio.timeout(ANSWER_S):
             await self._connection.connect()
         client_id = await self.call("CLIENT", "ID")
@@ -46,26 +48,26 @@ class HeldConnection:
         return client_id, server[1].decode() if server else ""
 
     async def call(self, *command: str | int) -> Any:
-        """Send a command; the raw reply.
+        """Send a command. Returns the raw reply.
 
         Raises:
-            ResponseError: Redis refuses it.
-            RedisError, OSError, TimeoutError: the connection is broken, or silent for 2 s.
+            ResponseError: Redis refuses the command.
+            RedisError, OSError, TimeoutError: the connection broke, or Redis did not answer within 2 s.
         """
         async with asyncio.timeout(ANSWER_S):
             await self._connection.send_command(*command, check_health=False)
             return await self._connection.read_response()
 
     async def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         await self._connection.disconnect(nowait=True)
 
 
 class Liveness:
-    """Watches the other workers over a connection of its own, which also stands for this process."""
+    """Watches the other workers over a connection of its own. This connection also stands for this process."""
 
     def __init__(self, redis: Redis, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
-        self.client_id = 0  # 0: no connection stands for us now
+        self.client_id = 0  # 0: no connection stands for this process now
         self.server = ""
         self._redis = redis
         self._store = store
@@ -82,10 +84,10 @@ class Liveness:
                 register()
                 await self._watch(connection, running)
             except NoPermissionError as error:  # any other refusal may be over in a moment
-                logger.warning("CLIENT LIST is not permitted (%s): only the lease tells of a dead worker", error)
+                logger.warning("Redis refuses CLIENT LIST (%s): dead workers are noticed when leases end", error)
                 return
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
-                logger.warning("liveness: %s, connecting again", type(error).__name__)
+                logger.warning("watching workers: Redis failed (%s); connecting again", type(error).__name__)
             finally:
                 self.client_id, self._missed = 0, {}
                 await connection.close()
@@ -117,7 +119,7 @@ class Liveness:
         for worker in dead:
             count = await bury(self._store, self._queue, worker, entries[worker])
             if count is not None:
-                logger.warning("worker %s is gone: %d turns are taken over", worker, count)
+                logger.warning("worker %s is gone; its %d jobs can be taken over now", worker, count)
             self._missed.pop(worker, None)
 
 

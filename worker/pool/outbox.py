@@ -1,8 +1,8 @@
-"""Goes on storing an answer that the product could not store when its turn ended, until it can.
+"""Persists the answers that a product could not persist when their turns ended: it tries again until it succeeds.
 
-Each such turn has an arq job of its own, `persist:<run id>`, retried with back-off for as long as the turn is kept;
-every try keeps it longer. It is enqueued before the turn is settled, so a crash in between leaves a job without work,
-never work without a job.
+Each such turn has a job of its own, `persist:<run id>`. It is tried again, with growing pauses, for as long as the turn
+is kept, and every try keeps the turn longer. The job is enqueued before the turn is settled. So a crash in between can
+leave a job that has nothing to do, but never an answer without a job.
 """
 
 import asyncio

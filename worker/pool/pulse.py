@@ -94,7 +94,7 @@ class Pulse:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._beat())
         except BaseException:
-            logger.exception("the heartbeat ended; this worker stops, for its leases will end")
+            logger.exception("the heartbeat failed; this worker stops, because its leases are no longer renewed")
             self._watched.call(self._on_death)
 
     async def _beat(self) -> None:
@@ -157,7 +157,7 @@ class Pulse:
             with self._claims.extending() as job_ids:
                 await queue.extend(self._worker_id, self._entry(liveness), job_ids)
         except StoreUnavailable as error:
-            logger.warning("heartbeat: %s", error)
+            logger.warning("the heartbeat was not written: %s", error)
 
 
 class WatchedLoop:

@@ -23,7 +23,7 @@ SHORTEST_S: Final = 0.02  # between two sweeps
 
 
 class Sweep:
-    """Looks at due turns every few seconds."""
+    """Looks at the turns that are due, every few seconds."""
 
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class Sweep:
             try:
                 found, next_ms = await self.once()
             except StoreUnavailable as error:
-                logger.warning("sweep: %s", error)
+                logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, SWEEP_S)
                 wait_s = SWEEP_S
             else:
                 until_next_s = SWEEP_S if next_ms is None else next_ms / 1000

@@ -1,1 +1,1 @@
-"""What a product's code holds while it makes an answer: the turn, its steps, its usage."""
+"""The objects that a product's code uses while it makes an answer: the turn, its steps, its usage."""
