@@ -179,6 +179,11 @@ def run_id_of(job_id: str) -> str:
     return job_id.removeprefix(PERSIST_PREFIX)
 
 
+def other_job(job_id: str) -> str:
+    """The id of the turn's other job: the one that persists its answer for the one that runs it, and vice versa."""
+    return run_id_of(job_id) if is_persist_id(job_id) else persist_id(job_id)
+
+
 def signal_key(text: str) -> str:
     """The name of a signal, as a client or a producer gave it.
 

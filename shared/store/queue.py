@@ -108,7 +108,7 @@ class TurnQueue:
         return bool(
             await ENQUEUE(
                 self._courier,
-                [*_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING],
+                [*_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING, _billed(job_id)],
                 [job_id, job, JOB_TTL_MS, limit, SWEEP_MS, int(listed)],
             )
         )
@@ -162,8 +162,8 @@ class TurnQueue:
     async def forget(self, job_id: str, mark: str) -> None:
         """Take back an announcement, or let the sweep forget an open job. An empty mark changes nothing."""
         if mark:
-            names = [keys.OPEN_TURNS, keys.PENDING, keys.billed(job_id)]
-            await FORGET(self._courier, names, [job_id, mark, self._settings.retention_ms])
+            names = [keys.OPEN_TURNS, keys.PENDING, _billed(job_id)]
+            await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
 
     async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
         """Take the open jobs that somebody should look at. Each is handed out to one caller in 15 s.
@@ -230,7 +230,15 @@ class TurnQueue:
             self._courier,
             [
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-                keys.billed(job_id), keys.LEDGER, keys.usage(tenant),
+                _billed(job_id), keys.LEDGER, keys.usage(tenant),
             ],
-            [job_id, worker, taken.job, outcome, delay_ms, settings.retention_ms, settings.ledger_rows, *counted],
+            [
+                job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
+                settings.retention_ms, settings.ledger_rows, *counted,
+            ],
         )  # fmt: skip
+
+
+def _billed(job_id: str) -> str:
+    """The mark of the turn, which both of its jobs keep: a turn's rows may come again for as long as one is open."""
+    return keys.billed(keys.run_id_of(job_id))

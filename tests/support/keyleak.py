@@ -63,8 +63,9 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
         is_open = await redis.exists(_session(match[2]).open)
         return None if is_open else "no turn of the session is open, but it has no TTL"
     if name.startswith(keys.BILLED_PREFIX):
-        is_open = await redis.zscore(keys.OPEN_TURNS, name.removeprefix(keys.BILLED_PREFIX)) is not None
-        return None if is_open else "nobody looks at its turn any more, but it has no TTL"
+        run_id = name.removeprefix(keys.BILLED_PREFIX)
+        looks = await redis.zmscore(keys.OPEN_TURNS, [run_id, keys.persist_id(run_id)])
+        return None if any(looks) else "nobody looks at its turn any more, but it has no TTL"
     if name.startswith(keys.USAGE_PREFIX):
         return None
     return "a job or a claim without an end" if name.startswith(QUEUE_PREFIXES) else None

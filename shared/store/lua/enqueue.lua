@@ -8,6 +8,7 @@
 --   job            string: the serialized job
 --   in_progress    string: the worker that has claimed the job
 --   pending        zset: job id of an answer to persist -> since when, in µs
+--   billed         string: up to which row the turn's ledger rows are published
 -- ARGV
 --   job_id
 --   bytes          the serialized job
@@ -22,7 +23,7 @@
 --   QUEUE_FULL     too many jobs wait
 -- include: time
 
-local open_turns, queue, hints, job, in_progress, pending = unpack(KEYS)
+local open_turns, queue, hints, job, in_progress, pending, billed = unpack(KEYS)
 local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed = unpack(ARGV)
 local now = now_ms()
 local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
@@ -31,6 +32,7 @@ if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
     return redis.error_reply('QUEUE_FULL too many turns are waiting')
 end
 redis.call('ZADD', open_turns, now + sweep_ms, job_id)
+redis.call('PERSIST', billed)  -- the rows that it counts come again, until `finish` ends the job
 if listed == '1' and not redis.call('ZSCORE', pending, job_id) then
     local last = redis.call('ZRANGE', pending, -1, -1, 'WITHSCORES')[2] or 0
     -- No two entries have the same score, because a page of the list ends at a score.

@@ -13,6 +13,7 @@
 --   usage           hash: the tenant's sums of published rows
 -- ARGV
 --   job_id
+--   other_id        the turn's other job: the one that persists its answer, or the one that runs it
 --   worker
 --   bytes           the job as the worker took it
 --   outcome         ended: the turn is terminal. parked: something else will enqueue it. again: it runs again.
@@ -27,7 +28,7 @@
 -- include: time sums publish
 
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage = unpack(KEYS)
-local job_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 7)
+local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
     return -1
@@ -37,9 +38,10 @@ if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
 local keys = {billed = billed, rows = rows, usage = usage}
-local is_open = outcome ~= 'ended' and redis.call('ZSCORE', open_turns, job_id)  -- a late repeat finds no entry
+local is_open = redis.call('ZSCORE', open_turns, other_id)
+    or (outcome ~= 'ended' and redis.call('ZSCORE', open_turns, job_id))  -- a late repeat finds no entry
 -- A full server refuses this write. It comes first, so that nothing is done by half.
-publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 8)})
+publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 9)})
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress)
     redis.call('ZREM', queue, job_id)

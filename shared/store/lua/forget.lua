@@ -6,6 +6,7 @@
 --   billed          string: up to which row the turn's ledger rows are published
 -- ARGV
 --   job_id
+--   other_id        the turn's other job: the one that persists its answer, or the one that runs it
 --   mark            the mark that `announce` or `due` returned
 --   retention_ms    how long `billed` is kept: nobody ends a job of this turn any more
 -- RETURNS
@@ -13,10 +14,12 @@
 --   0               the entry was marked anew, or was gone already
 
 local open_turns, pending, billed = unpack(KEYS)
-local job_id, mark, retention_ms = unpack(ARGV)
+local job_id, other_id, mark, retention_ms = unpack(ARGV)
 if tonumber(redis.call('ZSCORE', open_turns, job_id) or '0') ~= tonumber(mark) then
     return 0
 end
 redis.call('ZREM', pending, job_id)
-redis.call('PEXPIRE', billed, retention_ms)
+if not redis.call('ZSCORE', open_turns, other_id) then
+    redis.call('PEXPIRE', billed, retention_ms)
+end
 return redis.call('ZREM', open_turns, job_id)

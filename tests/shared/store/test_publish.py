@@ -82,6 +82,46 @@ async def test_what_is_published_is_known_for_as_long_as_the_rows_may_come_again
     assert await redis.pttl(mark) == -1
 
 
+async def test_a_turn_that_is_asked_again_late_has_its_rows_published_once(redis, queue):
+    """The mark must not expire between the request and the end of the attempt that follows it."""
+    await queue.end(WORKER, await take(queue), {1: row(1)})
+    await redis.pexpire(keys.billed(RUN_ID), 60_000)
+    taken = await take(queue)
+    assert await redis.pttl(keys.billed(RUN_ID)) == -1
+    await queue.end(WORKER, taken, {1: row(1), 2: row(2)})
+    assert await published(redis) == [(1000, 1), (1000, 2)]
+
+
+async def test_the_rows_of_a_turn_whose_answer_is_not_persisted_yet_stay_known(redis, queue, settings):
+    """Each try to persist the answer keeps the turn and its rows, so their mark has to be kept, too."""
+    mark, taken = keys.billed(RUN_ID), await take(queue)
+    await queue.enqueue_persist(RUN_ID)
+    await queue.end(WORKER, taken, {1: row(1)})
+    assert await redis.pttl(mark) == -1
+    [persisting], _ = await queue.take(WORKER, 1)
+    await queue.again(WORKER, persisting)
+    assert await redis.pttl(mark) == -1
+    [persisting], _ = await queue.take(WORKER, 1)
+    await queue.end(WORKER, persisting)
+    assert settings.retention_ms - 5000 < await redis.pttl(mark) <= settings.retention_ms
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_answer_that_is_persisted_leaves_the_mark_of_a_turn_that_runs_again(redis, queue, forgotten):
+    taken = await take(queue)
+    await queue.enqueue_persist(RUN_ID)
+    await queue.end(WORKER, taken, {1: row(1)})
+    [persisting], _ = await queue.take(WORKER, 1)
+    await queue.enqueue(RUN_ID)  # asked again meanwhile
+    if forgotten:
+        await redis.zadd(keys.OPEN_TURNS, {keys.persist_id(RUN_ID): 1})
+        [due] = (await queue.due())[0]
+        await queue.forget(*due)
+    else:
+        await queue.end(WORKER, persisting)
+    assert await redis.pttl(keys.billed(RUN_ID)) == -1
+
+
 async def test_a_late_repeat_of_an_earlier_end_does_not_keep_the_mark(redis, queue):
     taken = await take(queue)
     await queue.park(WORKER, taken, rows={1: row(1)})

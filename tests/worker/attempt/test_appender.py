@@ -84,10 +84,6 @@ async def test_one_round_trip_takes_the_events_of_all_turns(store, writing):
         assert texts(await log_of(store, SESSION.turn(index))) == ["a", "b"]
 
 
-def written(log) -> bool:
-    return log.written_seq == log.next_seq
-
-
 @pytest.mark.parametrize("cause", ["flush", "first event"])
 async def test_while_several_turns_write_a_round_trip_waits_for_more(store, writing, monkeypatch, cause):
     """But not with the first event of an attempt, nor when somebody waits."""
@@ -97,7 +93,7 @@ async def test_while_several_turns_write_a_round_trip_waits_for_more(store, writ
     ]
     for log in (one, two):
         log.put(delta("first"))
-    await wait_until(lambda: writing.store.calls == [[1, 1]] and written(one), "the first events are written")
+    await wait_until(lambda: writing.store.calls == [[1, 1]] and one.written_seq == one.next_seq, "two writes")
     one.put(delta("a"))
     two.put(delta("b"))
     one.put(delta("c"))
@@ -116,7 +112,7 @@ async def test_a_turn_that_writes_alone_never_waits(store, writing, monkeypatch)
     log = writing.open(await submit_and_claim(store))
     for number in range(5):
         log.put(delta(str(number)))
-        await wait_until(lambda: written(log), "it is written")
+        await wait_until(lambda: log.written_seq == log.next_seq, "it is written")
     assert writing.store.calls == [[1]] * 5
 
 

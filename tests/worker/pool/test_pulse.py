@@ -101,5 +101,5 @@ async def test_the_worker_hears_of_it_when_the_heartbeat_ends_by_itself(pulse_of
     monkeypatch.setattr(Pulse, "_beat", dies)
     _, deaths = pulse_of(Runner())
     await wait_until(lambda: deaths, "the worker to be told")
-    assert "the heartbeat ended" in caplog.text
+    assert "the heartbeat failed" in caplog.text
     await asyncio.sleep(0)

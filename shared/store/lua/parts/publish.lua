@@ -3,8 +3,12 @@
 -- publish(keys, is_open, retention_ms, max_rows, rows)
 -- Puts a turn's ledger rows, oldest first, on the stream and into the tenant's sums, each once. `rows` holds two items
 -- for each row: the row itself, and JSON of what is read of it here, as texts. `billed` says how far this came: the
--- turn's creation and the attempt. It is kept as long as the same rows may come again.
+-- turn's creation and the attempt. It must be there for as long as the same rows may come again: it has no TTL while
+-- `is_open`, and `enqueue` takes the TTL away when the turn is opened again.
 local function publish(keys, is_open, retention_ms, max_rows, rows)
+    if is_open and #rows == 0 then
+        return
+    end
     local billed = redis.call('GET', keys.billed)
     local created, attempt = string.match(billed or '0 0', '(%d+) (%d+)')
     created, attempt = tonumber(created), tonumber(attempt)
@@ -22,9 +26,7 @@ local function publish(keys, is_open, retention_ms, max_rows, rows)
         redis.call('SET', keys.billed, string.format('%d %d', created, attempt))
     elseif news then
         redis.call('SET', keys.billed, string.format('%d %d', created, attempt), 'PX', retention_ms)
-    elseif is_open then
-        redis.call('PERSIST', keys.billed)
-    else
+    elseif not is_open then
         redis.call('PEXPIRE', keys.billed, retention_ms)
     end
 end
