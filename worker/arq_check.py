@@ -1,6 +1,6 @@
-"""For arq's own command line: `arq --check worker.arq_check.WorkerSettings` says whether a worker runs.
+"""For arq's own command line: `arq --check turnwire.worker.arq_check.WorkerSettings` tells if a worker runs.
 
-arq reads a class, so the environment is read at import; nothing else of Turnwire does that.
+arq reads a class, so this module reads the environment when it is imported. No other module of Turnwire does that.
 """
 
 import os
@@ -14,7 +14,7 @@ from turnwire.worker.pool.turn_worker import run_turn
 
 
 class WorkerSettings:
-    """What arq needs to find our queue's health key."""
+    """The settings with which arq finds the health key of our queue."""
 
     functions = [func(run_turn, name=RUN_TURN)]  # noqa: RUF012 - arq reads a plain class
     redis_settings = RedisSettings.from_dsn(Settings.from_env(os.environ).queue_url)

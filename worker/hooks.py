@@ -1,10 +1,10 @@
 """The product's side: subclass ChatTurnHooks, name an instance in TURNWIRE_HOOKS.
 
-Only `produce` is required. Hooks may be plain functions or coroutines; plain ones run in a thread. What happens when
-one fails: docs/hooks.md.
+Only `produce` is required. Hooks may be plain functions or coroutine functions; plain ones run in a thread.
+docs/hooks.md says what happens when one fails.
 """
 
-if __name__ == "worker.hooks":  # the same class under two names would not be the same class
+if __name__ == "worker.hooks":  # imported under two names, ChatTurnHooks would be two classes
     raise ImportError("import ChatTurnHooks from `turnwire`: the module `worker.hooks` is now `turnwire.worker.hooks`")
 
 from collections.abc import AsyncIterator
@@ -41,12 +41,12 @@ __all__ = [
 
 @runtime_checkable
 class Producer(Protocol):
-    """What `produce` may return instead of being a generator."""
+    """An object that `produce` may return, instead of being a generator."""
 
     stream: AsyncIterator[ChatStreamEvent | dict[str, Any]]
 
     def final_text(self) -> str | None:
-        """The answer, asked for when the stream has ended; empty or None: joined from the text deltas."""
+        """Return the answer. Called when the stream has ended. If it is empty or None, the text deltas are joined."""
 
 
 class ChatTurnHooks:
@@ -60,22 +60,22 @@ class ChatTurnHooks:
         raise NotImplementedError
 
     def transform_final_text(self, turn: Turn, text: str) -> Any:
-        """Return the text to keep (str); the live stream keeps the original."""
+        """Return the text to keep, a str. Clients that read the live stream have seen the original text."""
 
     def persist_assistant_message(self, turn: Turn, final_text: str) -> Any:
-        """Store the answer under `turn.message_id`. May be called again with the same id: make it an upsert."""
+        """Store the answer under `turn.message_id`. May be called again with the same id, so make it an upsert."""
 
     def on_turn_complete(self, turn: Turn, final_text: str) -> Any:
-        """After the message was persisted. A failure is logged and swallowed."""
+        """Called after the message was persisted. An exception is logged and changes nothing."""
 
     def on_event(self, turn: Turn, event: ChatStreamEvent) -> Any:
-        """Sees every event that the client sees, in order, beside the stream. A failure is logged and swallowed."""
+        """Called with every event that the client sees, in order, beside the stream. An exception is only logged."""
 
     def on_ledger_row(self, turn: Turn, row: LedgerRow) -> Any:
-        """What an attempt of this turn used and cost, after that was written. A failure is logged and swallowed."""
+        """Called with an attempt's ledger row: its usage and cost, once it is written. An exception is only logged."""
 
     def trace_flush(self, turn: Turn) -> Any:
-        """Last of all, whatever happened; time-limited. A failure is logged and swallowed."""
+        """Called last, however the attempt ended. It has 5 s. An exception is only logged."""
 
     async def aclose(self) -> None:
-        """The worker stops."""
+        """Called when the worker stops, to close connections."""

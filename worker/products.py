@@ -1,4 +1,4 @@
-"""Finds the hooks of a turn's product, and calls them."""
+"""Imports the products of this worker, and finds the hooks for a turn."""
 
 import asyncio
 import importlib
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Products:
-    """The hooks of every product of this worker. One entry under None serves every project."""
+    """The hooks of every product of this worker. An entry under None serves every project that has none of its own."""
 
     def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
         self._hooks = dict(hooks)
@@ -24,7 +24,7 @@ class Products:
     def from_settings(cls, settings: Settings) -> "Products":
         """Import what TURNWIRE_HOOKS names: `module:attr`, or `legal=legal_app:hooks,tax=tax_app:hooks`.
 
-        Without it: the OpenAI-compatible backend if TURNWIRE_LLM_BASE_URL is set, else the offline demo.
+        Without it: the hooks of the OpenAI-compatible backend if TURNWIRE_LLM_BASE_URL is set, or else the demo.
 
         Raises:
             SettingsError: names the entry that cannot be imported, or that has no `produce`.
@@ -40,7 +40,7 @@ class Products:
         return cls(hooks)
 
     def for_project(self, project: str | None) -> ChatTurnHooks:
-        """The hooks that this project's turns run.
+        """Return the hooks for the turns of a project.
 
         Raises:
             TurnFailure: `unknown_project`.
@@ -51,11 +51,11 @@ class Products:
         return hooks
 
     def names(self) -> str:
-        """For the log: the projects and their hooks."""
+        """The projects and their hooks, for the log."""
         return ", ".join(f"{project or '*'}={type(hooks).__name__}" for project, hooks in self._hooks.items())
 
     async def aclose(self) -> None:
-        """Close every product's hooks, for at most 5 s, whatever one of them raises."""
+        """Close the hooks of every product, for at most 5 s, even if one of them raises."""
         await asyncio.gather(*(_close(hooks) for hooks in self._hooks.values() if hasattr(hooks, "aclose")))
 
 
@@ -63,7 +63,7 @@ async def _close(hooks: ChatTurnHooks) -> None:
     try:
         await call_within(CLOSE_S, hooks.aclose)
     except Exception:
-        logger.exception("aclose of %s failed", type(hooks).__name__)
+        logger.exception("the aclose of %s failed or took too long", type(hooks).__name__)
 
 
 def _default_hooks(settings: Settings) -> ChatTurnHooks:
@@ -90,7 +90,7 @@ def _import(path: str) -> ChatTurnHooks:
 
 
 def hook(hooks: ChatTurnHooks, name: str) -> Callable[..., Any] | None:
-    """A product's optional hook, or None where it has none of its own."""
+    """Return an optional hook of a product, or None if the product does not define it."""
     found = getattr(hooks, name, None)
     if getattr(found, "__func__", found) is getattr(ChatTurnHooks, name):
         return None

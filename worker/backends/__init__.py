@@ -1,1 +1,1 @@
-"""Model backends: hooks that answer a turn by asking a model server, or by pretending to."""
+"""Model backends: hooks that answer a turn by asking a model server, and a demo that needs none."""

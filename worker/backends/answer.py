@@ -1,4 +1,4 @@
-"""Understands one streamed chat completion: events of the wire in, events of the turn out. Pure."""
+"""Translates one streamed chat completion: server-sent events come in, events of the turn go out. Pure."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -41,7 +41,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class Answer:
-    """Collects what has to be known at the end of an answer: is it complete, its usage, its tool calls.
+    """Collects, while an answer streams, whether it is complete, its usage and its tool calls.
 
     `kind` is the backend's name, for errors.
     """
@@ -56,15 +56,15 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        """True once the server said that the answer is over: `[DONE]`, or a finish reason."""
+        """True once the server has said that the answer is complete, with `[DONE]` or a finish reason."""
         return self._done or self._finish_reason is not None
 
     def take(self, event: SseEvent) -> Iterator[dict[str, Any]]:
-        """The turn's events that follow from one event of the wire.
+        """Yield the turn's events that one server-sent event stands for.
 
         Raises:
-            BackendReportedError: it is an error that the server reports.
-            BackendProtocolError: it is not JSON, or not a chat completion chunk.
+            BackendReportedError: the event is an error that the server reports.
+            BackendProtocolError: the event is not JSON, or not a chunk of a chat completion.
         """
         if event.data == DONE:
             self._done = True
@@ -72,15 +72,15 @@ class Answer:
         chunk = self._chunk(event)
         self._count(chunk.usage)
         for choice in chunk.choices or []:
-            if not choice.index:  # we ask for one choice; a server that sends more must not mix them
+            if not choice.index:  # one choice is asked for; if a server sends more, they must not be mixed
                 self._finish_reason = choice.finish_reason or self._finish_reason
                 yield from self._delta(choice.delta or choice.message or _Delta())
 
     def call(self, model: str) -> ModelCall:
-        """The finished call, for the ledger.
+        """Return the finished call, for the ledger.
 
         Raises:
-            BackendTruncatedError: the answer is not over.
+            BackendTruncatedError: the answer is not complete.
         """
         if not self.complete:
             message = "the model server's answer stopped before its end"
@@ -88,7 +88,7 @@ class Answer:
         return ModelCall(model, self._tokens_in, self._tokens_out, self._finish_reason)
 
     def tool_calls(self) -> list[dict[str, Any]]:
-        """One complete `tool.call` event per call.
+        """Return one complete `tool.call` event for each call.
 
         Raises:
             BackendProtocolError: a call has no name.
@@ -110,10 +110,10 @@ class Answer:
         return chunk
 
     def _delta(self, delta: _Delta) -> Iterator[dict[str, Any]]:
-        reasoning = delta.reasoning_content or delta.reasoning  # servers that send both send the same twice
+        reasoning = delta.reasoning_content or delta.reasoning  # a server that sends both sends the same text in both
         if isinstance(reasoning, str) and reasoning:
             yield {"type": "reasoning.delta", "data": {"delta": reasoning}}
-        text = delta.content or delta.refusal  # a refusal is what the model has to say to the user
+        text = delta.content or delta.refusal  # a refusal is the model's answer to the user
         if text:
             yield text_delta(text)
         for fragment in delta.tool_calls or []:
@@ -124,7 +124,7 @@ class Answer:
             yield {"type": "tool.call.delta", "data": payload}
 
     def _count(self, usage: Any) -> None:
-        if isinstance(usage, dict):  # the last report counts: some servers report a running total
+        if isinstance(usage, dict):  # the last report counts, because some servers report a running total
             self._tokens_in = _tokens(usage.get("prompt_tokens"))
             self._tokens_out = _tokens(usage.get("completion_tokens"))
 
@@ -144,7 +144,7 @@ def text_delta(text: str) -> dict[str, Any]:
 
 
 def _tokens(count: Any) -> int | None:
-    # bool is an int in Python. Whatever is not a believable count is unknown, never zero.
+    # A bool is an int in Python. A count that is not believable is unknown, never zero.
     return count if type(count) is int and 0 <= count < _MOST_TOKENS else None
 
 

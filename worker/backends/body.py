@@ -16,10 +16,10 @@ _END_OF_BODY_TIMEOUT_S: Final = 0.1
 
 
 async def read_events(response: httpx.Response, kind: str, idle_timeout_ms: int) -> AsyncGenerator[SseEvent]:
-    """The events of a 2xx response up to and including `[DONE]`.
+    """Yield the events of a 2xx response, up to and including `[DONE]`.
 
-    A server that did not stream but sent one JSON document gives that document and `[DONE]`. Closing the
-    response is left to the caller. `idle_timeout_ms`: the longest silence, 0 for no limit.
+    If the server did not stream but sent one JSON document, these are the document and `[DONE]`. The caller closes the
+    response. `idle_timeout_ms`: the longest silence; 0: no limit.
 
     Raises:
         BackendTruncatedError: the connection broke, or was silent for too long.
@@ -28,7 +28,7 @@ async def read_events(response: httpx.Response, kind: str, idle_timeout_ms: int)
     pieces = _pieces(response, kind, idle_timeout_ms)
     if response.headers.get("content-type", "").lower().startswith("application/json"):
         yield SseEvent(await _document(pieces, kind))
-        yield SseEvent(DONE)  # a document that parses is whole
+        yield SseEvent(DONE)  # a document that was cut off does not parse
         return
     decoder = SseDecoder()
     async for piece in pieces:
@@ -43,7 +43,7 @@ async def read_events(response: httpx.Response, kind: str, idle_timeout_ms: int)
 
 
 async def read_error_body(response: httpx.Response) -> bytes:
-    """At most 2 KiB of an error response, which is closed. Never raises for what the server does."""
+    """Read at most 2 KiB of an error response, and close it. Whatever the server does, this raises nothing."""
     body = bytearray()
     try:
         with suppress(TimeoutError, httpx.HTTPError):
@@ -61,7 +61,7 @@ async def _pieces(response: httpx.Response, kind: str, idle_timeout_ms: int) -> 
     pieces = response.aiter_bytes()
     while True:
         try:
-            # Around the read alone: a reader that is slow to take a piece is not a server slow to send it.
+            # The limit is for the read alone. The time in which our own reader deals with a piece does not count.
             async with asyncio.timeout(idle_timeout_ms / 1000 if idle_timeout_ms else None):
                 piece = await anext(pieces, None)
         except TimeoutError as error:
@@ -83,7 +83,7 @@ async def _document(pieces: AsyncIterator[bytes], kind: str) -> str:
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    # The end of the body follows `[DONE]` at once. Only when it was read can the connection be used again.
+    # The end of the body follows `[DONE]` at once. The connection can be used again only if that end was read.
     with suppress(TimeoutError, BackendTruncatedError):
         async with asyncio.timeout(_END_OF_BODY_TIMEOUT_S):
             async for _ in pieces:

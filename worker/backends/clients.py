@@ -1,4 +1,4 @@
-"""The HTTP client of a backend, replaced when a cancelled call may have left a connection behind in its pool."""
+"""The HTTP client of a backend. It is replaced when a cancelled call may have left a connection behind in its pool."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from turnwire.worker.turn.limits import CLOSE_S
 
 logger = logging.getLogger(__name__)
 
-# The deadline to headers and the longest silence are ours (RetryPolicy): httpx has one `read` timeout for both.
-# Connecting never takes longer than 10 s.
+# RetryPolicy has one limit up to the headers and another for a silence. httpx has a single `read` timeout for both, so
+# that is off. Connecting never takes longer than 10 s.
 TIMEOUTS: Final = httpx.Timeout(connect=10.0, write=30.0, read=None, pool=None)
-# No limit to open connections: the worker limits its turns, and a turn must not wait for another one's answer.
+# Open connections have no limit: the worker limits its turns, and a turn must not wait for the answer of another one.
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
 class Loan:
-    """One call's use of a client. To be marked `sound` when the call is known to have left nothing behind."""
+    """One call's use of a client. The call marks it as `sound` when it has certainly left nothing behind."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -31,10 +31,10 @@ class Loan:
 class Clients:
     """Lends out one client at a time, made inside the running event loop.
 
-    A call that is cancelled in certain moments leaves its connection in httpcore's pool, open and for ever (seen
-    with httpcore 1.0.9: while the request takes its connection, and while the response gives it back). So after a
-    call that did not end soundly, new calls get a new client; the old one is closed when its last call has ended.
-    A `given` client is never replaced nor closed.
+    If a call is cancelled at certain moments, its connection stays open in httpcore's pool for ever. With httpcore
+    1.0.9 this happens while the request takes its connection, and while the response gives it back. So after a call
+    that did not end soundly, new calls get a new client, and the old one is closed when its last call has ended.
+    A `given` client is neither replaced nor closed.
     """
 
     def __init__(self, given: httpx.AsyncClient | None) -> None:
@@ -46,7 +46,7 @@ class Clients:
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[Loan]:
-        """A client for one call."""
+        """Lend a client for one call."""
         if self._given is not None:
             yield Loan(self._given)
             return
@@ -71,19 +71,19 @@ class Clients:
             self._close(client)
         while closing := list(self._closing):
             done, late = await asyncio.wait(closing, timeout=CLOSE_S)
-            self._closing.difference_update(closing)  # their callbacks may not have had their turn yet
+            self._closing.difference_update(closing)  # their callbacks may not have run yet
             for task in late:
                 task.cancel()
             for task in done:
                 if not task.cancelled() and (error := task.exception()) is not None:
-                    logger.warning("closing a client failed: %s: %s", type(error).__name__, error)
+                    logger.warning("closing an HTTP client failed: %s: %s", type(error).__name__, error)
 
     def _new(self) -> httpx.AsyncClient:
         self._tls = self._tls or httpx.create_ssl_context()
         return httpx.AsyncClient(limits=_LIMITS, timeout=TIMEOUTS, verify=self._tls)
 
     def _close(self, client: httpx.AsyncClient) -> None:
-        # A task of its own, as the call that was the last one may be in the middle of its cancellation.
+        # In a task of its own, because the last call may be in the middle of its cancellation.
         task = asyncio.get_running_loop().create_task(client.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

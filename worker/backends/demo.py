@@ -1,4 +1,4 @@
-"""Answers without a model, for a first look: no key, no network, the same words every time."""
+"""Answers without a model, for a first look: it needs no key and no network, and always says the same."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,8 +15,8 @@ _QUOTED_CHARACTERS: Final = 60
 class DemoHooks(ChatTurnHooks):
     """The hooks of a worker that was given neither hooks nor a model server.
 
-    `delay_ms` is the pause between two words, in milliseconds: long enough to see a stream, and to kill a worker
-    in the middle of one. The call it reports has unknown tokens, as words are not tokens.
+    `delay_ms` is the pause between two words, in milliseconds. The default is long enough to see a stream, and to kill
+    a worker in the middle of one. The reported call has unknown tokens, because words are not tokens.
 
     Raises:
         SettingsError: `delay_ms` is negative.
@@ -38,7 +38,7 @@ class DemoHooks(ChatTurnHooks):
 
 
 def demo_answer(message: str, earlier_turns: int) -> str:
-    """What the demo says to `message` in a session that has `earlier_turns` completed turns."""
+    """Return the demo's answer to `message` in a session that has `earlier_turns` completed turns."""
     quoted = " ".join(message.split())
     if len(quoted) > _QUOTED_CHARACTERS:
         quoted = quoted[: _QUOTED_CHARACTERS - 1] + "…"

@@ -1,11 +1,11 @@
-"""What can go wrong between the worker and a model server.
+"""The errors of a call to a model server.
 
 BackendTransportError         no response, or one that is not 2xx
 ├── BackendTruncatedError     the answer began and stopped before its end
 ├── BackendReportedError      the server reported an error inside its answer
 └── BackendProtocolError      the answer is not what the protocol allows
 
-Messages reach clients, so they never name hosts. What the server itself said is kept apart, in `body`.
+Messages reach clients, so they never name hosts. The server's own words are kept apart, in `body`.
 """
 
 from typing import Final
@@ -18,8 +18,11 @@ BODY_LIMIT_BYTES: Final = 2048
 class BackendTransportError(TurnFailure):
     """Ends a turn whose model call failed.
 
-    `kind` is the backend's name, `status` the HTTP status (0 if there was no response), `body` at most 2 KiB
-    of what the server said, `retry_after_ms` how long it asked us to stay away (None if it did not).
+    Attributes:
+        kind: the backend's name.
+        status: the HTTP status; 0: there was no response.
+        body: at most 2 KiB of the server's response.
+        retry_after_ms: how long the server asks to wait before the next request; None: it does not ask.
     """
 
     code = "backend_transport"
@@ -38,7 +41,7 @@ class BackendTransportError(TurnFailure):
         self.kind = kind
         self.status = status
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
-        self.body = raw[:BODY_LIMIT_BYTES].decode("utf-8", "ignore")  # "replace" could grow it past the limit
+        self.body = raw[:BODY_LIMIT_BYTES].decode("utf-8", "ignore")  # "replace" could make it longer than the limit
         self.retry_after_ms = retry_after_ms
         if retry_after_ms is not None:
             self.retry_after_s = retry_after_ms / 1000
@@ -57,6 +60,6 @@ class BackendReportedError(BackendTransportError):
 
 
 class BackendProtocolError(BackendTransportError):
-    """The answer holds something that is not JSON, is too large, or has a form we do not know."""
+    """A part of the answer is not JSON, is too large, or has an unknown form."""
 
     code = "backend_protocol"

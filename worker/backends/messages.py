@@ -1,4 +1,4 @@
-"""The messages of a conversation with tools: what the model called, and what came of it. Pure."""
+"""The messages of a conversation with tools: the calls of the model, and their results. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ TOOL_CALL = "tool.call"
 
 
 def assistant_message(events: Iterable[ChatStreamEvent | Mapping[str, Any]]) -> dict[str, Any]:
-    """What the model said in the events of one answer, as the message that continues the conversation.
+    """Return the message that continues the conversation, from the events of one answer of the model.
 
-    `tool_calls` is in it if the model called any, each `{"id", "type", "function": {"name", "arguments"}}`.
+    If the model called tools, it has `tool_calls`, each `{"id", "type", "function": {"name", "arguments"}}`.
     """
     text: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -31,9 +31,11 @@ def assistant_message(events: Iterable[ChatStreamEvent | Mapping[str, Any]]) -> 
 
 
 def tool_message(call: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    """What came of a `call`, one of an assistant message's `tool_calls` or the data of a `tool.call` event.
+    """Return the message with the result of a tool call.
 
-    `result` is JSON; text is sent as it is.
+    Args:
+        call: one of the `tool_calls` of an assistant message, or the data of a `tool.call` event.
+        result: JSON; a str is sent as it is.
     """
     content = result if isinstance(result, str) else msgspec.json.encode(result).decode()
     return {"role": "tool", "tool_call_id": call["id"], "content": content}

@@ -1,4 +1,4 @@
-"""Asks any server that speaks OpenAI's chat completions; the hooks that do so for every turn."""
+"""A backend for any server that speaks OpenAI's chat completions, and hooks that ask it for every turn."""
 
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -20,18 +20,18 @@ from turnwire.worker.hooks import ChatTurnHooks, Turn
 
 
 class OpenAIBackend:
-    """One model server. Makes its HTTP client at the first call, inside the running event loop.
+    """One model server. Its HTTP client is made at the first call, inside the running event loop.
 
     Args:
-        base_url: where `/chat/completions` is found below, e.g. `http://127.0.0.1:8080/v1`.
-        api_key: sent as a Bearer token; empty or None sends no `Authorization`.
-        model: asked for unless a call names another.
+        base_url: `/chat/completions` is asked below it. An example is `http://127.0.0.1:8080/v1`.
+        api_key: sent as a Bearer token; if it is empty or None, no `Authorization` is sent.
+        model: the model that is asked unless a call names another one.
         policy: retries and deadlines.
-        client: used instead of an own client, and left open by `aclose`.
+        client: an HTTP client to use; `aclose` leaves it open. None: the backend makes its own.
         kind: the backend's name in errors.
 
     Raises:
-        SettingsError: the URL is not http(s) with a host, the key cannot be a header, or there is no model.
+        SettingsError: the URL is not http(s) with a host, the key does not fit into a header, or there is no model.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OpenAIBackend:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The server that the variables `TURNWIRE_LLM_*` name; `environ` is the process's environment by default.
+        """Make a backend from the variables `TURNWIRE_LLM_*` of `environ`, by default the process's environment.
 
         Raises:
             SettingsError: a variable is unknown or does not fit, or `TURNWIRE_LLM_BASE_URL` is not set.
@@ -62,7 +62,7 @@ class OpenAIBackend:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The server of `TURNWIRE_LLM_BASE_URL`, with the retries and deadlines of the other `TURNWIRE_LLM_*`.
+        """Make a backend for `TURNWIRE_LLM_BASE_URL`, with the retries and deadlines of the other `TURNWIRE_LLM_*`.
 
         Raises:
             SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
@@ -95,9 +95,10 @@ class OpenAIBackend:
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[dict[str, Any]]:
-        """`stream` for a turn: asks the turn's model, if the client named one, and counts the call in `turn.usage`.
+        """Ask for a turn: like `stream`, with the turn's `model` if it has one, and the call counted in `turn.usage`.
 
-        `name` tells the calls of one turn apart, where it makes several: no two of them may share an idempotency key.
+        `name` tells the calls of one turn apart. A turn that makes several needs it, because no two calls may share an
+        idempotency key.
         """
         key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
         return self.stream(
@@ -119,21 +120,21 @@ class OpenAIBackend:
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
     ) -> AsyncGenerator[dict[str, Any]]:
-        """The answer to `messages`, as events `{"type", "data"}`. Who stops reading early must close it.
+        """Stream the answer to `messages`, as events `{"type", "data"}`. A caller that stops early must close it.
 
-        Requests are repeated only until a 2xx response begins. From then on the call was made and may be
-        billed: `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
+        Requests are repeated only until a 2xx response begins. From then on the call counts as made, and may be billed:
+        `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
 
         Args:
-            messages: of the chat completions API, oldest first; `messages.py` makes those of tool calls.
-            tools: what the model may call, as the API defines it; its calls come as `tool.call` events at the end.
-            options: more fields of the request (`temperature`, `tool_choice`, …); they replace none of ours.
-            model: None for the backend's own.
+            messages: as in the chat completions API, oldest first. `messages.py` makes those of tool calls.
+            tools: the tools that the model may call, as in the API. Calls come as `tool.call` events at the end.
+            options: more fields of the request (`temperature`, `tool_choice`, …). They replace none of those above.
+            model: the model to ask; None: the backend's own.
             idempotency_key: sent with every try of this call.
-            on_call: gets the call that was made.
+            on_call: called with the call that was made.
 
         Raises:
-            BackendTransportError: no 2xx response, or (its subclasses) an answer that is not whole.
+            BackendTransportError: there was no 2xx response; or, as a subclass, the answer is not complete.
         """
         asked = model or self._model
         request = {
@@ -169,18 +170,18 @@ class OpenAIBackend:
         except BackendTruncatedError:
             if not answer.complete:
                 raise
-            # All of the answer is here; what broke off could only have told us its usage.
+            # The answer is complete. Only its usage may be missing.
 
 
 class OpenAIHooks(ChatTurnHooks):
-    """The hooks of a worker that was given a model server: history and message in, the model's answer out."""
+    """The hooks of a worker that was given a model server: they send the history and the message to the model."""
 
     def __init__(self, backend: OpenAIBackend) -> None:
         self._backend = backend
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Hooks that ask the server of `TURNWIRE_LLM_BASE_URL`.
+        """Make hooks that ask the server of `TURNWIRE_LLM_BASE_URL`.
 
         Raises:
             SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
@@ -188,7 +189,7 @@ class OpenAIHooks(ChatTurnHooks):
         return cls(OpenAIBackend.from_settings(settings))
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
-        """Stream the model's answer. The turn's own `model`, if the client named one, is asked.
+        """Stream the model's answer. If the client named a `model`, that one is asked.
 
         Raises:
             BackendTransportError: the model server did not give a whole answer.

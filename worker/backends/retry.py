@@ -1,4 +1,4 @@
-"""When to ask a model server again, and how long to wait before. Pure: no clock, no dice, no I/O."""
+"""Decides when to ask a model server again, and how long to wait. Pure: it has no clock, no dice and no I/O."""
 
 import math
 import re
@@ -17,15 +17,15 @@ _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how patiently a model server is asked. All times in milliseconds.
+    """How often a model server is asked, and how long it may take. All times are in milliseconds.
 
-    `max_attempts` counts requests, the first included. The wait after request a is `initial_backoff_ms`
-    doubled a-1 times, at most `max_backoff_ms`, plus or minus the share `jitter` of itself. A `Retry-After`
-    makes it longer, up to `retry_after_cap_ms`. `request_timeout_ms` is the deadline of each request to its
-    response headers, `idle_timeout_ms` the longest silence inside an answer; 0 means none.
+    `max_attempts` counts the requests, with the first one. The wait after the first request is `initial_backoff_ms`. It
+    doubles with each further request, up to `max_backoff_ms`, and varies by the share `jitter` in both directions. A
+    `Retry-After` makes it longer, up to `retry_after_cap_ms`. `request_timeout_ms` limits each request up to the
+    response headers, and `idle_timeout_ms` each silence inside an answer; 0: no limit.
 
     Raises:
-        SettingsError: a value makes no sense; the message names it.
+        SettingsError: a value does not fit. The message names it.
     """
 
     max_attempts: int = 5
@@ -49,17 +49,17 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             _whole(name, getattr(self, name), 0, _LONGEST_MS)
         if self.max_backoff_ms < self.initial_backoff_ms:
             raise SettingsError("max_backoff_ms must not be less than initial_backoff_ms")
-        # not (0 <= x <= 1) rather than x < 0 or x > 1: NaN must fail as well
+        # Written as `not (0 <= x <= 1)`, because NaN must fail, too.
         if isinstance(self.jitter, bool) or not (0 <= self.jitter <= 1):
             raise SettingsError(f"jitter must be a number from 0 to 1, not {self.jitter!r}")
         for status in self.retry_statuses:
             _whole("each of retry_statuses", status, 400, 599)
 
     def delay_ms(self, attempt: int, retry_after_ms: int | None, random: float) -> int:
-        """How long to wait after the failed request number `attempt` (1 is the first).
+        """Return how long to wait after the failed request number `attempt` (1 is the first), in ms.
 
-        `random` is a number in [0, 1); 0.5 gives the wait without jitter. A `retry_after_ms` is a minimum:
-        jitter is only added to it, so that those who were told the same time do not all come back at once.
+        `random` is a number in [0, 1); 0.5 gives the wait without jitter. `retry_after_ms` is a minimum. Jitter is only
+        added to it, so that callers which were told the same time do not all come back at once.
         """
         base_ms = min(self.initial_backoff_ms << (attempt - 1), self.max_backoff_ms)
         wait_ms = base_ms * (1 + self.jitter * (2 * random - 1))
@@ -70,11 +70,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:
-    """The wait that response headers ask for, in ms; None if they ask for none or make no sense.
+    """Return the wait that response headers ask for, in ms; None if they ask for none, or cannot be understood.
 
-    Takes `retry-after-ms`, and both forms of `Retry-After`: seconds, and an HTTP date. A date is compared
-    with the response's own `Date`, if it has one, since the server's clock may differ from ours (`now`, with
-    time zone). `headers` must find lower-case names.
+    Understood are `retry-after-ms` and both forms of `Retry-After`: seconds, and an HTTP date. A date is compared with
+    the response's own `Date`, if it has one, because the server's clock may differ from ours (`now`, with time zone).
+    `headers` must find lower-case names.
     """
     exact = _milliseconds(headers.get("retry-after-ms", ""), 1)
     if exact is not None:
@@ -91,7 +91,7 @@ def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:
 
 
 def _milliseconds(text: str, unit_ms: int) -> int | None:
-    number = text.strip()  # it takes away more kinds of white space than float() bears
+    number = text.strip()  # it removes kinds of white space that float() refuses
     if not _NUMBER.fullmatch(number):
         return None
     return math.ceil(min(float(number) * unit_ms, _LONGEST_MS))

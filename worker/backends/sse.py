@@ -1,4 +1,4 @@
-"""Bytes in, server-sent events out, as the WHATWG HTML standard wants it. Pure: no I/O, no clock."""
+"""Decodes server-sent events from bytes, as the WHATWG HTML standard says. Pure: it has no I/O and no clock."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ class SseLimitError(ValueError):
 
 
 class SseEvent(msgspec.Struct, frozen=True):
-    """One dispatched event: its data, its type and the last id seen so far."""
+    """One event: its data, its type and the last id that was seen so far."""
 
     data: str
     type: str = "message"
@@ -22,17 +22,15 @@ class SseEvent(msgspec.Struct, frozen=True):
 
 
 class SseDecoder:
-    """Takes the body in pieces that may be cut anywhere, also inside a character or between CR and LF.
+    """Takes the body in pieces. They may be cut anywhere, even inside a character or between CR and LF.
 
-    `max_event_bytes` bounds one event with the line that is being received, and so the memory in use.
-    `retry_ms` is the reconnection time that the server asked for, None until it does.
-    An event that the body's end cuts off is not dispatched; so says the standard.
+    `max_event_bytes` limits one event together with the line that is being received, and so the memory in use.
+    An event that the end of the body cuts off is dropped, as the standard says.
     """
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
-        self.retry_ms: int | None = None
         self._max_bytes = max_event_bytes
-        self._line = bytearray()  # the beginning of a line whose end has not come yet
+        self._line = bytearray()  # the beginning of a line that is not complete
         self._first_line = True
         self._after_cr = False
         self._data: list[bytes] = []
@@ -41,10 +39,10 @@ class SseDecoder:
         self._id = b""
 
     def feed(self, piece: bytes) -> Iterator[SseEvent]:
-        """The events that this piece completes. To be exhausted before the next piece is fed.
+        """Yield the events that this piece completes. Take all of them before the next piece is fed.
 
         Raises:
-            SseLimitError: an event became too large; those before it were yielded. The decoder is then spent.
+            SseLimitError: an event became too large. Those before it were yielded. The decoder cannot be used any more.
         """
         for line in self._lines(piece):
             if line:
@@ -88,8 +86,6 @@ class SseDecoder:
             self._type = value
         elif name == b"id" and b"\0" not in value:
             self._id = value
-        elif name == b"retry" and value.isdigit() and len(value) <= 18:
-            self.retry_ms = int(value)
 
     def _dispatch(self) -> SseEvent | None:
         data, self._data, self._data_bytes = self._data, [], 0

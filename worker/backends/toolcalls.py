@@ -1,4 +1,4 @@
-"""Puts the fragments of streamed tool calls together again. Pure."""
+"""Puts streamed tool calls together from their fragments. Pure."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ class _Function(msgspec.Struct):
 
 
 class ToolCallDelta(msgspec.Struct):
-    """One fragment as servers send it. OpenAI gives `index` always, `id` and `name` once; others may not."""
+    """One fragment, as servers send it. OpenAI sends `index` always, `id` and `name` once; other servers may not."""
 
     index: int | None = None
     id: str | None = None
@@ -37,10 +37,10 @@ class ToolCalls:
         self._total_bytes = 0
 
     def add(self, delta: ToolCallDelta) -> dict[str, Any]:
-        """Take a fragment in; return the payload of its `tool.call.delta` event.
+        """Add a fragment. Returns the payload of its `tool.call.delta` event.
 
         Raises:
-            ValueError: the calls of this answer are larger than 1 MiB together.
+            ValueError: the calls of this answer have more than 1 MiB together.
         """
         function = delta.function or _Function()
         fragment = _arguments(function.arguments)
@@ -53,10 +53,10 @@ class ToolCalls:
         return {"index": position, "id": call.id or None, "name": call.name or None, "arguments": fragment}
 
     def complete(self) -> list[dict[str, Any]]:
-        """The payload of a `tool.call` event for each call. A call that got no id is named after its place.
+        """Return the payload of a `tool.call` event for each call. A call without an id gets one made of its position.
 
         Raises:
-            ValueError: a call has no name, so nobody can make it.
+            ValueError: a call has no name, so it cannot be made.
         """
         if any(not call.name for call in self._calls):
             raise ValueError("a tool call has no name")
@@ -83,7 +83,7 @@ class ToolCalls:
     def _known(self, delta: ToolCallDelta, name: str | None) -> int | None:
         if delta.index is not None:
             return self._by_index.get(delta.index)
-        # Neither index nor id: a name begins a call, anything else continues the latest one.
+        # Without an index and an id, a name begins a call, and anything else continues the latest one.
         return len(self._calls) - 1 if self._calls and not name else None
 
     def _grow(self, count: int) -> None:
@@ -95,4 +95,4 @@ class ToolCalls:
 def _arguments(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()  # some send an object
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()  # some servers send an object

@@ -1,4 +1,4 @@
-"""Sends a request to a model server until a 2xx response begins, with deadlines, back-off and typed failures."""
+"""Sends a request to a model server, again if need be, until a 2xx response begins: with deadlines and back-off."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 class Transport:
-    """The way to one model server. Makes its HTTP client at the first request, in the running event loop.
+    """The connections to one model server. The HTTP client is made at the first request, in the running event loop.
 
-    Args and errors: as for `OpenAIBackend`.
+    Arguments and errors are those of `OpenAIBackend`.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Transport:
 
     @asynccontextmanager
     async def exchange(self, body: bytes, idempotency_key: str) -> AsyncGenerator[httpx.Response]:
-        """Send a request, until a 2xx response begins. Its body is left to read; it is closed at the end.
+        """Send a request until a 2xx response begins. The caller reads its body; it is closed at the end.
 
         Raises:
-            BackendTransportError: the last request got no response (status 0), or one that is not 2xx.
+            BackendTransportError: the last request got no response (status 0), or a response that is not 2xx.
         """
         headers = {**self._headers, "Idempotency-Key": idempotency_key}
         attempt = 1
@@ -55,10 +55,11 @@ class Transport:
                     if attempt == self._policy.max_attempts or not failure.retryable:
                         raise
                     delay_ms = self._delay_ms(attempt, failure)
+                    logger.warning("a model call failed, it is repeated in %d ms: %s", delay_ms, failure)
                 else:
                     async with aclosing(response):
                         yield response
-                        loan.sound = response.is_closed  # by httpx itself, as it was read to its end
+                        loan.sound = response.is_closed  # httpx closes it when it was read to its end
                     return
             await asyncio.sleep(delay_ms / 1000)
             attempt += 1
@@ -67,13 +68,13 @@ class Transport:
         client, timeout_ms = loan.client, self._policy.request_timeout_ms
         request = client.build_request("POST", self._url, content=body, headers=headers, timeout=TIMEOUTS)
         try:
-            # Not wait_for: on Python 3.11 it can swallow the cancellation of a turn.
+            # This is not `wait_for`, which can swallow the cancellation of a turn on Python 3.11.
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
                 response = await client.send(request, stream=True)
         except TimeoutError as error:
             self._unreachable(f"no answer within {timeout_ms} ms", attempt, error)
         except httpx.TransportError as error:
-            loan.sound = True  # it ended by itself, nothing was cancelled
+            loan.sound = True  # the request ended by itself, nothing was cancelled
             self._unreachable(_reason(error), attempt, error)
         if not response.is_success:
             refusal = await self._refusal(response, attempt)
@@ -83,9 +84,7 @@ class Transport:
 
     def _delay_ms(self, attempt: int, failure: BackendTransportError) -> int:
         spread = random.random()  # noqa: S311 - spreads retries, protects nothing
-        delay_ms = self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
-        logger.warning("model call failed, again in %d ms: %s", delay_ms, failure)
-        return delay_ms
+        return self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
 
     def _unreachable(self, reason: str, attempt: int, cause: Exception) -> NoReturn:
         message = f"the model server is unreachable: {reason} ({self._count(attempt)})"
@@ -127,11 +126,11 @@ def _completions_url(base_url: str) -> httpx.URL:
 def _headers(api_key: str | None) -> dict[str, str]:
     headers = {
         "Accept": "text/event-stream",
-        "Accept-Encoding": "identity",  # compression would hold events back
+        "Accept-Encoding": "identity",  # because compression would delay events
         "Content-Type": "application/json",
     }
     if api_key:
         if not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
-            raise SettingsError("the model server's API key holds characters that no header can carry")
+            raise SettingsError("the model server's API key has characters that do not fit into a header")
         headers["Authorization"] = f"Bearer {api_key}"
     return headers

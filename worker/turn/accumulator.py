@@ -1,8 +1,8 @@
 """Puts the answer's text together from the events that a producer yields. Pure.
 
-Text deltas are joined per part id, and parts in order of first appearance; a part's whole `text` replaces what was
-joined of it. Only text parts count, never reasoning; a delta without a part is text. A `result` with a `finalText`
-replaces everything before it.
+Text deltas are joined by part id, and the parts in the order in which they began. An event with a part's whole `text`
+replaces the deltas of that part. Only text parts count, never reasoning. A delta without a part is
+text. A `result` with a `finalText` replaces everything before it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _NO_PART: Final = {"type": "text"}
 
 
 class TextAccumulator:
-    """Feed it every event with `add`; `text` is the answer so far."""
+    """Collects the text: `add` every event, and read `text`."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[str]] = {}
@@ -28,7 +28,7 @@ class TextAccumulator:
         return "".join(piece for pieces in self._parts.values() for piece in pieces)
 
     def add(self, event_type: str, data: dict[str, Any]) -> None:
-        """Take one event; whatever is not text is ignored."""
+        """Take one event. An event without text is ignored."""
         if event_type == RESULT and isinstance(data.get("finalText"), str):
             self._parts = {"": [data["finalText"]]}
         elif event_type == PART_UPDATED:
@@ -47,7 +47,7 @@ class TextAccumulator:
 
 
 def text_of(events: Iterable[bytes]) -> str:
-    """The text of a part of a log; `events` are canonical bytes."""
+    """The text in a part of a log. `events` are canonical bytes."""
     accumulator = TextAccumulator()
     for event in map(_event.decode, events):
         accumulator.add(event.type, event.data)

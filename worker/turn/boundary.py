@@ -1,4 +1,4 @@
-"""Where a product's events come in: opened, checked and encoded once, here."""
+"""The boundary to a product's events: here its streams are opened, and each event is checked and encoded once."""
 
 from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, nullcontext
@@ -12,10 +12,10 @@ from turnwire.worker.turn.calling import contained, iterated
 
 @asynccontextmanager
 async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
-    """The events of `source`: an async iterator, a plain generator, or an object that has one of them as `stream`.
+    """Open the events of `source`: an async iterator, a plain generator, or an object with one of them as `stream`.
 
-    A generator is closed at once and here, however its loop ends; any other iterator has nothing to close. What the
-    product's code raises comes out as an Exception, see `contained`.
+    A generator is closed at the end of the `with` block, however that ends. Whatever the product's code raises comes
+    out as an Exception; see `contained`.
 
     Raises:
         TypeError: the source is none of these.
@@ -24,7 +24,7 @@ async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
     if not _makes_events(stream):
         stream = getattr(source, "stream", None)
     if not _makes_events(stream):
-        raise TypeError(f"a {type(source).__name__} is no async iterator of events, nor has one as `stream`")
+        raise TypeError(f"a {type(source).__name__} is not an async iterator of events, and has none as `stream`")
     if isinstance(stream, Generator):
         stream = iterated(stream)
     with contained():
@@ -37,10 +37,10 @@ def _makes_events(source: Any) -> bool:
 
 
 def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
-    """The type and the data of what was yielded.
+    """Return the type and the data of an event that a producer yielded.
 
     Raises:
-        ProducerError: `invalid_event`, it is not an event.
+        ProducerError: `invalid_event`, this is not an event.
     """
     event_type: Any
     data: Any
@@ -59,10 +59,10 @@ def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
 
 
 def encoded(event_type: str, data: dict[str, Any], max_event_bytes: int) -> bytes:
-    """The canonical bytes of an event.
+    """Return the canonical bytes of an event.
 
     Raises:
-        ProducerError: `invalid_event`, it is not JSON.
+        ProducerError: `invalid_event`, the data is not JSON.
         TurnFailure: `event_too_large`.
     """
     try:
@@ -75,7 +75,7 @@ def encoded(event_type: str, data: dict[str, Any], max_event_bytes: int) -> byte
 
 
 def in_band_error(data: dict[str, Any]) -> TurnError:
-    """What an `error` event, or a producer's own `session.run.failed`, says."""
+    """Return the error that an `error` event, or a producer's own `session.run.failed`, reports."""
     message, code = data.get("message"), data.get("code")
     return TurnError(
         code=storable(code)[:MAX_CODE_CHARACTERS] if isinstance(code, str) and code else "producer_error",

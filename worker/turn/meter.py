@@ -1,4 +1,4 @@
-"""Counts what an attempt uses, what that costs, and how soon it was heard of: its part of the attempt's ledger row."""
+"""Counts the usage of an attempt, its cost, and the time to its first event: the worker's part of a ledger row."""
 
 import time
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ _MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESUL
 
 
 class Meter:
-    """Counts for one attempt. `rows` are the ledger rows of the earlier attempts of its turn.
+    """Counts for one attempt. `rows` are the ledger rows of the earlier attempts of its turn, as JSON.
 
-    `attempt` is the usage of this attempt, `turn` that plus the known usage of the earlier ones.
+    `attempt` is the usage of this attempt. `turn` is that plus the known usage of the earlier attempts.
     """
 
     def __init__(self, prices: Prices, rows: Iterable[bytes] = ()) -> None:
@@ -45,13 +45,13 @@ class Meter:
             self._first_token_ms = now_ms
 
     def go_on(self) -> None:
-        """Start counting for the next attempt of the turn, which the same worker runs: it gets a row of its own."""
+        """Begin a new row, for the next attempt of the turn, which the same worker runs."""
         self._earlier.add(self.attempt)
         self._begin()
 
     @property
     def turn(self) -> Usage:
-        """What is known of the use of the whole turn."""
+        """The known usage of the whole turn."""
         if not self._earlier.model_calls:
             return self.attempt
         used = Usage(currency=self.attempt.currency, price_version=self.attempt.price_version)
@@ -61,5 +61,5 @@ class Meter:
 
     @property
     def row(self) -> bytes:
-        """The part of the attempt's ledger row that only its worker knows, as the script that ends it reads it."""
+        """The part of the ledger row that only the worker knows, encoded for the script that ends the attempt."""
         return encode_use(self.attempt, first_event_ms=self._first_event_ms, first_token_ms=self._first_token_ms)

@@ -1,4 +1,4 @@
-"""What models cost: a versioned table in a TOML file. Exact integers, in billionths of the currency."""
+"""The prices of models: a versioned table in a TOML file. Amounts are exact integers, in billionths of the currency."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from turnwire.shared.settings import Settings
 
 NANOS: Final = 1_000_000_000
 PER_TOKENS: Final = 1_000_000
-MOST_TOKENS: Final = 2**31  # of one call; whatever is beyond is no count
+MOST_TOKENS: Final = 2**31  # of one call; a number from here on is not believable
 MOST_COST_NANOS: Final = 2**53  # of one call: nine million dollars
 MOST_PER_MILLION: Final = 1_000_000
 
@@ -24,14 +24,14 @@ _MODEL_CHARACTERS: Final = 256
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Of one model, in billionths of the currency per million tokens."""
+    """The prices of one model, in billionths of the currency per million tokens."""
 
     tokens_in: int
     tokens_out: int
 
 
 class Prices:
-    """The table. Without one, or for a model that it does not name, a cost is unknown."""
+    """The table. A cost is unknown without a table, or for a model that the table does not name."""
 
     def __init__(
         self, models: Mapping[str, Price] | None = None, currency: str | None = None, version: str | None = None
@@ -42,7 +42,7 @@ class Prices:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Prices":
-        """The table of TURNWIRE_PRICES_FILE; without it an empty one.
+        """Read the table from TURNWIRE_PRICES_FILE. Without that setting, the table is empty.
 
         Raises:
             SettingsError: names the file, and the entry that is wrong.
@@ -60,7 +60,7 @@ class Prices:
         return _checked(table, where)
 
     def used_by(self, call: ModelCall) -> Usage:
-        """One call as usage. What is no believable count, or name, is unknown: a product gave it."""
+        """Return the usage of one call. A product's count or name that is not believable is unknown."""
         tokens_in, tokens_out = _count(call.tokens_in), _count(call.tokens_out)
         model = _name(call.model)
         if call.cost_nanos is not None:

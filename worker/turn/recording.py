@@ -1,7 +1,7 @@
-"""The events of a stream step: recorded while they pass, stored in its checkpoint, given back from it.
+"""The events of a stream step: recorded while they pass, stored in its checkpoint, and read from it again.
 
-They are stored in the checkpoint itself, not as a range of the log: a divergence takes events of the log back, and
-neither that nor a producer that does not pass them on may cost an answer that was paid for.
+The checkpoint holds the events themselves and not a range of the log. A divergence removes events from the log, and a
+producer need not pass events on. In both cases, an answer that was paid for must not be lost.
 """
 
 from collections.abc import Iterator
@@ -19,25 +19,25 @@ _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Recording:
-    """Keeps canonical bytes, as many as a log may have."""
+    """Keeps the canonical bytes of the events, within the limits of a log."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._events: list[bytes] = []
         self._bytes = 0
-        self.error: TurnFailure | None = None  # an event among them says that it failed
+        self.error: TurnFailure | None = None  # from the first event that reports an error
 
     @property
     def begun(self) -> bool:
-        """There is an event that was passed on."""
+        """True if at least one event was passed on."""
         return bool(self._events)
 
     def take(self, event: Any) -> ChatStreamEvent:
-        """Record an event. Returns it as a later attempt will get it.
+        """Record an event. Returns it in the form in which a later attempt will get it.
 
         Raises:
             ProducerError: `invalid_event`.
-            TurnFailure: `event_too_large`, or `log_too_large`: there are more than a log may have.
+            TurnFailure: `event_too_large`; or `log_too_large`, there are more events than a log may have.
         """
         settings = self._settings
         event_type, data = parts_of(event)
@@ -52,7 +52,7 @@ class Recording:
         return _event.decode(canonical)
 
     def result(self) -> bytes:
-        """The step's result: a JSON array, joined from what is encoded already."""
+        """The step's result: a JSON array of the events. They are encoded already, and only joined here."""
         return b"[" + b",".join(self._events) + b"]"
 
 

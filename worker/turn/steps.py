@@ -1,7 +1,7 @@
-"""The checkpoints of one attempt: a step that completed once is never run again.
+"""Runs the steps of one attempt and stores their checkpoints: a step that has completed once is never run again.
 
-A product's steps are known by their position, counted in the order in which the producer asks for them; the worker's
-own (the producer as a whole, and what follows it) by their intent.
+A product's steps are found by their position, counted in the order in which the producer asks for them. The worker's
+own steps, which are the producer as a whole and the hooks that follow it, are found by their intent.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assist
 
 
 class StepPolicy(msgspec.Struct, frozen=True):
-    """How a step that raises is run again within one attempt; `timeout_s` limits each run, None does not."""
+    """How a step that raises is run again within one attempt. `timeout_s` limits each run; None: no limit."""
 
     retries: int = 0
     backoff_s: float = 0.5
@@ -45,10 +45,10 @@ class StepPolicy(msgspec.Struct, frozen=True):
 
 
 class Journal(Protocol):
-    """Where steps are written."""
+    """Stores the steps of one attempt."""
 
     def now_ms(self) -> int:
-        """Redis time."""
+        """The time in ms, by the clock of Redis."""
 
     async def save(self, record: StepRecord) -> None:
         """Store a checkpoint, once the events that it covers are in the log. A lost lease cancels the caller."""
@@ -58,7 +58,7 @@ class Journal(Protocol):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A step as the producer asks for it. `input`: JSON, or None if there is none to compare."""
+    """A step as the producer asks for it. `input`: JSON; None: there is none to compare."""
 
     intent: str
     work: Callable[[], Any]
@@ -84,17 +84,17 @@ class Steps:
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._running = RunningSteps()
         self._asked = 0  # positions that the producer has asked for
-        self._end = max(stored, default=-1) + 1  # where the worker's own steps go
+        self._end = max(stored, default=-1) + 1  # the position of the worker's own next step
 
     def completed(self, intent: str) -> StepRecord | None:
-        """The checkpoint of one of the worker's own steps, if an earlier attempt made it."""
+        """Return the checkpoint of one of the worker's own steps, or None if it has not completed."""
         for record in self._stored.values():
             if record.intent == intent and record.status == "completed":
                 return record
         return None
 
     async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:
-        """One of the worker's own steps: its stored result, or `work`'s, stored.
+        """Run one of the worker's own steps, unless it is stored already. Returns its result.
 
         Raises:
             AttemptFenced: the lease was lost; nothing was stored.
@@ -115,7 +115,7 @@ class Steps:
         return StepRecord(index=-1, intent=intent, kind=kind, started_at=self._journal.now_ms())
 
     async def complete(self, draft: StepRecord, result: Any) -> None:
-        """Store the result of one of the worker's own steps, behind everything that the producer has asked for."""
+        """Store the result of one of the worker's own steps. Its position follows all those of the producer's steps."""
         position = max(self._end, self._asked)
         self._end = position + 1
         await self._complete(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
@@ -141,7 +141,7 @@ class Steps:
         return stream
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
-        """A step whose result comes from outside; see Turn.signal."""
+        """Wait for a signal: a step whose result comes from outside. See Turn.signal."""
         position = self._next_position(f"signal:{key}")
         return self._signal(position, signal_key(key), None if timeout_s is None else int(timeout_s * 1000))
 
@@ -193,7 +193,7 @@ class Steps:
                 for event in recorded(stored):
                     yield event
             except msgspec.ValidationError:
-                was = f"step {position} ({asked.intent!r}) was no stream before"
+                was = f"step {position} ({asked.intent!r}) was not a stream before"
                 raise DivergenceError(f"{was}, and is one now") from None
             return
         with self._running.inside():
@@ -239,7 +239,7 @@ class Steps:
             try:
                 await self._streams.pop().aclose()
             except Exception:
-                logger.exception("a stream that was left did not close")
+                logger.exception("a stream that the producer left before its end raised while it was closed")
 
     def _begin(self, position: int, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
         """Return the record to be stored, with the runs of earlier attempts, and the result if it is stored already.

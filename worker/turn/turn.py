@@ -1,4 +1,4 @@
-"""What a producer and the other hooks get: the turn they work on."""
+"""The turn, as a producer and the other hooks see it."""
 
 import secrets
 import uuid

@@ -111,7 +111,7 @@ async def test_c33_cancel_during_back_off(raw, ask, caplog):
     raw.play(reply(503))
     with caplog.at_level(logging.WARNING):
         task = asyncio.create_task(ask(raw.url, DELAYED).run())
-        await wait_until(lambda: "again in" in caplog.text)
+        await wait_until(lambda: "it is repeated in" in caplog.text)
     await cancelled(task)
     assert len(raw.requests) == 1
 

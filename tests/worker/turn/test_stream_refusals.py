@@ -35,7 +35,7 @@ async def test_a_step_that_was_no_stream_is_a_divergence(twice, result):
 
     _, record = await twice(Agent(script), answering(Model(text("x"))))
     assert record.error.code == "step_divergence"
-    assert "no stream before" in record.error.message
+    assert "not a stream before" in record.error.message
 
 
 async def test_a_stream_that_is_not_asked_for_again_is_a_divergence(twice):
@@ -84,4 +84,4 @@ async def test_work_that_is_no_async_iterator_fails_in_words(store, runner_of, w
     await runner_of(answering(work)).run(KEY.run_id)
     error = (await store.record(KEY)).error
     assert error.code == "producer_error"
-    assert "no async iterator of events" in error.message
+    assert "not an async iterator of events" in error.message
