@@ -1,7 +1,7 @@
-"""Carries script calls to Redis: what gathers while one round trip is in flight leaves together in the next.
+"""Carries script calls to Redis. Calls that gather during one round trip travel together in the next one.
 
-So a lone call leaves at once, a burst of a thousand calls costs a few round trips on one connection, and a caller that
-is cancelled takes no connection with it.
+So a single call leaves at once, and a burst of a thousand calls costs a few round trips on one connection. If a caller
+is cancelled, no connection is lost.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from turnwire.shared.errors import UnstorableValue
 
-MAX_INT_BITS: Final = 64  # Redis counts with no more
-MAX_CALLS: Final = 200  # in one round trip: Redis serves others in between
-PAUSES_S: Final = (0.05, 0.1, 0.2)  # before a broken connection's calls are sent again
+MAX_INT_BITS: Final = 64  # of the integers of Redis
+MAX_CALLS: Final = 200  # in one round trip, so that Redis can serve other clients in between
+PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
 
 
 class Call(NamedTuple):
-    """A command on its way, as Redis reads it. `repeat`: it may be sent again when its reply was lost."""
+    """A command in the form in which Redis reads it. `repeat`: it may be sent again if its reply was lost."""
 
     packed: bytes
     repeat: bool
@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 
 class Courier:
-    """One client's calls. Everything that waits shares the fate of its round trip, but for the replies."""
+    """The calls of one client. If a round trip fails, every call in it fails; otherwise each gets its own reply."""
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._pool: Any = redis.connection_pool  # redis-py's own annotations do not pass a strict checker
@@ -40,9 +40,9 @@ class Courier:
         """Queue a command; await its reply. `repeat`: if the connection breaks, send it again, three times at most.
 
         Raises (when awaited):
-            RedisError, OSError: what Redis answered, or that it did not; the command may have run.
-            TimeoutError: no answer within the time limit.
-            UnstorableValue: an argument cannot be sent; it was kept from the commands that travel with this one.
+            RedisError, OSError: Redis answered with an error, or the connection broke. The command may have run.
+            TimeoutError: Redis did not answer within the time limit. The command may have run.
+            UnstorableValue: an argument cannot be sent. Other calls are not affected.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -50,7 +50,7 @@ class Courier:
             packed = _pack(command)
         except (ValueError, TypeError) as error:
             future.set_exception(UnstorableValue(f"a value cannot be stored: {type(error).__name__}"))
-            future.exception()  # seen: a caller that stops waiting for several need not look at each
+            future.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
             return future
         self._waiting.append(Call(packed, repeat, future))
         if self._flight is None:
@@ -65,15 +65,15 @@ class Courier:
                 await self._deliver(batch)
         finally:
             self._flight = None
-            if self._waiting:  # the flight failed: what waits behind it does not share its fate
+            if self._waiting:  # this task failed, but the calls that still wait must not fail with it
                 self._flight = asyncio.get_running_loop().create_task(self._fly(), name="courier")
 
     async def _deliver(self, batch: list[Call]) -> None:
-        """Send a batch, and what may be repeated of it again while the connection breaks."""
+        """Send a batch. If the connection breaks, send those calls again that may be repeated."""
         for pause_s in (*PAUSES_S, None):
             try:
                 replies = await self._round_trip(batch)
-            except TimeoutError as error:  # a Redis that hangs: those who wait behind need not wait as long again
+            except TimeoutError as error:  # Redis hangs, so the calls that wait behind these fail now, too
                 behind, self._waiting = self._waiting, []
                 _land(batch + behind, [error] * (len(batch) + len(behind)))
                 return
@@ -85,7 +85,7 @@ class Courier:
                 for call in batch:
                     call.reply.cancel()
                 raise
-            except Exception as error:  # noqa: BLE001 - a defect: each caller hears of it, and none is cancelled
+            except Exception as error:  # noqa: BLE001 - a defect of ours: every caller gets the error
                 _land(batch, [error] * len(batch))
                 return
             else:
@@ -101,14 +101,14 @@ class Courier:
             try:
                 return await _exchange(connection, batch)
             except BaseException:
-                await connection.disconnect(nowait=True)  # what is still to come is nobody else's answer
+                await connection.disconnect(nowait=True)  # replies may still come, and the next user must not read them
                 raise
             finally:
                 await self._pool.release(connection)
 
 
 async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
-    """What redis-py's pipeline does; but that packs each argument of each command in Python, a third of its cost."""
+    """Do what a pipeline of redis-py does. That one packs every argument in Python, which is a third of its cost."""
     await connection.send_packed_command(b"".join([call.packed for call in batch]), check_health=False)
     replies: list[Any] = []
     for _ in batch:
@@ -119,14 +119,14 @@ async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
     return replies
 
 
-_packed_by_hiredis: Callable[[Any], bytes] = pack_command  # its own annotation knows only commands of one word
+_packed_by_hiredis: Callable[[Any], bytes] = pack_command  # its own annotation allows only commands of one word
 
 
 def _pack(command: tuple[str | bytes | int, ...]) -> bytes:
-    """The command as Redis reads it.
+    """Return the command in the form in which Redis reads it.
 
     Raises:
-        ValueError, TypeError: an argument has no form in it. hiredis ends the process for a number that is too long.
+        ValueError, TypeError: an argument cannot be sent. For a number that is too long, hiredis would end the process.
     """
     for argument in command:
         if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
@@ -140,6 +140,6 @@ def _land(batch: list[Call], replies: list[Any]) -> None:
             continue
         if isinstance(reply, Exception):
             call.reply.set_exception(reply)
-            call.reply.exception()  # seen: a caller that stops waiting for several need not look at each
+            call.reply.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
         else:
             call.reply.set_result(reply)

@@ -1,4 +1,4 @@
-"""Waits for a Redis that does not answer: restart, failover, partition."""
+"""Waits while Redis does not answer, for example during a restart, a failover or a network partition."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 async def until_answered(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `ask` with these arguments until Redis answers, first after 50 ms, later after up to 1 s.
+    """Call `ask` with these arguments until Redis answers. The pauses between calls grow from 50 ms to 1 s.
 
-    It may only be used for calls that can be repeated safely. All our scripts but `take` can.
+    Use it only for calls that can be repeated safely. Every script can be, except `take`.
     """
     pause_s = FIRST_PAUSE_S
     while True:
         try:
             return await ask(*args, **kwargs)
         except StoreUnavailable as error:
-            logger.warning("%s, asking again in %d ms", error, pause_s * 1000)
+            logger.warning("%s; trying again in %d ms", error, pause_s * 1000)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -22,14 +22,14 @@ from turnwire.shared.store.scripts import Script, answered_within, typed_refusal
 
 PRUNE = Script("prune")
 
-SESSION_SUMS: Final = "usage:"  # their fields in the session's hash: parts/ledger.lua writes them
+SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
 PAGE_TURNS: Final = 100
 PRUNED_TURNS: Final = 1000  # looked at by one call: Redis serves others in between
 OLDEST_TURNS: Final = 4  # a session that grows by one turn at a time loses more than that while it does
 
 
 class TurnReads:
-    """What can be asked of the data Redis. Methods raise StoreUnavailable when it does not answer."""
+    """Reads from the data Redis. Methods raise StoreUnavailable when it does not answer."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
@@ -45,18 +45,18 @@ class TurnReads:
         return int((kept if idempotency_key else None) or next_index or last or 0)
 
     async def is_completed(self, key: TurnKey) -> bool:
-        """True if a request of this turn can only be a replay, or a mismatch."""
+        """True if the turn is completed, so that a request for it is a replay or a mismatch."""
         with typed_refusals():
             return bool(await self._courier.send("HGET", key.record, "status") == b"completed")
 
     async def record(self, key: TurnKey) -> TurnRecord | None:
-        """The turn, or None."""
+        """Return the turn, or None if there is no such turn."""
         with typed_refusals():
             fields = await self._courier.send("HGETALL", key.record)
         return TurnRecord.from_hash(key, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     async def existing(self, key: TurnKey) -> TurnRecord:
-        """The turn.
+        """Return the turn.
 
         Raises:
             NotFound: there is no such turn.
@@ -67,7 +67,7 @@ class TurnReads:
         return record
 
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
-        """The turns of a session from index `first`, ascending, at most `limit`, without expired ones."""
+        """Return at most `limit` turns of a session from index `first`, ascending. Expired turns are left out."""
         found: list[TurnRecord] = []
         page = limit
         while True:
@@ -79,7 +79,7 @@ class TurnReads:
             first, page = int(indexes[-1]) + 1, PAGE_TURNS
 
     async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
-        """The last `limit` turns before this one, ascending."""
+        """Return the last `limit` turns before this one, ascending."""
         if key.index == 0 or limit == 0:
             return []
         session = key.session
@@ -121,48 +121,48 @@ class TurnReads:
         return False
 
     async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
-        """How often each turn's answer was tried to be stored after the turn had ended."""
+        """Return, for each turn, how often Turnwire tried to persist its answer after the turn had ended."""
         async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hget(key.record, "persist_tries")
             return [int(tries or 0) for tries in await pipe.execute()]
 
     async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
-        """The turn's checkpoints, by position."""
+        """Return the turn's checkpoints, by position."""
         async with answered_within(self._timeout_s):
             stored = await self.redis.hgetall(key.steps)
         return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
 
     async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
-        """The cursor of the last event in the log, and whether the turn is over: terminal, or gone."""
+        """Return the cursor of the last event in the log, and whether the turn is over: terminal, or deleted."""
         async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
-            pipe.hget(key.record, "status")  # first: what is in the log of a terminal turn is all that will be there
+            pipe.hget(key.record, "status")  # first, because the log of a terminal turn does not grow any more
             pipe.xrevrange(key.events, "+", "-", 1)
             status, entries = await pipe.execute()
         over = status is None or TurnState(status.decode()) in TERMINAL
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
 
     async def ledger(self, key: TurnKey) -> list[LedgerRow]:
-        """The turn's ledger rows, oldest first."""
+        """Return the turn's ledger rows, oldest first."""
         async with answered_within(self._timeout_s):
             rows = await self.redis.hgetall(key.ledger)
         return [decode_row(rows[attempt]) for attempt in sorted(rows, key=int)]
 
     async def usage(self, session: SessionKey) -> UsageSums | None:
-        """The sums of the session's ledger rows; None if there is no such session."""
+        """Return the sums of the session's ledger rows, or None if there is no such session."""
         async with answered_within(self._timeout_s):
             fields = await self.redis.hgetall(session.record)
         return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
-        """Events after a cursor, from the start for None: at most `limit`, oldest first."""
+        """Return at most `limit` events after a cursor, oldest first. With None, from the start of the log."""
         async with answered_within(self._timeout_s):
             start = "-" if after is None else f"({after}"
             entries = await self.redis.xrange(key.events, start, "+", limit)
         return [Entry(entry_id, event) for entry_id, (_, event) in entries]
 
     async def read_all(self, key: TurnKey) -> list[Entry]:
-        """The whole log."""
+        """Return the whole log."""
         entries = await self.read(key, None)
         while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
             entries += page
