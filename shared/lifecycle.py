@@ -50,8 +50,3 @@ TRANSITIONS: Final[dict[tuple[TurnState, Change], TurnState]] = {
     (TurnState.FAILED, Change.ASK_AGAIN): TurnState.QUEUED,
     (TurnState.CANCELLED, Change.ASK_AGAIN): TurnState.QUEUED,
 }
-
-
-def advance(state: TurnState, change: Change) -> TurnState | None:
-    """The state after a change; None where the table does not allow it."""
-    return TRANSITIONS.get((state, change))

@@ -11,6 +11,7 @@ from turnwire.shared.keys import SessionKey, TurnKey, session_key
 from turnwire.shared.model import Claimed, StepRecord, Submitted, TurnRequest
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.attempt.run import TurnRunner
 
 SESSION = session_key("demo")
 KEY = SESSION.turn(0)
@@ -47,6 +48,14 @@ async def submit_and_claim(store: TurnStore, key: TurnKey = KEY, worker: str = W
 async def lose_lease(store: TurnStore, key: TurnKey = KEY) -> None:
     """What the passing of the lease's time does."""
     assert await store.redis.delete(key.lease) == 1
+
+
+async def renew(runner: TurnRunner, store: TurnStore) -> None:
+    """What a heartbeat does for the leases of a runner's attempts."""
+    held = runner.held()
+    replies = await store.renew_many([claimed for _, claimed in held])
+    for (attempt, claimed), reply in zip(held, replies, strict=True):
+        runner.renewed(attempt, claimed, reply)
 
 
 async def take_over(store: TurnStore, key: TurnKey = KEY, worker: str = OTHER_WORKER) -> Claimed:

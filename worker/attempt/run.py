@@ -80,13 +80,6 @@ class TurnRunner:
             case Claimed() as claimed:
                 return await self._run(claimed, cancelled=cancelled)
 
-    async def renew(self) -> None:
-        """Extend the lease of every attempt that runs here. Stop those that were lost or should be cancelled."""
-        held = self.held()
-        replies = await self._store.renew_many([claimed for _, claimed in held]) if held else []
-        for (attempt, claimed), reply in zip(held, replies, strict=True):
-            self.renewed(attempt, claimed, reply)
-
     def held(self) -> list[tuple[Attempt, Claimed]]:
         """List the attempts that run here, each with the claim to be renewed. May be called in any thread."""
         return [(attempt, attempt.claimed) for attempt in list(self.attempts.values())]

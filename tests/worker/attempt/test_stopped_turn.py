@@ -13,6 +13,7 @@ from tests.support.turns import (
     append,
     log_of,
     lose_lease,
+    renew,
     request,
     seqs_of,
     snapshot,
@@ -146,7 +147,7 @@ async def test_c80_a_lost_lease_writes_nothing_more(store, redis, runner_of, set
     run = await running(store, runner, product)
     await take_over(store)
     before = await snapshot(redis)
-    await runner.renew()
+    await renew(runner, store)
     assert await run == Again(settings.lease_ms)
     assert await snapshot(redis) == before
     assert product.calls == ["trace_flush"]
@@ -182,7 +183,7 @@ async def test_a_lapsed_lease_that_nobody_took_comes_back_with_the_heartbeat(sto
     runner = runner_of(product)
     run = await running(store, runner, product)
     await lose_lease(store)
-    await runner.renew()
+    await renew(runner, store)
     assert await redis.exists(KEY.lease)
     product.gate.set()
     assert isinstance(await run, Done)
@@ -209,7 +210,7 @@ async def test_a_cancel_whose_message_was_missed_arrives_with_the_heartbeat(stor
     runner = runner_of(product)
     run = await running(store, runner, product)
     await store.cancel(KEY)
-    await runner.renew()
+    await renew(runner, store)
     assert isinstance(await run, Done)
     assert (await store.record(KEY)).status is TurnState.CANCELLED
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.agent import Agent
 from tests.support.product import HOLD, Scripted, text
-from tests.support.turns import KEY, lose_lease, request, take_over
+from tests.support.turns import KEY, lose_lease, renew, request, take_over
 from tests.support.waiting import wait_until
 from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Done
@@ -61,7 +61,7 @@ async def drain(store, runner):
 
 async def lose(store, runner):
     await take_over(store)
-    await runner.renew()
+    await renew(runner, store)
 
 
 @pytest.mark.parametrize("stop", [cancel, drain, lose])
@@ -105,7 +105,7 @@ async def test_it_is_true_when_the_cancellation_arrives_and_false_before(store, 
 async def test_a_lease_that_lapsed_and_came_back_stops_nothing(store, running):
     runner, agent, run = running
     await lose_lease(store)
-    await runner.renew()
+    await renew(runner, store)
     assert not agent.ended.is_set()
     await cancel(store, runner)
     await run
