@@ -1,6 +1,7 @@
 """What holds for the source as a whole: directions, names, scripts, who spells keys, who sleeps."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -39,22 +40,28 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Nobody changes it: several tests look at it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def calls_in(path: Path, but_not: str = "") -> list[str]:
     """What the file calls, as dotted text: `asyncio.sleep`. `but_not`: arguments of calls to leave out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [ast.unparse(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]
 
 
 def imported_names(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
 
 
 def imported_modules(path: Path) -> list[str]:
     """Every module that the file imports, and every name that may be one."""
-    imports = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Import)]
+    imports = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Import)]
     return imported_names(path) + [alias.name for node in imports for alias in node.names]
 
 

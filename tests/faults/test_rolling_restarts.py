@@ -13,11 +13,11 @@ from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
 
 
-@pytest.mark.timeout(90)
 def is_ready(service: Service) -> bool:
     return "worker ready" in service.log(since_start=True)
 
 
+@pytest.mark.timeout(90)
 async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
     chance = random.Random(7)
     async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:

@@ -10,7 +10,7 @@ from chaos.monkey import Monkey
 from tests.support.scene import scene
 from tests.support.waiting import let_pass
 
-SESSIONS, TURNS = 38, 4
+SESSIONS, TURNS = 24, 4
 EVERY_S = 2.0
 
 

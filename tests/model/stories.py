@@ -1,6 +1,6 @@
 """Redis and the memory store of turnwire.testing, driven side by side through what can happen, in any order.
 
-In CI the same few hundred stories every time. A longer hunt, with other stories on each run:
+In CI these are the same stories every time, so few that they take seconds. A longer hunt, with other stories each time:
 
     MODEL_STORIES=20000 python3 dev.py test tests/model
 
