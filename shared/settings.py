@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     turn_timeout_s: PositiveSeconds = 3600.0
     drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
+    hook_timeout_s: PositiveSeconds = 60.0  # of one call of a hook that follows the answer
     poll_s: PositiveSeconds = 4.0  # behind the wake-up, for a hint that was lost
 
     # the ledger
@@ -101,6 +102,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def queue_url(self) -> str:
         """Where arq's keys live."""
         return self.queue_redis_url or self.redis_url
+
+    @property
+    def longest_hook_s(self) -> float:
+        """How long one call of a hook may take that follows the answer: no longer than a whole turn may."""
+        return min(self.hook_timeout_s, self.turn_timeout_s)
 
     @property
     def retention_ms(self) -> int:

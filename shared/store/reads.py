@@ -127,6 +127,12 @@ class TurnReads:
                 pipe.hget(key.record, "persist_tries")
             return [int(tries or 0) for tries in await pipe.execute()]
 
+    async def untransformed(self, key: TurnKey) -> str | None:
+        """The text of an ended turn that `transform_final_text` has not accepted yet; None: there is none."""
+        with typed_refusals():
+            text = await self._courier.send("HGET", key.record, "untransformed")
+        return None if text is None else str(text.decode())
+
     async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
         """Return the turn's checkpoints, by position."""
         async with answered_within(self._timeout_s):

@@ -60,6 +60,11 @@ class MemoryReads(TurnStore):
         turns = [self.memory.turn(key) for key in keys]
         return [int(turn.fields.get("persist_tries", "0")) if turn is not None else 0 for turn in turns]
 
+    async def untransformed(self, key: TurnKey) -> str | None:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return None if turn is None else turn.fields.get("untransformed")
+
     async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
         """See TurnReads."""
         turn = self.memory.turn(key)

@@ -19,8 +19,9 @@ from turnwire.testing.memory import MemorySession, MemoryTurn
 from turnwire.testing.memory_attempts import MemoryAttempts, as_text
 
 _OF_THE_LAST_END = (
-    "error_code", "error_message", "retryable", "final_text", "started_at", "completed_at", "cancel_requested",
-    "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency", "price_version", "model_called",
+    "error_code", "error_message", "retryable", "final_text", "untransformed", "started_at", "completed_at",
+    "cancel_requested", "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency", "price_version",
+    "model_called",
 )  # fmt: skip
 
 
@@ -176,6 +177,7 @@ class MemoryStore(MemoryAttempts):
         turn.fields["persist_tries"] = str(tries)
         if final_text is not None:
             turn.fields |= {"persist": "done", "final_text": final_text}
+            rules.remove(turn.fields, "untransformed")
         turn.ends_ms = self.memory.now_ms + self.settings.retention_ms
         rules.keep_session(self.memory, session, self.settings.retention_ms)
         return tries

@@ -39,6 +39,7 @@ class Attempt:
         self.lease = Lease.HELD
         self.look_ms = 0  # how soon the sweep should look at the turn, once it is suspended
         self.stopped: Stop | None = None
+        self.answered = False  # the producer has ended: a cancel comes too late
         self._work: asyncio.Task[Any] | None = None
 
     def begin(self, work: "asyncio.Task[Any]") -> None:
@@ -49,6 +50,8 @@ class Attempt:
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work. The first reason counts, except that a lost lease always counts."""
+        if reason is Stop.CANCEL and self.answered:
+            return
         if self.stopped is None or reason is Stop.LOST:
             self.stopped = reason
         if self._work is not None:

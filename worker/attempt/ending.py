@@ -24,12 +24,15 @@ class Ending(msgspec.Struct, frozen=True):
     persist: Persist = "none"
     error: TurnError | None = None
     error_shown: bool = False  # the producer's own `error` event is in the log already
+    untransformed: str | None = None  # a text that nobody may see before the outbox has transformed it
 
     def fields(self) -> dict[str, Arg]:
         """Return the fields of the turn hash that it sets."""
         fields: dict[str, Arg] = {"persist": self.persist}
         if self.text is not None:
             fields["final_text"] = storable(self.text)
+        if self.untransformed is not None:
+            fields["untransformed"] = storable(self.untransformed)
         if (error := self.error) is not None:
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
         return fields

@@ -1,20 +1,23 @@
 """After the producer: transform, persist, complete. Each once, in this order, each checkpointed.
 
-A crash in between continues here on the next attempt and never calls the model again.
+A crash in between continues here on the next attempt and never calls the model again. Neither the turn's time limit
+nor a cancel reaches here, because the answer is complete: each call of a hook has a time limit of its own. What does
+not work here is left to the outbox, in the same order.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from turnwire.shared.errors import storable
 from turnwire.shared.model import Persist
+from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
-from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.limits import HookTimeoutError, call_within
 
 logger = logging.getLogger(__name__)
 
@@ -28,60 +31,108 @@ class Checkpointed(Protocol):
         """The stored result of this step, or `work`'s, stored."""
 
 
+class Unstored:
+    """Runs work without a checkpoint."""
+
+    async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:  # noqa: ARG002
+        """What `work` returns."""
+        return await work()
+
+
+class HookPolicy(msgspec.Struct, frozen=True):
+    """How often a hook that raises is called before the outbox takes over, and how long one call may take."""
+
+    tries: int
+    limit_s: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The policy for the hooks of a turn that runs."""
+        return cls(settings.persist_tries, settings.longest_hook_s)
+
+
 class Finished(msgspec.Struct, frozen=True):
-    """The text to keep, and how far persisting came."""
+    """The text to keep, and how far persisting came.
 
-    final_text: str
+    `final_text` is None while the text cannot be transformed: nobody may see it as it is. `untransformed` holds it.
+    """
+
+    final_text: str | None
     persist: Persist
+    untransformed: str | None = None
 
 
-async def finish(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
+async def finish(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Finished:
     """Run the hooks that follow the answer. Only a cancellation gets out of here; a lost lease is one."""
-    finished = await keep(steps, hooks, turn, text, tries)
-    on_complete = hook(hooks, "on_turn_complete")
-    if on_complete is not None:
-        try:
-            await steps.run("on_turn_complete", lambda: _done(on_complete, turn, finished.final_text))
-        except Exception:
-            logger.exception("%s: on_turn_complete failed", turn.run_id)
+    finished = await keep(steps, hooks, turn, text, policy)
+    if finished.persist != "pending":  # else it is called when the outbox has persisted the answer
+        await complete(steps, hooks, turn, finished.final_text or "", policy)
     return finished
 
 
-async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, tries: int) -> Finished:
-    """Transform and persist the text; when one of them goes on failing, the text stays as it was and `pending`."""
-    transform, persist = hook(hooks, "transform_final_text"), hook(hooks, "persist_assistant_message")
+async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Finished:
+    """Transform and persist the text; when one of them goes on failing, the text is `pending`."""
+    transform = hook(hooks, "transform_final_text")
+    if transform is not None:
+        try:
+            kept = await steps.run(
+                "transform_final_text", lambda: _retried(transformed, policy, policy.limit_s, transform, turn, text)
+            )
+        except Exception:
+            logger.exception("%s: the answer could not be transformed, so nobody sees it", turn.run_id)
+            return Finished(None, "pending", text)
+        text = kept
+    return Finished(text, await persist(steps, hooks, turn, text, policy))
+
+
+async def persist(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Persist:
+    """Persist a text that is transformed. Says how far it came."""
+    store = hook(hooks, "persist_assistant_message")
+    if store is None:
+        return "none"
     try:
-        if transform is not None:
-            text = await steps.run("transform_final_text", lambda: _retried(transformed, tries, transform, turn, text))
-        if persist is not None:
-            await steps.run("persist_assistant_message", lambda: _retried(_done, tries, persist, turn, text))
+        await steps.run("persist_assistant_message", lambda: _retried(_done, policy, policy.limit_s, store, turn, text))
     except Exception:
         logger.exception("%s: the answer could not be persisted", turn.run_id)
-        return Finished(text, "pending")
-    return Finished(text, "none" if persist is None else "done")
+        return "pending"
+    return "done"
 
 
-async def transformed(transform: Callable[..., Any], turn: Turn, text: str) -> str:
+async def complete(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> None:
+    """Tell the product that the turn is complete. What it raises is logged."""
+    on_complete = hook(hooks, "on_turn_complete")
+    if on_complete is None:
+        return
+    try:
+        await steps.run("on_turn_complete", lambda: _done(policy.limit_s, on_complete, turn, text))
+    except Exception:
+        logger.exception("%s: on_turn_complete failed", turn.run_id)
+
+
+async def transformed(limit_s: float, transform: Callable[..., Any], turn: Turn, text: str) -> str:
     """What the product's hook makes of the text.
 
     Raises:
         TypeError: not text.
     """
-    result = await call(transform, turn, text)
+    result = await call_within(limit_s, transform, turn, text)
     if not isinstance(result, str):
         raise TypeError(f"transform_final_text returned {type(result).__name__}, not str")
     return storable(result)
 
 
-async def _done(work: Callable[..., Any], *args: Any) -> None:
-    await call(work, *args)  # what a product returns here is its own business
+async def _done(limit_s: float, work: Callable[..., Any], *args: Any) -> None:
+    await call_within(limit_s, work, *args)  # what a product returns here is its own business
 
 
-async def _retried(work: Callable[..., Awaitable[Any]], tries: int, *args: Any) -> Any:
-    for attempt in range(1, tries):
+async def _retried(work: Callable[..., Awaitable[Any]], policy: HookPolicy, *args: Any) -> Any:
+    """Try again what raises, but not what hangs: the client waits for the end of its turn."""
+    for attempt in range(1, policy.tries):
         try:
             return await work(*args)
+        except HookTimeoutError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a product raises, its message is kept
-            logger.warning("try %d of %d failed: %s", attempt, tries, error)
+            logger.warning("try %d of %d failed: %s", attempt, policy.tries, error)
             await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
     return await work(*args)

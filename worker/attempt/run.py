@@ -21,7 +21,7 @@ from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.ending import Ending, ending_of
-from turnwire.worker.attempt.finish import finish, keep
+from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import Again, Done, Parked
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
@@ -164,36 +164,41 @@ class TurnRunner:
         hooks = self._products.for_project(claimed.record.project)
         earlier = await until_answered(self._store.history, claimed.key, settings.history_turns)
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
-        limit = asyncio.timeout(max(settings.turn_timeout_s - spent_s, 0))
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
+        left_s = None if steps.completed(PRODUCE) else max(settings.turn_timeout_s - spent_s, 0)
+        limit = asyncio.timeout(left_s)
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None or limit.expired())
         attempt.shown.open(hooks, turn)
         try:
             async with limit:
-                return await self._produce_and_finish(attempt, hooks, turn, steps)
+                await asyncio.sleep(0)  # a limit that is over before this attempt begins ends it here
+                produced = await self._answer(attempt, hooks, turn, steps)
         except TimeoutError:
             if not limit.expired():
                 raise
             return Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
+        attempt.answered = True
+        return await self._finish(hooks, turn, steps, produced)
 
-    async def _produce_and_finish(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Ending:
-        """Take the answer from its checkpoint, or let the producer make it; then run the hooks that follow it."""
-        tries = self._store.settings.persist_tries
+    async def _answer(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Produced:
+        """Take the answer from its checkpoint, or let the producer make it."""
         checkpoint = steps.completed(PRODUCE)
         if checkpoint is not None:
-            text = msgspec.json.decode(checkpoint.result, type=str)
+            return Produced(msgspec.json.decode(checkpoint.result, type=str))
+        return await self._produce(attempt, hooks, turn, steps)
+
+    async def _finish(self, hooks: ChatTurnHooks, turn: Turn, steps: Steps, produced: Produced) -> Ending:
+        """Store the answer's checkpoint, then run the hooks that follow it."""
+        policy = HookPolicy.of(self._store.settings)
+        if produced.error is None:
+            if steps.completed(PRODUCE) is None:
+                await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
+            kept = await finish(steps, hooks, turn, produced.text, policy)
+        elif produced.text:  # no checkpoint, not even of the hooks: when the turn is asked again, everything runs again
+            kept = await keep(Unstored(), hooks, turn, produced.text, policy)
         else:
-            draft = steps.begin(PRODUCE, kind="llm")
-            produced = await self._produce(attempt, hooks, turn, steps)
-            text = produced.text
-            if produced.error is not None:  # no checkpoint: when the turn is asked again, the producer runs again
-                if not text:
-                    return Ending(None, "none", produced.error, produced.error_shown)
-                kept = await keep(steps, hooks, turn, text, tries)
-                return Ending(kept.final_text, kept.persist, produced.error, produced.error_shown)
-            await steps.complete(draft, text)
-        finished = await finish(steps, hooks, turn, text, tries)
-        return Ending(finished.final_text, finished.persist)
+            return Ending(None, "none", produced.error, produced.error_shown)
+        return Ending(kept.final_text, kept.persist, produced.error, produced.error_shown, kept.untransformed)
 
     async def _produce(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Produced:
         """Run the producer. The log holds its events and no others when this returns."""

@@ -3,26 +3,23 @@
 Each such turn has a job of its own, `persist:<run id>`. It is tried again, with growing pauses, for as long as the turn
 is kept, and every try keeps the turn longer. The job is enqueued before the turn is settled. So a crash in between can
 leave a job that has nothing to do, but never an answer without a job.
+The hooks run in the same order as in a turn: transform, persist, complete.
 """
 
-import asyncio
 import logging
 from typing import Final
 
-import msgspec
-
-from turnwire.shared.errors import TurnEnded
+from turnwire.shared.errors import TurnEnded, TurnFailure
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Signal, StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.attempt.finish import transformed
+from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.outcome import Again, Done
-from turnwire.worker.hooks import ChatTurnHooks, Turn
-from turnwire.worker.products import Products, hook
-from turnwire.worker.turn.calling import call
+from turnwire.worker.hooks import Turn
+from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import Steps
@@ -48,33 +45,35 @@ class Outbox:
             return Done()
         if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
-        try:
-            async with asyncio.timeout(self._store.settings.turn_timeout_s):
-                text = await self._persist(record, key)
-        except Exception:
+        text = await self._persisted(record, key)
+        if text is None:
             tries = await until_answered(self._store.persisted, key, None)
-            logger.exception("%s: the answer is still not persisted, %d tries", key.run_id, tries)
+            logger.warning("%s: the answer is still not persisted, %s tries", key.run_id, tries)
             return Again(min(FIRST_PAUSE_MS * 2 ** min(tries or 0, 10), LONGEST_PAUSE_MS))
         await until_answered(self._store.persisted, key, text)
         logger.info("%s: the answer is persisted at last", key.run_id)
         return Done()
 
-    async def _persist(self, record: TurnRecord, key: TurnKey) -> str:
-        hooks = self._products.for_project(record.project)
+    async def _persisted(self, record: TurnRecord, key: TurnKey) -> str | None:
+        """The text that the product has stored; None if it could not."""
+        try:
+            hooks = self._products.for_project(record.project)
+        except TurnFailure as error:
+            logger.warning("%s: %s", key.run_id, error)
+            return None
         turn = _ended_turn(key, record, self._store.settings)
-        text = await self._text(record, key, hooks, turn)
-        persist = hook(hooks, "persist_assistant_message")
-        if persist is not None:
-            await call(persist, turn, text)
-        return text
-
-    async def _text(self, record: TurnRecord, key: TurnKey, hooks: ChatTurnHooks, turn: Turn) -> str:
-        """The transformed text; what was transformed once is not transformed again."""
-        transform, text = hook(hooks, "transform_final_text"), record.final_text or ""
-        for step in (await self._store.steps(key)).values():
-            if step.intent == "transform_final_text" and step.status == "completed":
-                return str(msgspec.json.decode(step.result))
-        return text if transform is None else await transformed(transform, turn, text)
+        policy, steps = HookPolicy(1, self._store.settings.longest_hook_s), Unstored()
+        untransformed = await until_answered(self._store.untransformed, key)
+        if untransformed is not None:
+            finished = await keep(steps, hooks, turn, untransformed, policy)
+        else:
+            text = record.final_text or ""
+            finished = Finished(text, await persist(steps, hooks, turn, text, policy))
+        if finished.persist == "pending":
+            return None
+        if record.status is TurnState.COMPLETED:
+            await complete(steps, hooks, turn, finished.final_text or "", policy)
+        return finished.final_text
 
 
 class _ClosedJournal:

@@ -186,11 +186,12 @@ class Turn:
     def history(self) -> list[dict[str, str]]:
         """The session's earlier completed turns as chat messages, oldest first: user, assistant, user, …
 
-        At most `TURNWIRE_HISTORY_TURNS` turns (default 50), and none that retention has removed.
+        At most `TURNWIRE_HISTORY_TURNS` turns (default 50), and none that retention has removed, nor one whose answer
+        `transform_final_text` has not accepted yet.
         """
         messages = []
         for record in self._earlier:
-            if record.status is TurnState.COMPLETED:
+            if record.status is TurnState.COMPLETED and record.final_text is not None:
                 messages.append({"role": "user", "content": record.message})
-                messages.append({"role": "assistant", "content": record.final_text or ""})
+                messages.append({"role": "assistant", "content": record.final_text})
         return messages

@@ -26,6 +26,7 @@ end
 local tries = redis.call('HINCRBY', turn, 'persist_tries', 1)
 if done == '1' then
     redis.call('HSET', turn, 'persist', 'done', 'final_text', final_text)
+    redis.call('HDEL', turn, 'untransformed')
 end
 for _, key in ipairs({turn, steps, events, signals, ledger}) do
     redis.call('PEXPIRE', key, retention_ms)

@@ -94,7 +94,7 @@ end
 redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
 if status then
     redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
-    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'started_at',
+    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
         'price_version', 'model_called')
     cut_log(events, turn)  -- nobody must read the old end again

@@ -2,11 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.support.product import text
 from tests.support.turns import KEY, claim, log_of, request
 from tests.support.waiting import wait_until
+from turnwire.api.endpoints.turns import replay_events
 from turnwire.shared import keys
 from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.attempt.outcome import Again, Done
@@ -25,6 +27,7 @@ class Flaky(ChatTurnHooks):
     def __init__(self, persist_fails=0, transform_fails=0):
         self.persist_fails, self.transform_fails = persist_fails, transform_fails
         self.transforms, self.persists, self.kept = 0, 0, {}
+        self.completed = []
 
     async def produce(self, turn):
         yield text("hello")
@@ -40,6 +43,9 @@ class Flaky(ChatTurnHooks):
         if self.persists <= self.persist_fails:
             raise RuntimeError("no database")
         self.kept[turn.message_id] = final_text
+
+    async def on_turn_complete(self, turn, final_text):
+        self.completed.append(final_text)
 
 
 @pytest.fixture
@@ -82,10 +88,67 @@ async def test_a_transform_that_failed_is_made_good_before_anything_is_stored(st
     hooks = Flaky(transform_fails=3)
     outbox = await ended(hooks)
     record = await store.record(KEY)
-    assert (record.persist, record.final_text) == ("pending", "hello")
+    assert (record.persist, record.final_text) == ("pending", None)  # nobody may see it as it is
+    assert hooks.completed == []
     assert isinstance(await outbox.run(KEY), Done)
     assert hooks.kept == {next(iter(hooks.kept)): "HELLO"}
     assert (await store.record(KEY)).final_text == "HELLO"
+    assert await store.untransformed(KEY) is None
+    assert hooks.completed == ["HELLO"]
+
+
+async def test_the_raw_text_of_an_answer_is_in_no_history_and_no_replay(store, runner_of, ended):
+    await ended(Flaky(transform_fails=99))
+    later, history = KEY.session.turn(1), []
+
+    class Later(ChatTurnHooks):
+        async def produce(self, turn):
+            history.extend(turn.history())
+            yield text("x")
+
+    await store.submit(later, request())
+    await runner_of(Later()).run(later.run_id)
+    assert history == []
+    replayed = b"".join(replay_events(await store.record(KEY)))
+    assert b"hello" not in replayed
+    assert b'"persisted":false' in replayed
+
+
+async def test_on_turn_complete_is_called_after_the_outbox_has_persisted_the_answer(store, ended):
+    hooks = Flaky(persist_fails=4)
+    outbox = await ended(hooks)
+    assert await outbox.run(KEY) == Again(2000)
+    assert hooks.completed == []
+    assert isinstance(await outbox.run(KEY), Done)
+    assert (hooks.completed, list(hooks.kept.values())) == (["HELLO"], ["HELLO"])
+
+
+async def test_the_kept_text_of_a_failed_turn_is_transformed_and_persisted_and_completes_nothing(store, ended):
+    class Failing(Flaky):
+        async def produce(self, turn):
+            yield text("part")
+            yield {"type": "error", "data": {"message": "no more", "code": "broken"}}
+
+    hooks = Failing(transform_fails=3)
+    outbox = await ended(hooks)
+    record = await store.record(KEY)
+    assert (record.status, record.final_text, record.persist) == (TurnState.FAILED, None, "pending")
+    assert isinstance(await outbox.run(KEY), Done)
+    record = await store.record(KEY)
+    assert (record.final_text, record.persist, hooks.completed) == ("PART", "done", [])
+
+
+async def test_the_outbox_gives_up_on_a_hook_that_hangs(store, ended, settings, monkeypatch):
+    hooks = Flaky(persist_fails=3)
+    await ended(hooks)
+    monkeypatch.setattr(store, "settings", msgspec.structs.replace(settings, hook_timeout_s=0.05))
+
+    async def hang(turn, final_text):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(hooks, "persist_assistant_message", hang)
+    assert await Outbox(store, Products({None: hooks})).run(KEY) == Again(2000)
+    assert (await store.record(KEY)).persist == "pending"
 
 
 async def test_the_pause_between_tries_is_capped(store, ended):
