@@ -11,6 +11,7 @@ TurnwireError
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
 ├── TurnEnded              the signal is for a turn that has ended
+├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
@@ -106,6 +107,10 @@ class SessionBusy(TurnwireError):
 
 class TurnEnded(TurnwireError):
     code = "turn_ended"
+
+
+class SignalLimit(TurnwireError):
+    code = "signal_limit"
 
 
 class QueueFull(TurnwireError):

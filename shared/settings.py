@@ -65,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_log_events: Positive = 100_000
     max_log_bytes: Positive = 67_108_864
     max_turns_per_session: Positive = 10_000
+    max_signals: Positive = 1000  # of a turn
+    max_signal_bytes: Positive = 16_777_216  # of all signals of a turn
+    max_step_bytes: Positive = 4_194_304  # of the result of one step
     max_queued: Positive = 100_000
 
     @classmethod

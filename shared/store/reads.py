@@ -49,6 +49,12 @@ class TurnReads:
         with typed_refusals():
             return bool(await self._courier.send("HGET", key.record, "status") == b"completed")
 
+    async def cancel_reason(self, key: TurnKey) -> str:
+        """The reason that was given when the turn's cancellation was requested; '' if there is none."""
+        with typed_refusals():
+            reason = await self._courier.send("HGET", key.record, "cancel_requested")
+        return (reason or b"").decode()
+
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """Return the turn, or None if there is no such turn."""
         with typed_refusals():

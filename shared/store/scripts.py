@@ -25,6 +25,7 @@ from turnwire.shared.errors import (
     NotFound,
     QueueFull,
     SessionBusy,
+    SignalLimit,
     StoreUnavailable,
     TurnEnded,
     TurnLimit,
@@ -50,6 +51,7 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "NOT_FOUND": NotFound,
     "QUEUE_FULL": QueueFull,
     "SESSION_BUSY": SessionBusy,
+    "SIGNAL_LIMIT": SignalLimit,
     "TURN_ENDED": TurnEnded,
     "TURN_LIMIT": TurnLimit,
 }

@@ -83,8 +83,11 @@ class TurnStore(AttemptWrites):
 
         Raises:
             NotFound, TurnEnded: nothing was written.
+            SignalLimit: the turn has too many signals, or too large ones; nothing was written. The signal that a turn
+                waits for is never refused so.
         """
-        first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], [signal, payload])
+        args: list[Arg] = [signal, payload, self.settings.max_signals, self.settings.max_signal_bytes]
+        first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], args)
         return Signalled(bool(first), stored, bool(enqueue))
 
     async def expire(self, key: TurnKey) -> int | None:

@@ -243,6 +243,11 @@ class Comparison(RuleBasedStateMachine):
                 check_change(before.turns[index], turn, erased=self.erased)
         self.erased = False
 
+    def compare_now(self) -> None:
+        """The same within a rule that does more than one thing."""
+        self.acted = True
+        self.both_stores_hold_the_same()
+
     def teardown(self) -> None:
         """A session that is erased leaves nothing at all."""
         self.asked(lambda store, _: store.erase(self.session))
@@ -261,6 +266,8 @@ def check_change(before: Stored, now: Stored, *, erased: bool) -> None:
     was, became = before.text("status"), now.text("status")
     if erased:
         return
+    if was == "failed" != became and before.text("error_code") == "signal_timeout":
+        return  # it forgets that the signal did not come
     assert was == became or (was, became) in WAYS, "only along the table"
     for position, record in before.steps.items():
         if record.startswith(b'{"status":"completed"'):

@@ -15,7 +15,9 @@ from turnwire.shared.store.turns import TurnStore
 @pytest.fixture
 def world(redis_url: str) -> Iterator[World]:
     """A long lease: in these tests it ends only when a rule says so."""
-    configured = Settings(redis_url=redis_url, lease_ms=600_000, max_attempts=3, max_turns_per_session=4, max_queued=2)
+    configured = Settings(
+        redis_url=redis_url, lease_ms=600_000, max_attempts=3, max_turns_per_session=4, max_queued=2, max_signals=1
+    )
     with asyncio.Runner() as runner, Redis.from_url(redis_url) as looking:
         looking.flushall()
         client = connect(redis_url, connections=2)

@@ -166,6 +166,30 @@ class SessionMachine(Comparison):
             again=again,
         )
 
+    @action(needs="handles", pick=PICK, key=SIGNALS, position=st.integers(0, 4), worker=WORKERS, asked_again=AGAIN)
+    def wait_in_vain(self, pick, key, position, worker, asked_again):
+        """The signal does not come in time. The turn says so and fails; asked again, it waits anew."""
+        index = self.handle(pick).index
+        self.suspend(pick, key, 3_600_000, b"", False)
+        self.compare_now()
+        if index not in self.suspended:
+            return
+        self._deadline(index, late=True)
+        self.compare_now()
+        self._claim(index, worker, again=False)
+        self.compare_now()
+        handle = self.handles.get((index, worker))
+        if handle is None or not self.is_current(handle):
+            return
+        result = {"emitted_at": 1, "timed_out": True}
+        done = msgspec.structs.replace(step(position, str(handle.cursor), f"signal:{key}", result), kind="signal")
+        if not self.turns[index].steps.get(position, b"").startswith(b'{"status":"completed"'):
+            self.both(lambda store, place: store.checkpoint(handle.claimed[place], done))
+        self._settle(handle, TurnState.FAILED, "none", b"", again=False, code="signal_timeout")
+        if asked_again:
+            self.compare_now()
+            self._submit(index, request())
+
     @action(2, needs="handles", pick=PICK, back=st.integers(0, 4), used=USED, again=AGAIN)
     def rewind(self, pick, back, used, again):
         handle = self.handle(pick)
@@ -187,13 +211,15 @@ class SessionMachine(Comparison):
     def settle(self, pick, state, persist, used, again):
         self._settle(self.handle(pick), state, persist, used, again=again)
 
-    def _settle(self, handle: Handle, state: TurnState, persist: str, used: bytes, *, again: bool) -> None:
+    def _settle(
+        self, handle: Handle, state: TurnState, persist: str, used: bytes, *, again: bool, code: str = "x"
+    ) -> None:
         fields: dict[str, Any] = {"persist": persist}
         if state is TurnState.COMPLETED:
             events, fields["final_text"] = [encode_event(RUN_COMPLETED, {})], self.new_text()
         else:
             events = [encode_event(RUN_FAILED, {"code": "x"})]
-            fields |= {"error_code": "x", "error_message": "m", "retryable": 1}
+            fields |= {"error_code": code, "error_message": "m", "retryable": 1}
         self.both(
             lambda store, place: store.settle(handle.claimed[place], state, handle.seq, events, fields, used),
             again=again,
@@ -223,7 +249,9 @@ class SessionMachine(Comparison):
 
     @action(2, needs="suspended", pick=PICK, late=st.booleans())
     def deadline(self, pick, late):
-        index = self.suspended[pick % len(self.suspended)]
+        self._deadline(self.suspended[pick % len(self.suspended)], late=late)
+
+    def _deadline(self, index: int, *, late: bool) -> None:
         turn = self.turns[index]
         if late and "deadline" in turn.fields:
             self.world.redis.hset(self.session.turn(index).record, "deadline", "1")

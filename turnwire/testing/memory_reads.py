@@ -34,6 +34,11 @@ class MemoryReads(TurnStore):
         turn = self.memory.turn(key)
         return turn is not None and turn.status == "completed"
 
+    async def cancel_reason(self, key: TurnKey) -> str:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return turn.fields.get("cancel_requested", "") if turn is not None else ""
+
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """See TurnReads."""
         turn = self.memory.turn(key)

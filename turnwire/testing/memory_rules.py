@@ -244,6 +244,17 @@ def wake(memory: Memory, turn: MemoryTurn) -> None:
     remove(turn.fields, "awaiting", "deadline")
 
 
+def forget_timeout(turn: MemoryTurn) -> None:
+    """Remove the last step whose signal did not come, and what stands for this signal."""
+    for position in sorted(turn.steps, reverse=True):
+        step = json.loads(turn.steps[position])
+        result = step["result"]
+        if step["kind"] == "signal" and isinstance(result, dict) and result.get("timed_out"):
+            del turn.steps[position]
+            turn.signals.pop(step["intent"].removeprefix("signal:"), None)
+            return
+
+
 def remove(fields: dict[str, str], *names: str) -> None:
     """Delete fields that may be missing."""
     for name in names:

@@ -7,7 +7,7 @@ and everything that is stored.
 from collections.abc import Sequence
 
 from turnwire.shared import identity
-from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
+from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, SignalLimit, TurnEnded, TurnLimit
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import Submitted, TurnRequest
@@ -75,6 +75,8 @@ class MemoryStore(MemoryAttempts):
         fields |= {"status": "queued", "updated_at": now}
         reopened = turn is not None
         if turn is not None:
+            if turn.status == "failed" and turn.fields.get("error_code") == "signal_timeout":
+                rules.forget_timeout(turn)
             turn.fields |= fields | {"resume_reason": "retry", "crashes": "0"}
             rules.remove(turn.fields, *_OF_THE_LAST_END)
             rules.cut_log(turn)
@@ -148,8 +150,14 @@ class MemoryStore(MemoryAttempts):
         if not turn.is_open:
             raise TurnEnded("this turn has ended")
         stored = b'{"payload":%b,"emitted_at":%d}' % (payload, self.memory.now_ms)
-        turn.signals[signal] = stored
         waits = turn.status == "suspended" and turn.fields.get("awaiting") == signal
+        size = int(turn.fields.get("signal_bytes", "0")) + len(signal) + len(stored)
+        if not waits and len(turn.signals) >= self.settings.max_signals:
+            raise SignalLimit("this turn has as many signals as it may have")
+        if not waits and size > self.settings.max_signal_bytes:
+            raise SignalLimit("the signals of this turn are too large together")
+        turn.signals[signal] = stored
+        turn.fields["signal_bytes"] = str(size)
         if waits:
             rules.wake(self.memory, turn)
         return Signalled(first=True, stored=stored, enqueue=waits)

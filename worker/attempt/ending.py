@@ -54,6 +54,12 @@ class Ending(msgspec.Struct, frozen=True):
         return TurnState.FAILED, [encode_event(ERROR, msgspec.structs.asdict(error)), failed]
 
 
+def cancelled_for(reason: str) -> Ending:
+    """Return the ending of a turn that was cancelled, with the reason that was given, which may be empty."""
+    message = f"the turn was cancelled: {reason}" if reason else "the turn was cancelled"
+    return Ending(None, error=TurnError(CANCELLED, message, retryable=False))
+
+
 def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
     """Say how the work ended, whatever ended it.
 
@@ -62,7 +68,7 @@ def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
     """
     if work.cancelled():
         if attempt.stopped is Stop.CANCEL:
-            return Ending(None, error=TurnError(CANCELLED, "the turn was cancelled", retryable=False))
+            return cancelled_for("")
         return Ending(None, error=TurnError(ProducerError.code, "the producer cancelled itself", retryable=False))
     error = work.exception()
     if error is None:

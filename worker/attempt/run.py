@@ -20,7 +20,7 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
-from turnwire.worker.attempt.ending import Ending, ending_of
+from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import Again, Done, Parked
@@ -150,7 +150,10 @@ class TurnRunner:
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._hand_over(attempt)
-            return await self._last_word(attempt, ending_of(attempt, work))
+            ending = ending_of(attempt, work)
+            if work.cancelled() and attempt.stopped is Stop.CANCEL:
+                ending = cancelled_for(await until_answered(self._store.cancel_reason, attempt.claimed.key))
+            return await self._last_word(attempt, ending)
         except AttemptFenced:
             logger.warning("%s: attempt %d lost its lease, so it stopped", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)

@@ -22,7 +22,7 @@ class NestedStepError(TurnFailure):
 
 
 class StepResultError(TurnFailure):
-    """A step's result, or its input, is not JSON."""
+    """A step's result, or its input, is not JSON; or (`step_too_large`) its result is larger than it may be."""
 
     code = "step_not_json"
 

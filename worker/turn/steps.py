@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
-from turnwire.shared.identity import canonical_json
 from turnwire.shared.keys import signal_key
 from turnwire.shared.model import Signal, StepRecord
 from turnwire.shared.settings import Settings
@@ -28,6 +27,7 @@ from turnwire.worker.turn.step_errors import (
     SignalTimeoutError,
     StepResultError,
 )
+from turnwire.worker.turn.step_json import canonical, result_of
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Steps:
         for run in self._runs(draft, asked.policy):
             try:
                 async with asyncio.timeout(asked.policy.timeout_s):
-                    result = _json(asked.intent, "result", await call(asked.work))
+                    result = result_of(asked.intent, await call(asked.work), self._settings.max_step_bytes)
             except Exception as error:
                 if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
@@ -249,7 +249,7 @@ class Steps:
         """
         intent, input_hash = asked.intent, None
         if asked.input is not None:
-            input_hash = hashlib.sha256(_json(intent, "input", asked.input)).hexdigest()
+            input_hash = hashlib.sha256(canonical(intent, "input", asked.input)).hexdigest()
         before = self._stored.get(position)
         _check_same(before, position, intent, input_hash)
         attempts = before.attempts if before else 0
@@ -288,10 +288,3 @@ def _check_same(before: StepRecord | None, position: int, intent: str, input_has
         raise DivergenceError(f"step {position} was {before.intent!r} before, and is {intent!r} now")
     if before.input_hash != input_hash:
         raise InputDriftError(f"step {position} ({intent!r}) had other input before")
-
-
-def _json(intent: str, what: str, value: Any) -> bytes:
-    try:
-        return canonical_json(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StepResultError(f"the {what} of step {intent!r} is not JSON: {error}") from error

@@ -106,7 +106,7 @@ class Turn:
 
         Raises:
             DivergenceError, InputDriftError: the producer took another way than an earlier attempt.
-            StepResultError: the result or the input is not JSON. Such a step is not retried.
+            StepResultError: the result or the input is not JSON, or the result is too large. It is not retried.
             NestedStepError: at once, where the work of another step asks for this one.
             TimeoutError: the last run of `work` took longer than `timeout`.
             Exception: whatever else `work` raises the last time.
@@ -160,7 +160,8 @@ class Turn:
             timeout: seconds from now; None: no limit.
 
         Raises:
-            SignalTimeoutError: it did not come in time. Stored like a signal: the first of the two wins.
+            SignalTimeoutError: it did not come in time. Stored like a signal: the first of the two wins. A turn
+                that ends so and is asked again waits anew.
             DivergenceError: as for a step.
         """
         return self._steps.signal(key, timeout)

@@ -6,17 +6,20 @@
 -- ARGV
 --   key           of the signal
 --   payload       JSON
+--   max_signals   how many signals a turn may have
+--   max_bytes     how many bytes they may have together
 -- RETURNS {first, stored signal, enqueue}
 --   first         1: this call stored it; 0: another one was there before
 --   enqueue       1: the caller has to enqueue the turn's job
 -- REFUSES
 --   NOT_FOUND     there is no such turn
 --   TURN_ENDED    the turn has ended
+--   SIGNAL_LIMIT  it has as many signals, or bytes of them, as it may have; never for the one that it waits for
 -- include: time wake
 
 local turn, signals = unpack(KEYS)
-local key, payload = unpack(ARGV)
-local state = redis.call('HMGET', turn, 'status', 'awaiting')
+local key, payload, max_signals, max_bytes = unpack(ARGV)
+local state = redis.call('HMGET', turn, 'status', 'awaiting', 'signal_bytes')
 if not state[1] then
     return redis.error_reply('NOT_FOUND no such turn')
 end
@@ -30,8 +33,17 @@ if state[1] == 'completed' or state[1] == 'failed' or state[1] == 'cancelled' th
 end
 local now = now_ms()
 stored = '{"payload":' .. payload .. ',"emitted_at":' .. now .. '}'
+local is_awaited = state[1] == 'suspended' and state[2] == key
+local bytes = tonumber(state[3] or '0') + #key + #stored
+if not is_awaited and redis.call('HLEN', signals) >= tonumber(max_signals) then
+    return redis.error_reply('SIGNAL_LIMIT this turn has as many signals as it may have')
+end
+if not is_awaited and bytes > tonumber(max_bytes) then
+    return redis.error_reply('SIGNAL_LIMIT the signals of this turn are too large together')
+end
 redis.call('HSET', signals, key, stored)
-if state[1] == 'suspended' and state[2] == key then
+redis.call('HSET', turn, 'signal_bytes', bytes)
+if is_awaited then
     wake(turn, now)
     return {1, stored, 1}
 end

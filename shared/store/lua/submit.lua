@@ -34,7 +34,7 @@
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
 --   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
 --   TURN_LIMIT         the session has as many turns as it may have
--- include: time cut keyed
+-- include: time cut keyed timeout
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms = unpack(ARGV, 1, 8)
@@ -45,7 +45,7 @@ if known[1] and known[1] ~= tenant then
     return redis.error_reply('NOT_FOUND no such session')
 end
 local next_index = known[2] or redis.call('GET', numbering) or '0'
-local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash')
+local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code')
 local status = old[1]
 if is_next == '1' then
     if known[3] == index and not status then
@@ -93,6 +93,9 @@ for i = 9, #ARGV do
 end
 redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
 if status then
+    if status == 'failed' and old[4] == 'signal_timeout' then
+        forget_timeout(steps, signals)
+    end
     redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',

@@ -93,6 +93,21 @@ async def test_a_result_that_is_not_json_fails_the_turn_by_name(store, runner_of
     assert "'search'" in error.message
 
 
+async def test_a_result_that_is_too_large_fails_the_turn_by_name_and_is_not_tried_again(store, runner_of):
+    async def script(turn, agent):
+        await turn.step("search", agent.does("search", "x" * 100), retries=3, backoff_s=0)
+        yield text("x")
+
+    small = type(store)(store.redis, msgspec.structs.replace(store.settings, max_step_bytes=101))
+    agent = Agent(script)
+    await store.submit(KEY, request())
+    await runner_of(agent, store=small).run(KEY.run_id)
+    error = (await store.record(KEY)).error
+    assert error.code == "step_too_large"
+    assert "'search' has 102 bytes, and may have 101" in error.message
+    assert agent.ran == ["search"]
+
+
 async def test_the_first_run_sees_the_result_as_a_later_one_does(store, runner_of):
     seen = []
 

@@ -1,0 +1,31 @@
+"""What a step is given and what it returns, as JSON."""
+
+from typing import Any
+
+from turnwire.shared.identity import canonical_json
+from turnwire.worker.turn.step_errors import StepResultError
+
+
+def canonical(intent: str, what: str, value: Any) -> bytes:
+    """Return the canonical JSON of a step's `what`: its input, or its result.
+
+    Raises:
+        StepResultError: it is not JSON.
+    """
+    try:
+        return canonical_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StepResultError(f"the {what} of step {intent!r} is not JSON: {error}") from error
+
+
+def result_of(intent: str, value: Any, max_bytes: int) -> bytes:
+    """Return the canonical JSON of a step's result.
+
+    Raises:
+        StepResultError: it is not JSON, or (`step_too_large`) it has more bytes than it may have.
+    """
+    result = canonical(intent, "result", value)
+    if len(result) > max_bytes:
+        size = f"{len(result)} bytes, and may have {max_bytes}"
+        raise StepResultError(f"the result of step {intent!r} has {size}", code="step_too_large")
+    return result
