@@ -29,13 +29,23 @@ ENV = {
     "TURNWIRE_REDIS_TIMEOUT_S": "2",
 }
 OPEN_TURNS = 60  # side by side
+BAD_SHARE = 0.02  # of the turns block the event loop; as many raise
 END_LIMIT_S = 60.0
 
 
 def shape(chance: random.Random) -> dict[str, Any]:
-    """How one turn goes: short or long, quick or slow, with its answer as a step of its own or not."""
+    """How one turn goes: short or long, quick or slow, with its answer as a step of its own or not.
+
+    A few block their worker's event loop around a lease's time, or raise what must stay inside their own turn.
+    """
     how = {"events": chance.randint(1, 40), "pace_ms": chance.choice([0, 5, 20, 60])}
-    return how | {"stream": chance.random() < 0.5, "after_ms": chance.choice([0, 100, 500])}
+    how |= {"stream": chance.random() < 0.5, "after_ms": chance.choice([0, 100, 500])}
+    fate = chance.random()
+    if fate < BAD_SHARE:
+        return how | {"block_s": LEASE_S * chance.uniform(0.5, 2)}
+    if fate < 2 * BAD_SHARE:
+        return how | {"raise": chance.choice(["surrogate", "exit"])}
+    return how
 
 
 async def chaos(seconds: float, seed: int, directory: Path) -> list[str]:

@@ -7,6 +7,7 @@ A turn's `metadata` says how it goes; every key is optional:
      "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
      "die": true,                       the process of every attempt kills itself after its first delta
      "block_s": 3,                      after its first delta it blocks the event loop for so long
+     "raise": "surrogate" or "exit",    after its first delta it raises what a careless product raises
      "leak": true,                      the producer raises CancelledError by itself
      "persist_gate": "/path"}           persist waits until this file exists
 
@@ -61,6 +62,8 @@ class ChaosHooks(ChatTurnHooks):
                     os.kill(os.getpid(), signal.SIGKILL)
                 if number == 0:
                     time.sleep(turn.metadata.get("block_s", 0))  # noqa: ASYNC251 - what careless products do
+                if how := turn.metadata.get("raise"):
+                    raise ValueError("half \ud83d") if how == "surrogate" else SystemExit(2)
                 if turn.metadata.get("leak"):
                     raise asyncio.CancelledError
             ended = True

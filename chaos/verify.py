@@ -130,6 +130,8 @@ async def check_turn(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
 ) -> list[str]:
     """One turn that should have completed: its client, a fresh reader, its record, its steps, its calls."""
+    if "raise" in answer.metadata:
+        return await check_failed(client, answer)
     events = answer.metadata.get("events", 10)
     fresh = await client.read(answer)
     found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, events=events, text=text)]
@@ -140,6 +142,19 @@ async def check_turn(
         if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
             found.append("the client and a fresh reader see different logs")
     found += await check_outcome(client, redis, answer, calls, text=text_of(fresh))
+    return [f"{answer.run_id}: {flaw}" for flaw in found]
+
+
+async def check_failed(client: Client, answer: Answer) -> list[str]:
+    """One turn whose product raised: it failed with the product's code, in the eyes of everybody."""
+    fresh = await client.read(answer)
+    found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, status="failed")]
+    if not answer.replayed:
+        found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, status="failed")]
+    record = await client.record(answer)
+    code = record["error"]["code"] if record["error"] else None
+    if (record["status"], code) != ("failed", "producer_error"):
+        found.append(f"the record is {record}, not failed with producer_error")
     return [f"{answer.run_id}: {flaw}" for flaw in found]
 
 
