@@ -10,6 +10,7 @@ finish its outcome (`finish.ended`), an extend or a take without jobs does not c
 What happened is printed as `crash point reached`, so that a test can tell that it tested something.
 """
 
+import functools
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
+from tests.support.contracts import LUA, Contract, contract_of
 from turnwire.shared.store import scripts
 from turnwire.shared.store.courier import Call, Courier
 
@@ -43,16 +45,26 @@ def unpacked(packed: bytes) -> list[bytes]:
     return words
 
 
+@functools.cache
+def contract(script: str) -> Contract:
+    return contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
+
+
+def argument(command: Sequence[bytes], script: str, name: str) -> bytes:
+    """An argument of a script by the name that its contract gives it."""
+    place = contract(script).fixed("ARGV").index(name)
+    return command[3 + int(command[2]) + place]  # verb, sha, count; keys
+
+
 def write_of(command: Sequence[bytes]) -> str | None:
     """The name of the write that this command is, None for anything else."""
     if command[0] not in {b"EVALSHA", b"EVAL"} or command[1] not in BY_SCRIPT:
         return None
     name = BY_SCRIPT[command[1]]
     if name == "checkpoint":
-        record = command[3 + int(command[2]) + 4]  # verb, sha, count; keys; attempt, token, lease, position
-        return f"checkpoint.{json.loads(record)['intent']}"
+        return f"checkpoint.{json.loads(argument(command, name, 'record'))['intent']}"
     if name == "finish":
-        return f"finish.{command[3 + int(command[2]) + 3].decode()}"  # verb, sha, count; keys; run id, worker, job
+        return f"finish.{argument(command, name, 'outcome').decode()}"
     if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
         return None
     return name
