@@ -183,7 +183,8 @@ async def check_outcome(
 
 async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
     """The step records of a turn by intent."""
-    records = [json.loads(value) for value in (await redis.hgetall(TurnKey.parse(run_id).steps)).values()]  # type: ignore[misc]
+    stored = await redis.hgetall(TurnKey.parse(run_id).steps)  # type: ignore[misc]
+    records = [json.loads(value) for position, value in stored.items() if position != b"history"]
     return {record["intent"]: record for record in records}
 
 

@@ -184,6 +184,7 @@ class Claimed(msgspec.Struct, frozen=True):
     record: TurnRecord
     steps: dict[int, StepRecord]
     rows: dict[int, bytes]  # attempt -> ledger row of each that ended before
+    history: bytes | None = None  # JSON of the messages that an earlier attempt saw, if it has stored a step
     cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first
 
     @property

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_request_timeout_ms: Annotated[int, Meta(ge=0)] = 120_000
     llm_idle_timeout_ms: Annotated[int, Meta(ge=0)] = 60_000
     history_turns: Annotated[int, Meta(ge=0)] = 50
+    history_bytes: Positive = 4_194_304  # of text
 
     # the worker
     max_jobs: Positive = 100

@@ -39,8 +39,11 @@ class AttemptWrites(TurnReads):
             case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
                 record = TurnRecord.from_hash(key, _pairs(fields))
                 assert record is not None
-                done = {int(position): _step.decode(step) for position, step in _pairs(steps).items()}
-                return Claimed(key, attempt, worker, next_seq, now_ms, first_event, record, done, _rows(rows), cut)
+                stored = _pairs(steps)
+                history = stored.pop(b"history", None)
+                done = {int(position): _step.decode(step) for position, step in stored.items()}
+                ended = _rows(rows)
+                return Claimed(key, attempt, worker, next_seq, now_ms, first_event, record, done, ended, history, cut)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:
@@ -69,8 +72,10 @@ class AttemptWrites(TurnReads):
         replies = await APPEND.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else None for reply in replies]
 
-    async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
-        """Store a step's result; also extends the lease.
+    async def checkpoint(self, claimed: Claimed, step: StepRecord, history: bytes = b"") -> None:
+        """Store a step's result; also extends the lease. `history`: the messages that the producer sees, as JSON.
+
+        The history that was stored first stays, for all attempts.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -79,7 +84,7 @@ class AttemptWrites(TurnReads):
         covers = step.cursor if step.status == "completed" else ""
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         record = msgspec.json.encode(step)
-        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used]
+        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used, history]
         await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
 
     async def settle(
@@ -125,17 +130,27 @@ class AttemptWrites(TurnReads):
         return [reply if isinstance(reply, Exception) else reply == 2 for reply in replies]
 
     async def suspend(
-        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = b""
+        self,
+        claimed: Claimed,
+        signal: str,
+        timeout_ms: int | None,
+        seq: int,
+        event: bytes,
+        used: bytes = b"",
+        history: bytes = b"",
     ) -> Signal | GivenUp:
         """Give the turn up until a signal comes; or return the signal, if it is there already.
+
+        `history` is stored as by `checkpoint`.
 
         Raises:
             AttemptFenced: the lease was lost.
         """
         key = claimed.key
         timeout = "" if timeout_ms is None else timeout_ms
-        args: list[Arg] = [claimed.attempt, claimed.token, self.settings.lease_ms, signal, timeout, used, seq, event]
-        names = [key.session.record, key.record, key.lease, key.events, key.signals, key.ledger]
+        lease_ms = self.settings.lease_ms
+        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, signal, timeout, used, seq, event, history]
+        names = [key.session.record, key.record, key.lease, key.steps, key.events, key.signals, key.ledger]
         stored, *row = await SUSPEND(self._courier, names, args)
         return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
 

@@ -143,6 +143,7 @@ class TurnReads:
         """Return the turn's checkpoints, by position."""
         async with answered_within(self._timeout_s):
             stored = await self.redis.hgetall(key.steps)
+        stored.pop(b"history", None)
         return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
 
     async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:

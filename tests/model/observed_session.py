@@ -114,7 +114,8 @@ def in_redis(stored: Stored) -> dict[str, Any]:
     return {
         "record": timeless_fields({name.decode(): value.decode() for name, value in stored.record.items()}),
         "lease": None if stored.lease is None else stored.lease.decode(),
-        "steps": {int(position): step for position, step in stored.steps.items()},
+        "steps": {int(position): step for position, step in stored.steps.items() if position != b"history"},
+        "history": stored.steps.get(b"history"),
         "log": [(str(cursor), event) for cursor, event in stored.events],
         "signals": {key.decode(): timeless_signal(signal) for key, signal in stored.signals.items()},
         "ledger": {int(attempt): timeless_row(row) for attempt, row in stored.ledger.items()},
@@ -128,6 +129,7 @@ def in_memory(turn: MemoryTurn, now_ms: int) -> dict[str, Any]:
         "record": timeless_fields(turn.fields),
         "lease": turn.holder(now_ms),
         "steps": turn.steps,
+        "history": turn.history,
         "log": [(str(cursor), event) for cursor, event in turn.log or []],
         "signals": {key: timeless_signal(signal) for key, signal in turn.signals.items()},
         "ledger": {attempt: timeless_row(row) for attempt, row in turn.ledger.items()},

@@ -155,14 +155,17 @@ class SessionMachine(Comparison):
             done = msgspec.structs.replace(done, usage=Usage(self.texts % 5 + 1, 7, None, 5, "EUR"))
         if self.texts % 4 == 0:  # it failed: it covers nothing, and is tried again
             done = msgspec.structs.replace(done, status="failed")
-        self.both(lambda store, place: store.checkpoint(handle.claimed[place], done), again=again)
+        history = b"" if self.texts % 2 else f'["{self.texts}"]'.encode()
+        self.both(lambda store, place: store.checkpoint(handle.claimed[place], done, history), again=again)
 
     @action(2, needs="handles", pick=PICK, key=SIGNALS, timeout_ms=TIMEOUTS, used=USED, again=AGAIN)
     def suspend(self, pick, key, timeout_ms, used, again):
         handle = self.handle(pick)
         event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
         self.both(
-            lambda store, place: store.suspend(handle.claimed[place], key, timeout_ms, handle.seq, event, used),
+            lambda store, place: store.suspend(
+                handle.claimed[place], key, timeout_ms, handle.seq, event, used, used and b"[]"
+            ),
             again=again,
         )
 

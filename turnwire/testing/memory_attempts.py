@@ -69,6 +69,7 @@ class MemoryAttempts(MemoryReads):
             record_of(key, turn),
             decoded_steps(turn),
             dict(turn.ledger) if attempt > 1 else {},
+            turn.history,
             cut,
         )
 
@@ -100,10 +101,11 @@ class MemoryAttempts(MemoryReads):
         rules.add_events(self.memory, claimed.key, turn, Cursor(claimed.attempt, seq), events)
 
     @write
-    async def checkpoint(self, claimed: Claimed, step: StepRecord) -> None:
+    async def checkpoint(self, claimed: Claimed, step: StepRecord, history: bytes = b"") -> None:
         """See AttemptWrites."""
         turn = self._fenced(claimed)
         turn.steps[step.index] = msgspec.json.encode(step)
+        turn.history = history if turn.history is None and history else turn.history
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         rules.keep_progress(turn, step.cursor if step.status == "completed" else "", used)
 
@@ -162,7 +164,14 @@ class MemoryAttempts(MemoryReads):
 
     @write
     async def suspend(
-        self, claimed: Claimed, signal: str, timeout_ms: int | None, seq: int, event: bytes, used: bytes = b""
+        self,
+        claimed: Claimed,
+        signal: str,
+        timeout_ms: int | None,
+        seq: int,
+        event: bytes,
+        used: bytes = b"",
+        history: bytes = b"",
     ) -> Signal | GivenUp:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -182,6 +191,7 @@ class MemoryAttempts(MemoryReads):
         }
         if timeout_ms is not None:
             turn.fields["deadline"] = str(memory.now_ms + timeout_ms)
+        turn.history = history if turn.history is None and history else turn.history
         turn.lease = None
         return GivenUp(rules.add_row(memory, memory.made(key.session), turn, attempt, "suspended", "", used))
 

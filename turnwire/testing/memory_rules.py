@@ -217,6 +217,8 @@ def close_turn(
     turn.fields |= {"status": status, "completed_at": now, "updated_at": now, **fields}
     remove(turn.fields, "cancel_requested", "resume_reason")
     turn.lease = None
+    if status == "completed":
+        turn.history = None
     session.open.discard(index)
     turn.ends_ms = memory.now_ms + retention_ms
     keep_session(memory, session, retention_ms)

@@ -36,6 +36,7 @@ class Attempt:
         self.rows = dict(claimed.rows)
         self.shown = Shown(claimed)
         self.log = appender.open(claimed, lambda: self.stop(Stop.LOST))
+        self.unsaved_history: bytes = b""  # what later attempts have to see, too; '' once it is stored
         self.lease = Lease.HELD
         self.look_ms = 0  # how soon the sweep should look at the turn, once it is suspended
         self.stopped: Stop | None = None

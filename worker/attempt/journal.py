@@ -11,6 +11,7 @@ from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.outcome import look_ms
+from turnwire.worker.turn.steps import OWN_INTENTS
 
 
 class AttemptJournal:
@@ -32,7 +33,11 @@ class AttemptJournal:
             await attempt.log.flush()
             used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
             covered = msgspec.structs.replace(record, cursor=str(attempt.log.cursor), usage=used)
-            await until_answered(self._store.checkpoint, attempt.claimed, covered)
+            # Once the producer has ended, no later attempt of the turn runs it.
+            history = b"" if record.intent in OWN_INTENTS else attempt.unsaved_history
+            await until_answered(self._store.checkpoint, attempt.claimed, covered, history)
+            if history:
+                attempt.unsaved_history = b""
         except AttemptFenced:
             await attempt.leave(Stop.LOST)
 
@@ -53,7 +58,8 @@ class AttemptJournal:
         event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
         claimed, seq, used = attempt.claimed, attempt.log.next_seq, attempt.meter.row
         attempt.lease = Lease.CHANGING
-        stored = await until_answered(self._store.suspend, claimed, key, timeout_ms, seq, event, used)
+        history = attempt.unsaved_history
+        stored = await until_answered(self._store.suspend, claimed, key, timeout_ms, seq, event, used, history)
         if isinstance(stored, Signal):
             attempt.lease = Lease.HELD
             return stored

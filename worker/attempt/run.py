@@ -29,6 +29,7 @@ from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import mark_product
+from turnwire.worker.turn.history import Message, decode_messages, encode_messages, messages_of
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import PRODUCE, Steps
 from turnwire.worker.turn.turn import Turn
@@ -165,7 +166,7 @@ class TurnRunner:
         mark_product()
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
-        earlier = await until_answered(self._store.history, claimed.key, settings.history_turns)
+        earlier = await self._history(attempt)
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         left_s = None if steps.completed(PRODUCE) else max(settings.turn_timeout_s - spent_s, 0)
@@ -182,6 +183,16 @@ class TurnRunner:
             return Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
         attempt.answered = True
         return await self._finish(hooks, turn, steps, produced)
+
+    async def _history(self, attempt: Attempt) -> list[Message]:
+        """Return what the first attempt saw, if it has stored a step; otherwise what there is now."""
+        claimed, settings = attempt.claimed, self._store.settings
+        if claimed.history is not None:
+            return decode_messages(claimed.history)
+        records = await until_answered(self._store.history, claimed.key, settings.history_turns)
+        messages = messages_of(records, settings.history_bytes)
+        attempt.unsaved_history = encode_messages(messages)
+        return messages
 
     async def _answer(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Produced:
         """Take the answer from its checkpoint, or let the producer make it."""

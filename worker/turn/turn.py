@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from turnwire.shared.events import ChatStreamEvent
-from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, TurnRecord
+from turnwire.shared.model import Claimed
 from turnwire.worker.turn.accumulator import text_of
+from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.steps import Asked, StepPolicy, Steps
 
@@ -35,7 +35,7 @@ class Turn:
     def __init__(
         self,
         claimed: Claimed,
-        earlier: list[TurnRecord],
+        earlier: list[Message],
         usage: Meter,
         steps: Steps,
         stopping: Callable[[], bool] = lambda: False,
@@ -187,12 +187,9 @@ class Turn:
     def history(self) -> list[dict[str, str]]:
         """The session's earlier completed turns as chat messages, oldest first: user, assistant, user, …
 
-        At most `TURNWIRE_HISTORY_TURNS` turns (default 50), and none that retention has removed, nor one whose answer
-        `transform_final_text` has not accepted yet.
+        At most the last `TURNWIRE_HISTORY_TURNS` turns (default 50) with `TURNWIRE_HISTORY_BYTES` of text (default
+        4 MiB), and none that retention has removed, nor one whose answer `transform_final_text` has not accepted yet.
+        Once the turn has stored a step or waits for a signal, it is the same on all its later attempts, whatever ends
+        meanwhile.
         """
-        messages = []
-        for record in self._earlier:
-            if record.status is TurnState.COMPLETED and record.final_text is not None:
-                messages.append({"role": "user", "content": record.message})
-                messages.append({"role": "assistant", "content": record.final_text})
-        return messages
+        return [{"role": message.role, "content": message.content} for message in self._earlier]

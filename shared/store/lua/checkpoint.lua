@@ -3,7 +3,7 @@
 -- KEYS
 --   turn        hash of the turn
 --   lease       string: the lease of the running attempt
---   steps       hash: position -> step record
+--   steps       hash: position -> step record; `history` -> the messages that the producer sees
 -- ARGV
 --   attempt
 --   token       the value of this attempt's lease
@@ -12,6 +12,7 @@
 --   record      JSON, see StepRecord in shared/model.py
 --   covers      cursor of the last event that a completed step covers; '' for a failed one
 --   used        what the attempt had used by then: JSON of texts, with its number; '' if that is nothing
+--   history     JSON of the messages that the producer sees, for later attempts; '' if they are stored already
 -- RETURNS
 --   1
 -- REFUSES
@@ -19,11 +20,14 @@
 -- include: fence cut progress
 
 local turn, lease, steps = unpack(KEYS)
-local attempt, token, lease_ms, position, record, covers, used = unpack(ARGV)
+local attempt, token, lease_ms, position, record, covers, used, history = unpack(ARGV)
 local refused, stands, known = fence(turn, lease, attempt, token, lease_ms)
 if refused then
     return refused
 end
 redis.call('HSET', steps, position, record)
+if history ~= '' then
+    redis.call('HSETNX', steps, 'history', history)
+end
 keep_progress(turn, stands or '', known or '', covers, used)
 return 1

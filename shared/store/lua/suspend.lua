@@ -5,6 +5,7 @@
 --   session       hash of the session
 --   turn          hash of the turn
 --   lease         string: the lease of the running attempt
+--   steps         hash: position -> step record; `history` -> the messages that the producer sees
 --   events        stream: the turn's log, and its pub/sub channel
 --   signals       hash: key -> signal
 --   ledger        hash: attempt -> ledger row
@@ -17,14 +18,15 @@
 --   used          what the attempt used: JSON of texts, '' if nobody knows
 --   seq           seq of the event
 --   event         session.run.suspended
+--   history       JSON of the messages that the producer sees, for later attempts; '' if they are stored already
 -- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
 -- REFUSES
 --   FENCED        the lease of this attempt was lost
 --   GONE          the log was erased
 -- include: time log sums ledger fence
 
-local session, turn, lease, events, signals, ledger = unpack(KEYS)
-local attempt, token, lease_ms, key, timeout_ms, used, seq, event = unpack(ARGV)
+local session, turn, lease, steps, events, signals, ledger = unpack(KEYS)
+local attempt, token, lease_ms, key, timeout_ms, used, seq, event, history = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')
 if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
     return {'', redis.call('HGET', ledger, attempt) or ''}
@@ -45,6 +47,9 @@ local now = now_ms()
 redis.call('HSET', turn, 'status', 'suspended', 'awaiting', key, 'stands', attempt .. '-' .. seq, 'updated_at', now)
 if timeout_ms ~= '' then
     redis.call('HSET', turn, 'deadline', now + timeout_ms)
+end
+if history ~= '' then
+    redis.call('HSETNX', steps, 'history', history)
 end
 redis.call('DEL', lease)
 return {'', add_row({session = session, turn = turn, ledger = ledger}, attempt, 'suspended', '', told_use(used), now)}

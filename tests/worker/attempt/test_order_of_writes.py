@@ -32,9 +32,9 @@ class SlowLog(TurnStore):
         self.wrote.append("append")
         return await super().append_many(appends)
 
-    async def checkpoint(self, claimed, step):
+    async def checkpoint(self, claimed, step, history=b""):
         self.wrote.append("checkpoint")
-        await super().checkpoint(claimed, step)
+        await super().checkpoint(claimed, step, history)
 
     async def settle(self, *args):
         self.wrote.append("settle")

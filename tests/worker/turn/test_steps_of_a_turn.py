@@ -15,7 +15,8 @@ from turnwire.shared.model import ModelCall
 
 
 async def steps_of(store):
-    records = {int(n): msgspec.json.decode(raw) for n, raw in (await store.redis.hgetall(KEY.steps)).items()}
+    stored = await store.redis.hgetall(KEY.steps)
+    records = {int(n): msgspec.json.decode(raw) for n, raw in stored.items() if n != b"history"}
     return [records[n] for n in sorted(records)]
 
 

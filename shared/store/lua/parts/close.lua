@@ -2,11 +2,14 @@
 
 -- close_turn(keys, index, status, fields, retention_ms, now)
 -- Writes the outcome, drops the lease, and gives every key of the turn its TTL; the session's keys too, if none of its
--- turns is open.
+-- turns is open. A completed turn has no later attempt that would need its history.
 local function close_turn(keys, index, status, fields, retention_ms, now)
     redis.call('HSET', keys.turn, 'status', status, 'completed_at', now, 'updated_at', now, unpack(fields))
     redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')
     redis.call('DEL', keys.lease)
+    if status == 'completed' then
+        redis.call('HDEL', keys.steps, 'history')
+    end
     redis.call('ZREM', keys.open, index)
     for _, key in ipairs({keys.turn, keys.steps, keys.events, keys.signals, keys.ledger}) do
         redis.call('PEXPIRE', key, retention_ms)

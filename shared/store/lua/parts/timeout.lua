@@ -6,7 +6,7 @@
 local function forget_timeout(steps, signals)
     local records, last, key = redis.call('HGETALL', steps), -1, nil
     for i = 1, #records, 2 do
-        local position = tonumber(records[i])
+        local position = tonumber(records[i]) or -1
         if position > last and string.find(records[i + 1], '"kind":"signal"', 1, true) then
             local readable, step = pcall(cjson.decode, records[i + 1])
             if readable and step.kind == 'signal' and type(step.result) == 'table' and step.result.timed_out then
