@@ -11,6 +11,7 @@ TurnwireError
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
 ├── TurnEnded              the signal is for a turn that has ended
+├── RecordUnreadable       this version cannot read what is stored; a newer one, or an operator, can mend that
 ├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
@@ -107,6 +108,12 @@ class SessionBusy(TurnwireError):
 
 class TurnEnded(TurnwireError):
     code = "turn_ended"
+
+
+class RecordUnreadable(TurnwireError):
+    code = "record_unreadable"
+    retryable = True
+    retry_after_s = 5.0
 
 
 class SignalLimit(TurnwireError):

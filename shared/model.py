@@ -1,15 +1,28 @@
 """The records of a turn: what a client asks for, what Redis keeps of it, what it used. Times are Redis time, ms."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import msgspec
 
+from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TERMINAL, TurnState
 
+_UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is not UTF-8 is a ValueError
+
 OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 Persist = Literal["none", "pending", "done"]
+
+
+@contextmanager
+def readable(name: str) -> Generator[None]:
+    """Around the decoding of what is stored: raise RecordUnreadable for whatever does not fit."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise RecordUnreadable(f"{name} cannot be read by this version") from error
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,9 +148,18 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_hash(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self | None:
-        """Read the turn hash; None if there is no such turn."""
+        """Read the turn hash; None if there is no such turn.
+
+        Raises:
+            RecordUnreadable: another version wrote it, or somebody changed it by hand.
+        """
         if b"status" not in fields:
             return None
+        with readable(f"the record of turn {key.run_id}"):
+            return cls._read(key, fields)
+
+    @classmethod
+    def _read(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self:
         text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
         if "metadata" in text:
             text["metadata"] = msgspec.json.decode(text["metadata"])

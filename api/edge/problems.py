@@ -61,6 +61,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.LeaseHeld: (409, "The turn is in progress"),
     errors.SessionBusy: (409, "The session is busy"),
     errors.TurnEnded: (409, "The turn has ended"),
+    errors.RecordUnreadable: (409, "The record cannot be read"),
     errors.SignalLimit: (409, "The turn has too many signals"),
     errors.CursorGone: (410, "The events no longer exist"),
     errors.TooLarge: (413, "Request body too large"),

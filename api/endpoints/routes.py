@@ -62,7 +62,7 @@ OPERATIONS: Final = (
         summary="A turn's record, now or when the turn has ended",
         parameters=("session", "index", "wait"),
         answers=(Answer(200, "The record", TurnRecord),),
-        problems=(400, 404, 406, 503),
+        problems=(400, 404, 406, 409, 503),
     ),
     Operation(
         path=f"{TURN}/events", method="GET", handler=follow_turn,
@@ -72,21 +72,21 @@ OPERATIONS: Final = (
             Answer(200, "The events, live, one line or block each", stream=True),
             Answer(204, "An EventSource that has the terminal event: there is nothing more"),
         ),
-        problems=(400, 404, 406, 410, 503),
+        problems=(400, 404, 406, 409, 410, 503),
     ),
     Operation(
         path=f"{TURN}/ledger", method="GET", head=True, handler=get_ledger,
         summary="The usage and cost of each ended attempt of a turn, oldest first",
         parameters=("session", "index"),
         answers=(Answer(200, "The rows of the turn's ledger", LedgerRows),),
-        problems=(400, 404, 406, 503),
+        problems=(400, 404, 406, 409, 503),
     ),
     Operation(
         path=f"{SESSIONS}/usage", method="GET", head=True, handler=get_session_usage,
         summary="The sums of a session's ledger",
         parameters=("session",),
         answers=(Answer(200, "The sums", UsageSums),),
-        problems=(400, 404, 406, 503),
+        problems=(400, 404, 406, 409, 503),
     ),
     Operation(
         path="/v1/usage", method="GET", head=True, handler=get_usage,
@@ -103,7 +103,7 @@ OPERATIONS: Final = (
             Answer(200, "The turn had ended already; its record", TurnRecord),
             Answer(202, "The turn is cancelled, or its worker was told to stop; its record as it is now", TurnRecord),
         ),
-        problems=(400, 404, 413, 415, 422, 503),
+        problems=(400, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
         path=f"{TURN}/signals/{{key}}", method="POST", handler=signal_turn,

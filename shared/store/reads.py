@@ -4,23 +4,26 @@ They change nothing, except that they remove turns whose retention is over from 
 """
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
 
-from turnwire.shared.errors import NotFound
+from turnwire.shared.errors import NotFound, RecordUnreadable
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
-from turnwire.shared.lifecycle import TERMINAL, TurnState
-from turnwire.shared.model import StepRecord, TurnRecord
+from turnwire.shared.lifecycle import TERMINAL
+from turnwire.shared.model import StepRecord, TurnRecord, readable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
 
 PRUNE = Script("prune")
+
+logger = logging.getLogger(__name__)
 
 SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
 PAGE_TURNS: Final = 100
@@ -107,7 +110,7 @@ class TurnReads:
             replies = await pipe.execute()
         if expired := [key for key, reply in zip([*keys, *others], replies, strict=True) if not reply]:
             await self._prune(expired)
-        found = [TurnRecord.from_hash(key, fields) for key, fields in zip(keys, replies, strict=False)]
+        found = [_readable(key, fields) for key, fields in zip(keys, replies, strict=False)]
         return [record for record in found if record is not None]
 
     async def _prune(self, turns: Sequence[TurnKey]) -> int:
@@ -144,7 +147,8 @@ class TurnReads:
         async with answered_within(self._timeout_s):
             stored = await self.redis.hgetall(key.steps)
         stored.pop(b"history", None)
-        return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
+        with readable(f"a step of turn {key.run_id}"):
+            return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
 
     async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
         """Return the cursor of the last event in the log, and whether the turn is over: terminal, or deleted."""
@@ -152,20 +156,22 @@ class TurnReads:
             pipe.hget(key.record, "status")  # first, because the log of a terminal turn does not grow any more
             pipe.xrevrange(key.events, "+", "-", 1)
             status, entries = await pipe.execute()
-        over = status is None or TurnState(status.decode()) in TERMINAL
+        over = status is None or status.decode(errors="replace") in TERMINAL
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
 
     async def ledger(self, key: TurnKey) -> list[LedgerRow]:
         """Return the turn's ledger rows, oldest first."""
         async with answered_within(self._timeout_s):
             rows = await self.redis.hgetall(key.ledger)
-        return [decode_row(rows[attempt]) for attempt in sorted(rows, key=int)]
+        with readable(f"the ledger of turn {key.run_id}"):
+            return [decode_row(rows[attempt]) for attempt in sorted(rows, key=int)]
 
     async def usage(self, session: SessionKey) -> UsageSums | None:
         """Return the sums of the session's ledger rows, or None if there is no such session."""
         async with answered_within(self._timeout_s):
             fields = await self.redis.hgetall(session.record)
-        return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
+        with readable(f"the usage of session {session.scope}"):
+            return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
         """Return at most `limit` events after a cursor, oldest first. With None, from the start of the log."""
@@ -180,3 +186,12 @@ class TurnReads:
         while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
             entries += page
         return entries
+
+
+def _readable(key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
+    """Read a turn hash among others: one that cannot be read is skipped."""
+    try:
+        return TurnRecord.from_hash(key, fields)
+    except RecordUnreadable as error:
+        logger.warning("%s; it is skipped: %s", error, error.__cause__)
+        return None

@@ -9,7 +9,7 @@ WORDS = {
     404: {"not_found"},
     405: {"method_not_allowed"},
     406: {"not_acceptable"},
-    409: {"lease_held", "session_busy", "signal_limit", "turn_ended"},
+    409: {"lease_held", "record_unreadable", "session_busy", "signal_limit", "turn_ended"},
     410: {"cursor_gone"},
     413: {"too_large"},
     415: {"unsupported_media_type"},

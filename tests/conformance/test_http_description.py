@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from stack.cluster import Stack
 from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.description import Description
 from tests.conformance.recorder import Recorder
+from turnwire.shared.keys import TurnKey
 
 EVENT_STREAM = {"Accept": "text/event-stream"}
 IMAGE = {"Accept": "image/png"}
@@ -128,6 +130,20 @@ def running(talk: Conversation) -> None:
         reading.rest()
 
 
+def unreadable(talk: Conversation, stack: Stack) -> None:
+    """A turn of another version, whatever is asked about it."""
+    talk.ask(0)
+    assert stack.redis is not None
+    key = TurnKey.parse(talk.run_id(0))
+    with redis.Redis.from_url(stack.redis.url) as client:
+        client.hset(key.record, "status", "of another version")
+        client.hset(key.ledger, "1", "{")
+        client.hset(key.session.record, "usage:rows", "many")
+    for name in ("getTurn", "followTurn", "getLedger", "getSessionUsage", "cancelTurn"):
+        method, path = paths(talk)[name]
+        assert talk.http.request(method, path).status_code == 409, name
+
+
 def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
     """A full queue, then a store that does not answer."""
     assert http.post("/v1/sessions/first/turns/0", json={"message": "m"}, headers=RESPOND_ASYNC).status_code == 202
@@ -141,12 +157,13 @@ def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
 
 
 def test_every_described_answer_is_given_as_described(
-    talk: Conversation, description: Description, full: tuple[Stack, httpx.Client]
+    talk: Conversation, description: Description, ours: Stack, full: tuple[Stack, httpx.Client]
 ):
     refusals(talk)
     asking(talk)
     reading(talk)
     running(talk)
+    unreadable(talk, ours)
     unavailable(talk, *full)
     assert talk.http.delete(f"/v1/sessions/{talk.id}").status_code == 204
     defects = {(name, 500) for name in paths(talk)}

@@ -3,9 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
+from stack.cluster import Stack
 from tests.conformance.conversation import Conversation, only, say, text, types
 from tests.conformance.problem import check_problem
+from turnwire.shared.keys import TurnKey
 
 
 def test_the_second_turn_waits_for_the_first_and_gets_it_as_history(chat: Conversation, other_chat: Conversation):
@@ -153,3 +156,15 @@ def test_a_list_is_paged_by_index_without_gap_or_repetition(chat: Conversation):
         params["after"] = str(found["next"])
     assert (seen, page) == ([0, 1, 2, 5, 7], 3)
     assert chat.http.get(chat.turns, params={"after": "7"}).json() == {"turns": [], "next": None}
+
+
+def test_a_record_that_cannot_be_read_is_refused_by_name_and_left_out_of_the_list(chat: Conversation, ours: Stack):
+    chat.ask(0)
+    chat.ask(1)
+    assert ours.redis is not None
+    with redis.Redis.from_url(ours.redis.url) as client:
+        client.hset(TurnKey.parse(chat.run_id(0)).record, "status", "of another version")
+    for path in (chat.path(0), chat.path(0, "/events")):
+        check_problem(chat.http.get(path), 409, "record_unreadable")
+    listed = chat.http.get(chat.path(0).rpartition("/")[0]).json()
+    assert [turn["turn_index"] for turn in listed["turns"]] == [1]

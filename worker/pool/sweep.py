@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import Final
 
-from turnwire.shared.errors import BadRequest, StoreUnavailable
+from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
 from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
@@ -48,7 +48,11 @@ class Sweep:
         due, next_ms = await self._queue.due()
         for job_id, mark in due:
             is_persist = is_persist_id(job_id)
-            record = await self._record(run_id_of(job_id))
+            try:
+                record = await self._record(run_id_of(job_id))
+            except RecordUnreadable as error:
+                logger.warning("%s; the sweep leaves it: %s", error, error.__cause__)
+                continue
             if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
                 await self._queue.enqueue_persist(record.run_id)
             elif record is None or is_persist:
