@@ -28,6 +28,7 @@ TurnwireError
     ├── DivergenceError    the producer asked for another step than before       (worker/turn/step_errors.py)
     │   └── InputDriftError        the same step, but with other input           (worker/turn/step_errors.py)
     ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/step_errors.py)
+    ├── MisplacedStepError a signal in a later hook, a step after the producer   (worker/turn/step_errors.py)
     ├── NestedStepError    the work of a step asked for another step             (worker/turn/step_errors.py)
     ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/step_errors.py)
     └── BackendTransportError      the model server could not be reached         (worker/backends/errors.py)

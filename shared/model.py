@@ -183,7 +183,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["completed", "failed"] = "failed"
     cursor: str = ""  # the last event that this step covers
     usage: Usage | None = None  # what its attempt had used by then
-    index: int
+    index: int | str  # its position: a number for the producer's and the worker's own, else `<hook>/…`
     intent: str
     kind: str
     input_hash: str | None = None
@@ -204,7 +204,7 @@ class Claimed(msgspec.Struct, frozen=True):
     at_ms: int  # Redis time of the claim
     first_event: bytes  # what the claim appended: started or resumed
     record: TurnRecord
-    steps: dict[int, StepRecord]
+    steps: dict[int | str, StepRecord]
     rows: dict[int, bytes]  # attempt -> ledger row of each that ended before
     history: bytes | None = None  # JSON of the messages that an earlier attempt saw, if it has stored a step
     cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from turnwire.worker.turn.step_errors import (
         DivergenceError,
         InputDriftError,
+        MisplacedStepError,
         NestedStepError,
         SignalTimeoutError,
         StepResultError,
@@ -30,6 +31,7 @@ __all__ = [
     "DivergenceError",
     "InputDriftError",
     "LedgerRow",
+    "MisplacedStepError",
     "ModelCall",
     "NestedStepError",
     "Producer",
@@ -47,6 +49,7 @@ _HOMES: Final = {
     "InputDriftError": "turnwire.worker.turn.step_errors",
     "LedgerRow": "turnwire.shared.ledger",
     "ModelCall": "turnwire.shared.model",
+    "MisplacedStepError": "turnwire.worker.turn.step_errors",
     "NestedStepError": "turnwire.worker.turn.step_errors",
     "Producer": "turnwire.worker.hooks",
     "SignalTimeoutError": "turnwire.worker.turn.step_errors",

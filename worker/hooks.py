@@ -17,6 +17,7 @@ from turnwire.shared.model import ModelCall
 from turnwire.worker.turn.step_errors import (
     DivergenceError,
     InputDriftError,
+    MisplacedStepError,
     NestedStepError,
     SignalTimeoutError,
     StepResultError,
@@ -29,6 +30,7 @@ __all__ = [
     "DivergenceError",
     "InputDriftError",
     "LedgerRow",
+    "MisplacedStepError",
     "ModelCall",
     "NestedStepError",
     "Producer",

@@ -10,7 +10,7 @@ from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled
-from turnwire.shared.store.reads import TurnReads
+from turnwire.shared.store.reads import TurnReads, position_of
 from turnwire.shared.store.scripts import Arg, Call, Script
 
 APPEND = Script("append")
@@ -41,7 +41,7 @@ class AttemptWrites(TurnReads):
                 assert record is not None
                 stored = _pairs(steps)
                 history = stored.pop(b"history", None)
-                done = {int(position): _step.decode(step) for position, step in stored.items()}
+                done = {position_of(position): _step.decode(step) for position, step in stored.items()}
                 ended = _rows(rows)
                 return Claimed(key, attempt, worker, next_seq, now_ms, first_event, record, done, ended, history, cut)
             case [b"held", ms]:

@@ -142,13 +142,13 @@ class TurnReads:
             text = await self._courier.send("HGET", key.record, "untransformed")
         return None if text is None else str(text.decode())
 
-    async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
+    async def steps(self, key: TurnKey) -> dict[int | str, StepRecord]:
         """Return the turn's checkpoints, by position."""
         async with answered_within(self._timeout_s):
             stored = await self.redis.hgetall(key.steps)
         stored.pop(b"history", None)
         with readable(f"a step of turn {key.run_id}"):
-            return {int(position): msgspec.json.decode(step, type=StepRecord) for position, step in stored.items()}
+            return {position_of(name): msgspec.json.decode(step, type=StepRecord) for name, step in stored.items()}
 
     async def standing(self, key: TurnKey) -> tuple[Cursor | None, bool]:
         """Return the cursor of the last event in the log, and whether the turn is over: terminal, or deleted."""
@@ -195,3 +195,8 @@ def _readable(key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
     except RecordUnreadable as error:
         logger.warning("%s; it is skipped: %s", error, error.__cause__)
         return None
+
+
+def position_of(field: bytes) -> int | str:
+    """The position of a step from its field: a number, or `<hook>/…`."""
+    return int(field) if field.isdigit() else field.decode()

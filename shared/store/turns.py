@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from turnwire.shared import identity
 from turnwire.shared.errors import TurnLimit
 from turnwire.shared.keys import CANCELS, MAX_TURN_INDEX, SessionKey, TurnKey
-from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.model import StepRecord, Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.scripts import Arg, Script, answered_within
@@ -13,6 +15,7 @@ from turnwire.shared.store.scripts import Arg, Script, answered_within
 CANCEL = Script("cancel")
 ERASE = Script("erase")
 EXPIRE = Script("expire")
+KEEP_STEP = Script("keep_step")
 PERSISTED = Script("persisted")
 SIGNAL = Script("signal")
 SUBMIT = Script("submit")
@@ -97,6 +100,14 @@ class TurnStore(AttemptWrites):
         """
         left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
         return left_ms if left_ms >= 0 else None
+
+    async def keep_step(self, key: TurnKey, attempt: int, step: StepRecord) -> None:
+        """Store a step of a hook of a turn that has ended with this attempt.
+
+        Raises:
+            AttemptFenced: it has not ended, or with another attempt.
+        """
+        await KEEP_STEP(self._courier, [key.record, key.steps], [attempt, step.index, msgspec.json.encode(step)])
 
     async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:
         """Mark an answer as stored by the product. `final_text` None: count a try that failed.

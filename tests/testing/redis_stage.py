@@ -37,6 +37,7 @@ class MortalStore(TurnStore):
     rewind = mortal(TurnStore.rewind)
     settle = mortal(TurnStore.settle)
     handover = mortal(TurnStore.handover)
+    keep_step = mortal(TurnStore.keep_step)
     persisted = mortal(TurnStore.persisted)
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:

@@ -57,7 +57,7 @@ def stepping(chaos_ledger) -> Any:
     return SteppingHooks
 
 
-def steps_of(records: dict[int, StepRecord]) -> list[Any]:
+def steps_of(records: dict[int | str, StepRecord]) -> list[Any]:
     return [
         (step.index, step.intent, step.kind, step.status, msgspec.json.decode(step.result), step.attempts, step.error)
         for _, step in sorted(records.items())

@@ -1,8 +1,8 @@
 """Faults on purpose: at a given write a worker dies before it, dies after it, or loses the reply.
 
 The writes of all workers of a turn are counted together, from 1. They have the names of the methods that make them:
-`claim`, `append`, `checkpoint.<intent>`, `suspend`, `rewind`, `enqueue_persist`, `settle`, `persisted`, `end`, `park`,
-`again`. What changes nothing of a turn is not counted: taking a job, renewing a lease.
+`claim`, `append`, `checkpoint.<intent>`, `suspend`, `rewind`, `enqueue_persist`, `settle`, `keep_step.<intent>`,
+`persisted`, `end`, `park`, `again`. What changes nothing of a turn is not counted: taking a job, renewing a lease.
 """
 
 import asyncio

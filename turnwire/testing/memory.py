@@ -21,7 +21,7 @@ class MemoryTurn:
     fields: dict[str, str] = field(default_factory=dict)
     log: list[tuple[Cursor, bytes]] | None = None  # None: nothing was ever written
     last_id: Cursor = Cursor(0, 0)  # noqa: RUF009 - frozen. The log takes no id that is not greater, also after a cut
-    steps: dict[int, bytes] = field(default_factory=dict)  # position -> StepRecord as JSON
+    steps: dict[int | str, bytes] = field(default_factory=dict)  # position -> StepRecord as JSON
     history: bytes | None = None  # the messages that the producer sees, as JSON
     signals: dict[str, bytes] = field(default_factory=dict)  # key -> Signal as JSON
     ledger: dict[int, bytes] = field(default_factory=dict)  # attempt -> LedgerRow as JSON

@@ -70,7 +70,7 @@ class MemoryReads(TurnStore):
         turn = self.memory.turn(key)
         return None if turn is None else turn.fields.get("untransformed")
 
-    async def steps(self, key: TurnKey) -> dict[int, StepRecord]:
+    async def steps(self, key: TurnKey) -> dict[int | str, StepRecord]:
         """See TurnReads."""
         turn = self.memory.turn(key)
         return decoded_steps(turn) if turn is not None else {}
@@ -120,6 +120,6 @@ def record_of(key: TurnKey, turn: MemoryTurn) -> TurnRecord:
     return record
 
 
-def decoded_steps(turn: MemoryTurn) -> dict[int, StepRecord]:
+def decoded_steps(turn: MemoryTurn) -> dict[int | str, StepRecord]:
     """The turn's checkpoints, by position."""
     return {position: msgspec.json.decode(step, type=StepRecord) for position, step in turn.steps.items()}

@@ -6,11 +6,17 @@ and everything that is stored.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from turnwire.shared import identity
+<<<<<<< HEAD
 from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, SignalLimit, TurnEnded, TurnLimit
+=======
+from turnwire.shared.errors import AttemptFenced, InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
+>>>>>>> 0fe66ac (Give the steps of later hooks positions of their own, and store them also when the turn has ended)
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
-from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.model import StepRecord, Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.testing import memory_rules as rules
@@ -174,6 +180,14 @@ class MemoryStore(MemoryAttempts):
         turn.signals.setdefault(turn.fields["awaiting"], b'{"timed_out":true,"emitted_at":%d}' % self.memory.now_ms)
         rules.wake(self.memory, turn)
         return 0
+
+    @write
+    async def keep_step(self, key: TurnKey, attempt: int, step: StepRecord) -> None:
+        """See TurnStore."""
+        turn = self.memory.turn(key)
+        if turn is None or turn.is_open or turn.attempt != attempt:
+            raise AttemptFenced("the turn has not ended with this attempt")
+        turn.steps[step.index] = msgspec.json.encode(step)
 
     @write
     async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:

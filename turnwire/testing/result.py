@@ -16,7 +16,7 @@ from turnwire.testing.stage import Stage
 class Step(msgspec.Struct, frozen=True):
     """A checkpoint: one of the product's steps, or one of Turnwire's own (`turn`, `persist_assistant_message`, …)."""
 
-    position: int
+    position: int | str
     intent: str
     kind: str
     status: str  # completed, or failed
@@ -146,10 +146,16 @@ class TurnRun:
 
 async def look(stage: Stage, key: TurnKey) -> TurnRun:
     """The turn as it stands now."""
-    steps = [_step_of(record) for _, record in sorted((await stage.store.steps(key)).items())]
+    steps = [_step_of(record) for _, record in sorted((await stage.store.steps(key)).items(), key=_in_order)]
     return TurnRun(stage, await stage.record(key), await stage.log(key), steps, await stage.store.ledger(key))
 
 
 def _step_of(record: StepRecord) -> Step:
     result = msgspec.json.decode(record.result)
     return Step(record.index, record.intent, record.kind, record.status, result, record.attempts, record.error)
+
+
+def _in_order(step: tuple[int | str, StepRecord]) -> tuple[bool, int, str]:
+    """Those of later hooks come after the producer's."""
+    position = step[0]
+    return (True, 0, position) if isinstance(position, str) else (False, position, "")

@@ -17,6 +17,7 @@ from turnwire.shared.model import Persist
 from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks, Turn
 from turnwire.worker.products import hook
+from turnwire.worker.turn.hook_positions import in_hook
 from turnwire.worker.turn.limits import HookTimeoutError, call_within
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ class HookPolicy(msgspec.Struct, frozen=True):
 
     tries: int
     limit_s: float
+    kept: bool = True  # the steps that the hooks ask for are stored
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, kept: bool = True) -> Self:
         """The policy for the hooks of a turn that runs."""
-        return cls(settings.persist_tries, settings.longest_hook_s)
+        return cls(settings.persist_tries, settings.longest_hook_s, kept)
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -75,9 +77,7 @@ async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str,
     transform = hook(hooks, "transform_final_text")
     if transform is not None:
         try:
-            kept = await steps.run(
-                "transform_final_text", lambda: _retried(transformed, policy, policy.limit_s, transform, turn, text)
-            )
+            kept = await steps.run("transform_final_text", lambda: _retried(transformed, policy, transform, turn, text))
         except Exception:
             logger.exception("%s: the answer could not be transformed, so nobody sees it", turn.run_id)
             return Finished(None, "pending", text)
@@ -91,7 +91,9 @@ async def persist(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: s
     if store is None:
         return "none"
     try:
-        await steps.run("persist_assistant_message", lambda: _retried(_done, policy, policy.limit_s, store, turn, text))
+        await steps.run(
+            "persist_assistant_message", lambda: _retried(_done, policy, "persist_assistant_message", store, turn, text)
+        )
     except Exception:
         logger.exception("%s: the answer could not be persisted", turn.run_id)
         return "pending"
@@ -104,35 +106,37 @@ async def complete(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: 
     if on_complete is None:
         return
     try:
-        await steps.run("on_turn_complete", lambda: _done(policy.limit_s, on_complete, turn, text))
+        await steps.run("on_turn_complete", lambda: _done(policy, "on_turn_complete", on_complete, turn, text))
     except Exception:
         logger.exception("%s: on_turn_complete failed", turn.run_id)
 
 
-async def transformed(limit_s: float, transform: Callable[..., Any], turn: Turn, text: str) -> str:
+async def transformed(policy: HookPolicy, transform: Callable[..., Any], turn: Turn, text: str) -> str:
     """What the product's hook makes of the text.
 
     Raises:
         TypeError: not text.
     """
-    result = await call_within(limit_s, transform, turn, text)
+    with in_hook("transform_final_text", kept=policy.kept):
+        result = await call_within(policy.limit_s, transform, turn, text)
     if not isinstance(result, str):
         raise TypeError(f"transform_final_text returned {type(result).__name__}, not str")
     return storable(result)
 
 
-async def _done(limit_s: float, work: Callable[..., Any], *args: Any) -> None:
-    await call_within(limit_s, work, *args)  # what a product returns here is its own business
+async def _done(policy: HookPolicy, name: str, work: Callable[..., Any], *args: Any) -> None:
+    with in_hook(name, kept=policy.kept):
+        await call_within(policy.limit_s, work, *args)  # what a product returns here is its own business
 
 
 async def _retried(work: Callable[..., Awaitable[Any]], policy: HookPolicy, *args: Any) -> Any:
     """Try again what raises, but not what hangs: the client waits for the end of its turn."""
     for attempt in range(1, policy.tries):
         try:
-            return await work(*args)
+            return await work(policy, *args)
         except HookTimeoutError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a product raises, its message is kept
             logger.warning("try %d of %d failed: %s", attempt, policy.tries, error)
             await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
-    return await work(*args)
+    return await work(policy, *args)

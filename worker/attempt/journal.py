@@ -4,13 +4,15 @@ import time
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced
+from turnwire.shared.errors import AttemptFenced, TurnEnded
 from turnwire.shared.events import RUN_SUSPENDED, encode_event
-from turnwire.shared.model import Signal, StepRecord
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.model import Signal, StepRecord, TurnRecord
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.outcome import look_ms
+from turnwire.worker.turn.hook_positions import ON_EVENT
 from turnwire.worker.turn.steps import OWN_INTENTS
 
 
@@ -28,6 +30,9 @@ class AttemptJournal:
 
     async def save(self, record: StepRecord) -> None:
         """Store a checkpoint. The events that it covers are written to the log before it."""
+        if isinstance(record.index, str):
+            await self._save_of_hook(record)
+            return
         attempt = self._attempt
         try:
             await attempt.log.flush()
@@ -40,6 +45,21 @@ class AttemptJournal:
                 attempt.unsaved_history = b""
         except AttemptFenced:
             await attempt.leave(Stop.LOST)
+
+    async def _save_of_hook(self, record: StepRecord) -> None:
+        """Store a step of another hook than `produce`: it covers no events. `on_event` may ask when the turn has ended.
+
+        Raises:
+            AttemptFenced: `on_event` asks when the attempt is over, but the turn is not.
+        """
+        attempt = self._attempt
+        used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
+        try:
+            await until_answered(self._store.checkpoint, attempt.claimed, msgspec.structs.replace(record, usage=used))
+        except AttemptFenced:
+            if not str(record.index).startswith(f"{ON_EVENT}/"):
+                await attempt.leave(Stop.LOST)
+            await until_answered(self._store.keep_step, attempt.claimed.key, attempt.claimed.attempt, record)
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
         """Return the signal if it is there; otherwise suspend the turn, which ends this attempt here."""
@@ -68,3 +88,29 @@ class AttemptJournal:
         attempt.look_ms = look_ms(timeout_ms, self._store.settings)
         attempt.log.abandon()
         return None
+
+
+class EndedJournal:
+    """Writes for a turn that has ended: the steps of the hooks that the outbox calls."""
+
+    def __init__(self, store: TurnStore, key: TurnKey, record: TurnRecord) -> None:
+        self._store = store
+        self._key = key
+        self._record = record
+        self._since_s = time.monotonic()
+
+    def now_ms(self) -> int:
+        """About Redis time: the time of the turn's last write, plus what has passed here since."""
+        return self._record.updated_at + int((time.monotonic() - self._since_s) * 1000)
+
+    async def save(self, record: StepRecord) -> None:
+        """Store a checkpoint.
+
+        Raises:
+            AttemptFenced: the turn was asked again.
+        """
+        await until_answered(self._store.keep_step, self._key, self._record.attempt, record)
+
+    async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:  # noqa: ARG002 - as a Journal
+        """Refuse: steps do so before they come here."""
+        raise TurnEnded(f"the turn has ended, so it cannot wait for signal {key!r}")

@@ -203,13 +203,13 @@ class TurnRunner:
 
     async def _finish(self, hooks: ChatTurnHooks, turn: Turn, steps: Steps, produced: Produced) -> Ending:
         """Store the answer's checkpoint, then run the hooks that follow it."""
-        policy = HookPolicy.of(self._store.settings)
+        settings = self._store.settings
         if produced.error is None:
             if steps.completed(PRODUCE) is None:
                 await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
-            kept = await finish(steps, hooks, turn, produced.text, policy)
+            kept = await finish(steps, hooks, turn, produced.text, HookPolicy.of(settings))
         elif produced.text:  # no checkpoint, not even of the hooks: when the turn is asked again, everything runs again
-            kept = await keep(Unstored(), hooks, turn, produced.text, policy)
+            kept = await keep(Unstored(), hooks, turn, produced.text, HookPolicy.of(settings, kept=False))
         else:
             return Ending(None, "none", produced.error, produced.error_shown)
         return Ending(kept.final_text, kept.persist, produced.error, produced.error_shown, kept.untransformed)

@@ -9,6 +9,7 @@ import msgspec
 
 from turnwire.shared.events import OWN_PREFIX, ChatStreamEvent, encode_event
 from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.hook_positions import ON_EVENT, in_hook
 from turnwire.worker.turn.limits import CLOSE_S
 from turnwire.worker.turn.turn import Turn
 
@@ -61,8 +62,9 @@ class SideChannel:
             self._skipped = 0
 
     async def _run(self) -> None:
-        while (event := await self._queue.get()) is not None:
-            try:
-                await call(self._on_event, self._turn, _event.decode(event))
-            except Exception:
-                logger.exception("%s: on_event failed", self._turn.run_id)
+        with in_hook(ON_EVENT):
+            while (event := await self._queue.get()) is not None:
+                try:
+                    await call(self._on_event, self._turn, _event.decode(event))
+                except Exception:
+                    logger.exception("%s: on_event failed", self._turn.run_id)

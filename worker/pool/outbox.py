@@ -9,14 +9,14 @@ The hooks run in the same order as in a turn: transform, persist, complete.
 import logging
 from typing import Final
 
-from turnwire.shared.errors import TurnEnded, TurnFailure
+from turnwire.shared.errors import TurnFailure
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Signal, StepRecord, TurnRecord
-from turnwire.shared.settings import Settings
+from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
+from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.hooks import Turn
 from turnwire.worker.products import Products
@@ -61,8 +61,12 @@ class Outbox:
         except TurnFailure as error:
             logger.warning("%s: %s", key.run_id, error)
             return None
-        turn = _ended_turn(key, record, self._store.settings)
-        policy, steps = HookPolicy(1, self._store.settings.longest_hook_s), Unstored()
+        settings, completed = self._store.settings, record.status is TurnState.COMPLETED
+        journal = EndedJournal(self._store, key, record)
+        stored = await until_answered(self._store.steps, key)
+        known = Steps(stored if completed else {}, settings, journal)
+        turn = Turn(Claimed.of_ended(key, record), [], Meter(Prices()), known)
+        policy, steps = HookPolicy(1, settings.longest_hook_s, kept=completed), known if completed else Unstored()
         untransformed = await until_answered(self._store.untransformed, key)
         if untransformed is not None:
             finished = await keep(steps, hooks, turn, untransformed, policy)
@@ -71,28 +75,6 @@ class Outbox:
             finished = Finished(text, await persist(steps, hooks, turn, text, policy))
         if finished.persist == "pending":
             return None
-        if record.status is TurnState.COMPLETED:
+        if completed:
             await complete(steps, hooks, turn, finished.final_text or "", policy)
         return finished.final_text
-
-
-class _ClosedJournal:
-    """Stands for the journal of a turn that has ended. A step needs an attempt, and there is none any more."""
-
-    def __init__(self, record: TurnRecord) -> None:
-        self._record = record
-
-    def now_ms(self) -> int:
-        return self._record.updated_at
-
-    async def save(self, record: StepRecord) -> None:
-        raise TurnEnded(f"the turn has ended, so step {record.intent!r} cannot be stored")
-
-    async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:  # noqa: ARG002 - as a Journal
-        raise TurnEnded(f"the turn has ended, so it cannot wait for signal {key!r}")
-
-
-def _ended_turn(key: TurnKey, record: TurnRecord, settings: Settings) -> Turn:
-    """The turn as its hooks see it; it takes no more steps."""
-    claimed = Claimed.of_ended(key, record)
-    return Turn(claimed, [], Meter(Prices()), Steps({}, settings, _ClosedJournal(record)))

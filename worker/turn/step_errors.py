@@ -15,6 +15,12 @@ class InputDriftError(DivergenceError):
     code = "step_input_mismatch"
 
 
+class MisplacedStepError(TurnFailure):
+    """A signal in another hook than `produce`, or a step of the producer after its end."""
+
+    code = "misplaced_step"
+
+
 class NestedStepError(TurnFailure):
     """A step's own work asked for a step, a stream or a signal. Its position would depend on whether that work runs."""
 

@@ -7,7 +7,7 @@ own steps, which are the producer as a whole and the hooks that follow it, are f
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,13 +16,16 @@ from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.keys import signal_key
 from turnwire.shared.model import Signal, StepRecord
 from turnwire.shared.settings import Settings
+from turnwire.worker.turn.asked import Asked, Run, StepPolicy
 from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import call, source_of
+from turnwire.worker.turn.hook_positions import current_hook
 from turnwire.worker.turn.recording import Recording, recorded
 from turnwire.worker.turn.running_steps import RunningSteps
 from turnwire.worker.turn.step_errors import (
     DivergenceError,
     InputDriftError,
+    MisplacedStepError,
     NestedStepError,
     SignalTimeoutError,
     StepResultError,
@@ -32,16 +35,12 @@ from turnwire.worker.turn.step_json import canonical, result_of
 logger = logging.getLogger(__name__)
 
 PRODUCE: Final = "turn"  # the producer as a whole
-_HOPELESS: Final = (StepResultError, NestedStepError)  # the same error on every run: the step's code has to change
+_HOPELESS: Final = (
+    StepResultError,
+    NestedStepError,
+    MisplacedStepError,
+)  # the same error on every run: the step's code has to change
 OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
-
-
-class StepPolicy(msgspec.Struct, frozen=True):
-    """How a step that raises is run again within one attempt. `timeout_s` limits each run; None: no limit."""
-
-    retries: int = 0
-    backoff_s: float = 0.5
-    timeout_s: float | None = None
 
 
 class Journal(Protocol):
@@ -57,34 +56,19 @@ class Journal(Protocol):
         """Return the signal if it is there; otherwise suspend the turn, which cancels the caller."""
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A step as the producer asks for it. `input`: JSON; None: there is none to compare."""
-
-    intent: str
-    work: Callable[[], Any]
-    kind: str
-    input: Any
-    policy: StepPolicy
-
-
-class _Run(msgspec.Struct, frozen=True):
-    """One run of a step. `pause_s`: how long to wait after it if it fails; None: no run follows."""
-
-    record: StepRecord
-    pause_s: float | None
-
-
 class Steps:
     """Runs steps and stores their results. `stored`: the checkpoints of earlier attempts, by position."""
 
-    def __init__(self, stored: dict[int, StepRecord], settings: Settings, journal: Journal) -> None:
-        self._stored = stored
+    def __init__(self, stored: Mapping[int | str, StepRecord], settings: Settings, journal: Journal) -> None:
+        self._stored = dict(stored)
         self._settings = settings
         self._journal = journal
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._running = RunningSteps()
         self._asked = 0  # positions that the producer has asked for
-        self._end = max(stored, default=-1) + 1  # the position of the worker's own next step
+        self._all_asked = False  # the producer has ended
+        numbers = [position for position in stored if isinstance(position, int)]
+        self._end = max(numbers, default=-1) + 1  # where the worker's own steps go
 
     def completed(self, intent: str) -> StepRecord | None:
         """Return the checkpoint of one of the worker's own steps, or None if it has not completed."""
@@ -142,16 +126,22 @@ class Steps:
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
         """Wait for a signal: a step whose result comes from outside. See Turn.signal."""
+        if (positions := current_hook()) is not None:
+            raise MisplacedStepError(f"{positions.hook} cannot wait for a signal: only `produce` can")
         position = self._next_position(f"signal:{key}")
         return self._signal(position, signal_key(key), None if timeout_s is None else int(timeout_s * 1000))
 
-    def _next_position(self, intent: str) -> int:
-        """Raises NestedStepError, and takes no position, where a step's own work asks."""
+    def _next_position(self, intent: str) -> int | str:
+        """Raises NestedStepError where a step's own work asks, MisplacedStepError after the producer's end."""
         self._running.refuse_nested(intent)
+        if (positions := current_hook()) is not None:
+            return positions.take(intent)
+        if self._all_asked:
+            raise MisplacedStepError(f"step {intent!r} is asked for after the producer has ended")
         self._asked += 1
         return self._asked - 1
 
-    async def _signal(self, position: int, key: str, timeout_ms: int | None) -> Any:
+    async def _signal(self, position: int | str, key: str, timeout_ms: int | None) -> Any:
         intent = f"signal:{key}"
         before = self._stored.get(position)
         _check_same(before, position, intent, None)
@@ -166,7 +156,7 @@ class Steps:
             raise SignalTimeoutError(f"no signal {key!r} came in time")
         return msgspec.json.decode(signal.payload)
 
-    async def _step(self, position: int, asked: Asked) -> Any:
+    async def _step(self, position: int | str, asked: Asked) -> Any:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             return msgspec.json.decode(stored)
@@ -186,7 +176,7 @@ class Steps:
                 break
         return result
 
-    async def _stream(self, position: int, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
+    async def _stream(self, position: int | str, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             try:
@@ -218,14 +208,14 @@ class Steps:
             else:
                 await self._fail(run.record, recording.error)
 
-    def _runs(self, draft: StepRecord, policy: StepPolicy) -> Iterator[_Run]:
+    def _runs(self, draft: StepRecord, policy: StepPolicy) -> Iterator[Run]:
         """Yield the runs that one attempt may give to a step."""
         for retry in range(policy.retries + 1):
             pause_s = policy.backoff_s * 2**retry if retry < policy.retries else None
             attempts, started_at = draft.attempts + retry + 1, self._journal.now_ms()
-            yield _Run(msgspec.structs.replace(draft, attempts=attempts, started_at=started_at), pause_s)
+            yield Run(msgspec.structs.replace(draft, attempts=attempts, started_at=started_at), pause_s)
 
-    async def _again(self, run: _Run, error: Exception, *, allowed: bool = True) -> bool:
+    async def _again(self, run: Run, error: Exception, *, allowed: bool = True) -> bool:
         """Store that a run failed. Returns True, after a pause, if the step may run again."""
         await self._fail(run.record, error)
         if run.pause_s is None or not allowed:
@@ -241,7 +231,7 @@ class Steps:
             except Exception:
                 logger.exception("a stream that the producer left before its end raised while it was closed")
 
-    def _begin(self, position: int, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
+    def _begin(self, position: int | str, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
         """Return the record to be stored, with the runs of earlier attempts, and the result if it is stored already.
 
         Raises:
@@ -262,24 +252,34 @@ class Steps:
         Raises:
             DivergenceError: an earlier attempt had completed a step that this one never asked for.
         """
+        self._all_asked = True
         for position, record in self._stored.items():
-            if position >= self._asked and record.status == "completed" and record.intent not in OWN_INTENTS:
+            if (
+                isinstance(position, int)
+                and position >= self._asked
+                and record.status == "completed"
+                and record.intent not in OWN_INTENTS
+            ):
                 raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
 
     async def _complete(self, draft: StepRecord, result: bytes) -> None:
-        await self._journal.save(
-            msgspec.structs.replace(
-                draft, status="completed", result=msgspec.Raw(result), completed_at=self._journal.now_ms()
-            )
-        )
+        raw, now_ms = msgspec.Raw(result), self._journal.now_ms()
+        await self._save(msgspec.structs.replace(draft, status="completed", result=raw, completed_at=now_ms))
+
+    async def _save(self, record: StepRecord) -> None:
+        positions = current_hook()
+        if isinstance(record.index, str):  # a hook may be called again in this attempt
+            self._stored[record.index] = record
+        if positions is None or positions.kept:
+            await self._journal.save(record)
 
     async def _fail(self, draft: StepRecord, error: Exception) -> None:
-        logger.warning("step %d (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
+        logger.warning("step %s (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
         details = {"type": type(error).__name__, "message": str(error)[:1000]}
-        await self._journal.save(msgspec.structs.replace(draft, error=details, completed_at=self._journal.now_ms()))
+        await self._save(msgspec.structs.replace(draft, error=details, completed_at=self._journal.now_ms()))
 
 
-def _check_same(before: StepRecord | None, position: int, intent: str, input_hash: str | None) -> None:
+def _check_same(before: StepRecord | None, position: int | str, intent: str, input_hash: str | None) -> None:
     if intent in OWN_INTENTS:
         raise DivergenceError(f"{intent!r} is the name of one of Turnwire's own steps")
     if before is None:

@@ -10,9 +10,10 @@ from typing import Any, Final
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.worker.turn.accumulator import text_of
+from turnwire.worker.turn.asked import Asked, StepPolicy
 from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.meter import Meter
-from turnwire.worker.turn.steps import Asked, StepPolicy, Steps
+from turnwire.worker.turn.steps import Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
 
