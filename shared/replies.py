@@ -30,6 +30,13 @@ class Signalled(msgspec.Struct, frozen=True):
     enqueue: bool  # the turn waited for it and is queued now: it needs a job
 
 
+class PersistTry(msgspec.Struct, frozen=True):
+    """A try to persist an answer begins, if `wait_ms` is 0; else it is too early by so much. `tries` have begun."""
+
+    tries: int
+    wait_ms: int = 0
+
+
 class Settled(msgspec.Struct, frozen=True):
     """An attempt was settled. `next_index`: the turn of the session that may run now, if there is one."""
 

@@ -8,7 +8,7 @@ from turnwire.shared import identity
 from turnwire.shared.errors import TurnLimit
 from turnwire.shared.keys import CANCELS, MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import StepRecord, Submitted, TurnRequest
-from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
+from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 
@@ -109,14 +109,22 @@ class TurnStore(AttemptWrites):
         """
         await KEEP_STEP(self._courier, [key.record, key.steps], [attempt, step.index, msgspec.json.encode(step)])
 
-    async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:
-        """Mark an answer as stored by the product. `final_text` None: count a try that failed.
+    async def try_to_persist(self, key: TurnKey, first_ms: int, longest_ms: int) -> PersistTry | None:
+        """Begin a try to persist the answer of a turn that has ended, unless it is too early for another one.
 
-        Returns: the number of tries since the turn had ended; None if the answer was not pending.
+        The pauses between the tries begin with twice `first_ms` and are doubled up to `longest_ms`.
+
+        Returns: None if the answer is not pending.
         """
-        args: list[Arg] = [int(final_text is not None), final_text or "", self.settings.retention_ms]
-        tries = int(await PERSISTED(self._courier, key.lasting_keys(), args))
-        return tries if tries >= 0 else None
+        args: list[Arg] = [0, "", self.settings.retention_ms, first_ms, longest_ms]
+        tries, wait_ms = await PERSISTED(self._courier, key.lasting_keys(), args)
+        return PersistTry(int(tries), int(wait_ms)) if tries >= 0 else None
+
+    async def persisted(self, key: TurnKey, final_text: str) -> bool:
+        """Mark an answer as stored by the product. Returns False if it was not pending."""
+        args: list[Arg] = [1, final_text, self.settings.retention_ms, 0, 0]
+        tries, _ = await PERSISTED(self._courier, key.lasting_keys(), args)
+        return int(tries) >= 0
 
     async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:
         """Cancel a turn: at once if nobody runs it, else its worker is told.

@@ -92,7 +92,7 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-TIMES = {"created_at", "updated_at", "started_at", "completed_at", "attempt_at", "deadline", "asked"}
+TIMES = {"created_at", "updated_at", "started_at", "completed_at", "attempt_at", "deadline", "asked", "persist_at"}
 ROW_TIMES = {"turn_created_at": 0, "started_at": 0, "ended_at": 0, "wall_ms": 0}
 
 

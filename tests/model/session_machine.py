@@ -231,8 +231,11 @@ class SessionMachine(Comparison):
     @action(2, needs="turns", pick=PICK, works=st.booleans())
     def persist(self, pick, works):
         index = self.pending[pick % len(self.pending)] if self.pending and pick < 6 else self.index(pick)
-        turn, text = self.session.turn(index), self.new_text() if works else None
-        self.both(lambda store, _: store.persisted(turn, text))
+        turn, text = self.session.turn(index), self.new_text()
+        if works:
+            self.both(lambda store, _: store.persisted(turn, text))
+        else:
+            self.both(lambda store, _: store.try_to_persist(turn, 0, 0))
 
     # -- accidents, and time
 

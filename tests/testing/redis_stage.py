@@ -38,6 +38,7 @@ class MortalStore(TurnStore):
     settle = mortal(TurnStore.settle)
     handover = mortal(TurnStore.handover)
     keep_step = mortal(TurnStore.keep_step)
+    try_to_persist = mortal(TurnStore.try_to_persist)
     persisted = mortal(TurnStore.persisted)
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
@@ -116,6 +117,8 @@ class RedisStage:
         for job_id in await self.redis.zrange(keys.QUEUE, 0, -1):
             await self.redis.delete(keys.in_progress(job_id.decode()), key.lease)
             await self.redis.zadd(keys.QUEUE, {job_id: 1})
+        if await self.redis.hexists(key.record, "persist_at"):
+            await self.redis.hset(key.record, "persist_at", 1)
 
     async def time_out(self, hooks: Any) -> None:
         """The time of the signal that the turn waits for is up."""

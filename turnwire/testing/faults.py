@@ -2,7 +2,8 @@
 
 The writes of all workers of a turn are counted together, from 1. They have the names of the methods that make them:
 `claim`, `append`, `checkpoint.<intent>`, `suspend`, `rewind`, `enqueue_persist`, `settle`, `keep_step.<intent>`,
-`persisted`, `end`, `park`, `again`. What changes nothing of a turn is not counted: taking a job, renewing a lease.
+`try_to_persist`, `persisted`, `end`, `park`, `again`. What changes nothing of a turn is not counted: taking a job,
+renewing a lease.
 """
 
 import asyncio

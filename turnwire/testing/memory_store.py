@@ -9,15 +9,20 @@ from collections.abc import Sequence
 import msgspec
 
 from turnwire.shared import identity
-<<<<<<< HEAD
-from turnwire.shared.errors import InputMismatch, LeaseHeld, NotFound, SessionBusy, SignalLimit, TurnEnded, TurnLimit
-=======
-from turnwire.shared.errors import AttemptFenced, InputMismatch, LeaseHeld, NotFound, SessionBusy, TurnEnded, TurnLimit
->>>>>>> 0fe66ac (Give the steps of later hooks positions of their own, and store them also when the turn has ended)
+from turnwire.shared.errors import (
+    AttemptFenced,
+    InputMismatch,
+    LeaseHeld,
+    NotFound,
+    SessionBusy,
+    SignalLimit,
+    TurnEnded,
+    TurnLimit,
+)
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import StepRecord, Submitted, TurnRequest
-from turnwire.shared.replies import Cancelled, CancelVerdict, Signalled
+from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
@@ -190,19 +195,38 @@ class MemoryStore(MemoryAttempts):
         turn.steps[step.index] = msgspec.json.encode(step)
 
     @write
-    async def persisted(self, key: TurnKey, final_text: str | None) -> int | None:
+    async def try_to_persist(self, key: TurnKey, first_ms: int, longest_ms: int) -> PersistTry | None:
         """See TurnStore."""
-        session, turn = self.memory.session(key.session), self.memory.turn(key)
-        if session is None or turn is None or turn.is_open or turn.fields.get("persist") != "pending":
+        turn, now_ms = self._pending(key), self.memory.now_ms
+        if turn is None:
             return None
-        tries = int(turn.fields.get("persist_tries", "0")) + 1
-        turn.fields["persist_tries"] = str(tries)
-        if final_text is not None:
-            turn.fields |= {"persist": "done", "final_text": final_text}
-            rules.remove(turn.fields, "untransformed")
+        tries, wait_ms = int(turn.fields.get("persist_tries", "0")), int(turn.fields.get("persist_at", "0")) - now_ms
+        if wait_ms > 0:
+            return PersistTry(tries, wait_ms)
+        pause_ms = min(first_ms * 2 ** min(tries + 1, 20), longest_ms)
+        turn.fields |= {"persist_tries": str(tries + 1), "persist_at": str(now_ms + pause_ms)}
+        self._keep(key, turn)
+        return PersistTry(tries + 1)
+
+    @write
+    async def persisted(self, key: TurnKey, final_text: str) -> bool:
+        """See TurnStore."""
+        turn = self._pending(key)
+        if turn is None:
+            return False
+        turn.fields |= {"persist": "done", "final_text": final_text}
+        rules.remove(turn.fields, "untransformed", "persist_at")
+        self._keep(key, turn)
+        return True
+
+    def _pending(self, key: TurnKey) -> MemoryTurn | None:
+        turn = self.memory.turn(key)
+        pending = turn is not None and not turn.is_open and turn.fields.get("persist") == "pending"
+        return turn if pending else None
+
+    def _keep(self, key: TurnKey, turn: MemoryTurn) -> None:
         turn.ends_ms = self.memory.now_ms + self.settings.retention_ms
-        rules.keep_session(self.memory, session, self.settings.retention_ms)
-        return tries
+        rules.keep_session(self.memory, self.memory.made(key.session), self.settings.retention_ms)
 
     @write
     async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:

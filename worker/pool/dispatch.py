@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.keys import is_persist_id
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done
@@ -15,10 +16,16 @@ from turnwire.worker.pool.jobs import Jobs
 logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
+PUT_OFF_MS: Final = 5000  # when a job of the outbox is looked at again that found no slot
+
+
+def outbox_slots(slots: int) -> int:
+    """How many answers a worker persists side by side, beside its turns: a store that hangs delays no turn."""
+    return max(slots // 4, 1)
 
 
 class Dispatch:
-    """Runs up to `slots` jobs at a time. `tasks` holds those that run now, by job id."""
+    """Runs up to `slots` turns at a time, and some jobs of the outbox. `tasks` holds what runs now, by job id."""
 
     def __init__(self, worker_id: str, queue: TurnQueue, hints: Hints, jobs: Jobs, claims: Claims, slots: int) -> None:
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -31,6 +38,8 @@ class Dispatch:
         self._jobs = jobs
         self._claims = claims
         self._slots = slots
+        self._outbox_slots = outbox_slots(slots)
+        self._outbox: set[str] = set()  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
@@ -42,7 +51,7 @@ class Dispatch:
         """Take jobs until cancelled. Jobs that run then are not stopped."""
         woken = True  # there may be hints from before this worker started
         while True:
-            free = self._slots - len(self.tasks)
+            free = self._slots - (len(self.tasks) - len(self._outbox))
             if free == 0:
                 self._slot_free.clear()
                 await self._slot_free.wait()
@@ -53,7 +62,7 @@ class Dispatch:
             except StoreUnavailable:
                 taken, due_ms = await until_answered(self._take_again, count)
             for job in taken:
-                self._start(job)
+                await self._start_or_put_off(job)
             if len(taken) < count:
                 woken = await self._hints.wait(due_ms)
 
@@ -64,6 +73,18 @@ class Dispatch:
                 await self._queue.again(self._worker_id, Taken(job_id, b""))
         return await self._queue.take(self._worker_id, count)
 
+    def stop_outbox(self) -> None:
+        """Stop the jobs that persist answers: another worker tries again."""
+        for job_id in self._outbox:
+            self.tasks[job_id].cancel()
+
+    async def _start_or_put_off(self, taken: Taken) -> None:
+        full = len(self._outbox) >= self._outbox_slots
+        if full and is_persist_id(taken.job_id) and taken.job_id not in self.tasks:
+            await until_answered(self._queue.again, self._worker_id, taken, PUT_OFF_MS)
+        else:
+            self._start(taken)
+
     def _start(self, taken: Taken) -> None:
         job_id = taken.job_id
         if job_id in self.tasks:  # it was given back, or its claim had lapsed, before its task here ended
@@ -72,10 +93,13 @@ class Dispatch:
         self._claims.add(job_id)
         task = asyncio.create_task(self._run(taken), name=f"job {job_id}")
         self.tasks[job_id] = task
+        if is_persist_id(job_id):
+            self._outbox.add(job_id)
         task.add_done_callback(lambda _: self._ended(job_id))
 
     def _ended(self, job_id: str) -> None:
         del self.tasks[job_id]
+        self._outbox.discard(job_id)
         self._claims.discard(job_id)
         self._slot_free.set()
         if retaken := self._retaken.pop(job_id, None):

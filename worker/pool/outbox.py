@@ -9,7 +9,6 @@ The hooks run in the same order as in a turn: transform, persist, complete.
 import logging
 from typing import Final
 
-from turnwire.shared.errors import TurnFailure
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
@@ -45,22 +44,26 @@ class Outbox:
             return Done()
         if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
-        text = await self._persisted(record, key)
-        if text is None:
-            tries = await until_answered(self._store.persisted, key, None)
-            logger.warning("%s: the answer is still not persisted, %s tries", key.run_id, tries)
-            return Again(min(FIRST_PAUSE_MS * 2 ** min(tries or 0, 10), LONGEST_PAUSE_MS))
-        await until_answered(self._store.persisted, key, text)
-        logger.info("%s: the answer is persisted at last", key.run_id)
-        return Done()
+        begun = await until_answered(self._store.try_to_persist, key, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+        if begun is None:
+            return Done()
+        if begun.wait_ms:  # the worker that tried last has died
+            return Again(begun.wait_ms)
+        try:
+            text = await self._persisted(record, key)
+            if text is not None:
+                await until_answered(self._store.persisted, key, text)
+                logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
+                return Done()
+        except Exception:
+            logger.exception("%s: the outbox failed", key.run_id)
+        pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
+        logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, pause_ms)
+        return Again(pause_ms)
 
     async def _persisted(self, record: TurnRecord, key: TurnKey) -> str | None:
         """The text that the product has stored; None if it could not."""
-        try:
-            hooks = self._products.for_project(record.project)
-        except TurnFailure as error:
-            logger.warning("%s: %s", key.run_id, error)
-            return None
+        hooks = self._products.for_project(record.project)
         settings, completed = self._store.settings, record.status is TurnState.COMPLETED
         journal = EndedJournal(self._store, key, record)
         stored = await until_answered(self._store.steps, key)

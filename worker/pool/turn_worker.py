@@ -23,7 +23,7 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
-from turnwire.worker.pool.dispatch import Dispatch
+from turnwire.worker.pool.dispatch import Dispatch, outbox_slots
 from turnwire.worker.pool.entry import OwnEntry
 from turnwire.worker.pool.hints import Hints
 from turnwire.worker.pool.jobs import Jobs
@@ -95,7 +95,7 @@ class TurnWorker(Worker):
     async def main(self) -> None:
         """Work until drained. Replaces arq's poll loop."""
         contain_tasks(asyncio.get_running_loop())
-        product_threads.limit = self.max_jobs
+        product_threads.limit = self.max_jobs + outbox_slots(self.max_jobs)
         self._pulse.start()
         try:
             await self._work()
@@ -126,6 +126,7 @@ class TurnWorker(Worker):
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=self._settings.drain_s)
         self.runner.give_back()
+        self._dispatch.stop_outbox()
         if self.tasks:
             _, stuck = await asyncio.wait(self.tasks.values(), timeout=GIVE_BACK_S)
             for task in stuck:  # Redis does not answer, so their turns are taken over when their leases end

@@ -5,6 +5,7 @@ import pytest
 from tests.support.turns import KEY, SESSION, request, snapshot, submit_and_claim
 from turnwire.shared.events import RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.replies import PersistTry
 
 FIELDS = {"persist": "pending", "final_text": "half", "error_code": "x", "error_message": "", "retryable": 0}
 
@@ -17,11 +18,25 @@ async def pending(store):
 
 
 async def test_tries_are_counted_until_it_is_stored(store, pending):
-    assert [await store.persisted(KEY, None) for _ in range(2)] == [1, 2]
-    assert await store.persisted(KEY, "Half") == 3
+    for tries in (1, 2):
+        assert await store.try_to_persist(KEY, 0, 0) == PersistTry(tries)
+    assert await store.persist_tries([KEY]) == [2]
+    assert await store.persisted(KEY, "Half")
     record = await store.record(KEY)
     assert (record.persist, record.final_text) == ("done", "Half")
-    assert await store.persisted(KEY, None) is None
+    assert await store.try_to_persist(KEY, 0, 0) is None
+    assert not await store.persisted(KEY, "Other")
+
+
+async def test_the_pauses_between_tries_are_doubled_up_to_the_longest(store, redis, pending):
+    pauses = []
+    for _ in range(4):
+        assert (await store.try_to_persist(KEY, 1000, 5000)).wait_ms == 0
+        early = await store.try_to_persist(KEY, 1000, 5000)  # a repeat, or the next worker
+        pauses.append(round(early.wait_ms, -3))
+        await redis.hdel(KEY.record, "persist_at")
+    assert pauses == [2000, 4000, 5000, 5000]
+    assert await store.persist_tries([KEY]) == [4]
 
 
 async def test_the_turn_and_its_session_are_kept_as_long_as_it_is_tried(store, redis, pending):
@@ -29,7 +44,7 @@ async def test_the_turn_and_its_session_are_kept_as_long_as_it_is_tried(store, r
     names = [KEY.record, KEY.events, SESSION.record, SESSION.turns]
     for name in names:
         await redis.pexpire(name, 1000)
-    await store.persisted(KEY, None)
+    await store.try_to_persist(KEY, 0, 0)
     assert [await redis.pttl(name) > 1000 for name in names] == [True] * 4
 
 
@@ -43,5 +58,6 @@ async def test_a_turn_that_was_asked_again_meanwhile_is_left_alone(store, redis,
     """Its keys got an end while it was open."""
     await store.submit(KEY, request())
     before = await snapshot(redis)
-    assert await store.persisted(KEY, "Half") is None
+    assert not await store.persisted(KEY, "Half")
+    assert await store.try_to_persist(KEY, 0, 0) is None
     assert await snapshot(redis) == before

@@ -10,6 +10,8 @@ from tests.support.turns import KEY, claim, log_of, request
 from tests.support.waiting import wait_until
 from turnwire.api.endpoints.turns import replay_events
 from turnwire.shared import keys
+from turnwire.shared.errors import UnstorableValue
+from turnwire.shared.keys import SessionKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.hooks import ChatTurnHooks
@@ -49,6 +51,16 @@ class Flaky(ChatTurnHooks):
 
 
 @pytest.fixture
+def due(redis):
+    """Makes the next try due: as if its pause were over."""
+
+    async def pass_pause():
+        await redis.hdel(KEY.record, "persist_at")
+
+    return pass_pause
+
+
+@pytest.fixture
 def ended(store, runner_of, settings):
     """Runs a turn of these hooks to its end; returns its outbox."""
 
@@ -69,11 +81,13 @@ async def test_the_turn_completes_and_its_job_is_there(store, redis, ended):
     assert await redis.zscore(keys.OPEN_TURNS, JOB) is not None
 
 
-async def test_it_is_tried_until_it_succeeds_under_the_same_id(store, redis, ended):
+async def test_it_is_tried_until_it_succeeds_under_the_same_id(store, redis, ended, due):
     hooks = Flaky(persist_fails=5)  # three of them in place
     outbox = await ended(hooks)
     assert await outbox.run(KEY) == Again(2000)
+    await due()
     assert await outbox.run(KEY) == Again(4000)
+    await due()
     assert (await store.record(KEY)).persist == "pending"
     assert isinstance(await outbox.run(KEY), Done)
     assert (await store.record(KEY)).persist == "done"
@@ -114,10 +128,11 @@ async def test_the_raw_text_of_an_answer_is_in_no_history_and_no_replay(store, r
     assert b'"persisted":false' in replayed
 
 
-async def test_on_turn_complete_is_called_after_the_outbox_has_persisted_the_answer(store, ended):
+async def test_on_turn_complete_is_called_after_the_outbox_has_persisted_the_answer(store, ended, due):
     hooks = Flaky(persist_fails=4)
     outbox = await ended(hooks)
     assert await outbox.run(KEY) == Again(2000)
+    await due()
     assert hooks.completed == []
     assert isinstance(await outbox.run(KEY), Done)
     assert (hooks.completed, list(hooks.kept.values())) == (["HELLO"], ["HELLO"])
@@ -151,10 +166,11 @@ async def test_the_outbox_gives_up_on_a_hook_that_hangs(store, ended, settings, 
     assert (await store.record(KEY)).persist == "pending"
 
 
-async def test_the_pause_between_tries_is_capped(store, ended):
+async def test_the_pause_between_tries_is_capped(store, ended, due):
     outbox = await ended(Flaky(persist_fails=99))
     for _ in range(12):
         await outbox.run(KEY)
+        await due()
     assert await outbox.run(KEY) == Again(60_000)
 
 
@@ -204,3 +220,67 @@ async def test_a_worker_runs_turn_and_outbox_from_the_queue(store, queue, redis,
 
 async def _no_jobs(redis):
     return await redis.zcard(keys.QUEUE) == 0 and await redis.zcard(keys.OPEN_TURNS) == 0
+
+
+async def test_a_try_whose_worker_dies_is_counted_and_its_pause_is_kept(store, ended):
+    hooks = Flaky(persist_fails=3)
+    await ended(hooks)
+
+    class Dying(Outbox):
+        async def _persisted(self, record, key):
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Dying(store, Products({None: hooks})).run(KEY)
+    outcome = await Outbox(store, Products({None: hooks})).run(KEY)
+    assert isinstance(outcome, Again)
+    assert 1000 < outcome.delay_ms <= 2000
+    assert await store.persist_tries([KEY]) == [1]
+    assert hooks.kept == {}
+
+
+async def test_an_answer_whose_storing_cannot_be_noted_is_tried_again_with_pauses(store, ended, monkeypatch, caplog):
+    outbox = await ended(Flaky(persist_fails=3))
+
+    async def refused(key, text):
+        raise UnstorableValue("a value cannot be stored")
+
+    monkeypatch.setattr(store, "persisted", refused)
+    assert await outbox.run(KEY) == Again(2000)
+    assert "the outbox failed" in caplog.text
+
+
+async def test_a_store_of_the_product_that_hangs_delays_no_turn(store, queue, redis, settings):
+    """One of four slots' worth of answers is tried at a time; the others wait, and turns do not wait for them."""
+
+    class Hanging(Flaky):
+        async def persist_assistant_message(self, turn, final_text):
+            if turn.session_id != "new":
+                self.persists += 1
+                await asyncio.Event().wait()
+
+    settings = msgspec.structs.replace(settings, max_jobs=2, drain_s=0.0)
+    hooks = Hanging()
+    for number in range(6):
+        key = SessionKey("default", f"old{number}").turn(0)
+        await store.submit(key, request())
+        claimed = await store.claim(key, "worker/gone")
+        await store.settle(claimed, TurnState.COMPLETED, 1, [], {"persist": "pending", "final_text": "x"})
+        await queue.enqueue_persist(key.run_id)
+    worker = TurnWorker(settings, Products({None: hooks}))
+    running = asyncio.create_task(worker.main())
+    try:
+        await wait_until(lambda: hooks.persists, "the outbox to hang")
+        new = SessionKey("default", "new").turn(0)
+        await store.submit(new, request())
+        await queue.enqueue(new.run_id)
+
+        async def completed():
+            return (await store.existing(new)).status is TurnState.COMPLETED
+
+        await wait_until(completed, "the new turn to complete")
+        assert hooks.persists == 1
+    finally:
+        worker.drain()
+        await running
+        await worker.close()
