@@ -93,10 +93,10 @@ class TurnReads:
             return []
         session = key.session
         async with answered_within(self._timeout_s):
-            async with self.redis.pipeline(transaction=False) as pipe:
-                pipe.zrevrangebyscore(session.turns, f"({key.index}", "-inf", start=0, num=limit)
-                pipe.zrange(session.turns, 0, OLDEST_TURNS - 1)
-                before, oldest = await pipe.execute()
+            before, oldest = await asyncio.gather(
+                self._courier.send("ZREVRANGEBYSCORE", session.turns, f"({key.index}", "-inf", "LIMIT", 0, limit),
+                self._courier.send("ZRANGE", session.turns, 0, OLDEST_TURNS - 1),
+            )
             turns = [session.turn(int(index)) for index in reversed(before)]
             return await self._records(turns, [session.turn(int(index)) for index in oldest])
 
