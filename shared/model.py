@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -177,6 +177,9 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(text | named, cls, strict=False)
 
 
+ANSWER: Final = "turn"  # the intent of the step whose result is the answer: the producer as a whole
+
+
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint: the result of a step, or why it failed."""
 
@@ -192,6 +195,11 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None = None
     started_at: int = 0
     completed_at: int = 0
+
+    @property
+    def is_answer(self) -> bool:
+        """The producer has ended, and its answer is the result."""
+        return self.intent == ANSWER and self.status == "completed"
 
 
 class Claimed(msgspec.Struct, frozen=True):

@@ -85,6 +85,7 @@ class AttemptWrites(TurnReads):
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         record = msgspec.json.encode(step)
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used, history]
+        args.append(int(step.is_answer))
         await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
 
     async def settle(

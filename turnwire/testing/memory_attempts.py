@@ -27,7 +27,8 @@ class MemoryAttempts(MemoryReads):
         memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
         if session is None or turn is None:
             return Ended()
-        cancelled = turn.fields.get("cancel_requested")
+        answered = "answered" in turn.fields
+        cancelled = None if answered else turn.fields.get("cancel_requested")
         if turn.status == "suspended" and cancelled is None:
             return Suspended(dict(turn.ledger))
         if not turn.is_open:
@@ -48,7 +49,7 @@ class MemoryAttempts(MemoryReads):
         turn.fields["crashes"] = str(crashes)
         if cancelled is not None:
             self._give_up(key, session, turn, "cancelled", rules.cancel_message(cancelled))
-        elif crashes >= self.settings.max_attempts:
+        elif crashes >= self.settings.max_attempts and not answered:
             message = f"the turn was given up: {crashes} workers died while they ran it"
             self._give_up(key, session, turn, "attempts_exhausted", message)
         else:
@@ -105,6 +106,8 @@ class MemoryAttempts(MemoryReads):
         """See AttemptWrites."""
         turn = self._fenced(claimed)
         turn.steps[step.index] = msgspec.json.encode(step)
+        if step.is_answer:
+            turn.fields["answered"] = "1"
         turn.history = history if turn.history is None and history else turn.history
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         rules.keep_progress(turn, step.cursor if step.status == "completed" else "", used)

@@ -237,7 +237,8 @@ class MemoryStore(MemoryAttempts):
             raise NotFound("no such turn")
         if not turn.is_open:
             return Cancelled(CancelVerdict.ENDED)
-        if turn.status == "running" and turn.holder(memory.now_ms) is not None:
+        runs = turn.status == "running" and turn.holder(memory.now_ms) is not None
+        if runs or "answered" in turn.fields:
             turn.fields.setdefault("cancel_requested", reason)
             for cancelled in memory.cancels:
                 cancelled(key.run_id)

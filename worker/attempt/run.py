@@ -182,7 +182,7 @@ class TurnRunner:
                 raise
             return Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
         attempt.answered = True
-        return await self._finish(hooks, turn, steps, produced)
+        return await self._finish(attempt, hooks, turn, steps, produced)
 
     async def _history(self, attempt: Attempt) -> list[Message]:
         """Return what the first attempt saw, if it has stored a step; otherwise what there is now."""
@@ -201,12 +201,18 @@ class TurnRunner:
             return Produced(msgspec.json.decode(checkpoint.result, type=str))
         return await self._produce(attempt, hooks, turn, steps)
 
-    async def _finish(self, hooks: ChatTurnHooks, turn: Turn, steps: Steps, produced: Produced) -> Ending:
+    async def _finish(
+        self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps, produced: Produced
+    ) -> Ending:
         """Store the answer's checkpoint, then run the hooks that follow it."""
         settings = self._store.settings
         if produced.error is None:
             if steps.completed(PRODUCE) is None:
                 await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
+            if (
+                attempt.crashes >= settings.max_attempts
+            ):  # the hooks kill their workers: the outbox goes on, with pauses
+                return Ending(None, "pending", untransformed=produced.text)
             kept = await finish(steps, hooks, turn, produced.text, HookPolicy.of(settings))
         elif produced.text:  # no checkpoint, not even of the hooks: when the turn is asked again, everything runs again
             kept = await keep(Unstored(), hooks, turn, produced.text, HookPolicy.of(settings, kept=False))

@@ -14,7 +14,7 @@ import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.keys import signal_key
-from turnwire.shared.model import Signal, StepRecord
+from turnwire.shared.model import ANSWER, Signal, StepRecord
 from turnwire.shared.settings import Settings
 from turnwire.worker.turn.asked import Asked, Run, StepPolicy
 from turnwire.worker.turn.boundary import opened
@@ -34,7 +34,7 @@ from turnwire.worker.turn.step_json import canonical, result_of
 
 logger = logging.getLogger(__name__)
 
-PRODUCE: Final = "turn"  # the producer as a whole
+PRODUCE: Final = ANSWER  # the producer as a whole
 _HOPELESS: Final = (
     StepResultError,
     NestedStepError,

@@ -1,4 +1,5 @@
 -- Cancels a turn. If a worker runs it, that worker is told; otherwise the turn ends here.
+-- A turn whose answer is complete is not cancelled any more: only the hooks that follow the answer are left.
 -- Safe to repeat: a turn that has ended stays as it is, and the first reason is kept.
 -- KEYS
 --   session    hash of the session
@@ -29,7 +30,7 @@
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local index, reason, retention_ms, channel, run_id = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered')
 local status = state[1]
 if not status then
     return redis.error_reply('NOT_FOUND no such turn')
@@ -37,7 +38,7 @@ end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
     return {'ended', ''}
 end
-if status == 'running' and redis.call('EXISTS', keys.lease) == 1 then
+if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) then
     redis.call('HSETNX', keys.turn, 'cancel_requested', reason)
     redis.call('PUBLISH', channel, run_id)
     return {'requested', ''}

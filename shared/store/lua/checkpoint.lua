@@ -13,6 +13,7 @@
 --   covers      cursor of the last event that a completed step covers; '' for a failed one
 --   used        what the attempt had used by then: JSON of texts, with its number; '' if that is nothing
 --   history     JSON of the messages that the producer sees, for later attempts; '' if they are stored already
+--   answer      1: the step is the producer as a whole; from now on neither a cancel nor a crash ends the turn
 -- RETURNS
 --   1
 -- REFUSES
@@ -20,7 +21,7 @@
 -- include: fence cut progress
 
 local turn, lease, steps = unpack(KEYS)
-local attempt, token, lease_ms, position, record, covers, used, history = unpack(ARGV)
+local attempt, token, lease_ms, position, record, covers, used, history, answer = unpack(ARGV)
 local refused, stands, known = fence(turn, lease, attempt, token, lease_ms)
 if refused then
     return refused
@@ -28,6 +29,9 @@ end
 redis.call('HSET', steps, position, record)
 if history ~= '' then
     redis.call('HSETNX', steps, 'history', history)
+end
+if answer == '1' then
+    redis.call('HSET', turn, 'answered', '1')
 end
 keep_progress(turn, stands or '', known or '', covers, used)
 return 1

@@ -47,12 +47,14 @@ local function granted(attempt, cut)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested',
-    'on_busy')
+    'on_busy', 'answered')
 local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(state[3] or '0')
 if not status then
     return {'gone'}
 end
-if status == 'suspended' and not state[5] then
+local answered = state[7]
+local cancel = not answered and state[5]  -- a complete answer is not lost any more: only the hooks after it are left
+if status == 'suspended' and not cancel then
     return {'suspended', rows()}
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
@@ -66,7 +68,7 @@ if holder then
     return {'held', redis.call('PTTL', keys.lease)}
 end
 local first_open = next_open()
-if state[6] ~= 'concurrent' and first_open ~= index and not state[5] then
+if state[6] ~= 'concurrent' and first_open ~= index and not cancel then
     return {'wait', first_open, state[6]}
 end
 
@@ -81,9 +83,9 @@ if refused then
     return refused
 end
 redis.call('HSET', keys.turn, 'crashes', crashes)
-if state[5] then
-    refused = give_up(keys, index, attempt, 'cancelled', cancel_message(state[5]), retention_ms, now)
-elseif crashes >= tonumber(max_attempts) then
+if cancel then
+    refused = give_up(keys, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
+elseif crashes >= tonumber(max_attempts) and not answered then
     local message = 'the turn was given up: ' .. crashes .. ' workers died while they ran it'
     refused = give_up(keys, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else

@@ -1,12 +1,15 @@
 """Once the producer has ended, the answer is complete: neither a time limit nor a cancel nor a hook takes it back."""
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 
 from tests.support.product import Product, text
-from tests.support.turns import KEY, request
+from tests.support.turns import KEY, request, take_over
+from tests.support.waiting import wait_until
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.replies import CancelVerdict
 from turnwire.shared.store.turns import TurnStore
 
 RUN_ID = KEY.run_id
@@ -63,3 +66,51 @@ async def test_a_failed_turn_that_is_asked_again_keeps_nothing_of_its_old_text(s
     first, second = await twice(product)
     assert (first.final_text, second.final_text) == ("ATTEMPT 1", "ATTEMPT 2")
     assert list(product.persisted.values()) == ["ATTEMPT 2"]
+
+
+class Crashing(Product):
+    """Its store kills the worker: the attempt is gone, and its lease is."""
+
+    def __init__(self, store, *script):
+        super().__init__(*script)
+        self.store = store
+        self.dies = True
+
+    async def persist_assistant_message(self, turn, final_text):
+        self.calls.append("persist_assistant_message")
+        if self.dies:
+            await take_over(self.store)
+            await asyncio.Event().wait()
+
+
+async def crash(store, runner_of, product):
+    """Runs the turn until its worker is gone while it persists."""
+    running = asyncio.create_task(runner_of(product).run(RUN_ID))
+    await wait_until(lambda: product.calls[-1:] == ["persist_assistant_message"], "the answer to be persisted")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await store.redis.delete(KEY.lease)
+
+
+async def test_a_cancel_does_not_take_the_answer_of_a_turn_whose_worker_dies(store, runner_of):
+    product = Crashing(store, *ANSWER)
+    await store.submit(KEY, request())
+    await crash(store, runner_of, product)
+    assert (await store.cancel(KEY)).verdict is CancelVerdict.REQUESTED
+    product.dies = False
+    await runner_of(product, "worker/next").run(RUN_ID)
+    record = await store.existing(KEY)
+    assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, "HELLO", "done")
+    assert len(product.turns) == 1
+
+
+async def test_a_turn_whose_hooks_kill_every_worker_completes_and_is_left_to_the_outbox(redis, settings, runner_of):
+    store = TurnStore(redis, msgspec.structs.replace(settings, max_attempts=1))
+    product = Crashing(store, *ANSWER)
+    await store.submit(KEY, request())
+    await crash(store, runner_of, product)
+    await runner_of(product, "worker/next", store=store).run(RUN_ID)
+    record = await store.existing(KEY)
+    assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, None, "pending")
+    assert product.calls.count("persist_assistant_message") == 1
