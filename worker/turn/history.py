@@ -15,7 +15,16 @@ class Message(msgspec.Struct, frozen=True):
     content: str
 
 
-_messages = msgspec.json.Decoder(list[Message])
+class StoredHistory(msgspec.Struct, frozen=True):
+    """What stands among a turn's step records for its history. It has the shape of one, for whoever reads them all."""
+
+    result: list[Message]
+    intent: str = "history"
+    kind: str = "history"
+    status: str = "completed"
+
+
+_stored = msgspec.json.Decoder(StoredHistory)
 
 
 def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
@@ -38,9 +47,9 @@ def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
 
 def encode_messages(messages: Sequence[Message]) -> bytes:
     """Return the form in which later attempts of a turn find its history."""
-    return msgspec.json.encode(messages)
+    return msgspec.json.encode(StoredHistory(list(messages)))
 
 
 def decode_messages(stored: bytes) -> list[Message]:
     """Do the inverse of `encode_messages`."""
-    return _messages.decode(stored)
+    return _stored.decode(stored).result

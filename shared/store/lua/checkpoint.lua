@@ -3,7 +3,7 @@
 -- KEYS
 --   turn        hash of the turn
 --   lease       string: the lease of the running attempt
---   steps       hash: position -> step record; `history` -> the messages that the producer sees
+--   steps       hash: position -> step record; `history` -> a record of the messages that the producer sees
 -- ARGV
 --   attempt
 --   token       the value of this attempt's lease
