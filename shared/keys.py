@@ -1,4 +1,4 @@
-"""The only spelling of every Redis key.
+"""The only spelling of every Redis key and pub/sub channel.
 
 Rule 1: no other module, script or test builds a key from text; Lua gets every key from here.
 Rule 2: all keys of a session carry its hash tag, `{<scope>}`, so one script may touch them on a cluster.
@@ -20,8 +20,6 @@ _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
 PERSIST_PREFIX: Final = "persist:"  # of the id of a job that persists an answer; the turn's run id follows
-
-CANCELS: Final = "turnwire:cancels"  # pub/sub channel (data Redis): run ids whose worker should stop
 
 # Queue Redis: not tied to a session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
@@ -118,8 +116,12 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> str:
-        """stream: `<attempt>-<seq>` -> one field `e`, the event's bytes; also the turn's pub/sub channel"""
+        """stream: `<attempt>-<seq>` -> one field `e`, the event's bytes"""
         return self._key("events")
+
+    def channel(self, deployment: str) -> str:
+        """The pub/sub channel of its events: the key of its log, behind the prefix of the deployment."""
+        return channel_prefix(deployment) + self.events
 
     @property
     def signals(self) -> str:
@@ -162,6 +164,20 @@ def turn_index(text: str) -> int:
     if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
         raise BadRequest(f"a turn index must be a plain decimal number from 0 to {MAX_TURN_INDEX}")
     return int(text)
+
+
+def channel_prefix(deployment: str) -> str:
+    """What every channel of a deployment begins with; empty for the deployment without a name.
+
+    A Redis server delivers a message to the subscribers in all its databases. So the names of channels, unlike those
+    of keys, must keep two deployments on one server apart.
+    """
+    return f"{deployment}:" if deployment else ""
+
+
+def cancels_channel(deployment: str) -> str:
+    """The pub/sub channel (data Redis) that names turns whose worker should look whether they are cancelled."""
+    return channel_prefix(deployment) + "turnwire:cancels"
 
 
 def persist_id(run_id: str) -> str:

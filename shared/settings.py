@@ -4,6 +4,7 @@ import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +16,8 @@ PREFIX = "TURNWIRE_"
 Positive = Annotated[int, Meta(gt=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
+Deployment = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
+
 _IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
 
 
@@ -23,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     queue_redis_url: str | None = None  # default: the same server
+    deployment: Deployment | None = None  # keeps the channels apart; see `deployment_name` for the default
     redis_connections: Positive = 8  # per process and server; a worker has three more, which wait
     redis_timeout_s: PositiveSeconds = 5.0  # a command that takes longer counts as lost
     host: str = "127.0.0.1"
@@ -106,6 +110,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def queue_url(self) -> str:
         """Where arq's keys live."""
         return self.queue_redis_url or self.redis_url
+
+    @property
+    def deployment_name(self) -> str:
+        """The name that is part of every pub/sub channel; by default `db<N>`, or empty for database 0.
+
+        Pub/sub ignores databases: without it, two deployments on one server would hear each other.
+        """
+        if self.deployment is not None:
+            return self.deployment
+        url = urlsplit(self.redis_url)
+        path = "" if url.scheme == "unix" else url.path  # of a socket, the path is its file
+        database = parse_qs(url.query).get("db", [path])[0].strip("/")
+        return f"db{int(database)}" if database.isdecimal() and int(database) else ""
 
     @property
     def longest_hook_s(self) -> float:

@@ -50,6 +50,7 @@ class Hub:
     ) -> None:
         self._redis = listener
         self._store = store
+        self._deployment = store.settings.deployment_name
         self._buffer_bytes = buffer_bytes
         self._silence_s = silence_s
         self._on_crash = on_crash
@@ -108,10 +109,11 @@ class Hub:
                 reader.stop()
 
     def _topic(self, key: TurnKey) -> Topic:
-        topic = self._topics.get(key.events)
+        channel = key.channel(self._deployment)
+        topic = self._topics.get(channel)
         if topic is None:
-            topic = self._topics[key.events] = Topic(key, self._store, self._group, self._silence_s)
-            self._listener.subscribe(key.events)
+            topic = self._topics[channel] = Topic(key, self._store, self._group, self._silence_s)
+            self._listener.subscribe(channel)
         return topic
 
     @contextmanager
@@ -125,8 +127,9 @@ class Hub:
             topic.readers.discard(reader)
             if not topic.readers:
                 topic.close()
-                del self._topics[topic.key.events]
-                self._listener.unsubscribe(topic.key.events)
+                channel = topic.key.channel(self._deployment)
+                del self._topics[channel]
+                self._listener.unsubscribe(channel)
 
     async def _listen(self) -> None:
         try:
@@ -142,8 +145,10 @@ class Hub:
             return
         if payload == ERASED:
             topic.erased()
+        elif publication := Publication.parse(payload):
+            topic.arrived(publication)
         else:
-            topic.arrived(Publication.parse(payload))
+            logger.debug("skipped a message on %s that is no publication: %r", channel, payload[:80])
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):

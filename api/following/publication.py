@@ -1,5 +1,6 @@
 """The message that an append publishes to the readers of a turn: `<attempt>-<first seq>`, then one event a line."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
@@ -7,6 +8,7 @@ import msgspec
 
 from turnwire.shared.events import Cursor, Entry, is_terminal
 
+_HEAD: Final = re.compile(rb"([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})\Z")
 ERASED: Final = b"erased"  # the one other message of a turn's channel; erase.lua publishes it
 
 
@@ -22,10 +24,13 @@ class Publication(msgspec.Struct, frozen=True):
     terminal: bool  # it ends the log
 
     @classmethod
-    def parse(cls, payload: bytes) -> Self:
-        """Read a message of the turn's channel."""
+    def parse(cls, payload: bytes) -> Self | None:
+        """Read a message of the turn's channel; None if it is none of ours, or of a version with another form."""
         head, *events = payload.split(b"\n")
-        attempt, seq = (int(number) for number in head.split(b"-"))
+        match = _HEAD.match(head)
+        if match is None or not all(event.startswith(b'{"type":"') for event in events) or not events:
+            return None
+        attempt, seq = int(match[1]), int(match[2])
         entries = [Entry(b"%d-%d" % (attempt, seq + place), event) for place, event in enumerate(events)]
         before = Cursor(attempt, seq - 1) if seq else None
         last = Cursor(attempt, seq + len(entries) - 1)

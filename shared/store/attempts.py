@@ -33,7 +33,8 @@ class AttemptWrites(TurnReads):
     async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
         settings = self.settings
-        args: list[Arg] = [key.index, worker, settings.lease_ms, settings.max_attempts, settings.retention_ms]
+        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms]
+        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
@@ -65,7 +66,7 @@ class AttemptWrites(TurnReads):
         calls: list[Call] = [
             (
                 [claimed.key.record, claimed.key.lease, claimed.key.events],
-                [claimed.attempt, claimed.token, seq, *events],
+                [self._channel_prefix, claimed.attempt, claimed.token, seq, *events],
             )
             for claimed, seq, events in appends
         ]
@@ -103,6 +104,7 @@ class AttemptWrites(TurnReads):
             AttemptFenced: the lease was lost.
         """
         args: list[Arg] = [
+            self._channel_prefix,
             claimed.key.index,
             claimed.attempt,
             claimed.token,
@@ -150,7 +152,8 @@ class AttemptWrites(TurnReads):
         key = claimed.key
         timeout = "" if timeout_ms is None else timeout_ms
         lease_ms = self.settings.lease_ms
-        args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, signal, timeout, used, seq, event, history]
+        until: list[Arg] = [signal, timeout, used, seq, event, history]
+        args: list[Arg] = [self._channel_prefix, claimed.attempt, claimed.token, lease_ms, *until]
         names = [key.session.record, key.record, key.lease, key.steps, key.events, key.signals, key.ledger]
         stored, *row = await SUSPEND(self._courier, names, args)
         return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
@@ -162,7 +165,8 @@ class AttemptWrites(TurnReads):
             AttemptFenced: the lease was lost.
         """
         key = claimed.key
-        args: list[Arg] = [claimed.attempt, claimed.token, claimed.worker, self.settings.lease_ms, after, used]
+        holder: list[Arg] = [claimed.attempt, claimed.token, claimed.worker, self.settings.lease_ms]
+        args: list[Arg] = [self._channel_prefix, *holder, after, used]
         names = [key.session.record, key.record, key.lease, key.events, key.ledger]
         attempt, next_seq, row = await REWIND(self._courier, names, args)
         return Rewound(msgspec.structs.replace(claimed, attempt=attempt, next_seq=next_seq), row)

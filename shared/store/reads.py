@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from turnwire.shared.errors import NotFound, RecordUnreadable
 from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.keys import SessionKey, TurnKey, channel_prefix
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL
 from turnwire.shared.model import StepRecord, TurnRecord, readable
@@ -38,6 +38,7 @@ class TurnReads:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
         self.settings = settings
         self._timeout_s = settings.redis_timeout_s
+        self._channel_prefix = channel_prefix(settings.deployment_name)
         self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:

@@ -6,7 +6,7 @@ import msgspec
 
 from turnwire.shared import identity
 from turnwire.shared.errors import TurnLimit
-from turnwire.shared.keys import CANCELS, MAX_TURN_INDEX, SessionKey, TurnKey
+from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, cancels_channel
 from turnwire.shared.model import StepRecord, Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
@@ -78,7 +78,14 @@ class TurnStore(AttemptWrites):
         `events` end the log of a turn that had been asked again.
         """
         key = submitted.key
-        args = [key.index, submitted.mark, submitted.verdict, self.settings.retention_ms, *events]
+        args: list[Arg] = [
+            self._channel_prefix,
+            key.index,
+            submitted.mark,
+            submitted.verdict,
+            self.settings.retention_ms,
+            *events,
+        ]
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
     async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
@@ -132,7 +139,8 @@ class TurnStore(AttemptWrites):
         Raises:
             NotFound: there is no such turn.
         """
-        args: list[Arg] = [key.index, reason, self.settings.retention_ms, CANCELS, key.run_id]
+        cancels = cancels_channel(self.settings.deployment_name)
+        args: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms, cancels, key.run_id]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 
@@ -141,12 +149,14 @@ class TurnStore(AttemptWrites):
         async with answered_within(self._timeout_s):
             found = await self.redis.exists(session.record, session.turns, session.numbering)
         left = 1 if found else 0
+        cancels = cancels_channel(self.settings.deployment_name)
         while left:
             async with answered_within(self._timeout_s):
                 indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
             turns = [session.turn(int(index)) for index in indexes]
             names = [session.record, session.turns, session.open, session.numbering]
             names += [name for turn in turns for name in turn.all_keys()[3:]]
-            args: list[Arg] = [CANCELS, len(turns), *(turn.index for turn in turns), *(turn.run_id for turn in turns)]
+            indexes_and_ids: list[Arg] = [*(turn.index for turn in turns), *(turn.run_id for turn in turns)]
+            args: list[Arg] = [self._channel_prefix, cancels, len(turns), *indexes_and_ids]
             left = int(await ERASE(self._courier, names, args))
         return bool(found)

@@ -4,6 +4,7 @@ import typing
 
 import msgspec
 import pytest
+from redis.connection import parse_url
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import PREFIX, Settings
@@ -19,6 +20,7 @@ BAD = [
     ("MAX_ATTEMPTS", "0"), ("TURN_TIMEOUT_S", "0"), ("TURN_TIMEOUT_S", "soon"), ("DRAIN_S", "-1"), ("PORT", "65536"),
     ("PORT", "http"), ("LOG_LEVEL", "loud"), ("LLM_JITTER", "1.5"), ("RETENTION_S", "0"), ("REDIS_CONNECTIONS", "0"),
     ("REDIS_TIMEOUT_S", "0"), ("POLL_S", "0"), ("MAX_BODY_BYTES", "1MB"), ("MAX_QUEUED", "-1"), ("HISTORY_TURNS", "x"),
+    ("DEPLOYMENT", "a:b"), ("DEPLOYMENT", "a b"), ("DEPLOYMENT", "x" * 65),
 ]  # fmt: skip
 
 
@@ -110,3 +112,23 @@ def test_what_is_not_set_is_shown_as_none():
 @pytest.mark.parametrize("url", ["redis://u:hun/ter@h/0", "redis://h/0?password=hunter&db=1", "unix://:hunter@/r.sock"])
 def test_a_password_is_hidden_wherever_it_stands_in_a_url(url):
     assert "hun" not in repr(Settings(redis_url=url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h", "redis://h/", "redis://h:6379/0", "redis://u:p@h:6379/3", "rediss://h/12?x=1", "redis://h/1?db=2",
+        "redis://h?db=0", "unix:///run/redis.sock", "unix:///run/4?db=5", "unix://u:p@/run/redis.sock?db=6", "redis://h/x",
+    ],
+)  # fmt: skip
+def test_the_deployment_is_named_after_the_database_that_the_client_takes(url: str):
+    database = parse_url(url).get("db", 0)
+    assert Settings(redis_url=url).deployment_name == (f"db{database}" if database else "")
+
+
+def test_a_deployment_may_have_a_name_of_its_own():
+    environ = {"TURNWIRE_REDIS_URL": "redis://h/3", "TURNWIRE_DEPLOYMENT": "green-2.x_y"}
+    assert Settings.from_env(environ).deployment_name == "green-2.x_y"
+    assert Settings(redis_url="redis://h/3", deployment="").deployment_name == ""
+    with pytest.raises(SettingsError):
+        Settings.from_env({"TURNWIRE_DEPLOYMENT": "a\n"})

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from tests.support.published import publication
 from tests.support.rawtail import unchunk
 from tests.support.turns import KEY, append, delta, submit_and_claim
 from turnwire.api.following.encode import CHUNK_BYTES, NDJSON, SSE, Encoder, Framing
-from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import PAGE_BYTES, Topic
 from turnwire.shared.events import Cursor, Entry
@@ -33,12 +33,12 @@ def test_an_event_larger_than_a_piece_is_one():
 
 
 def test_readers_of_one_publication_get_the_very_same_bytes():
-    publication = Publication.parse(b"1-0\n" + b"\n".join(entry.event for entry in SMALL))
-    batches = [publication.after(None), publication.after(Cursor(1, -1))]
+    whole = publication(1, 0, *(entry.event for entry in SMALL))
+    batches = [whole.after(None), whole.after(Cursor(1, -1))]
     encoder = Encoder(NDJSON)
     pieces = [next(iter(encoder.chunks(batch or []))) for batch in batches]
     assert pieces[0] is pieces[1]
-    rest = publication.after(Cursor(1, 3)) or []
+    rest = whole.after(Cursor(1, 3)) or []
     assert unchunk(next(iter(encoder.chunks(rest)))) == NDJSON.lines(SMALL[4:])
 
 
@@ -67,9 +67,9 @@ async def test_a_page_holds_a_bounded_part_of_the_log_whatever_its_events_are(st
 async def test_a_reader_that_does_not_come_back_holds_nothing():
     tail = Tail(None, ask=lambda *_: None, buffer_bytes=1000, idle_s=0.01)
     for seq in range(1000):
-        tail.offer(Publication.parse(b"1-%d\n" % seq + delta("x" * 100)))
+        tail.offer(publication(1, seq, delta("x" * 100)))
         assert tail._inbox_bytes <= 1000
     assert not tail._inbox
     assert await anext(tail) == []  # it asks for a page, and from then on takes what is newer
-    tail.offer(Publication.parse(b"1-1000\n" + delta("y")))
+    tail.offer(publication(1, 1000, delta("y")))
     assert len(tail._inbox or []) == 1

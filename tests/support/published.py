@@ -4,4 +4,6 @@ from turnwire.api.following.publication import Publication
 
 
 def publication(attempt: int, first: int, *events: bytes) -> Publication:
-    return Publication.parse(b"\n".join([b"%d-%d" % (attempt, first), *events]))
+    parsed = Publication.parse(b"\n".join([b"%d-%d" % (attempt, first), *events]))
+    assert parsed is not None
+    return parsed

@@ -201,7 +201,7 @@ class Stage:
         store = MemoryStore(self.memory, self.settings, life)
         queue = MemoryQueue(self._queue_memory, self.settings, life)
         worker = LoneWorker(f"worker/{self._workers}", checked_hooks(self._hooks), store, queue, life, self.seen)
-        self.memory.cancels = [worker.runner.cancel]
+        self.memory.cancels = [worker.runner.look_if_cancelled]
         return worker
 
 

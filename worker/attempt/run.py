@@ -47,6 +47,7 @@ class TurnRunner:
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
         self._draining = False  # if True, every turn that is claimed goes back at once
+        self._looks: set[asyncio.Task[None]] = set()
         self._claiming: dict[str, bool] = {}  # run id of a turn that is being claimed -> a cancel came meanwhile
         self.appender = Appender(store)
         self._store = store
@@ -101,12 +102,24 @@ class TurnRunner:
         for attempt in list(self.attempts.values()):
             attempt.stop(Stop.DRAIN)
 
-    def cancel(self, run_id: str) -> None:
-        """Stop a turn because somebody has cancelled it. It may still be in the middle of its claim here."""
+    def look_if_cancelled(self, run_id: str) -> None:
+        """Ask Redis if somebody has cancelled this turn, and stop it if so. It may still be in the middle of its claim.
+
+        A message says so, and messages may be wrong: only the turn's record counts.
+        """
         if run_id in self.attempts:
-            self.attempts[run_id].stop(Stop.CANCEL)
+            task = asyncio.create_task(self._renew(self.attempts[run_id]), name=f"look at {run_id}")
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
         elif run_id in self._claiming:
             self._claiming[run_id] = True
+        else:
+            logger.debug("a cancel of %r, which does not run here", run_id[:200])
+
+    async def _renew(self, attempt: Attempt) -> None:
+        claimed = attempt.claimed
+        [reply] = await self._store.renew_many([claimed])
+        self.renewed(attempt, claimed, reply)
 
     async def _see_to_earlier(self, earlier: TurnKey, *, interrupt: bool) -> None:
         """Make sure that the earlier turn of the session ends. Its end wakes the turn that waits."""
@@ -117,12 +130,12 @@ class TurnRunner:
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
         attempt = Attempt(claimed, self.appender, self._prices)
-        if cancelled:
-            attempt.stop(Stop.CANCEL)
-        elif self._draining:
+        if self._draining:
             attempt.stop(Stop.DRAIN)
         run_id = claimed.key.run_id
         self.attempts[run_id] = attempt
+        if cancelled:
+            self.look_if_cancelled(run_id)
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
         try:
             await asyncio.shield(ending)

@@ -11,20 +11,21 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from turnwire.shared.keys import CANCELS
-
 logger = logging.getLogger(__name__)
 
 PING_S: Final = 5.0  # after so much silence, a ping checks that the connection still works
 
 
-async def listen(redis: Redis, on_cancel: Callable[[str], None]) -> None:
-    """Call `on_cancel(run_id)` for every cancel request. Runs until cancelled, and reconnects by itself."""
+async def listen(redis: Redis, channel: str, on_cancel: Callable[[str], None]) -> None:
+    """Call `on_cancel(run_id)` for every message of the channel. Runs until cancelled, and reconnects by itself.
+
+    A message may be wrong, so the caller has to look whether the turn is really cancelled.
+    """
     while True:
         try:
             pubsub: Any = redis.pubsub()
             async with pubsub:
-                await pubsub.subscribe(CANCELS)
+                await pubsub.subscribe(channel)
                 await _read(pubsub, on_cancel)
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("waiting for cancels: no connection to Redis (%s); trying again", type(error).__name__)
@@ -48,4 +49,4 @@ async def _read(pubsub: Any, on_cancel: Callable[[str], None]) -> None:
             continue
         pinged = False
         if message["type"] == "message":
-            on_cancel(message["data"].decode())
+            on_cancel(message["data"].decode(errors="replace"))  # a strange message names no turn that runs here

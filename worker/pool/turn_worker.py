@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.identity import worker_id
+from turnwire.shared.keys import cancels_channel
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TurnQueue, decode_job, encode_job
@@ -133,7 +134,7 @@ class TurnWorker(Worker):
                 task.cancel()
 
     async def _listen_for_cancels(self) -> None:
-        await listen(self._cancels, self.runner.cancel)
+        await listen(self._cancels, cancels_channel(self._settings.deployment_name), self.runner.look_if_cancelled)
 
     async def _report_health(self) -> None:
         while True:

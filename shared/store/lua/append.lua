@@ -5,12 +5,13 @@
 -- KEYS
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 -- ARGV
+--   channel_prefix    of the channels of this deployment
 --   attempt
---   token      the value of this attempt's lease
---   seq        seq of the first event
---   event …    the events' bytes
+--   token             the value of this attempt's lease
+--   seq               seq of the first event
+--   event …           the events' bytes
 -- RETURNS
 --   1
 -- REFUSES
@@ -19,9 +20,9 @@
 -- include: log fence
 
 local turn, lease, events = unpack(KEYS)
-local attempt, token, seq = unpack(ARGV, 1, 3)
+local channel_prefix, attempt, token, seq = unpack(ARGV, 1, 4)
 if redis.call('GET', lease) ~= token and not runs(turn, attempt, token) then
     return redis.error_reply('FENCED the turn is not this attempt\'s any more')
 end
-local refused = add_events(events, tonumber(attempt), tonumber(seq), {unpack(ARGV, 4)})
+local refused = add_events(events, channel_prefix, tonumber(attempt), tonumber(seq), {unpack(ARGV, 5)})
 return refused or 1

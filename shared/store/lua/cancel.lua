@@ -8,14 +8,15 @@
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
 --   steps      hash: position -> step record
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   index           of the turn
---   reason          may be empty
---   retention_ms    how long the ended turn is kept
---   channel         pub/sub channel on which workers hear of cancels
+--   channel_prefix    of the channels of this deployment
+--   index             of the turn
+--   reason            may be empty
+--   retention_ms      how long the ended turn is kept
+--   cancels           pub/sub channel on which workers hear of cancels
 --   run_id
 -- RETURNS {verdict, next open index of the session or ''}
 --   ended           it was terminal already
@@ -29,7 +30,7 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local index, reason, retention_ms, channel, run_id = unpack(ARGV)
+local channel_prefix, index, reason, retention_ms, cancels, run_id = unpack(ARGV)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered')
 local status = state[1]
 if not status then
@@ -40,11 +41,11 @@ if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
 end
 if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) then
     redis.call('HSETNX', keys.turn, 'cancel_requested', reason)
-    redis.call('PUBLISH', channel, run_id)
+    redis.call('PUBLISH', cancels, run_id)
     return {'requested', ''}
 end
 local now = now_ms()
 local attempt = tonumber(state[2]) + 1
-local refused = open_attempt(keys, index, attempt, 'cancelled', '', now)
-    or give_up(keys, index, attempt, 'cancelled', cancel_message(reason), retention_ms, now)
+local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
+    or give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(reason), retention_ms, now)
 return refused or {'cancelled', redis.call('ZRANGE', keys.open, 0, 0)[1] or ''}

@@ -8,15 +8,16 @@
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
 --   steps      hash: position -> step record
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   index           of the turn
---   worker          id of the worker
+--   channel_prefix    of the channels of this deployment
+--   index             of the turn
+--   worker            id of the worker
 --   lease_ms
---   max_attempts    how many workers may die while they run the turn
---   retention_ms    how long an ended turn is kept
+--   max_attempts      how many workers may die while they run the turn
+--   retention_ms      how long an ended turn is kept
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
 --   held            ms that another worker's lease still lasts
@@ -31,7 +32,7 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
+local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
 
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
@@ -78,16 +79,16 @@ if status == 'running' then
     reason, crashes = 'lease_expired', crashes + 1
 end
 attempt = attempt + 1
-local refused, cut = open_attempt(keys, index, attempt, reason, worker, now)
+local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
 if refused then
     return refused
 end
 redis.call('HSET', keys.turn, 'crashes', crashes)
 if cancel then
-    refused = give_up(keys, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
+    refused = give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
 elseif crashes >= tonumber(max_attempts) and not answered then
     local message = 'the turn was given up: ' .. crashes .. ' workers died while they ran it'
-    refused = give_up(keys, index, attempt, 'attempts_exhausted', message, retention_ms, now)
+    refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'PX', lease_ms)
     return granted(attempt, cut)

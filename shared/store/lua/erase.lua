@@ -9,22 +9,23 @@
 --   numbering  string: the next index, also after the session's hash has expired
 --   name …     the six keys of each turn
 -- ARGV
---   channel    pub/sub channel on which workers hear of cancels
---   count      number of turns
---   index …    the turns' indexes
---   run_id …   the turns' run ids, in the same order
+--   channel_prefix    of the channels of this deployment
+--   cancels           pub/sub channel on which workers hear of cancels
+--   count             number of turns
+--   index …           the turns' indexes
+--   run_id …          the turns' run ids, in the same order
 -- RETURNS
 --   how many turns of the session are left
 
 local session, turns, open, numbering = unpack(KEYS, 1, 4)
-local channel, count = unpack(ARGV, 1, 2)
+local channel_prefix, cancels, count = unpack(ARGV, 1, 3)
 count = tonumber(count)
 for i = 1, count do
     redis.call('UNLINK', unpack(KEYS, 6 * i - 1, 6 * i + 4))
-    redis.call('ZREM', turns, ARGV[2 + i])
-    redis.call('ZREM', open, ARGV[2 + i])
-    redis.call('PUBLISH', channel, ARGV[2 + count + i])
-    redis.call('PUBLISH', KEYS[6 * i + 2], 'erased')
+    redis.call('ZREM', turns, ARGV[3 + i])
+    redis.call('ZREM', open, ARGV[3 + i])
+    redis.call('PUBLISH', cancels, ARGV[3 + count + i])
+    redis.call('PUBLISH', channel_prefix .. KEYS[6 * i + 2], 'erased')
 end
 local left = redis.call('ZCARD', turns)
 if left == 0 then

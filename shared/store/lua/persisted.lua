@@ -7,7 +7,7 @@
 --   open       zset: the indexes of its turns that are not terminal
 --   turn       hash of the turn
 --   steps      hash: position -> step record
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV

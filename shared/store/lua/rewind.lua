@@ -5,15 +5,16 @@
 --   session     hash of the session
 --   turn        hash of the turn
 --   lease       string: the lease of the running attempt
---   events      stream: the turn's log, and its pub/sub channel
+--   events      stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   ledger      hash: attempt -> ledger row
 -- ARGV
---   attempt     the attempt that ends here
---   token       the value of its lease
---   worker      id of the worker
+--   channel_prefix    of the channels of this deployment
+--   attempt           the attempt that ends here
+--   token             the value of its lease
+--   worker            id of the worker
 --   lease_ms
---   after       cursor of the last event that stays
---   used        what the attempt used: JSON of texts, '' if nobody knows
+--   after             cursor of the last event that stays
+--   used              what the attempt used: JSON of texts, '' if nobody knows
 -- RETURNS {new attempt, its next seq, ledger row of the attempt that ended}
 -- REFUSES
 --   FENCED      the lease of this attempt was lost
@@ -21,7 +22,7 @@
 -- include: time log cut sums ledger fence attempt
 
 local session, turn, lease, events, ledger = unpack(KEYS)
-local attempt, token, worker, lease_ms, after, used = unpack(ARGV)
+local channel_prefix, attempt, token, worker, lease_ms, after, used = unpack(ARGV)
 local new_attempt = tonumber(attempt) + 1
 local new_token = worker .. '#' .. new_attempt
 if redis.call('HGET', turn, 'attempt') == tostring(new_attempt) and redis.call('GET', lease) == new_token then
@@ -34,7 +35,7 @@ end
 delete_after(events, after)
 local event = '{"type":"session.run.resumed","data":{"attempt":' .. new_attempt .. ',"after":"' .. after
     .. '","reason":"diverged"}}'
-refused = add_events(events, new_attempt, next_seq(events), {event})
+refused = add_events(events, channel_prefix, new_attempt, next_seq(events), {event})
 if refused then
     return refused
 end

@@ -7,21 +7,22 @@
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
 --   steps      hash: position -> step record
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   index            of the turn
+--   channel_prefix    of the channels of this deployment
+--   index             of the turn
 --   attempt
---   token            the value of this attempt's lease
---   retention_ms     how long the ended turn is kept
---   status           completed, failed or cancelled
---   code             why it failed; '' if it did not
---   used             what the attempt used: JSON of texts, '' if nobody knows
---   seq              seq of the first event
---   count            number of events
---   event …          the last events, the terminal one at the end
---   field value …    the outcome's fields of the turn hash
+--   token             the value of this attempt's lease
+--   retention_ms      how long the ended turn is kept
+--   status            completed, failed or cancelled
+--   code              why it failed; '' if it did not
+--   used              what the attempt used: JSON of texts, '' if nobody knows
+--   seq               seq of the first event
+--   count             number of events
+--   event …           the last events, the terminal one at the end
+--   field value …     the outcome's fields of the turn hash
 -- RETURNS {next open index of the session or '', ledger row}
 -- REFUSES
 --   FENCED           the lease of this attempt was lost
@@ -30,19 +31,20 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local index, attempt, token, retention_ms, status, code, used, seq, count = unpack(ARGV, 1, 9)
+local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, count = unpack(ARGV, 1, 10)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 local row
 if mine and state[1] == 'running' then
-    local refused = add_events(keys.events, tonumber(attempt), tonumber(seq), {unpack(ARGV, 10, 9 + count)})
+    local events = {unpack(ARGV, 11, 10 + count)}
+    local refused = add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
     if refused then
         return refused
     end
     local now = now_ms()
     row = add_row(keys, attempt, status, code, told_use(used), now)
-    close_turn(keys, index, status, {unpack(ARGV, 10 + count)}, retention_ms, now)
+    close_turn(keys, index, status, {unpack(ARGV, 11 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end

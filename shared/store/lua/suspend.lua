@@ -6,19 +6,20 @@
 --   turn          hash of the turn
 --   lease         string: the lease of the running attempt
 --   steps         hash: position -> step record; `history` -> the messages that the producer sees
---   events        stream: the turn's log, and its pub/sub channel
+--   events        stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals       hash: key -> signal
 --   ledger        hash: attempt -> ledger row
 -- ARGV
+--   channel_prefix    of the channels of this deployment
 --   attempt
---   token         the value of this attempt's lease
+--   token             the value of this attempt's lease
 --   lease_ms
---   key           of the signal
---   timeout_ms    how long to wait for it; '' for ever
---   used          what the attempt used: JSON of texts, '' if nobody knows
---   seq           seq of the event
---   event         session.run.suspended
---   history       JSON of the messages that the producer sees, for later attempts; '' if they are stored already
+--   key               of the signal
+--   timeout_ms        how long to wait for it; '' for ever
+--   used              what the attempt used: JSON of texts, '' if nobody knows
+--   seq               seq of the event
+--   event             session.run.suspended
+--   history           JSON of the messages that the producer sees, for later attempts; '' if they are stored already
 -- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
 -- REFUSES
 --   FENCED        the lease of this attempt was lost
@@ -26,7 +27,7 @@
 -- include: time log sums ledger fence
 
 local session, turn, lease, steps, events, signals, ledger = unpack(KEYS)
-local attempt, token, lease_ms, key, timeout_ms, used, seq, event, history = unpack(ARGV)
+local channel_prefix, attempt, token, lease_ms, key, timeout_ms, used, seq, event, history = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')
 if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
     return {'', redis.call('HGET', ledger, attempt) or ''}
@@ -39,7 +40,7 @@ local stored = redis.call('HGET', signals, key)
 if stored then
     return {stored}
 end
-refused = add_events(events, tonumber(attempt), tonumber(seq), {event})
+refused = add_events(events, channel_prefix, tonumber(attempt), tonumber(seq), {event})
 if refused then
     return refused
 end

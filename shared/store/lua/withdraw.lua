@@ -8,16 +8,17 @@
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
 --   steps      hash: position -> step record
---   events     stream: the turn's log, and its pub/sub channel
+--   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 --   numbering  string: the next index, also after the session's hash has expired
 -- ARGV
---   index           of the turn
---   mark            the mark that `submit` returned
---   verdict         the verdict that `submit` returned: created or reopened
---   retention_ms    how long the failed turn is kept
---   event …         the last events of a turn that was reopened
+--   channel_prefix    of the channels of this deployment
+--   index             of the turn
+--   mark              the mark that `submit` returned
+--   verdict           the verdict that `submit` returned: created or reopened
+--   retention_ms      how long the failed turn is kept
+--   event …           the last events of a turn that was reopened
 -- RETURNS
 --   1               it is taken back
 --   0               nothing was changed: somebody else has asked for the turn since
@@ -28,7 +29,7 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], numbering = KEYS[10]}
-local index, mark, verdict, retention_ms = unpack(ARGV, 1, 4)
+local channel_prefix, index, mark, verdict, retention_ms = unpack(ARGV, 1, 5)
 local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
 if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
     return 1  -- it was taken back already
@@ -60,7 +61,7 @@ end
 local attempt = tonumber(state[3]) + 1
 local last = redis.call('XREVRANGE', keys.events, '+', '-', 'COUNT', 1)
 local seq = tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
-local refused = add_events(keys.events, attempt, seq, {unpack(ARGV, 5)})
+local refused = add_events(keys.events, channel_prefix, attempt, seq, {unpack(ARGV, 6)})
 if refused then
     return refused
 end

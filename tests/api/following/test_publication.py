@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.published import publication
 from tests.support.turns import delta
-from turnwire.api.following.publication import joined
+from turnwire.api.following.publication import Publication, joined
 from turnwire.shared.events import Cursor, Entry
 
 END = b'{"type":"session.run.completed","data":{}}'
@@ -43,3 +43,14 @@ def test_publications_that_continue_one_another_become_one():
     assert other is gap
     assert (last.before, last.last, last.terminal) == (Cursor(2, 4), Cursor(2, 6), True)
     assert list(joined([])) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"", b"\n", b"\xff\x00", b"1-0", b"1-0\n", b"1-0\nnonsense", b"1-0\n" + END + b"\nnonsense",
+        b"1-" + b"9" * 5000, b"1-\n" + END, b"a-b\n" + END, b"1-2-3\n" + END, b"-1-0\n" + END, b"0-0\n" + END,
+    ],
+)  # fmt: skip
+def test_a_message_in_another_form_is_no_publication(message: bytes):
+    assert Publication.parse(message) is None

@@ -19,7 +19,7 @@ from tests.support.turns import (
 )
 from turnwire.shared.errors import NotFound
 from turnwire.shared.events import RUN_COMPLETED, encode_event
-from turnwire.shared.keys import CANCELS
+from turnwire.shared.keys import cancels_channel
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.replies import Cancelled, CancelVerdict
 
@@ -36,7 +36,7 @@ async def test_a_queued_turn_is_cancelled_at_once(store):
 
 async def test_the_worker_of_a_running_turn_is_told_and_nothing_else_changes(store, published):
     await submit_and_claim(store)
-    next_message = await published(CANCELS)
+    next_message = await published(cancels_channel(""))
     assert await store.cancel(KEY) == Cancelled(CancelVerdict.REQUESTED)
     assert await next_message() == KEY.run_id.encode()
     assert (await store.record(KEY)).status is TurnState.RUNNING

@@ -47,7 +47,7 @@ async def test_a_cancel_that_comes_while_only_persisting_remains_is_too_late(sto
     running = asyncio.create_task(runner.run(RUN_ID))
     await persisting.wait()
     await store.cancel(KEY)
-    runner.cancel(RUN_ID)
+    runner.look_if_cancelled(RUN_ID)
     gate.set()
     await running
     record = await store.existing(KEY)

@@ -28,7 +28,7 @@ async def test_a_running_turn_says_why_it_was_cancelled(store, runner_of, reason
     await product.holding.wait()
     for reason in reasons:
         assert await store.cancel(KEY, reason) == Cancelled(CancelVerdict.REQUESTED)
-    runner.cancel(RUN_ID)
+    runner.look_if_cancelled(RUN_ID)
     await run
     record = await store.record(KEY)
     assert (record.status, record.error.message) == (TurnState.CANCELLED, message)

@@ -194,7 +194,7 @@ async def test_a_cancel_ends_the_turn_at_once(store, runner_of):
     runner = runner_of(product)
     run = await running(store, runner, product)
     assert await store.cancel(KEY) == Cancelled(CancelVerdict.REQUESTED)
-    runner.cancel(RUN_ID)
+    runner.look_if_cancelled(RUN_ID)
     assert isinstance(await run, Done)
     record = await store.record(KEY)
     assert (record.status, record.error.code) == (TurnState.CANCELLED, "cancelled")
@@ -219,7 +219,8 @@ async def test_a_cancel_that_arrives_while_the_turn_is_claimed_counts(store, run
     class Slow(TurnStore):
         async def claim(self, key, worker):
             claimed = await super().claim(key, worker)
-            runner.cancel(RUN_ID)
+            await self.cancel(key)
+            runner.look_if_cancelled(RUN_ID)
             return claimed
 
     product = Scripted(HOLD)
@@ -229,8 +230,19 @@ async def test_a_cancel_that_arrives_while_the_turn_is_claimed_counts(store, run
     assert (await store.record(KEY)).status is TurnState.CANCELLED
 
 
+async def test_a_message_about_a_turn_that_nobody_has_cancelled_stops_nothing(store, redis, runner_of):
+    product = Product(text("whole"), HOLD)
+    runner = runner_of(product)
+    run = await running(store, runner, product)
+    runner.look_if_cancelled(RUN_ID)
+    await wait_until(lambda: not runner._looks, "the look at the turn's record")
+    product.gate.set()
+    assert isinstance(await run, Done)
+    assert (await store.record(KEY)).status is TurnState.COMPLETED
+
+
 async def test_cancelling_a_turn_that_is_not_here_does_nothing(runner_of):
-    runner_of(Scripted()).cancel(RUN_ID)
+    runner_of(Scripted()).look_if_cancelled(RUN_ID)
 
 
 async def test_a_drain_does_not_undo_a_lost_lease(store, redis, runner_of, settings):

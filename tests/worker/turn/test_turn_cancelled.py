@@ -52,7 +52,7 @@ async def running(store, runner_of):
 
 async def cancel(store, runner):
     await store.cancel(KEY)
-    runner.cancel(KEY.run_id)
+    runner.look_if_cancelled(KEY.run_id)
 
 
 async def drain(store, runner):

@@ -7,11 +7,11 @@ local function next_seq(log)
     return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
 end
 
--- open_attempt(keys, index, attempt, reason, worker, now)
+-- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
 -- attempt before was still running, its worker has died, and its ledger row is written here.
 -- RETURNS nil and the events that it cut off, or the refusal: FENCED, GONE
-local function open_attempt(keys, index, attempt, reason, worker, now)
+local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
     local stands, cut = cut_log(keys.events, keys.turn)
     local event
     if stands then
@@ -22,7 +22,7 @@ local function open_attempt(keys, index, attempt, reason, worker, now)
         event = '{"type":"session.run.started","data":{"sessionId":"' .. names[1] .. '","tenantId":"' .. names[2]
             .. '","turnIndex":' .. index .. ',"attempt":' .. attempt .. '}}'
     end
-    local refused = add_events(keys.events, attempt, next_seq(keys.events), {event})
+    local refused = add_events(keys.events, channel_prefix, attempt, next_seq(keys.events), {event})
     if refused then
         return refused
     end
@@ -43,10 +43,10 @@ local function cancel_message(reason)
     return 'the turn was cancelled' .. (reason ~= '' and ': ' .. reason or '')
 end
 
--- give_up(keys, index, attempt, code, message, retention_ms, now)
+-- give_up(keys, channel_prefix, index, attempt, code, message, retention_ms, now)
 -- Ends the turn in an attempt that nobody runs: its last events, its ledger row, its outcome.
 -- RETURNS nil, or the refusal: FENCED, GONE
-local function give_up(keys, index, attempt, code, message, retention_ms, now)
+local function give_up(keys, channel_prefix, index, attempt, code, message, retention_ms, now)
     local quoted = cjson.encode(message)
     local failed = '{"type":"session.run.failed","data":{"sessionId":"' .. redis.call('HGET', keys.turn, 'session')
         .. '","message":' .. quoted .. ',"code":"' .. code .. '"}}'
@@ -55,7 +55,7 @@ local function give_up(keys, index, attempt, code, message, retention_ms, now)
         local why = '{"type":"error","data":{"message":' .. quoted .. ',"code":"' .. code .. '","retryable":false}}'
         events = {why, failed}
     end
-    local refused = add_events(keys.events, attempt, next_seq(keys.events), events)
+    local refused = add_events(keys.events, channel_prefix, attempt, next_seq(keys.events), events)
     if refused then
         return refused
     end

@@ -1,9 +1,10 @@
 -- A turn's log: a stream whose ids are `<attempt>-<seq>`.
 
--- add_events(log, attempt, seq, events)
--- Appends events and publishes them. Events whose ids are in the log already count as appended.
+-- add_events(log, channel_prefix, attempt, seq, events)
+-- Appends events and publishes them on the channel whose name is the prefix and the log's key. Events whose ids are in
+-- the log already count as appended.
 -- RETURNS nil, or the refusal: FENCED, GONE
-local function add_events(log, attempt, seq, events)
+local function add_events(log, channel_prefix, attempt, seq, events)
     for i, event in ipairs(events) do
         local id = attempt .. '-' .. (seq + i - 1)
         local added
@@ -25,6 +26,6 @@ local function add_events(log, attempt, seq, events)
         end
     end
     -- Readers get the same bytes: the first id, then one event on each line.
-    redis.call('PUBLISH', log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
+    redis.call('PUBLISH', channel_prefix .. log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
     return nil
 end
