@@ -118,6 +118,8 @@ def check_calls(
             if status == "completed":
                 found.append(f"completed without the step {intent}")
             continue
+        if not steps[intent]["cursor"]:  # the outbox has completed it, after the last attempt
+            continue
         done_in = cursor(steps[intent]["cursor"])[0]
         if any(attempt > done_in for attempt in attempts):
             found.append(f"{hook} was called in {attempts}, but attempt {done_in} had completed it")
