@@ -20,12 +20,12 @@ ERROR: Final = "error"
 RESULT: Final = "result"
 PART_UPDATED: Final = "message.part.updated"
 
-OWN_PREFIX: Final = b'{"type":"session.run.'  # of the bytes of an event that Turnwire writes, never a producer
+OWN_EVENT_PREFIX: Final = b'{"type":"session.run.'  # of the bytes of an event that Turnwire writes, never a producer
 
 MAX_SEQ: Final = 2**63 - 1  # the greatest number that a cursor may hold
 
-TERMINAL: Final = frozenset({RUN_COMPLETED, RUN_FAILED})
-TERMINAL_PREFIXES: Final = tuple(f'{{"type":"{name}"'.encode() for name in sorted(TERMINAL))
+TERMINAL_TYPES: Final = frozenset({RUN_COMPLETED, RUN_FAILED})
+TERMINAL_EVENT_PREFIXES: Final = tuple(f'{{"type":"{name}"'.encode() for name in sorted(TERMINAL_TYPES))
 
 
 class ChatStreamEvent(msgspec.Struct, frozen=True):
@@ -87,4 +87,4 @@ def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
 
 def is_terminal(event: bytes) -> bool:
     """True if these canonical bytes are a `session.run.completed` or `session.run.failed`."""
-    return event.startswith(TERMINAL_PREFIXES)
+    return event.startswith(TERMINAL_EVENT_PREFIXES)

@@ -1,6 +1,6 @@
 """The states of a turn, and the only ways from one to another.
 
-Rule 1: this table is the truth; the scripts in shared/lua implement it and a test holds them against it.
+Rule 1: this table is the truth; the scripts in shared/store/lua implement it, and a test compares them with it.
 Rule 2: nothing else changes a state. A pair that is not in the table is refused or changes nothing.
 """
 
@@ -33,7 +33,7 @@ class Change(StrEnum):
     REFUSE = "refuse"  # it was asked again, but the queue is full
 
 
-TERMINAL: Final = frozenset({TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED})
+TERMINAL_STATES: Final = frozenset({TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED})
 
 TRANSITIONS: Final[dict[tuple[TurnState, Change], TurnState]] = {
     (TurnState.QUEUED, Change.CLAIM): TurnState.RUNNING,

@@ -8,7 +8,7 @@ import msgspec
 
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.lifecycle import TERMINAL, TurnState
+from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is not UTF-8 is a ValueError
 
@@ -144,7 +144,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def terminal(self) -> bool:
         """Nothing more will happen unless it is asked again."""
-        return self.status in TERMINAL
+        return self.status in TERMINAL_STATES
 
     @classmethod
     def from_hash(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self | None:

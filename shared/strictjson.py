@@ -17,7 +17,7 @@ def encode(value: Any) -> bytes:
         TypeError, ValueError: the value holds something that JSON has no form for.
     """
     encoded = _encoder.encode(value)
-    if b"null" in encoded:  # the look into the value costs more than the encoding, and a null is rare
+    if b"null" in encoded:  # to look into the value costs more than to encode it, and a null is rare
         _refuse_non_finite(value)
     return encoded
 

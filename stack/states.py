@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from stack.cluster import ROOT
-from turnwire.shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState
+from turnwire.shared.lifecycle import TERMINAL_STATES, TRANSITIONS, Change, TurnState
 
 PAGE: Final = Path(ROOT) / "docs" / "states.md"
 
@@ -25,7 +25,7 @@ CHANGES: Final[dict[Change, tuple[str, str]]] = {
 def drawn() -> str:
     """The whole page."""
     ways = [f"    {was} --> {becomes}: {change}" for (was, change), becomes in TRANSITIONS.items()]
-    ends = [f"    {state} --> [*]" for state in TurnState if state in TERMINAL]
+    ends = [f"    {state} --> [*]" for state in TurnState if state in TERMINAL_STATES]
     return "\n".join(
         [
             "# States of a turn",

@@ -1,7 +1,13 @@
-"""Carries script calls to Redis. Calls that gather during one round trip travel together in the next one.
+"""Sends script calls to Redis. Calls that are made during one round trip travel together in the next one.
 
-So a single call leaves at once, and a burst of a thousand calls costs a few round trips on one connection. If a caller
-is cancelled, no connection is lost.
+    send(a) ──► round trip 1: a ─────────► Redis
+    send(b) ──┐                              │
+    send(c) ──┤ they wait for the end of 1 ◄─┘ reply to a
+    send(d) ──┘
+              └► round trip 2: b, c, d ──► Redis ──► replies to b, c and d
+
+So a single call leaves at once, and a burst of a thousand calls costs a few round trips on one connection. A caller
+that is cancelled does not break the connection, because the courier reads the reply in its place.
 """
 
 import asyncio
@@ -19,7 +25,7 @@ MAX_CALLS: Final = 200  # in one round trip, so that Redis can serve other clien
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
 
 
-class Call(NamedTuple):
+class Command(NamedTuple):
     """A command in the form in which Redis reads it. `repeat`: it may be sent again if its reply was lost."""
 
     packed: bytes
@@ -28,12 +34,12 @@ class Call(NamedTuple):
 
 
 class Courier:
-    """The calls of one client. If a round trip fails, every call in it fails; otherwise each gets its own reply."""
+    """Sends the commands of one client. If a round trip fails, all its commands fail; else each gets its own reply."""
 
     def __init__(self, redis: Redis, timeout_s: float) -> None:
         self._pool: Any = redis.connection_pool  # redis-py's own annotations do not pass a strict checker
         self._timeout_s = timeout_s
-        self._waiting: list[Call] = []
+        self._waiting: list[Command] = []
         self._flight: asyncio.Task[None] | None = None
 
     def send(self, *command: str | bytes | int, repeat: bool = True) -> "asyncio.Future[Any]":
@@ -52,7 +58,7 @@ class Courier:
             future.set_exception(UnstorableValue(f"a value cannot be stored: {type(error).__name__}"))
             future.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
             return future
-        self._waiting.append(Call(packed, repeat, future))
+        self._waiting.append(Command(packed, repeat, future))
         if self._flight is None:
             self._flight = loop.create_task(self._fly(), name="courier")
         return future
@@ -68,7 +74,7 @@ class Courier:
             if self._waiting:  # this task failed, but the calls that still wait must not fail with it
                 self._flight = asyncio.get_running_loop().create_task(self._fly(), name="courier")
 
-    async def _deliver(self, batch: list[Call]) -> None:
+    async def _deliver(self, batch: list[Command]) -> None:
         """Send a batch. If the connection breaks, send those calls again that may be repeated."""
         for pause_s in (*PAUSES_S, None):
             try:
@@ -78,12 +84,12 @@ class Courier:
                 _land(batch + behind, [error] * (len(batch) + len(behind)))
                 return
             except (RedisError, OSError) as error:
-                lost = batch if pause_s is None else [call for call in batch if not call.repeat]
+                lost = batch if pause_s is None else [command for command in batch if not command.repeat]
                 _land(lost, [error] * len(lost))
-                batch = [call for call in batch if not call.reply.done()]
+                batch = [command for command in batch if not command.reply.done()]
             except asyncio.CancelledError:  # the process ends
-                for call in batch:
-                    call.reply.cancel()
+                for command in batch:
+                    command.reply.cancel()
                 raise
             except Exception as error:  # noqa: BLE001 - a defect of ours: every caller gets the error
                 _land(batch, [error] * len(batch))
@@ -95,7 +101,7 @@ class Courier:
                 return
             await asyncio.sleep(pause_s)
 
-    async def _round_trip(self, batch: list[Call]) -> list[Any]:
+    async def _round_trip(self, batch: list[Command]) -> list[Any]:
         async with asyncio.timeout(self._timeout_s):
             connection = await self._pool.get_connection()
             try:
@@ -107,9 +113,9 @@ class Courier:
                 await self._pool.release(connection)
 
 
-async def _exchange(connection: Any, batch: list[Call]) -> list[Any]:
+async def _exchange(connection: Any, batch: list[Command]) -> list[Any]:
     """Do what a pipeline of redis-py does. That one packs every argument in Python, which is a third of its cost."""
-    await connection.send_packed_command(b"".join([call.packed for call in batch]), check_health=False)
+    await connection.send_packed_command(b"".join([command.packed for command in batch]), check_health=False)
     replies: list[Any] = []
     for _ in batch:
         try:
@@ -134,12 +140,12 @@ def _pack(command: tuple[str | bytes | int, ...]) -> bytes:
     return _packed_by_hiredis(command)
 
 
-def _land(batch: list[Call], replies: list[Any]) -> None:
-    for call, reply in zip(batch, replies, strict=True):
-        if call.reply.done():  # its caller was cancelled
+def _land(batch: list[Command], replies: list[Any]) -> None:
+    for command, reply in zip(batch, replies, strict=True):
+        if command.reply.done():  # its caller was cancelled
             continue
         if isinstance(reply, Exception):
-            call.reply.set_exception(reply)
-            call.reply.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
+            command.reply.set_exception(reply)
+            command.reply.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
         else:
-            call.reply.set_result(reply)
+            command.reply.set_result(reply)

@@ -15,7 +15,7 @@ from turnwire.shared.errors import NotFound, RecordUnreadable
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import SessionKey, TurnKey, channel_prefix
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
-from turnwire.shared.lifecycle import TERMINAL
+from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.model import StepRecord, TurnRecord, readable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
 PAGE_TURNS: Final = 100
-PRUNED_TURNS: Final = 1000  # looked at by one call: Redis serves others in between
-OLDEST_TURNS: Final = 4  # a session that grows by one turn at a time loses more than that while it does
+PRUNED_TURNS: Final = 1000  # one call looks at so many, so that Redis can serve other clients in between
+OLDEST_TURNS: Final = 4  # so many are checked at each read; a session gets one turn at a time, so this keeps up
 
 
 class TurnReads:
@@ -157,7 +157,7 @@ class TurnReads:
             pipe.hget(key.record, "status")  # first, because the log of a terminal turn does not grow any more
             pipe.xrevrange(key.events, "+", "-", 1)
             status, entries = await pipe.execute()
-        over = status is None or status.decode(errors="replace") in TERMINAL
+        over = status is None or status.decode(errors="replace") in TERMINAL_STATES
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
 
     async def ledger(self, key: TurnKey) -> list[LedgerRow]:

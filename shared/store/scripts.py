@@ -57,7 +57,7 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
 }
 
 # A server that is restarting, failing over, full or read-only: it may take the same command later. redis-py has
-# types for some of these and leaves the others as they came; within a script the code stands further on.
+# types for some of these errors. Of the others it keeps the text, where the code is the first word, or follows a dash.
 _UNAVAILABLE_TYPES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError, TimeoutError)
 _UNAVAILABLE = re.compile(r"(?:^|-)(?:OOM|READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF)\b")
 
@@ -95,7 +95,7 @@ class Script:
             for flight, (keys, args) in zip(flights, calls, strict=True):
                 try:
                     replies.append(await self._landed(courier, flight, keys, args))
-                except Exception as error:  # noqa: BLE001 - an error of one call is its reply, not the others'
+                except Exception as error:  # noqa: BLE001 - the error of one call must not fail the others
                     replies.append(typed(error))
         finally:
             for flight in flights[len(replies) :]:
@@ -126,7 +126,7 @@ def source(name: str) -> str:
 
 @contextmanager
 def typed_refusals() -> Generator[None]:
-    """Turn what Redis answers into our errors; what is not a verdict of ours stays loud."""
+    """Turn the errors of redis-py into ours. An error that has no counterpart is a bug, and is raised as it is."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
@@ -135,14 +135,14 @@ def typed_refusals() -> Generator[None]:
 
 @asynccontextmanager
 async def answered_within(timeout_s: float) -> AsyncGenerator[None]:
-    """For plain reads: typed refusals, and StoreUnavailable after `timeout_s` seconds: a Redis may hang, not fail."""
+    """Like `typed_refusals`; raise StoreUnavailable after `timeout_s` seconds, because Redis may hang."""
     with typed_refusals():
         async with asyncio.timeout(timeout_s):
             yield
 
 
 def typed(error: Exception) -> Exception:
-    """Our error for one of redis-py's; the same error if it is not a verdict of ours: that is a bug."""
+    """Return our error for one of redis-py. If there is none, return the same error, because it shows a bug."""
     if isinstance(error, _UNAVAILABLE_TYPES):
         return StoreUnavailable("the store does not answer")
     if isinstance(error, ResponseError):

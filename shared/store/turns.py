@@ -21,7 +21,7 @@ SIGNAL = Script("signal")
 SUBMIT = Script("submit")
 WITHDRAW = Script("withdraw")
 
-ERASE_TURNS = 200  # in one call: Redis serves others in between
+ERASE_TURNS = 200  # in one call, so that Redis can serve other clients in between
 
 
 class TurnStore(AttemptWrites):

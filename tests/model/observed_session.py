@@ -10,7 +10,7 @@ from tests.support.expiry import EXPIRE_AT
 from turnwire.shared.events import Cursor, is_terminal
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow, decode_row
-from turnwire.shared.lifecycle import TERMINAL
+from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.model import Signal
 from turnwire.testing.memory import MemorySession, MemoryTurn
 
@@ -35,7 +35,7 @@ class Stored:
 
     @property
     def is_open(self) -> bool:
-        return self.text("status") not in TERMINAL
+        return self.text("status") not in TERMINAL_STATES
 
     @property
     def events(self) -> list[tuple[Cursor, bytes]]:

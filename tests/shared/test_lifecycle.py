@@ -7,7 +7,7 @@ import pytest
 from tests.support.turns import KEY, OTHER_WORKER, claim, lose_lease, request, submit_and_claim
 from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
-from turnwire.shared.lifecycle import TERMINAL, TRANSITIONS, Change, TurnState
+from turnwire.shared.lifecycle import TERMINAL_STATES, TRANSITIONS, Change, TurnState
 from turnwire.shared.model import Claimed
 
 COMPLETED, FAILED = encode_event(RUN_COMPLETED, {}), encode_event(RUN_FAILED, {})
@@ -17,7 +17,7 @@ REACHED = [state for state in TurnState if state is not TurnState.SUSPENDED]
 
 
 def test_a_terminal_state_is_left_only_when_it_is_asked_again():
-    leaving = {(state, change) for state, change in TRANSITIONS if state in TERMINAL}
+    leaving = {(state, change) for state, change in TRANSITIONS if state in TERMINAL_STATES}
     assert {change for _, change in leaving} == {Change.ASK_AGAIN}
     assert (TurnState.COMPLETED, Change.ASK_AGAIN) not in leaving
 

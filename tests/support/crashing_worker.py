@@ -27,7 +27,7 @@ from redis.exceptions import NoScriptError
 
 from tests.support.contracts import LUA, Contract, contract_of
 from turnwire.shared.store import scripts
-from turnwire.shared.store.courier import Call, Courier
+from turnwire.shared.store.courier import Command, Courier
 
 NAMES = [
     path.name.removesuffix(".lua") for path in (files("turnwire.shared.store") / "lua").iterdir() if path.is_file()
@@ -126,7 +126,7 @@ def plant(fault: Fault) -> None:
     """Put the fault between the program and Redis: every script goes through a courier."""
     round_trip = Courier._round_trip
 
-    async def faulty(self: Courier, batch: list[Call]) -> list[Any]:
+    async def faulty(self: Courier, batch: list[Command]) -> list[Any]:
         return await fault.around(
             self._pool, [unpacked(call.packed) for call in batch], lambda: round_trip(self, batch)
         )

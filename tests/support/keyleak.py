@@ -6,12 +6,12 @@ from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
-from turnwire.shared.lifecycle import TERMINAL
+from turnwire.shared.lifecycle import TERMINAL_STATES
 
 _PROBE = SessionKey(DEFAULT_TENANT, "probe")
 _TURN_KEY = re.compile(r"(\w+):chat:\{([^{}]+)\}:(\d+)\Z")
 _SESSION_KEY = re.compile(r"(\w+):chat:\{([^{}]+)\}\Z")
-_ENDED = {state.value.encode() for state in TERMINAL}
+_ENDED = {state.value.encode() for state in TERMINAL_STATES}
 _ARQ_OWN = ("arq:queue:health-check",)  # written by arq itself, expires by itself
 
 

@@ -17,7 +17,7 @@ from turnwire.worker.turn.calling import call, source_of
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_CHARACTERS = 500
-OWN_EVENTS = "session.run."  # only Turnwire writes events of these types; those of a producer are withheld
+OWN_TYPE_PREFIX = "session.run."  # only Turnwire writes events of these types; those of a producer are withheld
 
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)  # URLs carry hosts, and sometimes keys
 
@@ -60,7 +60,7 @@ class Forwarder:
             TurnFailure: `event_too_large`.
         """
         event_type, data = parts_of(event)
-        if event_type.startswith(OWN_EVENTS):
+        if event_type.startswith(OWN_TYPE_PREFIX):
             if event_type == RUN_FAILED and self._error is None:
                 self._error = in_band_error(data)
             return None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turnwire.shared.events import OWN_PREFIX, ChatStreamEvent, encode_event
+from turnwire.shared.events import OWN_EVENT_PREFIX, ChatStreamEvent, encode_event
 from turnwire.worker.turn.calling import call
 from turnwire.worker.turn.hook_positions import ON_EVENT, in_hook
 from turnwire.worker.turn.limits import CLOSE_S
@@ -37,7 +37,7 @@ class SideChannel:
 
     def show(self, event: bytes) -> None:
         """Queue an event for the hook. Never waits; if the hook is too far behind, the event is skipped."""
-        if self._queue.qsize() < QUEUED_EVENTS or event.startswith(OWN_PREFIX):
+        if self._queue.qsize() < QUEUED_EVENTS or event.startswith(OWN_EVENT_PREFIX):
             self._tell_skipped()
             self._queue.put_nowait(event)
         else:

@@ -6,7 +6,7 @@ order. Equal ones are in the log already. At the first one that differs, the log
 
 from collections.abc import Sequence
 
-from turnwire.shared.events import OWN_PREFIX, Entry
+from turnwire.shared.events import OWN_EVENT_PREFIX, Entry
 
 
 class Standing:
@@ -14,7 +14,7 @@ class Standing:
 
     def __init__(self, log: Sequence[Entry] = ()) -> None:
         self._before = log[0].id.decode() if log else ""
-        self._events = [entry for entry in log if not entry.event.startswith(OWN_PREFIX)]
+        self._events = [entry for entry in log if not entry.event.startswith(OWN_EVENT_PREFIX)]
         self._matched = 0
 
     @property
