@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from turnwire.api.following.hub import Hub
+from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
 from turnwire.shared.store.queue import TurnQueue
@@ -22,6 +23,7 @@ class Services:
         self.redis, self.queue_redis = connect_data_and_queue(settings, connections=commands)
         self.store = TurnStore(self.redis, settings)
         self.queue = TurnQueue(self.queue_redis, settings)
+        self.cancels = PendingCancels(self.store, self.queue)
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
@@ -40,6 +42,7 @@ class Services:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
                 yield
         finally:
+            await self.cancels.stop()
             await self.redis.aclose(close_connection_pool=True)
             if self.queue_redis is not self.redis:
                 await self.queue_redis.aclose(close_connection_pool=True)

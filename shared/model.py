@@ -251,6 +251,13 @@ class Waits(msgspec.Struct, frozen=True):
     interrupt: bool
 
 
+class Unserved(msgspec.Struct, frozen=True):
+    """The worker has no hooks for the turn's `project` ('': it has none). It has waited since it changed last, ms."""
+
+    project: str
+    waited_ms: int
+
+
 class Suspended(msgspec.Struct, frozen=True):
     """The turn waits for a signal."""
 

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from turnwire.shared.errors import SettingsError, TurnFailure
 from turnwire.shared.settings import Settings
@@ -13,12 +13,17 @@ from turnwire.worker.turn.limits import CLOSE_S, call_within
 
 logger = logging.getLogger(__name__)
 
+logger = logging.getLogger(__name__)
+
+MOST_TOLD: Final = 100  # clients choose the names of projects
+
 
 class Products:
     """The hooks of every product of this worker. An entry under None serves every project that has none of its own."""
 
     def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
         self._hooks = dict(hooks)
+        self._told: set[str] = set()  # projects that the log names as not served here
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Products":
@@ -49,6 +54,23 @@ class Products:
         if hooks is None:
             raise TurnFailure("no product serves this project", code="unknown_project")
         return hooks
+
+    @property
+    def projects(self) -> list[str] | None:
+        """The projects whose turns this worker can run; None: all turns."""
+        return None if None in self._hooks else [project for project in self._hooks if project is not None]
+
+    def serves(self, project: str | None) -> bool:
+        """This worker can run the project's turns."""
+        return project in self._hooks or None in self._hooks
+
+    def tell_unserved(self, project: str | None) -> None:
+        """Log, once for each project, that its turns wait for another worker."""
+        name = project or ""
+        if name not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(name)
+            whose = f"of project {name!r}" if name else "without a project"
+            logger.warning("this worker has no hooks for turns %s; they wait for a worker that has", whose)
 
     def names(self) -> str:
         """The projects and their hooks, for the log."""

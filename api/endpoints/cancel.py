@@ -28,5 +28,7 @@ async def cancel_turn(services: Services, exchange: Exchange) -> None:
     with suppress(ClientGone):
         body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
         verdict = await cancel_and_wake(services.store, services.queue, key, body.reason or "")
+        if verdict is CancelVerdict.REQUESTED:
+            services.cancels.look_again(key, body.reason or "")
         record = await services.store.existing(key)
         await exchange.answer_json(record, 200 if verdict is CancelVerdict.ENDED else 202)

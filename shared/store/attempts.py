@@ -8,7 +8,7 @@ import msgspec
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Waits
+from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Unserved, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled
 from turnwire.shared.store.reads import TurnReads, position_of
 from turnwire.shared.store.scripts import Arg, Call, Script
@@ -30,11 +30,16 @@ _signal = msgspec.json.Decoder(Signal)
 class AttemptWrites(TurnReads):
     """What an attempt writes. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
 
-    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
-        """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event."""
+    async def claim(
+        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None
+    ) -> Claimed | Held | Waits | Suspended | Unserved | Ended:
+        """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event.
+
+        `projects`: those that the worker has hooks for; None: it has hooks for every turn.
+        """
         settings = self.settings
         limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms]
-        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits]
+        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
@@ -51,6 +56,8 @@ class AttemptWrites(TurnReads):
                 return Waits(int(index), on_busy == b"interrupt")
             case [b"suspended", rows]:
                 return Suspended(_rows(rows))
+            case [b"unserved", waited_ms, project]:
+                return Unserved(project.decode(), max(waited_ms, 0))
             case [b"ended", _, index, rows]:
                 return Ended(int(index) if index else None, _rows(rows))
             case _:

@@ -170,7 +170,7 @@ class TurnQueue:
 
         Returns: (job id, mark for `forget`) of each, and in how many ms the next one is due (None: there is none).
         """
-        wait_ms, *due = await DUE(self._courier, [keys.OPEN_TURNS], [limit, SWEEP_MS])
+        wait_ms, *due = await DUE(self._courier, [keys.OPEN_TURNS, keys.QUEUE], [limit, SWEEP_MS, keys.JOB_PREFIX])
         marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
         return marked, None if wait_ms < 0 else wait_ms
 

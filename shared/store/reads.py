@@ -76,6 +76,16 @@ class TurnReads:
             raise NotFound("no such turn")
         return record
 
+    async def waits_for(self, key: TurnKey) -> TurnKey | None:
+        """The earlier open turn of its session that must end before this queued turn can run; None: it can."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            pipe.zrange(key.session.open, 0, 0)
+            pipe.hget(key.record, "on_busy")
+            first, on_busy = await pipe.execute()
+        if on_busy == b"concurrent" or not first or int(first[0]) >= key.index:
+            return None
+        return key.session.turn(int(first[0]))
+
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """Return at most `limit` turns of a session from index `first`, ascending. Expired turns are left out."""
         found: list[TurnRecord] = []

@@ -133,14 +133,17 @@ class TurnStore(AttemptWrites):
         tries, _ = await PERSISTED(self._courier, key.lasting_keys(), args)
         return int(tries) >= 0
 
-    async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:
+    async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
         """Cancel a turn: at once if nobody runs it, else its worker is told.
+
+        `repeated`: only if an earlier request still stands. A turn that was cancelled and asked again goes on.
 
         Raises:
             NotFound: there is no such turn.
         """
         cancels = cancels_channel(self.settings.deployment_name)
-        args: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms, cancels, key.run_id]
+        named: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms]
+        args: list[Arg] = [*named, cancels, key.run_id, int(repeated)]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 

@@ -12,14 +12,18 @@ async def wake_next(queue: TurnQueue, ended: TurnKey, next_index: int | None) ->
         await queue.enqueue(ended.session.turn(next_index).run_id, accepted=True)
 
 
-async def cancel_and_wake(store: TurnStore, queue: TurnQueue, key: TurnKey, reason: str) -> CancelVerdict:
+async def cancel_and_wake(
+    store: TurnStore, queue: TurnQueue, key: TurnKey, reason: str, *, repeated: bool = False
+) -> CancelVerdict:
     """Cancel a turn, and wake the turn of its session that waited for it. May be repeated.
+
+    `repeated`: as of `TurnStore.cancel`.
 
     Raises:
         NotFound: there is no such turn.
         StoreUnavailable: the turn may be cancelled. The sweep enqueues what was not enqueued here.
     """
-    cancelled = await store.cancel(key, reason)
+    cancelled = await store.cancel(key, reason, repeated=repeated)
     if cancelled.verdict is CancelVerdict.CANCELLED:  # a suspended turn has no job whose end would publish its row
         await queue.enqueue(key.run_id, accepted=True)
     await wake_next(queue, key, cancelled.next_index)

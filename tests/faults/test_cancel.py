@@ -108,3 +108,19 @@ async def test_the_turn_of_a_dead_worker_ends_as_cancelled_when_it_is_taken_over
         await check_cancelled(view, answer)
         await view.nothing_left()
         assert view.count(answer)["produce"] == 1
+
+
+async def test_a_turn_is_cancelled_when_no_worker_is_left(tmp_path):
+    """Its lease still stands when the cancel comes, and nobody will take it over."""
+    async with scene(tmp_path, workers=1, env={"TURNWIRE_LEASE_MS": "1500"}) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        reader = view.ask(answer)
+        await wait_until(lambda: answer.deltas() == 3, "the answer under way")
+        (await view.runs_on(answer)).kill()
+        asked_at_s = time.monotonic()
+        url = view.client.base_url() + answer.path
+        assert (await view.client.http.post(f"{url}/cancel", json={"reason": "enough"})).status_code == 202
+        await reader
+        assert answer.at_s[-1] - asked_at_s < 1.5 + 1
+        await check_cancelled(view, answer)
+        assert view.count(answer)["produce"] == 1

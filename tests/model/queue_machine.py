@@ -222,12 +222,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.memory.looks[name] = 1
         marks: list[str] = []
 
-        async def due(queue: TurnQueue, _: int) -> tuple[str, str]:
-            [(found, mark)], wait_ms = await queue.due()
-            marks.append(mark)
-            return found, str(when(wait_ms, 0))
+        async def due(queue: TurnQueue, _: int) -> tuple[list[str], str]:
+            found, wait_ms = await queue.due()
+            marks.extend(mark for _, mark in found)
+            return [job_id for job_id, _ in found], str(when(wait_ms, 0))
 
+        memory = self.in_memory(name)
         self.both(due)
+        assert bool(marks) is not (memory.queued and memory.job is not None), "a job in the queue will be taken"
+        if not marks:
+            return
         if later:
             self.both(lambda queue, _: queue.postpone(name, LATER_MS))
         elif not over or late:

@@ -81,10 +81,12 @@ class SessionMachine(Comparison):
         events = [encode_event(ERROR, {"code": "queue_full"}), encode_event(RUN_FAILED, {"code": "queue_full"})]
         self.both(lambda store, place: store.withdraw(submitted[place], events), again=again)
 
-    @action(2, needs="turns", pick=PICK, reason=st.sampled_from(["", "enough", 'a/b "c" \x7f\n é']))
-    def cancel(self, pick, reason):
+    @action(
+        2, needs="turns", pick=PICK, reason=st.sampled_from(["", "enough", 'a/b "c" \x7f\n é']), repeated=st.booleans()
+    )
+    def cancel(self, pick, reason, repeated):
         turn = self.session.turn(self.index(pick))
-        self.both(lambda store, _: store.cancel(turn, reason))
+        self.both(lambda store, _: store.cancel(turn, reason, repeated=repeated))
 
     @action(2, needs="turns", pick=PICK, key=SIGNALS)
     def signal(self, pick, key):

@@ -9,7 +9,7 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Waits
+from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Unserved, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled
 from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
@@ -22,13 +22,14 @@ class MemoryAttempts(MemoryReads):
     """The writes that an attempt makes."""
 
     @write
-    async def claim(self, key: TurnKey, worker: str) -> Claimed | Held | Waits | Suspended | Ended:
+    async def claim(
+        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None
+    ) -> Claimed | Held | Waits | Suspended | Unserved | Ended:
         """See AttemptWrites."""
         memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
         if session is None or turn is None:
             return Ended()
-        answered = "answered" in turn.fields
-        cancelled = None if answered else turn.fields.get("cancel_requested")
+        cancelled = None if "answered" in turn.fields else turn.fields.get("cancel_requested")
         if turn.status == "suspended" and cancelled is None:
             return Suspended(dict(turn.ledger))
         if not turn.is_open:
@@ -42,6 +43,19 @@ class MemoryAttempts(MemoryReads):
         if on_busy != "concurrent" and session.next_open != key.index and cancelled is None:
             assert session.next_open is not None, "this turn itself is open"
             return Waits(session.next_open, on_busy == "interrupt")
+        if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
+            return unserved
+        return self._started(key, session, turn, worker)
+
+    def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
+        project = turn.fields.get("project", "")
+        if projects is None or project in projects:
+            return None
+        return Unserved(project, self.memory.now_ms - int(turn.fields["updated_at"]))
+
+    def _started(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str) -> Claimed | Ended:
+        memory, answered = self.memory, "answered" in turn.fields
+        cancelled = None if answered else turn.fields.get("cancel_requested")
         reason, crashes = turn.fields.get("resume_reason", "lease_expired"), int(turn.fields["crashes"])
         if turn.status == "running":
             reason, crashes = "lease_expired", crashes + 1
@@ -54,6 +68,7 @@ class MemoryAttempts(MemoryReads):
             self._give_up(key, session, turn, "attempts_exhausted", message)
         else:
             turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
+            turn.fields["lease_end"] = str(memory.now_ms + self.settings.lease_ms)
             return self._granted(key, turn, worker, cut)
         return Ended(session.next_open, dict(turn.ledger))
 
@@ -163,7 +178,9 @@ class MemoryAttempts(MemoryReads):
         Raises:
             AttemptFenced: the lease was lost.
         """
-        return "cancel_requested" in self._fenced(claimed).fields
+        turn = self._fenced(claimed)
+        turn.fields["lease_end"] = str(self.memory.now_ms + self.settings.lease_ms)
+        return "cancel_requested" in turn.fields
 
     @write
     async def suspend(
@@ -210,8 +227,9 @@ class MemoryAttempts(MemoryReads):
             event = rules.resumed(new_attempt, after, "diverged")
             rules.add_events(memory, key, turn, Cursor(new_attempt, turn.next_seq), [event])
             rules.add_row(memory, memory.made(key.session), turn, attempt, "diverged", "", used)
-            turn.fields |= {"attempt": str(new_attempt), "attempt_at": str(memory.now_ms)}
-            turn.lease = new_token, memory.now_ms + self.settings.lease_ms
+            lease_end = memory.now_ms + self.settings.lease_ms
+            turn.fields |= {"attempt": str(new_attempt), "attempt_at": str(memory.now_ms), "lease_end": str(lease_end)}
+            turn.lease = new_token, lease_end
         again = msgspec.structs.replace(claimed, attempt=new_attempt, next_seq=turn.next_seq)
         return Rewound(again, turn.ledger.get(attempt, b""))
 

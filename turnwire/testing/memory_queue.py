@@ -190,7 +190,8 @@ class MemoryQueue(TurnQueue):
             if due_ms > memory.now_ms or place >= limit:
                 return marked, int(max(due_ms - memory.now_ms, 0))
             memory.looks[job_id] = mark_ms
-            marked.append((job_id, str(mark_ms)))
+            if job_id not in memory.scores or memory.job(job_id) is None:  # otherwise the job will be taken
+                marked.append((job_id, str(mark_ms)))
         return marked, None
 
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:

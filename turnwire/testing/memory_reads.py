@@ -44,6 +44,13 @@ class MemoryReads(TurnStore):
         turn = self.memory.turn(key)
         return record_of(key, turn) if turn is not None else None
 
+    async def waits_for(self, key: TurnKey) -> TurnKey | None:
+        """See TurnReads."""
+        session, turn = self.memory.session(key.session), self.memory.turn(key)
+        first = session.next_open if session is not None else None
+        is_concurrent = turn is not None and turn.fields.get("on_busy") == "concurrent"
+        return None if is_concurrent or first is None or first >= key.index else key.session.turn(first)
+
     async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
         """See TurnReads."""
         found = self.memory.session(session)

@@ -108,12 +108,19 @@ def keep_progress(turn: MemoryTurn, covers: str, used: bytes) -> None:
 
 
 def add_row(
-    memory: Memory, session: MemorySession, turn: MemoryTurn, attempt: int, outcome: str, code: str, used: bytes
+    memory: Memory,
+    session: MemorySession,
+    turn: MemoryTurn,
+    attempt: int,
+    outcome: str,
+    code: str,
+    used: bytes,
+    ended_ms: int | None = None,
 ) -> bytes:
     """Write the ledger row of an attempt that ends here: once, counted once. Returns the row that stays."""
     if attempt in turn.ledger:
         return turn.ledger[attempt]
-    fields, now_ms = turn.fields, memory.now_ms
+    fields, now_ms = turn.fields, memory.now_ms if ended_ms is None else ended_ms
     use: dict[str, str] = json.loads(used) if used else {"partial": "true"}
     started_ms = int(fields.get("attempt_at", now_ms))
     texts = {name: fields.get(name) for name in ("run_id", "project", "user", "model")}
@@ -172,7 +179,8 @@ def open_attempt(
         event = encode_event(RUN_STARTED, {**names, "turnIndex": key.index, "attempt": attempt})
     add_events(memory, key, turn, Cursor(attempt, turn.next_seq), [event])
     if attempt > 1 and turn.status == "running":
-        add_row(memory, session, turn, attempt - 1, "crashed", "", unknown_use(turn, attempt - 1))
+        ended_ms = min(memory.now_ms, int(fields.get("lease_end", now)))
+        add_row(memory, session, turn, attempt - 1, "crashed", "", unknown_use(turn, attempt - 1), ended_ms)
     fields |= {"status": "running", "attempt": str(attempt), "attempt_at": now, "worker": worker, "updated_at": now}
     fields.setdefault("started_at", now)
     remove(fields, "resume_reason", "awaiting", "deadline", "asked", "next_index_before")

@@ -229,13 +229,14 @@ class MemoryStore(MemoryAttempts):
         rules.keep_session(self.memory, self.memory.made(key.session), self.settings.retention_ms)
 
     @write
-    async def cancel(self, key: TurnKey, reason: str = "") -> Cancelled:
+    async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
         """See TurnStore."""
         memory = self.memory
         session, turn = memory.session(key.session), memory.turn(key)
         if session is None or turn is None:
             raise NotFound("no such turn")
-        if not turn.is_open:
+        requested = turn.fields.get("cancel_requested")
+        if not turn.is_open or (repeated and requested is None):
             return Cancelled(CancelVerdict.ENDED)
         runs = turn.status == "running" and turn.holder(memory.now_ms) is not None
         if runs or "answered" in turn.fields:
@@ -244,7 +245,7 @@ class MemoryStore(MemoryAttempts):
                 cancelled(key.run_id)
             return Cancelled(CancelVerdict.REQUESTED)
         rules.open_attempt(memory, key, session, turn, "cancelled", "")
-        self._give_up(key, session, turn, "cancelled", rules.cancel_message(reason))
+        self._give_up(key, session, turn, "cancelled", rules.cancel_message(reason if requested is None else requested))
         return Cancelled(CancelVerdict.CANCELLED, session.next_open)
 
     @write

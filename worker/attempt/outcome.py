@@ -1,8 +1,15 @@
 """The three ways in which a job ends, and when the sweep looks at a turn that waits."""
 
+from typing import Final
+
 import msgspec
 
 from turnwire.shared.settings import Settings
+
+BEHIND_MS: Final = 300_000  # how often the sweep looks at a turn that waits for the turn before it
+
+SOONEST_UNSERVED_MS: Final = 100
+LATEST_UNSERVED_MS: Final = 5_000
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -36,3 +43,11 @@ def look_ms(left_ms: int | None, settings: Settings) -> int:
     """
     longest_ms = settings.retention_ms // 2
     return longest_ms if left_ms is None else min(left_ms, longest_ms)
+
+
+def unserved_ms(waited_ms: int) -> int:
+    """When any worker may look again at a job that this one has no hooks for: rarely, if it has waited for long.
+
+    The job is out of every worker's sight until then. During a rollout, a worker that has the hooks finds it soon.
+    """
+    return min(max(waited_ms // 8, SOONEST_UNSERVED_MS), LATEST_UNSERVED_MS)

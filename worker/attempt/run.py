@@ -13,7 +13,7 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, BadRequest
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
-from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Waits
+from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Unserved, Waits
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
@@ -23,7 +23,7 @@ from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
-from turnwire.worker.attempt.outcome import Again, Done, Parked
+from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked, unserved_ms
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.hooks import ChatTurnHooks
@@ -65,15 +65,19 @@ class TurnRunner:
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
-            claim = await until_answered(self._store.claim, key, self._worker_id)
+            claim = await until_answered(self._store.claim, key, self._worker_id, self._products.projects)
         finally:
             cancelled = self._claiming.pop(run_id)
         match claim:
             case Held(ms):
                 return Again(ms + 1)
             case Waits(index, interrupt):
-                await self._see_to_earlier(key.session.turn(index), interrupt=interrupt)
-                return Parked()
+                if interrupt:
+                    await self._interrupt(key.session.turn(index))
+                return Parked(BEHIND_MS)
+            case Unserved(project, waited_ms):
+                self._products.tell_unserved(project)
+                return Again(unserved_ms(waited_ms))
             case Suspended(rows):
                 return Parked(rows=rows)
             case Ended(next_index, rows):
@@ -121,12 +125,10 @@ class TurnRunner:
         [reply] = await self._store.renew_many([claimed])
         self.renewed(attempt, claimed, reply)
 
-    async def _see_to_earlier(self, earlier: TurnKey, *, interrupt: bool) -> None:
-        """Make sure that the earlier turn of the session ends. Its end wakes the turn that waits."""
-        if interrupt:
-            reason = "a later turn of its session interrupts it"
-            await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
-        await until_answered(self._queue.enqueue, earlier.run_id, accepted=True)
+    async def _interrupt(self, earlier: TurnKey) -> None:
+        """Cancel the turn ahead in the session. Whoever ends it wakes the one that waits."""
+        reason = "a later turn of its session interrupts it"
+        await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
         attempt = Attempt(claimed, self.appender, self._prices)

@@ -16,7 +16,7 @@ from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
-from turnwire.worker.attempt.outcome import Again, Done
+from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done
 from turnwire.worker.hooks import Turn
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
@@ -42,6 +42,9 @@ class Outbox:
         record = await until_answered(self._store.record, key)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
+        if not self._products.serves(record.project):
+            self._products.tell_unserved(record.project)
+            return Again(LATEST_UNSERVED_MS)
         if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
         begun = await until_answered(self._store.try_to_persist, key, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)

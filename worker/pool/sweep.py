@@ -14,7 +14,7 @@ from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.attempt.outcome import look_ms
+from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ class Sweep:
                 await self._queue.forget(job_id, mark)
             elif record.status is TurnState.SUSPENDED:
                 await self._look_at_suspended(TurnKey.parse(record.run_id))
+            elif record.status is TurnState.QUEUED and (earlier := await self._store.waits_for(TurnKey.parse(job_id))):
+                await self._queue.announce(earlier.run_id)  # whoever ends it wakes this one, so that one must be seen
+                await self._queue.postpone(job_id, BEHIND_MS)
             elif await self._queue.enqueue(record.run_id, accepted=True) and not record.terminal:
                 # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
                 logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)

@@ -18,8 +18,9 @@
 --   retention_ms      how long the ended turn is kept
 --   cancels           pub/sub channel on which workers hear of cancels
 --   run_id
+--   repeated          1: only if an earlier request still stands; 0: in any case
 -- RETURNS {verdict, next open index of the session or ''}
---   ended           it was terminal already
+--   ended           it was terminal already, or the earlier request does not stand any more
 --   cancelled       nobody ran it, and it has ended now
 --   requested       its worker is told; the turn may still complete before the worker stops
 -- REFUSES
@@ -30,13 +31,16 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, reason, retention_ms, cancels, run_id = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered')
+local channel_prefix, index, reason, retention_ms, cancels, run_id, repeated = unpack(ARGV)
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested')
 local status = state[1]
 if not status then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
+    return {'ended', ''}
+end
+if repeated == '1' and not state[4] then
     return {'ended', ''}
 end
 if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) then
@@ -46,6 +50,7 @@ if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) t
 end
 local now = now_ms()
 local attempt = tonumber(state[2]) + 1
+local message = cancel_message(state[4] or reason)
 local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
-    or give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(reason), retention_ms, now)
+    or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)
 return refused or {'cancelled', redis.call('ZRANGE', keys.open, 0, 0)[1] or ''}

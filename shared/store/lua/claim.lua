@@ -18,10 +18,12 @@
 --   lease_ms
 --   max_attempts      how many workers may die while they run the turn
 --   retention_ms      how long an ended turn is kept
+--   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn that must end first, on_busy
+--   unserved        ms since the turn changed last, its project or '': this worker has no hooks for it
 --   ended           status, next open index of the session or '', ledger rows
 --   suspended       ledger rows
 --   gone            there is no such turn
@@ -32,7 +34,7 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV)
+local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 6)
 
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
@@ -41,6 +43,16 @@ end
 local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
+-- Whether this worker has hooks for the turn.
+local function is_served()
+    local project = redis.call('HGET', keys.turn, 'project') or ''
+    for i = 7, #ARGV do
+        if ARGV[i] == project then
+            return true, project
+        end
+    end
+    return #ARGV < 7, project
+end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
     return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn),
@@ -48,7 +60,7 @@ local function granted(attempt, cut)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested',
-    'on_busy', 'answered')
+    'on_busy', 'answered', 'updated_at')
 local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(state[3] or '0')
 if not status then
     return {'gone'}
@@ -74,6 +86,10 @@ if state[6] ~= 'concurrent' and first_open ~= index and not cancel then
 end
 
 local now = now_ms()
+local served, project = is_served()
+if not served and not cancel then
+    return {'unserved', now - tonumber(state[8]), project}
+end
 local reason = state[4] or 'lease_expired'
 if status == 'running' then
     reason, crashes = 'lease_expired', crashes + 1
@@ -91,6 +107,7 @@ elseif crashes >= tonumber(max_attempts) and not answered then
     refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'PX', lease_ms)
+    redis.call('HSET', keys.turn, 'lease_end', now + lease_ms)
     return granted(attempt, cut)
 end
 return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open(), rows()}

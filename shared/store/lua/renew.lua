@@ -12,9 +12,13 @@
 --   2           it is extended, and somebody wants the turn cancelled
 -- REFUSES
 --   FENCED      the lease of this attempt was lost
--- include: fence
+-- include: time fence
 
 local turn, lease = unpack(KEYS)
 local attempt, token, lease_ms = unpack(ARGV)
 local refused = fence(turn, lease, attempt, token, lease_ms)
-return refused or (redis.call('HEXISTS', turn, 'cancel_requested') == 1 and 2 or 1)
+if refused then
+    return refused
+end
+redis.call('HSET', turn, 'lease_end', now_ms() + lease_ms)  -- until then the attempt counts as running
+return redis.call('HEXISTS', turn, 'cancel_requested') == 1 and 2 or 1

@@ -41,6 +41,6 @@ if refused then
 end
 local now = now_ms()
 local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'diverged', '', told_use(used), now)
-redis.call('HSET', turn, 'attempt', new_attempt, 'attempt_at', now)
+redis.call('HSET', turn, 'attempt', new_attempt, 'attempt_at', now, 'lease_end', now + lease_ms)
 redis.call('SET', lease, new_token, 'PX', lease_ms)
 return {new_attempt, next_seq(events), row}

@@ -111,3 +111,19 @@ async def test_a_server_that_forgot_the_script_gets_it_again(store, redis):
     await store.submit(KEY, request())
     await redis.script_flush()
     assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED)
+
+
+async def test_a_repeated_cancel_ends_the_turn_of_a_dead_worker_with_the_first_reason(store):
+    await submit_and_claim(store)
+    assert (await store.cancel(KEY, "enough")).verdict is CancelVerdict.REQUESTED
+    await lose_lease(store)
+    assert (await store.cancel(KEY, "later", repeated=True)).verdict is CancelVerdict.CANCELLED
+    assert (await store.record(KEY)).error.message == "the turn was cancelled: enough"
+
+
+async def test_a_repeated_cancel_does_not_touch_a_turn_that_was_asked_again(store):
+    await store.submit(KEY, request())
+    await store.cancel(KEY)
+    await store.submit(KEY, request())
+    assert (await store.cancel(KEY, repeated=True)).verdict is CancelVerdict.ENDED
+    assert (await store.record(KEY)).status is TurnState.QUEUED

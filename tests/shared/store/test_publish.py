@@ -115,6 +115,7 @@ async def test_an_answer_that_is_persisted_leaves_the_mark_of_a_turn_that_runs_a
     await queue.enqueue(RUN_ID)  # asked again meanwhile
     if forgotten:
         await redis.zadd(keys.OPEN_TURNS, {keys.persist_id(RUN_ID): 1})
+        await redis.delete(keys.job(keys.persist_id(RUN_ID)))
         [due] = (await queue.due())[0]
         await queue.forget(*due)
     else:

@@ -96,7 +96,18 @@ async def test_the_sweep_does_not_forget_what_was_asked_for_in_the_same_ms(redis
     """Both set the same mark then: a turn that was asked again had a job, but was not among the open turns."""
     await queue.enqueue(RUN_ID)
     await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 0})
+    await redis.delete(keys.job(RUN_ID))
     [(_, mark)] = (await queue.due())[0]
     await redis.zadd(keys.OPEN_TURNS, {RUN_ID: int(float(mark))})  # what an enqueue in this ms does
     await queue.forget(RUN_ID, mark)
     assert await mark_of(redis) is not None
+
+
+async def test_a_turn_whose_job_is_in_the_queue_is_not_handed_out(redis, queue):
+    await queue.enqueue(RUN_ID)
+    await make_due(redis, RUN_ID)
+    assert (await queue.due())[0] == []
+    assert await mark_of(redis) != 1
+    await redis.delete(keys.job(RUN_ID))
+    await make_due(redis, RUN_ID)
+    assert [run_id for run_id, _ in (await queue.due())[0]] == [RUN_ID]

@@ -7,6 +7,7 @@ import pytest
 from tests.support.turns import KEY, SESSION, request, snapshot
 from turnwire.shared import keys
 from turnwire.shared.errors import RecordUnreadable
+from turnwire.shared.keys import session_key
 from turnwire.worker.pool.sweep import Sweep
 
 SPOILT = [
@@ -47,14 +48,16 @@ async def test_it_is_left_out_of_lists_and_of_the_history(store, redis, caplog):
 
 @pytest.mark.usefixtures("spoilt")
 async def test_the_sweep_leaves_it_and_goes_on_with_the_others(store, redis, queue, caplog):
-    await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1, SESSION.turn(1).run_id: 2})
+    other = session_key("other").turn(0)
+    await store.submit(other, _asked())
+    await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1, other.run_id: 2})
     before = await redis.dump(KEY.record)
     with caplog.at_level(logging.WARNING):
         assert (await Sweep(store, queue).once())[0] == 2
     assert "the sweep leaves it" in caplog.text
     assert await redis.dump(KEY.record) == before
     assert await redis.zscore(keys.OPEN_TURNS, KEY.run_id) > 2
-    assert await redis.exists(keys.job(SESSION.turn(1).run_id)) == 1
+    assert await redis.exists(keys.job(other.run_id)) == 1
     assert await redis.exists(keys.job(KEY.run_id)) == 0
 
 

@@ -12,7 +12,7 @@ from turnwire.shared import keys
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ModelCall, TurnError, Usage
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.attempt.outcome import Again, Done, Parked
+from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked
 from turnwire.worker.attempt.run import FOREIGN_MS
 from turnwire.worker.hooks import ChatTurnHooks
 
@@ -216,12 +216,6 @@ async def test_a_producer_that_is_cancelled_by_its_own_doing_fails_the_turn(stor
     assert (await store.record(KEY)).status is TurnState.FAILED
 
 
-async def test_an_unknown_project_fails_the_turn(store, runner_of):
-    await store.submit(KEY, request(project="tax"))
-    await runner_of({"legal": Scripted()}).run(RUN_ID)
-    assert (await store.record(KEY)).error.code == "unknown_project"
-
-
 async def test_a_log_that_is_full_ends_the_turn_with_its_terminal_event(redis, settings, runner_of):
     store = TurnStore(redis, msgspec.structs.replace(settings, max_log_events=5))
     await store.submit(KEY, request())
@@ -242,13 +236,13 @@ async def test_a_turn_that_another_worker_runs_is_looked_at_again_later(store, r
     assert await snapshot(redis) == before
 
 
-async def test_a_turn_whose_time_has_not_come_is_parked_and_the_one_before_it_woken(store, redis, runner_of):
+async def test_a_turn_whose_time_has_not_come_is_parked_and_costs_nothing(store, redis, runner_of):
     product = Scripted()
     await store.submit(KEY, request())
     await store.submit(SESSION.turn(1), request("next"))
-    assert await runner_of(product).run(SESSION.turn(1).run_id) == Parked()
+    assert await runner_of(product).run(SESSION.turn(1).run_id) == Parked(BEHIND_MS)
     assert product.turns == []
-    assert await redis.zrange(keys.QUEUE, 0, -1) == [RUN_ID.encode()]
+    assert await redis.zcard(keys.QUEUE) == 0
 
 
 async def test_the_end_of_a_turn_wakes_the_next_one(store, redis, runner_of):

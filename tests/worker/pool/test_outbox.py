@@ -192,6 +192,7 @@ async def test_a_lost_job_is_put_back_by_the_sweep_until_the_answer_is_stored(st
     await Sweep(store, queue).once()
     assert await redis.zscore(keys.QUEUE, JOB) is not None
     assert isinstance(await outbox.run(KEY), Done)
+    await redis.delete(keys.job(JOB))
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
     await Sweep(store, queue).once()
     assert await redis.zscore(keys.OPEN_TURNS, JOB) is None

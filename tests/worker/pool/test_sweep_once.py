@@ -71,3 +71,27 @@ async def test_a_full_queue_does_not_keep_a_turn_from_being_put_back(store, redi
 
 async def test_nothing_due_is_nothing_done(sweep):
     assert (await sweep.once())[0] == 0
+
+
+async def test_a_turn_that_waits_for_the_one_before_it_is_not_enqueued_and_that_one_is_seen(
+    store, redis, sweep, caplog
+):
+    second = SESSION.turn(KEY.index + 1)
+    await submit_and_claim(store)
+    await store.submit(second, request())
+    await make_due(redis, second.run_id)
+    assert (await sweep.once())[0] == 1
+    assert await redis.zcard(keys.QUEUE) == 0
+    assert await redis.zscore(keys.OPEN_TURNS, RUN_ID) is not None
+    assert (await sweep.once())[0] == 0
+    assert caplog.messages == []
+
+
+async def test_a_turn_that_may_run_beside_an_earlier_one_is_put_back(store, redis, queue, sweep):
+    second = SESSION.turn(KEY.index + 1)
+    await submit_and_claim(store)
+    await store.submit(second, request(on_busy="concurrent"))
+    await make_due(redis, second.run_id)
+    await sweep.once()
+    [taken], _ = await queue.take(WORKER, 1)
+    assert taken.job_id == second.run_id

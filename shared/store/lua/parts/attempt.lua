@@ -27,7 +27,10 @@ local function open_attempt(keys, channel_prefix, index, attempt, reason, worker
         return refused
     end
     if attempt > 1 and redis.call('HGET', keys.turn, 'status') == 'running' then
-        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.turn, attempt - 1), now)
+        -- Nobody ran it after its lease had ended, however late somebody notices.
+        local lease_end = tonumber(redis.call('HGET', keys.turn, 'lease_end') or now)
+        local ended_at = math.min(now, lease_end)
+        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.turn, attempt - 1), ended_at)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
         'updated_at', now)

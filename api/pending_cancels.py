@@ -1,0 +1,59 @@
+"""Ends turns whose worker was told to stop them but is dead, also when no worker is left to take them over.
+
+A lease says that a worker runs the turn, so a cancel is only a request to that worker. When a lease's time has passed,
+this process asks again: a worker that lives has stopped the turn by then, and the lease of a dead one has ended, so the
+turn ends in the script that cancels it. If this process ends before that, the next worker that takes the turn ends it.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from turnwire.shared.errors import NotFound, StoreUnavailable
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.replies import CancelVerdict
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.waking import cancel_and_wake
+
+logger = logging.getLogger(__name__)
+
+SLACK_S: Final = 0.1  # after a lease's time
+LOOKS: Final = 20  # a worker that still renews the lease after so many leases lives; its heartbeat knows of the cancel
+
+
+class PendingCancels:
+    """The turns that this process looks at again, each once at a time."""
+
+    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+        self._store = store
+        self._queue = queue
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def look_again(self, key: TurnKey, reason: str) -> None:
+        """See to it that the turn ends, although its worker may be dead."""
+        if key.run_id in self._tasks:
+            return
+        task = asyncio.create_task(self._look(key, reason), name=f"cancel {key.run_id}")
+        self._tasks[key.run_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key.run_id, None))
+
+    async def stop(self) -> None:
+        """Look no more."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, key: TurnKey, reason: str) -> None:
+        for _ in range(LOOKS):
+            await asyncio.sleep(self._store.settings.lease_ms / 1000 + SLACK_S)
+            try:
+                verdict = await cancel_and_wake(self._store, self._queue, key, reason, repeated=True)
+            except NotFound:
+                return
+            except StoreUnavailable as error:
+                logger.warning("%s: the cancel could not be looked at again: %s", key.run_id, error)
+                continue
+            if verdict is not CancelVerdict.REQUESTED:
+                return
