@@ -42,9 +42,9 @@ class Scene:
         return next(worker for worker in self.workers if f"/{worker.pid}/" in holder)
 
     def checkpoints(self) -> dict[int, dict[str, Any]]:
-        """The steps that are done, by position."""
+        """The steps of the producer and of the worker that are done, by position; those of hooks have other names."""
         stored = self._redis.hgetall(KEY.steps)
-        return {int(position): msgspec.json.decode(step) for position, step in sorted(stored.items())}
+        return {int(name): msgspec.json.decode(step) for name, step in sorted(stored.items()) if name.isdigit()}
 
     def ledger(self) -> list[dict[str, Any]]:
         """What Turnwire says that the turn used: a row for each attempt."""

@@ -121,6 +121,7 @@ class MemoryAttempts(MemoryReads):
         """See AttemptWrites."""
         turn = self._fenced(claimed)
         turn.steps[step.index] = msgspec.json.encode(step)
+        turn.fields["lease_end"] = str(self.memory.now_ms + self.settings.lease_ms)
         if step.is_answer:
             turn.fields["answered"] = "1"
         turn.history = history if turn.history is None and history else turn.history

@@ -18,7 +18,7 @@
 --   1
 -- REFUSES
 --   FENCED      the lease of this attempt was lost
--- include: fence cut progress
+-- include: time fence cut progress
 
 local turn, lease, steps = unpack(KEYS)
 local attempt, token, lease_ms, position, record, covers, used, history, answer = unpack(ARGV)
@@ -27,6 +27,7 @@ if refused then
     return refused
 end
 redis.call('HSET', steps, position, record)
+redis.call('HSET', turn, 'lease_end', now_ms() + lease_ms)  -- until then the attempt counts as running
 if history ~= '' then
     redis.call('HSETNX', steps, 'history', history)
 end
