@@ -106,7 +106,7 @@ elseif crashes >= tonumber(max_attempts) and not answered then
     local message = 'the turn was given up: ' .. crashes .. ' workers died while they ran it'
     refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
-    redis.call('SET', keys.lease, worker .. '#' .. attempt, 'PX', lease_ms)
+    redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- nobody holds it: see above
     redis.call('HSET', keys.turn, 'lease_end', now + lease_ms)
     return granted(attempt, cut)
 end

@@ -146,3 +146,14 @@ async def test_c15_another_input_is_a_mismatch_also_while_the_turn_runs(store, r
     with pytest.raises(InputMismatch):
         await store.submit(KEY, request("another"))
     assert await snapshot(redis) == before
+
+
+async def test_the_lease_is_taken_with_set_nx_px(store, redis, settings):
+    """An operator who watches MONITOR sees the command that the documentation names."""
+    await store.submit(KEY, request())
+    async with redis.monitor() as monitor:
+        await store.claim(KEY, WORKER)
+        async for command in monitor.listen():
+            if KEY.lease in command["command"] and command["command"].startswith("SET "):
+                break
+    assert command["command"] == f"SET {KEY.lease} {WORKER}#1 NX PX {settings.lease_ms}"
