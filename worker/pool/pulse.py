@@ -22,7 +22,7 @@ import uvloop
 
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
@@ -102,10 +102,7 @@ class Pulse:
         if self._stopping:  # before there was a loop to tell
             return
         settings = self._settings
-        data = connect(settings.redis_url, connections=1)
-        queue_redis = data
-        if settings.queue_url != settings.redis_url:
-            queue_redis = connect(settings.queue_url, connections=1)
+        data, queue_redis = connect_data_and_queue(settings, connections=1)
         watching = connect_listener(settings.queue_url)
         store, queue = TurnStore(data, settings), TurnQueue(queue_redis, settings)
         liveness = Liveness(watching, store, queue, self._worker_id)
