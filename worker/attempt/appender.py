@@ -168,7 +168,12 @@ class Appender:
             calls = [(log, log.written_seq, log.next_call()) for log in logs]
             calls = [call for call in calls if call[2]]
             next_at_s = asyncio.get_running_loop().time() + GATHER_S if len(calls) > 1 else 0.0
-            results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
+            try:
+                results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
+            except Exception:  # a defect: whoever starts this task again writes these events, with the same ids
+                self._dirty += logs
+                self._wake.set()
+                raise
             for (log, _, events), error in zip(calls, results, strict=True):
                 log.answered(events, error)
             if any(isinstance(error, StoreUnavailable) for error in results):
