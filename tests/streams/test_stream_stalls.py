@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from tests.support.observed import STALL_S, Observed, RunningTurn
-from tests.support.rawtail import open_stalled, read_all, readers
-from tests.support.waiting import let_pass, wait_until
+from tests.support.rawtail import open_stalled, read_all, readers, wait_for_a_byte
+from tests.support.waiting import let_pass
 
 STALLED = 200
 EVENT_BYTES = 50_000
@@ -80,11 +80,11 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(i
     await fill(turn, 100)
     await turn.end()
     before = impatient.descriptors()
+    asked_at_s = time.monotonic()  # before the service can have begun to count
     with stalled(impatient, turn.events) as [connection]:
-        await wait_until(impatient.clients, "it is there")
-        start = time.monotonic()
-        await impatient.left(before, limit_s=STALL_S + 5)
-        assert time.monotonic() - start > STALL_S * 0.9
+        await asyncio.to_thread(wait_for_a_byte, connection)
+        await impatient.left(before, limit_s=STALL_S + 20)
+        assert time.monotonic() - asked_at_s > STALL_S * 0.9
         got = await asyncio.to_thread(read_all, connection)
     ids = [json.loads(line)["id"] for line in got.split(b"\n")[:-1]]  # the last one may be cut
     async with httpx.AsyncClient(base_url=impatient.url, trust_env=False) as client:
@@ -96,11 +96,11 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(i
 async def test_a_client_that_stops_before_the_end_is_cut_off_too(impatient: Observed):
     """All is sent as far as the server is concerned; only the kernel still holds the end."""
     turn, before = await impatient.turn("end"), impatient.descriptors()
-    with stalled(impatient, turn.events):
-        await wait_until(impatient.clients, "it is there")
+    with stalled(impatient, turn.events) as [connection]:
+        await asyncio.to_thread(wait_for_a_byte, connection)
         await fill(turn, 10, size=8_000)
         await turn.end()
-        await impatient.left(before, limit_s=STALL_S * 3 + 5)
+        await impatient.left(before, limit_s=STALL_S * 3 + 20)
 
 
 async def test_a_client_that_reads_slowly_is_followed_at_its_pace(impatient: Observed):

@@ -36,6 +36,11 @@ def open_stalled(base_url: str, path: str) -> socket.socket:
     return connection
 
 
+def wait_for_a_byte(connection: socket.socket) -> None:
+    """Until the answer has begun, which stays true when the client is cut off. Takes nothing of it."""
+    assert connection.recv(1, socket.MSG_PEEK)
+
+
 def read_all(connection: socket.socket) -> bytes:
     """What comes until the stream ends or the connection breaks, without its HTTP framing."""
     raw = b""
