@@ -1,24 +1,24 @@
-"""Every error that Turnwire raises on purpose, with its wire code and whether asking again can help.
+"""Every error that Turnwire raises on purpose. Each has a code for the wire, and says whether asking again can help.
 
 TurnwireError
-├── BadRequest             the request itself is wrong; it never becomes right
+├── BadRequest             the request itself is wrong, and will be wrong the next time
 ├── InvalidInput           the request is well-formed, but a value is not allowed
-│   └── UnstorableValue    a value that Redis cannot be sent, such as text with half a surrogate pair
+│   └── UnstorableValue    a value cannot be sent to Redis, for example text with half a surrogate pair
 ├── NotFound               there is no such turn, session or page
-├── TooLarge               a body, event or log is over its limit
+├── TooLarge               a body, an event or a log is over its limit
 ├── CursorGone             the cursor points to events that are no longer there
-├── InputMismatch          this turn, or this Idempotency-Key, was used with other input
+├── InputMismatch          this turn, or this Idempotency-Key, was used before with other input
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
 ├── TurnEnded              the signal is for a turn that has ended
-├── RecordUnreadable       this version cannot read what is stored; a newer one, or an operator, can mend that
+├── RecordUnreadable       this version cannot read what is stored; a newer version, or an operator, can help
 ├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
-├── StoreUnavailable       Redis did not answer: the outcome is unknown, the same request may be sent again
+├── StoreUnavailable       Redis did not answer: the outcome is unknown, and the same request may be sent again
 ├── SettingsError          the process cannot start with this environment
-├── AttemptFenced          the attempt does not own the turn any more: it must write nothing; products never see it
-├── IndexMoved             the session has another next index by now             (shared/store/scripts.py)
+├── AttemptFenced          the attempt does not own the turn any more and must write nothing; products never see it
+├── IndexMoved             the session's next index has changed meanwhile        (shared/store/scripts.py)
 ├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
 ├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
 ├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)
@@ -26,9 +26,9 @@ TurnwireError
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event
     ├── DivergenceError    the producer asked for another step than before       (worker/turn/step_errors.py)
-    │   └── InputDriftError        the same step, but with other input           (worker/turn/step_errors.py)
+    │   └── InputDriftError        it asked for the same step with other input   (worker/turn/step_errors.py)
     ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/step_errors.py)
-    ├── MisplacedStepError a signal in a later hook, a step after the producer   (worker/turn/step_errors.py)
+    ├── MisplacedStepError a hook asked for something that its place forbids     (worker/turn/step_errors.py)
     ├── NestedStepError    the work of a step asked for another step             (worker/turn/step_errors.py)
     ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/step_errors.py)
     └── BackendTransportError      the model server could not be reached         (worker/backends/errors.py)
@@ -47,7 +47,10 @@ MAX_CODE_CHARACTERS: Final = 100
 
 
 def storable(text: object) -> str:
-    """The text of anything; half a surrogate pair, which UTF-8 has no form for, becomes U+FFFD."""
+    """Return `str(text)` as plain text that can be stored. Half a surrogate pair, which UTF-8 cannot encode, is U+FFFD.
+
+    Never raises: if `str` fails, the result is the name of the type.
+    """
     try:
         plain = str(text)
     except Exception:  # noqa: BLE001 - a product's own __str__ may raise anything
@@ -56,10 +59,12 @@ def storable(text: object) -> str:
 
 
 class TurnwireError(Exception):
-    """The base of all of them.
+    """The base class of all errors that Turnwire raises on purpose.
 
-    `code` is the word on the wire, `retryable` says whether the same request may succeed later,
-    `retry_after_s` (seconds) says when, if known.
+    Attributes:
+        code: the word that stands for the error on the wire.
+        retryable: whether the same request may succeed later.
+        retry_after_s: after how many seconds it is worth trying again; None if that is not known.
     """
 
     code: ClassVar[str] = "internal"
@@ -76,7 +81,7 @@ class InvalidInput(TurnwireError):
 
 
 class UnstorableValue(InvalidInput):
-    """A value that Redis cannot be sent, such as text with half a surrogate pair."""
+    """A value cannot be sent to Redis, for example text with half a surrogate pair."""
 
 
 class NotFound(TurnwireError):
@@ -142,19 +147,23 @@ class SettingsError(TurnwireError):
 
 
 class AttemptFenced(TurnwireError):
-    """A newer attempt owns the turn, or the lease was lost.
+    """A newer attempt owns the turn, or this attempt has lost its lease.
 
-    It does not fail the turn, so it is no TurnFailure. A product's code gets a cancellation instead of it, which
-    neither `except TurnFailure` nor `except Exception` can swallow.
+    This error does not fail the turn, so it is not a TurnFailure. The product's code is cancelled instead, because
+    neither `except TurnFailure` nor `except Exception` can swallow a cancellation.
     """
 
     code = "attempt_fenced"
 
 
 class TurnFailure(TurnwireError):
-    """Ends a turn as failed. `code` may be given per instance: a failure of the product has its own words.
+    """Raise this to end the turn as failed.
 
-    A product may give anything as message and code. They become plain text that can be stored and sent.
+    Args:
+        message: the text that the client reads. Anything with a `str` will do.
+        code: the word for the client's program, at most 100 characters; default: `turn_failed`. Anything with a `str`
+            will do, and of an enum member its value is taken.
+        retryable: whether asking the turn again may help; default: False.
     """
 
     code = "turn_failed"

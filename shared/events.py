@@ -1,7 +1,7 @@
-"""The events of a turn and their place in its log.
+"""The events of a turn and their places in its log.
 
-An event's bytes are made once, here, in canonical form: `{"type":…,"data":{…}}`, type first. From then on they
-are spliced and compared, never decoded and encoded again. Names and payloads: docs/protocol.md.
+An event is encoded once, here, in canonical form: `{"type":…,"data":{…}}`, type first. From then on its bytes are
+copied and compared, but never decoded and encoded again. docs/events.md lists the types and their data.
 """
 
 from typing import Any, Final, Self
@@ -20,7 +20,7 @@ ERROR: Final = "error"
 RESULT: Final = "result"
 PART_UPDATED: Final = "message.part.updated"
 
-OWN_EVENT_PREFIX: Final = b'{"type":"session.run.'  # of the bytes of an event that Turnwire writes, never a producer
+OWN_EVENT_PREFIX: Final = b'{"type":"session.run.'  # such events are Turnwire's own: no producer may yield them
 
 MAX_SEQ: Final = 2**63 - 1  # the greatest number that a cursor may hold
 
@@ -29,21 +29,21 @@ TERMINAL_EVENT_PREFIXES: Final = tuple(f'{{"type":"{name}"'.encode() for name in
 
 
 class ChatStreamEvent(msgspec.Struct, frozen=True):
-    """One event as a producer may yield it: an open vocabulary of types, a JSON object as payload."""
+    """One event as a producer may yield it. `type` may be any word but Turnwire's own, `data` is a JSON object."""
 
     type: str
     data: dict[str, Any] = {}
 
 
 class Cursor(msgspec.Struct, frozen=True, order=True):
-    """An event's id, `<attempt>-<seq>`: both the fence of a write and the place where a reader goes on."""
+    """The id of an event, `<attempt>-<seq>`. It fences writes, and it tells a reader where to continue."""
 
     attempt: int
     seq: int
 
     @property
     def just_before(self) -> "Cursor":
-        """The greatest cursor that is less than this one: what a read has to start after in order to begin here."""
+        """The greatest cursor that is less than this one. A read that starts after it begins with this cursor."""
         return Cursor(self.attempt, self.seq - 1) if self.seq else Cursor(self.attempt - 1, MAX_SEQ)
 
     @classmethod
@@ -51,7 +51,8 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
         """Read a client's cursor.
 
         Raises:
-            BadRequest: not two plain decimal numbers joined by a dash, or attempt 0, which never was.
+            BadRequest: the text is not two plain decimal numbers joined by a dash, or it names attempt 0. Attempts
+                are numbered from 1.
         """
         attempt, dash, seq = text.partition("-")
         if not (dash and len(text) <= 40 and attempt.isascii() and seq.isascii()):
@@ -65,7 +66,7 @@ class Cursor(msgspec.Struct, frozen=True, order=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One event with its place in the log: `id` is the cursor's text, `event` the canonical bytes."""
+    """One event with its place in the log. `id` is the text of its cursor, `event` its canonical bytes."""
 
     id: bytes
     event: bytes
@@ -77,10 +78,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
-    """The canonical bytes of an event.
+    """Return the canonical bytes of an event.
 
     Raises:
-        TypeError, ValueError: `data` holds something that JSON has no form for.
+        TypeError, ValueError: `data` holds a value that JSON cannot represent.
     """
     return strictjson.encode({"type": event_type, "data": data})
 

@@ -1,4 +1,4 @@
-"""What makes two requests the same, and what names a worker."""
+"""Decides whether two requests ask for the same turn, and gives each worker process its name."""
 
 import hashlib
 import os
@@ -11,18 +11,19 @@ from turnwire.shared.keys import TurnKey
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys, no white space, UTF-8: equal values give equal bytes.
+    """Return the value as JSON with sorted keys, without white space, in UTF-8. Equal values give equal bytes.
 
     Raises:
-        TypeError: `value` holds something that JSON has no form for.
+        TypeError, ValueError: `value` holds something that JSON cannot represent.
     """
     return strictjson.encode_sorted(value)
 
 
 def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str | None, model: str | None) -> str:
-    """sha256, hex, of what a turn answers. Absent values count as null, so adding one is another input.
+    """Return the sha256 digest (hex) of everything that a turn's answer depends on.
 
-    User, metadata and the `on_…` choices are not part of it: they do not change the answer.
+    An absent value counts as null, so a request that adds a value has another hash. The user, the metadata and the
+    `on_…` choices do not change the answer, so they are not hashed.
     """
     identity = {
         "tenant": key.session.tenant,
@@ -37,6 +38,6 @@ def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str |
 
 
 def worker_id() -> str:
-    """A name for this process that an operator can read: `<host>/<pid>/<6 hex digits>`, fresh at every call."""
+    """Return a new name for this process that an operator can read: `<host>/<pid>/<6 random hex digits>`."""
     host = "".join(c if c.isalnum() or c in ".-_" else "-" for c in socket.gethostname())[:64]
     return f"{host or 'host'}/{os.getpid()}/{secrets.token_hex(3)}"

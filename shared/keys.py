@@ -1,8 +1,8 @@
-"""The only spelling of every Redis key and pub/sub channel.
+"""Spells every Redis key and pub/sub channel.
 
-Rule 1: no other module, script or test builds a key from text; Lua gets every key from here.
-Rule 2: all keys of a session carry its hash tag, `{<scope>}`, so one script may touch them on a cluster.
-Rule 3: a client's text reaches a key only through `session_key`, which refuses what could forge a delimiter.
+Rule 1: no other module, script or test builds a key from text. Lua scripts get their keys from here.
+Rule 2: all keys of a session carry its hash tag, `{<scope>}`, so that one script may touch them on a cluster.
+Rule 3: a client's text reaches a key only through `session_key`, which refuses characters that separate parts of keys.
 """
 
 import re
@@ -19,19 +19,19 @@ _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
-PERSIST_PREFIX: Final = "persist:"  # of the id of a job that persists an answer; the turn's run id follows
+PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
 
-# Queue Redis: not tied to a session.
+# Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
-PENDING: Final = "turnwire:pending"  # zset    job id of an answer to persist -> since when (µs)
+PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
-LEDGER: Final = "turnwire:ledger"  # stream  a ledger row for each attempt that ended, for who bills; capped
-USAGE_PREFIX: Final = "turnwire:usage:"  # hash    of a tenant: sums of those rows, for ever
-BILLED_PREFIX: Final = "turnwire:billed:"  # string  how far a turn's rows are on that stream; TTL once it has ended
+LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
+USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
+BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
-JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job, TTL
-IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job, PX = lease
+JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
+IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
 
 
 class SessionKey(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class SessionKey(msgspec.Struct, frozen=True):
         return f"open:chat:{{{self.scope}}}"
 
     def turn(self, index: int) -> "TurnKey":
-        """The key of one of its turns."""
+        """Return the key of the session's turn at `index`."""
         return TurnKey(self, index)
 
 
@@ -81,10 +81,10 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, run_id: str) -> Self:
-        """The inverse of `run_id`.
+        """Return the key of the turn that this run id names.
 
         Raises:
-            BadRequest: not a run id.
+            BadRequest: the text is not a run id.
         """
         match = _RUN_ID.match(run_id)
         if match is None:
@@ -106,7 +106,7 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     @property
     def lease(self) -> str:
-        """string: `<worker id>#<attempt>`, PX = the lease"""
+        """string: `<worker id>#<attempt>`; its TTL is the rest of the lease"""
         return self._key("lease")
 
     @property
@@ -120,7 +120,7 @@ class TurnKey(msgspec.Struct, frozen=True):
         return self._key("events")
 
     def channel(self, deployment: str) -> str:
-        """The pub/sub channel of its events: the key of its log, behind the prefix of the deployment."""
+        """Return the pub/sub channel of the turn's events: the deployment's prefix, then the key of the turn's log."""
         return channel_prefix(deployment) + self.events
 
     @property
@@ -130,25 +130,26 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     @property
     def ledger(self) -> str:
-        """hash: attempt -> JSON row: what an attempt that has ended used and cost"""
+        """hash: attempt -> JSON row that says what this attempt, which has ended, used and cost"""
         return self._key("ledger")
 
     def all_keys(self) -> list[str]:
-        """Those of its session and its own, in the order in which scripts take them."""
+        """Return the keys of the session and of the turn, in the order in which scripts take them."""
         session = self.session
         own = [self.record, self.lease, self.steps, self.events, self.signals, self.ledger]
         return [session.record, session.turns, session.open, *own]
 
     def lasting_keys(self) -> list[str]:
-        """The same without the lease, which ends with its attempt."""
+        """Return the same keys without the lease, which ends with its attempt."""
         return [name for name in self.all_keys() if name != self.lease]
 
 
 def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
-    """The session that a client named.
+    """Return the key of the session that a client named.
 
     Raises:
-        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`, or a path step: `.` and `..` get lost on the way here.
+        BadRequest: the name does not have 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or it is `.` or `..`, which
+            HTTP clients remove from a path.
     """
     if not _SESSION.match(session) or session in {".", ".."}:
         raise BadRequest("a session id must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
@@ -156,10 +157,10 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
 
 
 def turn_index(text: str) -> int:
-    """The turn index that a client named.
+    """Return the turn index that a client named.
 
     Raises:
-        BadRequest: not a plain decimal number from 0 to 2147483647.
+        BadRequest: the text is not a plain decimal number from 0 to 2147483647.
     """
     if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
         raise BadRequest(f"a turn index must be a plain decimal number from 0 to {MAX_TURN_INDEX}")
@@ -167,7 +168,7 @@ def turn_index(text: str) -> int:
 
 
 def channel_prefix(deployment: str) -> str:
-    """What every channel of a deployment begins with; empty for the deployment without a name.
+    """Return the prefix of every channel of a deployment. It is empty for the deployment without a name.
 
     A Redis server delivers a message to the subscribers in all its databases. So the names of channels, unlike those
     of keys, must keep two deployments on one server apart.
@@ -176,12 +177,12 @@ def channel_prefix(deployment: str) -> str:
 
 
 def cancels_channel(deployment: str) -> str:
-    """The pub/sub channel (data Redis) that names turns whose worker should look whether they are cancelled."""
+    """Return the pub/sub channel, on the data Redis, that tells workers which turns may have been cancelled."""
     return channel_prefix(deployment) + "turnwire:cancels"
 
 
 def persist_id(run_id: str) -> str:
-    """The id of the job that persists the answer of this turn."""
+    """Return the id of the job that persists the answer of this turn."""
     return PERSIST_PREFIX + run_id
 
 
@@ -191,20 +192,20 @@ def is_persist_id(job_id: str) -> bool:
 
 
 def run_id_of(job_id: str) -> str:
-    """The run id of the turn that the job runs, or whose answer it persists."""
+    """Return the run id of the turn that the job runs, or whose answer it persists."""
     return job_id.removeprefix(PERSIST_PREFIX)
 
 
 def other_job(job_id: str) -> str:
-    """The id of the turn's other job: the one that persists its answer for the one that runs it, and vice versa."""
+    """Return the id of the turn's other job. A turn has two jobs: one runs it, and one persists its answer."""
     return run_id_of(job_id) if is_persist_id(job_id) else persist_id(job_id)
 
 
 def signal_key(text: str) -> str:
-    """The name of a signal, as a client or a producer gave it.
+    """Check the name of a signal that a client or a producer gave, and return it.
 
     Raises:
-        BadRequest: not 1 to 128 of `A-Z a-z 0-9 . _ -`.
+        BadRequest: the name does not have 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
     """
     if not _SESSION.match(text):
         raise BadRequest("a signal's key must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
@@ -212,20 +213,20 @@ def signal_key(text: str) -> str:
 
 
 def job(job_id: str) -> str:
-    """Arq's key of a job."""
+    """Return arq's key of a job."""
     return JOB_PREFIX + job_id
 
 
 def in_progress(job_id: str) -> str:
-    """Arq's key of the claim on a job."""
+    """Return arq's key of the claim on a job."""
     return IN_PROGRESS_PREFIX + job_id
 
 
 def usage(tenant: str) -> str:
-    """The key of a tenant's sums."""
+    """Return the key of the sums of a tenant's ledger rows."""
     return USAGE_PREFIX + tenant
 
 
 def billed(run_id: str) -> str:
-    """The key that says how far the ledger rows of this turn are published."""
+    """Return the key that says up to which one the ledger rows of this turn are published."""
     return BILLED_PREFIX + run_id

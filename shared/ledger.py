@@ -1,8 +1,8 @@
-"""The ledger: one row for each attempt of each turn that has ended, and the sums of such rows.
+"""The ledger: one row for each attempt that has ended, and the sums of such rows.
 
-A row is written by the script that ends the attempt (store/lua/parts/ledger.lua), in Redis, once. Here it is read, and
-here is made what scripts are told. A new field goes into `LedgerRow` and into that part's `add_row`; if the worker
-knows it, into `encode_use`, too.
+The script that ends an attempt writes its row, once (store/lua/parts/ledger.lua). This module decodes rows, and encodes
+what a worker tells those scripts. A new field goes into `LedgerRow` here and into `add_row` in that Lua part. If only
+the worker knows its value, the field goes into `encode_use`, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ Outcome = Literal["completed", "failed", "cancelled", "suspended", "handover", "
 
 
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt used and cost, as the script writes it. None is unknown; times are Redis time, ms."""
+    """One attempt's use and cost, as the script writes it. None means unknown. Times are in ms of Redis time."""
 
     attempt: int
-    turn_created_at: int  # names the row, with run_id and attempt: the ids of an erased session may come again
-    partial: bool  # the attempt may have used more: its worker died, and only its checkpoints tell
+    turn_created_at: int  # identifies the row together with run_id and attempt: an erased session may get its ids again
+    partial: bool  # the attempt may have used more: its worker died, and only its checkpoints are known
     model_calls: int | None
     tokens_in: int | None
     tokens_out: int | None
@@ -40,12 +40,12 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None  # the model that the client asked for
     turn_index: int
     started_at: int
-    ended_at: int  # of a crashed attempt: when it was found dead
+    ended_at: int  # for a crashed attempt, the time at which another worker found it dead
     wall_ms: int
 
     @property
     def usage(self) -> Usage:
-        """What is known of the attempt's use."""
+        """The known part of what the attempt used."""
         if self.model_calls is None:
             return Usage()
         return msgspec.convert(self, Usage, from_attributes=True)
@@ -58,7 +58,7 @@ class LedgerRows(msgspec.Struct, frozen=True):
 
 
 class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums of ledger rows. Unknown numbers are not in them, so the sums are exact only if the last two counts are 0."""
+    """Sums of ledger rows. They leave unknown numbers out, so they are exact only if the last two counts are 0."""
 
     rows: int = 0
     model_calls: int = 0
@@ -70,7 +70,7 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_hash(cls, fields: Mapping[bytes, bytes], prefix: str = "") -> Self:
-        """Read the fields that add_to_sums wrote (store/lua/parts/sums.lua)."""
+        """Read the fields that `add_to_sums` wrote (store/lua/parts/sums.lua)."""
         sums = {
             name.decode().removeprefix(prefix): int(value)
             for name, value in fields.items()
@@ -80,7 +80,7 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(sums | {"cost_nanos": costs}, cls)
 
 
-# What `publish` reads of a row (store/lua/parts/publish.lua).
+# The fields of a row that `publish` reads (store/lua/parts/publish.lua).
 COUNTED: Final = (
     "attempt", "turn_created_at", "partial", "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency",
 )  # fmt: skip
@@ -96,24 +96,30 @@ def decode_row(row: bytes) -> LedgerRow:
 def encode_use(
     usage: Usage, *, partial: bool = False, first_event_ms: int | None = None, first_token_ms: int | None = None
 ) -> bytes:
-    """What a worker tells the script that ends its attempt: the part of the row that only the worker knows."""
+    """Encode the part of a row that only the worker knows, for the script that ends its attempt.
+
+    The arguments are the fields of LedgerRow. Returns: a JSON object whose values are texts, without the unknown ones.
+    """
     latency = {"first_event_ms": first_event_ms, "first_token_ms": first_token_ms}
     return _texts({"partial": partial, **msgspec.structs.asdict(usage), **latency})
 
 
 def encode_progress(attempt: int, usage: Usage) -> bytes:
-    """What a checkpoint tells of the use of its attempt so far, for the row of an attempt whose worker dies."""
+    """Encode what an attempt has used so far, for its checkpoint. If its worker dies, this is all that its row holds.
+
+    Returns: a JSON object whose values are texts, without the unknown ones.
+    """
     return _texts({"attempt": attempt, **msgspec.structs.asdict(usage)})
 
 
 def encode_counted(row: bytes) -> bytes:
-    """What of a row is counted into a tenant's sums."""
+    """Encode the fields of a row that are counted into its tenant's sums, as a JSON object whose values are texts."""
     decoded = decode_row(row)
     return _texts({name: getattr(decoded, name) for name in COUNTED})
 
 
 def _texts(fields: Mapping[str, bool | int | str | None]) -> bytes:
-    """JSON of texts, because Lua's numbers are doubles and would round large ones. Unknown values are left out."""
+    """Encode all values as texts, because Lua's numbers are doubles and would round large ones. None is left out."""
     return msgspec.json.encode({name: _text(value) for name, value in fields.items() if value is not None})
 
 
@@ -122,7 +128,7 @@ def _text(value: bool | int | str) -> str:
 
 
 def usage_of(rows: Iterable[bytes]) -> Usage:
-    """What is known of the use of all these attempts together."""
+    """Return the sum of what these attempts used. `rows` are ledger rows as Redis keeps them."""
     used = Usage()
     for row in rows:
         used.add(decode_row(row).usage)
@@ -130,6 +136,9 @@ def usage_of(rows: Iterable[bytes]) -> Usage:
 
 
 def ran_ms(rows: Iterable[bytes], since_ms: int) -> int:
-    """How long the attempts ran that began at `since_ms` or later, in ms. Waiting between two attempts is not in it."""
+    """Return how long, in ms, the attempts ran that began at `since_ms` or later.
+
+    The time that the turn waited between two attempts does not count.
+    """
     decoded = map(decode_row, rows)
     return sum(row.wall_ms for row in decoded if row.started_at >= since_ms)

@@ -1,7 +1,7 @@
-"""The states of a turn, and the only ways from one to another.
+"""The states of a turn, and every way from one state to another.
 
-Rule 1: this table is the truth; the scripts in shared/store/lua implement it, and a test compares them with it.
-Rule 2: nothing else changes a state. A pair that is not in the table is refused or changes nothing.
+Rule 1: this table decides. The scripts in shared/store/lua implement it, and a test compares them with it.
+Rule 2: nothing else changes a state. A change that is not in the table is refused, or has no effect.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class TurnState(StrEnum):
-    """Where a turn stands."""
+    """The state of a turn. The last three are terminal."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -20,9 +20,9 @@ class TurnState(StrEnum):
 
 
 class Change(StrEnum):
-    """What happens to a turn."""
+    """An occurrence that may change the state of a turn."""
 
-    CLAIM = "claim"  # a worker takes it, or takes it over
+    CLAIM = "claim"  # a worker takes it, or takes it over from a dead one
     HANDOVER = "handover"  # a draining worker gives it back
     SUSPEND = "suspend"  # it waits for a signal
     SIGNAL = "signal"  # the signal, or its timeout, arrived

@@ -1,4 +1,7 @@
-"""The records of a turn: what a client asks for, what Redis keeps of it, what it used. Times are Redis time, ms."""
+"""The records of a turn: the client's request, what Redis keeps, and what the turn used.
+
+All times are in ms of Redis time.
+"""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -18,7 +21,7 @@ Persist = Literal["none", "pending", "done"]
 
 @contextmanager
 def readable(name: str) -> Generator[None]:
-    """Around the decoding of what is stored: raise RecordUnreadable for whatever does not fit."""
+    """Raise RecordUnreadable for every error of the block, which decodes something stored. `name` says what it is."""
     try:
         yield
     except _UNREADABLE as error:
@@ -26,7 +29,7 @@ def readable(name: str) -> Generator[None]:
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client asks. Absent text fields are None, and count as null in the input hash."""
+    """A client's request. A field that the client left out is None, and counts as null in the input hash."""
 
     message: str
     project: str | None = None
@@ -38,7 +41,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
 
     def fields(self) -> dict[str, str | bytes]:
-        """The request's part of the turn hash; absent values are left out."""
+        """Return the request's fields of the turn hash, without the absent ones."""
         fields: dict[str, str | bytes] = {
             name: value
             for name in ("message", "project", "domain", "model", "user", "on_busy", "traceparent")
@@ -50,10 +53,15 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One call of a model. Tokens are None when the model server did not report them: never an invented zero.
+    """One call of a model, as a product reports it.
 
-    `cost_nanos` is what the call really cost, in billionths of `currency` (three capital letters, by default that of
-    the price table). It wins over the table; None: the table tells, if it names the model.
+    Attributes:
+        model: the name of the model, as the price table spells it.
+        tokens_in, tokens_out: None if the model server did not report them. Do not report a zero that nobody counted.
+        finish_reason: the model server's own word, or None.
+        cost_nanos: what the call really cost, in billionths of `currency`. With None, the cost comes from the price
+            table, if the table names the model.
+        currency: three capital letters; None stands for the currency of the price table.
     """
 
     model: str
@@ -65,9 +73,9 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Usage(msgspec.Struct):
-    """What an attempt, or a turn, used and cost: a sum is None as soon as one part of it is unknown.
+    """What an attempt, or a turn, used and cost. A sum is None as soon as one part of it is unknown.
 
-    `cost_nanos` is in billionths of `currency`, `model_called` is None when it was not one model alone.
+    `cost_nanos` is in billionths of `currency`. `model_called` is None if no model was called, or several were.
     """
 
     model_calls: int = 0
@@ -79,7 +87,7 @@ class Usage(msgspec.Struct):
     model_called: str | None = None
 
     def add(self, more: "Usage") -> None:
-        """Count more usage in."""
+        """Add `more` to these sums."""
         if not more.model_calls:
             return
         first = not self.model_calls
@@ -97,7 +105,7 @@ class Usage(msgspec.Struct):
         self.cost_nanos = _sum(self.cost_nanos, more.cost_nanos)
 
     def fields(self) -> dict[str, str]:
-        """The usage fields of the turn hash; unknown ones are left out. Without a call, that is all to say."""
+        """Return the usage fields of the turn hash, without the unknown ones; only `model_calls` if it is 0."""
         if not self.model_calls:
             return {"model_calls": "0"}
         counts = msgspec.structs.asdict(self)
@@ -109,7 +117,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 
 class TurnError(msgspec.Struct, frozen=True):
-    """Why a turn failed, as its `error` event says it."""
+    """The reason why a turn failed, with the words of its `error` event."""
 
     code: str
     message: str
@@ -143,12 +151,12 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def terminal(self) -> bool:
-        """Nothing more will happen unless it is asked again."""
+        """Whether the turn has ended. Nothing more happens to it, unless a client asks for it again."""
         return self.status in TERMINAL_STATES
 
     @classmethod
     def from_hash(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self | None:
-        """Read the turn hash; None if there is no such turn.
+        """Read the turn hash. Returns None if there is no such turn.
 
         Raises:
             RecordUnreadable: another version wrote it, or somebody changed it by hand.
@@ -177,16 +185,16 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(text | named, cls, strict=False)
 
 
-ANSWER: Final = "turn"  # the intent of the step whose result is the answer: the producer as a whole
+ANSWER: Final = "turn"  # the intent of the last step: the producer as a whole, whose result is the answer
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint: the result of a step, or why it failed."""
+    """One checkpoint: the result of a step, or the reason why it failed."""
 
     status: Literal["completed", "failed"] = "failed"
     cursor: str = ""  # the last event that this step covers
-    usage: Usage | None = None  # what its attempt had used by then
-    index: int | str  # its position: a number for the producer's and the worker's own, else `<hook>/…`
+    usage: Usage | None = None  # what its attempt had used when the step ended
+    index: int | str  # its position: a number for a step of the producer or of the worker, else `<hook>/…`
     intent: str
     kind: str
     input_hash: str | None = None
@@ -198,24 +206,24 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_answer(self) -> bool:
-        """The producer has ended, and its answer is the result."""
+        """Whether this record says that the producer has ended; its result is the answer then."""
         return self.intent == ANSWER and self.status == "completed"
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The right to write to a turn: `attempt` is the fencing token, `token` the lease's value."""
+    """The right to write to a turn. `attempt` is the fencing token, `token` the value of the lease."""
 
     key: TurnKey
     attempt: int
     worker: str
     next_seq: int
     at_ms: int  # Redis time of the claim
-    first_event: bytes  # what the claim appended: started or resumed
+    first_event: bytes  # the event that the claim appended: `session.run.started` or `session.run.resumed`
     record: TurnRecord
     steps: dict[int | str, StepRecord]
-    rows: dict[int, bytes]  # attempt -> ledger row of each that ended before
-    history: bytes | None = None  # JSON of the messages that an earlier attempt saw, if it has stored a step
-    cut: list[bytes] = []  # the dead attempt's events that the claim took back, oldest first
+    rows: dict[int, bytes]  # the ledger rows of the earlier attempts, by attempt
+    history: bytes | None = None  # the messages that an earlier attempt saw, as JSON; None if it has stored no step
+    cut: list[bytes] = []  # the events of a dead attempt that the claim deleted from the log, oldest first
 
     @property
     def token(self) -> str:
@@ -224,7 +232,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_ended(cls, key: TurnKey, record: TurnRecord) -> Self:
-        """Stand for the last attempt of a turn that has ended: hooks can look at the turn, nothing can be written."""
+        """Return a stand-in for the last attempt of an ended turn, for hooks that follow. It cannot write anything."""
         return cls(
             key=key,
             attempt=record.attempt,
@@ -239,20 +247,20 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Another worker has the lease for `ms` more milliseconds."""
+    """Another worker holds the turn's lease for `ms` more milliseconds."""
 
     ms: int
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """The turn's time comes when the earlier turn `index` of its session ends, which it may want to `interrupt`."""
+    """The turn may run when the earlier turn `index` of its session has ended. `interrupt`: that one is cancelled."""
 
     index: int
     interrupt: bool
 
 
 class Unserved(msgspec.Struct, frozen=True):
-    """The worker has no hooks for the turn's `project` ('': it has none). It has waited since it changed last, ms."""
+    """The worker has no hooks for the turn's `project` ('': it names none). `waited_ms`: since it changed last."""
 
     project: str
     waited_ms: int
@@ -261,11 +269,11 @@ class Unserved(msgspec.Struct, frozen=True):
 class Suspended(msgspec.Struct, frozen=True):
     """The turn waits for a signal."""
 
-    rows: dict[int, bytes]  # attempt -> ledger row
+    rows: dict[int, bytes]  # the turn's ledger rows, by attempt
 
 
 class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came of a signal: its payload, or that its time ran out. The first of the two was stored."""
+    """A signal as it is stored: its payload, or the note that its time ran out. Whichever came first was stored."""
 
     emitted_at: int  # Redis time, ms
     payload: msgspec.Raw = msgspec.Raw(b"null")
@@ -273,14 +281,14 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """There is nothing to run; `next_index` is the turn of the session whose time has come, if any."""
+    """The turn has ended, so there is nothing to run. `next_index`: the session's turn that may run now; None: none."""
 
     next_index: int | None = None
-    rows: dict[int, bytes] = {}  # attempt -> ledger row
+    rows: dict[int, bytes] = {}  # the turn's ledger rows, by attempt
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """What a submit found; `mark` tells it from every other submit of the turn."""
+    """The outcome of a submit. `mark` identifies this submit among all submits of the turn."""
 
     verdict: Literal["created", "reopened", "attached", "running", "replay"]
     key: TurnKey

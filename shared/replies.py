@@ -1,4 +1,4 @@
-"""What the store answers to a write of a turn, where the answer has more than one part."""
+"""The store's answers to those writes of a turn that are answered with more than one value."""
 
 from enum import StrEnum
 
@@ -8,22 +8,22 @@ from turnwire.shared.model import Claimed
 
 
 class CancelVerdict(StrEnum):
-    """What a cancel request found."""
+    """The effect of a cancel request."""
 
-    ENDED = "ended"  # the turn was terminal already
-    CANCELLED = "cancelled"  # nobody ran it, so it is terminal now
-    REQUESTED = "requested"  # its worker is told to stop
+    ENDED = "ended"  # none: the turn was terminal already
+    CANCELLED = "cancelled"  # no worker ran the turn, so it is terminal now
+    REQUESTED = "requested"  # the turn's worker is told to stop
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """The answer to a cancel request. `next_index`: the turn of the session that may run now, if there is one."""
+    """The answer to a cancel request. `next_index`: the session's turn that may run now; None: there is none."""
 
     verdict: CancelVerdict
     next_index: int | None = None
 
 
 class Signalled(msgspec.Struct, frozen=True):
-    """The answer to a signal. `stored`: JSON `{payload, emitted_at}` of the first signal with this key."""
+    """The answer to a signal. `stored` is the first signal with this key: JSON `{payload, emitted_at}`."""
 
     first: bool  # this signal is the first one with its key, and was stored
     stored: bytes
@@ -31,27 +31,30 @@ class Signalled(msgspec.Struct, frozen=True):
 
 
 class PersistTry(msgspec.Struct, frozen=True):
-    """A try to persist an answer begins, if `wait_ms` is 0; else it is too early by so much. `tries` have begun."""
+    """The answer to a request to persist an answer. `tries`: how many tries have begun, with this one.
+
+    If `wait_ms` is 0, the try may begin. Otherwise it is too early for one, by so many ms, and none was counted.
+    """
 
     tries: int
     wait_ms: int = 0
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """An attempt was settled. `next_index`: the turn of the session that may run now, if there is one."""
+    """The attempt is settled. `next_index`: the session's turn that may run now; None: there is none."""
 
     next_index: int | None
     row: bytes  # the attempt's ledger row
 
 
 class GivenUp(msgspec.Struct, frozen=True):
-    """The turn is suspended. Its lease is gone."""
+    """The turn is suspended, and its lease is gone."""
 
     row: bytes  # the attempt's ledger row
 
 
 class Rewound(msgspec.Struct, frozen=True):
-    """Events at the end of the log were deleted, and the same worker has the turn as its next attempt."""
+    """Events at the end of the log were deleted, and the same worker runs the turn in a new attempt."""
 
     claimed: Claimed
-    row: bytes  # the ledger row of the attempt before
+    row: bytes  # the ledger row of the attempt that ended with this

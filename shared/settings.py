@@ -1,4 +1,4 @@
-"""Every setting: read from the environment once, typed, refused by name when unknown or bad."""
+"""The settings, read from the environment once. A variable that is unknown or does not fit is refused by its name."""
 
 import re
 import typing
@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_redis_url: str | None = None  # default: the same server
     deployment: Deployment | None = None  # keeps the channels apart; see `deployment_name` for the default
     redis_connections: Positive = 8  # per process and server; a worker has three more, which wait
-    redis_timeout_s: PositiveSeconds = 5.0  # a command that takes longer counts as lost
+    redis_timeout_s: PositiveSeconds = 5.0  # a command without a reply after this time counts as lost
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_request_timeout_ms: Annotated[int, Meta(ge=0)] = 120_000
     llm_idle_timeout_ms: Annotated[int, Meta(ge=0)] = 60_000
     history_turns: Annotated[int, Meta(ge=0)] = 50
-    history_bytes: Positive = 4_194_304  # of text
+    history_bytes: Positive = 4_194_304  # of text in all messages together
 
     # the worker
     max_jobs: Positive = 100
@@ -54,24 +54,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     turn_timeout_s: PositiveSeconds = 3600.0
     drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
-    hook_timeout_s: PositiveSeconds = 60.0  # of one call of a hook that follows the answer
-    poll_s: PositiveSeconds = 4.0  # behind the wake-up, for a hint that was lost
+    hook_timeout_s: PositiveSeconds = 60.0  # one call of a hook that follows the answer may take so long
+    poll_s: PositiveSeconds = 4.0  # an idle worker looks at the queue so often, in case a wake-up was lost
 
     # the ledger
     prices_file: str | None = None
-    ledger_rows: Positive = 100_000  # about so many stay on the stream; some 0.6 KB each
+    ledger_rows: Positive = 100_000  # the stream keeps about so many, of some 0.6 KB each
 
     # limits and retention
     retention_s: Positive = 86_400
-    session_retention_s: Positive = 34_560_000  # 400 days; the next index of a session, some 120 bytes
-    stall_s: PositiveSeconds = 30.0  # a client that takes nothing for so long is cut off
+    session_retention_s: Positive = 34_560_000  # 400 days; a session's next index is kept so long, in some 120 bytes
+    stall_s: PositiveSeconds = 30.0  # a client that reads nothing for so long is cut off
     max_body_bytes: Positive = 1_048_576
     max_event_bytes: Positive = 262_144
     max_log_events: Positive = 100_000
     max_log_bytes: Positive = 67_108_864
     max_turns_per_session: Positive = 10_000
-    max_signals: Positive = 1000  # of a turn
-    max_signal_bytes: Positive = 16_777_216  # of all signals of a turn
+    max_signals: Positive = 1000  # in one turn
+    max_signal_bytes: Positive = 16_777_216  # of all signals of one turn together
     max_step_bytes: Positive = 4_194_304  # of the result of one step
     max_queued: Positive = 100_000
 
@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Read `TURNWIRE_*` (and `PORT`, which platforms set); an empty value counts as not set.
 
         Raises:
-            SettingsError: names the variable that is unknown or whose value does not fit.
+            SettingsError: a variable is unknown, or its value does not fit. The text names the variable.
         """
         types_by_field = typing.get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}
@@ -102,13 +102,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
 
     def __repr__(self) -> str:
-        """Without secrets: settings end up in logs and tracebacks."""
+        """Show the settings without their secrets, because settings end up in logs and tracebacks."""
         shown = (f"{name}={_without_secrets(name, getattr(self, name))!r}" for name in self.__struct_fields__)
         return f"Settings({', '.join(shown)})"
 
     @property
     def queue_url(self) -> str:
-        """Where arq's keys live."""
+        """The URL of the Redis that holds arq's keys."""
         return self.queue_redis_url or self.redis_url
 
     @property
@@ -120,23 +120,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.deployment is not None:
             return self.deployment
         url = urlsplit(self.redis_url)
-        path = "" if url.scheme == "unix" else url.path  # of a socket, the path is its file
+        path = "" if url.scheme == "unix" else url.path  # the path of a unix socket's URL is a file, not a database
         database = parse_qs(url.query).get("db", [path])[0].strip("/")
         return f"db{int(database)}" if database.isdecimal() and int(database) else ""
 
     @property
     def longest_hook_s(self) -> float:
-        """How long one call of a hook may take that follows the answer: no longer than a whole turn may."""
+        """How many seconds one call of a hook that follows the answer may take. It is at most the turn's own limit."""
         return min(self.hook_timeout_s, self.turn_timeout_s)
 
     @property
     def retention_ms(self) -> int:
-        """How long a finished turn is kept."""
+        """How many ms a turn is kept after its end."""
         return self.retention_s * 1000
 
     @property
     def session_retention_ms(self) -> int:
-        """How long the next index of a session is kept after its last new turn."""
+        """How many ms the next index of a session is kept after the session's last new turn."""
         return self.session_retention_s * 1000
 
 

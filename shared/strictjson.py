@@ -1,4 +1,4 @@
-"""JSON that changes nothing: NaN and Infinity have no form in JSON, and msgspec would write them as null."""
+"""JSON that never changes a value. JSON cannot represent NaN and Infinity; msgspec would write null, this refuses."""
 
 import dataclasses
 import math
@@ -11,22 +11,22 @@ _sorted: Final = msgspec.json.Encoder(order="deterministic")
 
 
 def encode(value: Any) -> bytes:
-    """The value as JSON.
+    """Return the value as JSON.
 
     Raises:
-        TypeError, ValueError: the value holds something that JSON has no form for.
+        TypeError, ValueError: the value holds something that JSON cannot represent.
     """
     encoded = _encoder.encode(value)
-    if b"null" in encoded:  # to look into the value costs more than to encode it, and a null is rare
+    if b"null" in encoded:  # to look into the value costs more than to encode it, and nulls are rare
         _refuse_non_finite(value)
     return encoded
 
 
 def encode_sorted(value: Any) -> bytes:
-    """The value as JSON with sorted keys: equal values give equal bytes.
+    """Return the value as JSON with sorted keys, so that equal values give equal bytes.
 
     Raises:
-        TypeError, ValueError: the value holds something that JSON has no form for.
+        TypeError, ValueError: the value holds something that JSON cannot represent.
     """
     encoded = _sorted.encode(value)
     if b"null" in encoded:

@@ -1,4 +1,4 @@
-"""Why a step is refused. Each ends the turn with its own code, unless the producer catches it."""
+"""The reasons for which a step is refused. Each ends the turn with its own code, unless the producer catches it."""
 
 from turnwire.shared.errors import TurnFailure
 
@@ -10,19 +10,22 @@ class DivergenceError(TurnFailure):
 
 
 class InputDriftError(DivergenceError):
-    """The same step, but with other input."""
+    """The producer asked for the same step as an earlier attempt, but with other input."""
 
     code = "step_input_mismatch"
 
 
 class MisplacedStepError(TurnFailure):
-    """A signal in another hook than `produce`, or a step of the producer after its end."""
+    """Another hook than `produce` asked for a signal, or the producer asked for a step after its own end."""
 
     code = "misplaced_step"
 
 
 class NestedStepError(TurnFailure):
-    """A step's own work asked for a step, a stream or a signal. Its position would depend on whether that work runs."""
+    """The work of a step asked for another step, a stream or a signal.
+
+    Its position would depend on whether that work runs again.
+    """
 
     code = "nested_step"
 
@@ -34,6 +37,6 @@ class StepResultError(TurnFailure):
 
 
 class SignalTimeoutError(TurnFailure):
-    """The signal that a turn waited for did not come in time. A producer may catch it and go on."""
+    """The signal that the turn waited for did not come in time. A producer may catch this error and continue."""
 
     code = "signal_timeout"
