@@ -26,6 +26,7 @@ OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should l
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
+CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
 BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended
@@ -220,6 +221,11 @@ def job(job_id: str) -> str:
 def in_progress(job_id: str) -> str:
     """Return arq's key of the claim on a job."""
     return IN_PROGRESS_PREFIX + job_id
+
+
+def claims(worker: str) -> str:
+    """Return the key of the set of jobs that a worker has claimed."""
+    return CLAIMS_PREFIX + worker
 
 
 def usage(tenant: str) -> str:

@@ -126,7 +126,7 @@ class TurnQueue:
         Returns: the jobs, and in how many ms the next one is due (None: there is none).
         """
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
-        wait_ms, *jobs = await TAKE(self._courier, [keys.QUEUE, keys.HINTS], args)
+        wait_ms, *jobs = await TAKE(self._courier, [keys.QUEUE, keys.HINTS, keys.claims(worker)], args)
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
@@ -136,7 +136,7 @@ class TurnQueue:
         A job that another worker has claimed meanwhile is left alone.
         """
         args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *job_ids]
-        await EXTEND(self._courier, [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS], args)
+        await EXTEND(self._courier, [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.claims(worker)], args)
 
     async def workers(self) -> dict[str, bytes]:
         """Return the entry of each worker's last heartbeat, by worker id."""
@@ -145,13 +145,13 @@ class TurnQueue:
 
     async def owned(self, worker: str) -> list[str]:
         """Return the ids of the jobs that a worker has claimed."""
-        reply = await OWNED(self._courier, [keys.QUEUE], [worker, keys.IN_PROGRESS_PREFIX])
+        reply = await OWNED(self._courier, [keys.claims(worker)], [worker, keys.IN_PROGRESS_PREFIX])
         return [job_id.decode() for job_id in reply]
 
     async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """Take a dead worker off the list and make its jobs due. Returns False if it has registered since `entry`."""
         args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *job_ids]
-        names = [keys.WORKERS, keys.QUEUE, keys.HINTS]
+        names = [keys.WORKERS, keys.QUEUE, keys.HINTS, keys.claims(worker)]
         return bool(await BURY(self._courier, names, args))
 
     async def announce(self, run_id: str) -> str:
@@ -230,7 +230,7 @@ class TurnQueue:
             self._courier,
             [
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-                _billed(job_id), keys.LEDGER, keys.usage(tenant),
+                _billed(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker),
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,

@@ -34,6 +34,7 @@ _KINDS = {
     keys.QUEUE: "queue",
 }
 _PREFIXES = {
+    keys.CLAIMS_PREFIX: "claims",
     keys.USAGE_PREFIX: "usage",
     keys.BILLED_PREFIX: "billed",
     keys.JOB_PREFIX: "job",

@@ -34,7 +34,6 @@ NAMES = [
 ]
 BY_SCRIPT = {scripts.Script(name).sha.encode(): name for name in NAMES}
 BY_SCRIPT |= {scripts.source(name).encode(): name for name in NAMES}
-EXTEND_WITHOUT_JOBS = 3 + 3 + 5  # verb, sha, count; keys; args
 
 
 def unpacked(packed: bytes) -> list[bytes]:
@@ -56,6 +55,11 @@ def argument(command: Sequence[bytes], script: str, name: str) -> bytes:
     return command[3 + int(command[2]) + place]  # verb, sha, count; keys
 
 
+def rest(command: Sequence[bytes], script: str) -> Sequence[bytes]:
+    """The arguments behind those that the contract of a script names one by one."""
+    return command[3 + int(command[2]) + len(contract(script).fixed("ARGV")) :]
+
+
 def write_of(command: Sequence[bytes]) -> str | None:
     """The name of the write that this command is, None for anything else."""
     if command[0] not in {b"EVALSHA", b"EVAL"} or command[1] not in BY_SCRIPT:
@@ -65,7 +69,7 @@ def write_of(command: Sequence[bytes]) -> str | None:
         return f"checkpoint.{json.loads(argument(command, name, 'record'))['intent']}"
     if name == "finish":
         return f"finish.{argument(command, name, 'outcome').decode()}"
-    if name == "extend" and len(command) == EXTEND_WITHOUT_JOBS:
+    if name == "extend" and len(rest(command, name)) == 0:  # the heartbeat of a worker without jobs
         return None
     return name
 

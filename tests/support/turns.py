@@ -92,6 +92,12 @@ async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
     return {name: (await _content(redis, name), end) for name, end in zip(names, ends, strict=True)}
 
 
+async def calls_of(redis: Redis, command: str) -> int:
+    """How often the server has run a command since CONFIG RESETSTAT, also in scripts."""
+    stats: dict[str, dict[str, int]] = await redis.info("commandstats")
+    return stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]
+
+
 async def _content(redis: Redis, name: bytes) -> bytes:
     if await redis.type(name) == b"hash":  # a large one is a table, whose order may change by itself
         fields: dict[bytes, bytes] = await redis.hgetall(name)  # type: ignore[misc, arg-type]

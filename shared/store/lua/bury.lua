@@ -4,6 +4,7 @@
 --   workers               hash: worker -> entry of its last heartbeat
 --   queue                 zset: job id -> when it may start
 --   hints                 list: wakes idle workers
+--   claims                set: the jobs that the worker has claimed
 -- ARGV
 --   worker
 --   entry                 the entry that the caller took for dead
@@ -14,7 +15,7 @@
 --   0    nothing was changed: the worker has registered again, so it lives
 -- include: time
 
-local workers, queue, hints = unpack(KEYS)
+local workers, queue, hints, claims = unpack(KEYS)
 local worker, entry, in_progress_prefix = unpack(ARGV, 1, 3)
 if (redis.call('HGET', workers, worker) or '') ~= entry then  -- '': a worker that stops before it has registered
     return 0
@@ -30,5 +31,6 @@ for i = 4, #ARGV do
     end
 end
 redis.call('LTRIM', hints, -1000, -1)
+redis.call('DEL', claims)
 redis.call('HDEL', workers, worker)
 return 1

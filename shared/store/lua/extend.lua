@@ -4,6 +4,7 @@
 --   queue                 zset: job id -> when it may start
 --   open_turns            zset: job id -> when the sweep should look at it
 --   workers               hash: worker -> entry of its last heartbeat
+--   claims                set: the jobs that this worker has claimed; it outlives them by one lease
 -- ARGV
 --   worker
 --   entry                 JSON: what the worker says of itself
@@ -15,7 +16,7 @@
 --   1
 -- include: time
 
-local queue, open_turns, workers = unpack(KEYS)
+local queue, open_turns, workers, claims = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
 redis.call('HSET', workers, worker, entry)
 if #ARGV == 5 then
@@ -30,7 +31,9 @@ for i = 6, #ARGV do
     if is_ours and redis.call('ZSCORE', queue, job_id) then  -- a job that is not in the queue has ended meanwhile
         redis.call('SET', key, worker, 'PX', lease_ms)
         redis.call('ZADD', queue, now + lease_ms, job_id)
+        redis.call('SADD', claims, job_id)
         redis.call('ZADD', open_turns, 'XX', now + sweep_ms, job_id)
     end
 end
+redis.call('PEXPIRE', claims, 2 * lease_ms)
 return 1

@@ -11,6 +11,7 @@
 --   billed          string: up to which row the turn's ledger rows are published
 --   rows            stream: the published ledger rows
 --   usage           hash: the tenant's sums of published rows
+--   claims          set: the jobs that the worker has claimed
 -- ARGV
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
@@ -24,13 +25,14 @@
 -- RETURNS
 --   1               the job is gone
 --   0               the job will run again
---   -1              nothing was changed: another worker has claimed the job
+--   -1              the job was left alone: another worker has claimed it
 -- include: time sums publish
 
-local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage = unpack(KEYS)
+local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
+    redis.call('SREM', claims, job_id)
     return -1
 end
 local current = redis.call('GET', job)
@@ -44,6 +46,7 @@ local is_open = redis.call('ZSCORE', open_turns, other_id)
 publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 9)})
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress)
+    redis.call('SREM', claims, job_id)
     redis.call('ZREM', queue, job_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
@@ -55,6 +58,7 @@ if outcome ~= 'again' then
 end
 redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
+redis.call('SREM', claims, job_id)
 if delay_ms == '0' then
     redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)

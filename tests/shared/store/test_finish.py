@@ -52,6 +52,7 @@ async def test_a_job_that_was_enqueued_meanwhile_runs_again_at_once(redis, queue
 async def test_a_job_that_another_worker_took_meanwhile_is_left_alone(redis, queue, taken, outcome):
     await redis.set(keys.in_progress(RUN_ID), OTHER_WORKER, px=5000)
     before = await snapshot(redis)
+    assert before.pop(keys.claims(WORKER).encode())
     await getattr(queue, outcome)(WORKER, taken)
     assert await snapshot(redis) == before
 

@@ -1,6 +1,8 @@
 """owned, free, bury: what the others do with a worker that is dead."""
 
-from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, lose_lease, snapshot, submit_and_claim
+import pytest
+
+from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, calls_of, lose_lease, snapshot, submit_and_claim
 from turnwire.shared import keys
 
 ENTRY = b'{"pid":1}'
@@ -18,6 +20,47 @@ async def test_the_jobs_that_a_worker_has_claimed_are_its_own(queue):
     await two_jobs_of_a_worker(queue)
     assert sorted(await queue.owned(WORKER)) == [FIRST, SECOND]
     assert await queue.owned(OTHER_WORKER) == []
+
+
+async def test_nobody_looks_through_the_queue_for_the_jobs_of_a_dead_worker(redis, queue):
+    await two_jobs_of_a_worker(queue)
+    for index in range(2, 200):
+        await queue.enqueue(SESSION.turn(index).run_id)
+    await redis.config_resetstat()
+    assert len(await queue.owned(WORKER)) == 2
+    assert await queue.bury(WORKER, ENTRY, [FIRST, SECOND]) is True
+    assert await calls_of(redis, "get") == 4
+
+
+async def test_a_claim_of_a_worker_that_keeps_no_set_lapses_with_its_lease(redis, queue, settings):
+    """So it is with a worker of the version before, which runs beside this one during a rollout."""
+    await two_jobs_of_a_worker(queue)
+    await redis.delete(keys.claims(WORKER))
+    assert await queue.bury(WORKER, ENTRY, await queue.owned(WORKER)) is True
+    assert await queue.workers() == {}
+    _, due_ms = await queue.take(OTHER_WORKER, 5)
+    assert 0 < due_ms <= settings.lease_ms
+    for job_id in (FIRST, SECOND):  # the lease ends
+        await redis.delete(keys.in_progress(job_id))
+        await redis.zadd(keys.QUEUE, {job_id: 1})
+    assert len((await queue.take(OTHER_WORKER, 5))[0]) == 2
+
+
+@pytest.mark.parametrize("end", ["end", "park", "again"])
+async def test_a_job_that_a_worker_gives_up_is_no_claim_of_it_any_more(redis, queue, end):
+    await queue.enqueue(FIRST)
+    [taken], _ = await queue.take(WORKER, 1)
+    await getattr(queue, end)(WORKER, taken)
+    assert not await redis.exists(keys.claims(WORKER))
+
+
+async def test_the_set_of_claims_outlives_the_claims(redis, queue, settings):
+    await two_jobs_of_a_worker(queue)
+    for _ in range(2):
+        assert settings.lease_ms < await redis.pttl(keys.claims(WORKER)) <= 2 * settings.lease_ms
+        await redis.delete(keys.claims(WORKER))
+        await queue.extend(WORKER, ENTRY, [FIRST, SECOND])  # as a worker does whose claims had lapsed
+    assert sorted(await queue.owned(WORKER)) == [FIRST, SECOND]
 
 
 async def test_a_buried_workers_jobs_are_due_and_hinted_at_once(redis, queue):

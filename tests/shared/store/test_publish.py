@@ -62,6 +62,7 @@ async def test_who_lost_the_job_publishes_nothing(redis, queue):
     taken = await take(queue)
     await redis.set(keys.in_progress(RUN_ID), OTHER_WORKER, px=5000)
     before = await snapshot(redis)
+    assert before.pop(keys.claims(WORKER).encode())
     await queue.end(WORKER, taken, {1: row(1)})
     assert await snapshot(redis) == before
 
