@@ -1,44 +1,18 @@
-"""The product's side: subclass ChatTurnHooks, name an instance in TURNWIRE_HOOKS.
+"""The class that a product implements: subclass ChatTurnHooks, and name an instance in TURNWIRE_HOOKS.
 
 Only `produce` is required. Hooks may be plain functions or coroutine functions; plain ones run in a thread.
-docs/hooks.md says what happens when one fails.
+docs/hooks.md says what happens when one fails. Products import the names from `turnwire`.
 """
 
-if __name__ == "worker.hooks":  # imported under two names, ChatTurnHooks would be two classes
+if __name__ == "worker.hooks":  # under a second name, the module would make a second ChatTurnHooks class
     raise ImportError("import ChatTurnHooks from `turnwire`: the module `worker.hooks` is now `turnwire.worker.hooks`")
 
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, runtime_checkable
 
-from turnwire.shared.errors import TurnFailure
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.ledger import LedgerRow
-from turnwire.shared.model import ModelCall
-from turnwire.worker.turn.step_errors import (
-    DivergenceError,
-    InputDriftError,
-    MisplacedStepError,
-    NestedStepError,
-    SignalTimeoutError,
-    StepResultError,
-)
 from turnwire.worker.turn.turn import Turn
-
-__all__ = [
-    "ChatStreamEvent",
-    "ChatTurnHooks",
-    "DivergenceError",
-    "InputDriftError",
-    "LedgerRow",
-    "MisplacedStepError",
-    "ModelCall",
-    "NestedStepError",
-    "Producer",
-    "SignalTimeoutError",
-    "StepResultError",
-    "Turn",
-    "TurnFailure",
-]
 
 
 @runtime_checkable
@@ -48,36 +22,49 @@ class Producer(Protocol):
     stream: AsyncIterator[ChatStreamEvent | dict[str, Any]]
 
     def final_text(self) -> str | None:
-        """Return the answer. Called when the stream has ended. If it is empty or None, the text deltas are joined."""
+        """Return the answer. It is called when the stream has ended. With '' or None, the text deltas are joined."""
 
 
 class ChatTurnHooks:
-    """The hooks of one product."""
+    """The hooks of one product. `turn` is the Turn that a hook is called for."""
 
     def produce(self, turn: Turn) -> Any:
-        """Make the answer: an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent, or a Producer.
+        """Make the answer. Write it as an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent.
 
-        Raise TurnFailure(message, code=…, retryable=…) to fail the turn with your own words.
+        It may also be a plain generator, which runs in a thread, or return a generator or a Producer.
+
+        Raises:
+            TurnFailure: raise it to fail the turn with a message, a code and `retryable` of your own.
+            Exception: any other exception fails the turn as `producer_error`.
         """
         raise NotImplementedError
 
     def transform_final_text(self, turn: Turn, text: str) -> Any:
-        """Return the text to keep, a str. Clients that read the live stream have seen the original text."""
+        """Return the text to keep, a str. Clients that read the live stream have seen the original `text`."""
 
     def persist_assistant_message(self, turn: Turn, final_text: str) -> Any:
-        """Store the answer under `turn.message_id`. May be called again with the same id, so make it an upsert."""
+        """Store the answer under `turn.message_id`. It may be called again with the same id, so make it an upsert."""
 
     def on_turn_complete(self, turn: Turn, final_text: str) -> Any:
-        """Called after the message was persisted. An exception is logged and changes nothing."""
+        """Do what has to follow a persisted answer. An exception is logged and changes nothing."""
 
     def on_event(self, turn: Turn, event: ChatStreamEvent) -> Any:
-        """Called with every event that the client sees, in order, beside the stream. An exception is only logged."""
+        """Take an event that the client sees. Called for each one, in order; the stream does not wait for it.
+
+        An exception is logged and changes nothing.
+        """
 
     def on_ledger_row(self, turn: Turn, row: LedgerRow) -> Any:
-        """Called with an attempt's ledger row: its usage and cost, once it is written. An exception is only logged."""
+        """Take the ledger row of an attempt, which says what it used and cost, after the row was written.
+
+        An exception is logged and changes nothing.
+        """
 
     def trace_flush(self, turn: Turn) -> Any:
-        """Called last, however the attempt ended. It has 5 s. An exception is only logged."""
+        """Send off what a tracer has collected. Called last, however the attempt ended, for at most 5 s.
+
+        An exception is logged and changes nothing.
+        """
 
     async def aclose(self) -> None:
-        """Called when the worker stops, to close connections."""
+        """Close the product's connections. Called when the worker stops, for at most 5 s."""

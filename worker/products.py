@@ -13,26 +13,25 @@ from turnwire.worker.turn.limits import CLOSE_S, call_within
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
-MOST_TOLD: Final = 100  # clients choose the names of projects
+MOST_TOLD: Final = 100  # the log names at most so many projects, because clients choose their names
 
 
 class Products:
-    """The hooks of every product of this worker. An entry under None serves every project that has none of its own."""
+    """The hooks of this worker's products, by project. Those under None serve every project without an entry."""
 
     def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
         self._hooks = dict(hooks)
-        self._told: set[str] = set()  # projects that the log names as not served here
+        self._told: set[str] = set()  # the projects that the log has named already as not served here
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Products":
-        """Import what TURNWIRE_HOOKS names: `module:attr`, or `legal=legal_app:hooks,tax=tax_app:hooks`.
+        """Import the hooks that TURNWIRE_HOOKS names: `module:attr`, or `legal=legal_app:hooks,tax=tax_app:hooks`.
 
-        Without it: the hooks of the OpenAI-compatible backend if TURNWIRE_LLM_BASE_URL is set, or else the demo.
+        Without that setting, the hooks of the OpenAI-compatible backend are used if TURNWIRE_LLM_BASE_URL is set, and
+        those of the demo otherwise.
 
         Raises:
-            SettingsError: names the entry that cannot be imported, or that has no `produce`.
+            SettingsError: an entry cannot be imported, or has no `produce`. The text names the entry.
         """
         if settings.hooks is None:
             return cls({None: _default_hooks(settings)})
@@ -48,7 +47,7 @@ class Products:
         """Return the hooks for the turns of a project.
 
         Raises:
-            TurnFailure: `unknown_project`.
+            TurnFailure: `unknown_project`: this worker has no hooks for the project.
         """
         hooks = self._hooks.get(project) or self._hooks.get(None)
         if hooks is None:
@@ -61,7 +60,7 @@ class Products:
         return None if None in self._hooks else [project for project in self._hooks if project is not None]
 
     def serves(self, project: str | None) -> bool:
-        """This worker can run the project's turns."""
+        """Return whether this worker can run the project's turns."""
         return project in self._hooks or None in self._hooks
 
     def tell_unserved(self, project: str | None) -> None:
@@ -73,7 +72,7 @@ class Products:
             logger.warning("this worker has no hooks for turns %s; they wait for a worker that has", whose)
 
     def names(self) -> str:
-        """The projects and their hooks, for the log."""
+        """Return the projects and their hooks as text for the log."""
         return ", ".join(f"{project or '*'}={type(hooks).__name__}" for project, hooks in self._hooks.items())
 
     async def aclose(self) -> None:

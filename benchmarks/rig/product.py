@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.rig.systems.stamps import stamp_start
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire import ChatTurnHooks, Turn
 
 
 class Load(msgspec.Struct, frozen=True):

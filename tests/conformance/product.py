@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from turnwire.worker.hooks import ChatStreamEvent, ChatTurnHooks, ModelCall, SignalTimeoutError, Turn, TurnFailure
+from turnwire import ChatStreamEvent, ChatTurnHooks, ModelCall, SignalTimeoutError, Turn, TurnFailure
 
 DEFAULT_PLAY = [{"say": "hel"}, {"say": "lo"}]
 

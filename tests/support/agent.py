@@ -2,7 +2,7 @@
 
 import asyncio
 
-from turnwire.worker.hooks import ChatTurnHooks
+from turnwire import ChatTurnHooks
 
 
 class Agent(ChatTurnHooks):

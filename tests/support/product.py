@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from turnwire.worker.hooks import ChatStreamEvent, ChatTurnHooks, Turn
+from turnwire import ChatStreamEvent, ChatTurnHooks, Turn
 
 HOLD = object()  # in the script of a producer: wait until the test opens the gate
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from chaos.product import ChaosHooks, delta, pass_gate
-from turnwire.worker.hooks import ModelCall, Turn
+from turnwire import ModelCall, Turn
 
 DELTAS: Final = 5  # of a model call, each a token
 

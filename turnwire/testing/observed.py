@@ -9,9 +9,10 @@ import msgspec
 
 from turnwire.shared.model import ModelCall
 from turnwire.testing.errors import NotHooks
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
 from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.turn import Turn
 
 _WATCHED = frozenset(
     {

@@ -15,10 +15,11 @@ import msgspec
 from turnwire.shared.errors import storable
 from turnwire.shared.model import Persist
 from turnwire.shared.settings import Settings
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
 from turnwire.worker.turn.hook_positions import in_hook
 from turnwire.worker.turn.limits import HookTimeoutError, call_within
+from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
 from turnwire.shared.model import TurnError
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
 from turnwire.worker.turn.calling import call, source_of
+from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from typing import Any
 from turnwire.shared.ledger import LedgerRow, decode_row
 from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.side_channel import SideChannel
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
 from turnwire.worker.turn.limits import CLOSE_S, call_within
+from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.model import ModelCall
 from turnwire.worker.backends.answer import text_delta
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
+from turnwire.worker.turn.turn import Turn
 
 _QUOTED_CHARACTERS: Final = 60
 

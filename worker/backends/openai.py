@@ -16,7 +16,8 @@ from turnwire.worker.backends.body import read_events
 from turnwire.worker.backends.errors import BackendTruncatedError
 from turnwire.worker.backends.retry import RetryPolicy
 from turnwire.worker.backends.transport import Transport
-from turnwire.worker.hooks import ChatTurnHooks, Turn
+from turnwire.worker.hooks import ChatTurnHooks
+from turnwire.worker.turn.turn import Turn
 
 
 class OpenAIBackend:

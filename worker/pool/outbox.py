@@ -1,9 +1,9 @@
-"""Persists the answers that a product could not persist when their turns ended: it tries again until it succeeds.
+"""Persists the answers that a product could not persist when their turns ended. It tries again until it succeeds.
 
-Each such turn has a job of its own, `persist:<run id>`. It is tried again, with growing pauses, for as long as the turn
-is kept, and every try keeps the turn longer. The job is enqueued before the turn is settled. So a crash in between can
-leave a job that has nothing to do, but never an answer without a job.
-The hooks run in the same order as in a turn: transform, persist, complete.
+Each such turn has a job of its own, `persist:<run id>`. The job is tried again, with growing pauses, for as long as the
+turn is kept, and each try keeps the turn longer. The job is enqueued before the turn is settled. So a crash in between
+can leave a job that has nothing to do, but never an answer without a job.
+The hooks run in the same order as at the end of a turn: transform, persist, complete.
 """
 
 import logging
@@ -17,11 +17,11 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done
-from turnwire.worker.hooks import Turn
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import Steps
+from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +38,19 @@ class Outbox:
         self._products = products
 
     async def run(self, key: TurnKey) -> Done | Again:
-        """Try once. Says what becomes of the job."""
+        """Try once to persist the turn's answer. Returns what should become of the job."""
         record = await until_answered(self._store.record, key)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
         if not self._products.serves(record.project):
             self._products.tell_unserved(record.project)
             return Again(LATEST_UNSERVED_MS)
-        if not record.terminal:  # it is being settled; or it was asked again, and its new end asks for this job anew
+        if not record.terminal:  # it is being settled, or was asked again; then its next end enqueues this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
         begun = await until_answered(self._store.try_to_persist, key, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
         if begun is None:
             return Done()
-        if begun.wait_ms:  # the worker that tried last has died
+        if begun.wait_ms:  # it is too early, because the worker that tried last has died during its try
             return Again(begun.wait_ms)
         try:
             text = await self._persisted(record, key)
@@ -65,7 +65,7 @@ class Outbox:
         return Again(pause_ms)
 
     async def _persisted(self, record: TurnRecord, key: TurnKey) -> str | None:
-        """The text that the product has stored; None if it could not."""
+        """Run the hooks that follow the answer. Returns the text that the product has stored; None if it could not."""
         hooks = self._products.for_project(record.project)
         settings, completed = self._store.settings, record.status is TurnState.COMPLETED
         journal = EndedJournal(self._store, key, record)

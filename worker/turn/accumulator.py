@@ -1,8 +1,8 @@
-"""Puts the answer's text together from the events that a producer yields. Pure.
+"""Puts the answer's text together from the events that a producer yields. It does no I/O.
 
-Text deltas are joined by part id, and the parts in the order in which they began. An event with a part's whole `text`
-replaces the deltas of that part. Only text parts count, never reasoning. A delta without a part is
-text. A `result` with a `finalText` replaces everything before it.
+The text deltas of one part id are joined, and the parts follow each other in the order in which they began. An event
+with a part's whole `text` replaces the deltas of that part. A delta without a part is text. Other parts, such as
+reasoning, do not count. A `result` with a `finalText` replaces everything before it.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class TextAccumulator:
 
 
 def text_of(events: Iterable[bytes]) -> str:
-    """The text in a part of a log. `events` are canonical bytes."""
+    """Return the text of a stretch of a log. `events` are canonical bytes."""
     accumulator = TextAccumulator()
     for event in map(_event.decode, events):
         accumulator.add(event.type, event.data)

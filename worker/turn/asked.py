@@ -1,4 +1,4 @@
-"""A step as a product asks for it."""
+"""The request of a product for a step, and the runs that it may take."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,10 @@ from turnwire.shared.model import StepRecord
 
 
 class StepPolicy(msgspec.Struct, frozen=True):
-    """How a step that raises is run again within one attempt. `timeout_s` limits each run; None: no limit."""
+    """How often and when a step that raises is run again within one attempt.
+
+    `timeout_s` limits each run; None: no limit.
+    """
 
     retries: int = 0
     backoff_s: float = 0.5
@@ -17,7 +20,7 @@ class StepPolicy(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A step as the producer asks for it. `input`: JSON; None: there is none to compare."""
+    """A product's request for a step. `input`: what later attempts compare, as JSON; None: they compare nothing."""
 
     intent: str
     work: Callable[[], Any]
@@ -27,7 +30,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run of a step. `pause_s`: how long to wait after it if it fails; None: no run follows."""
+    """One run of a step. `pause_s`: the seconds until the next run, should this one fail; None: it is the last run."""
 
     record: StepRecord
     pause_s: float | None

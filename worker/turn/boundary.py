@@ -40,7 +40,7 @@ def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
     """Return the type and the data of an event that a producer yielded.
 
     Raises:
-        ProducerError: `invalid_event`, this is not an event.
+        ProducerError: `invalid_event`: the object is not an event.
     """
     event_type: Any
     data: Any
@@ -51,10 +51,10 @@ def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
     else:
         raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
     if not isinstance(event_type, str) or not event_type or not isinstance(data, dict | None):
-        raise ProducerError("an event is {type: text, data: object}", code="invalid_event")
+        raise ProducerError("an event must have the form {type: text, data: object}", code="invalid_event")
     if data is None and isinstance(event, dict) and (others := sorted(map(repr, event.keys() - {"type", "data"}))):
-        named = ", ".join(others[:5])  # what they carry would be lost without a word
-        raise ProducerError(f"an event carries its payload in `data`; this one has {named}", code="invalid_event")
+        named = ", ".join(others[:5])  # the values under these names would be lost silently
+        raise ProducerError(f"an event must have its payload in `data`; this one has {named}", code="invalid_event")
     return event_type, data or {}
 
 
@@ -62,8 +62,8 @@ def encoded(event_type: str, data: dict[str, Any], max_event_bytes: int) -> byte
     """Return the canonical bytes of an event.
 
     Raises:
-        ProducerError: `invalid_event`, the data is not JSON.
-        TurnFailure: `event_too_large`.
+        ProducerError: `invalid_event`: the data is not JSON.
+        TurnFailure: `event_too_large`: the event has more than `max_event_bytes`.
     """
     try:
         event = encode_event(event_type, data)

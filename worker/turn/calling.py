@@ -1,8 +1,9 @@
-"""Calls a product's code, whichever way it is written, and keeps what it raises inside its turn.
+"""Calls a product's plain functions, coroutine functions and generators. Their exceptions reach nothing but their turn.
 
-Rule 1: every call of a product's code goes through `call`, or stands inside `contained`.
-Rule 2: whatever it raises reaches us as an ordinary Exception. SystemExit, KeyboardInterrupt and StopIteration would
-end the event loop or be lost in a future; a CancelledError that nobody asked for would look like a stop of ours.
+Rule 1: a product's code is called through `call`, or inside a `with contained()` block.
+Rule 2: whatever it raises becomes an ordinary Exception here. SystemExit and KeyboardInterrupt would end the event
+loop, StopIteration would be lost in a future, and a CancelledError that the product raised itself would look as if
+Turnwire had stopped the turn.
 """
 
 import asyncio
@@ -24,9 +25,9 @@ class ProductExitError(Exception):
 
 @contextmanager
 def contained() -> Generator[None]:
-    """Inside, a product's code is awaited. What it raises comes out as an Exception.
+    """Turn whatever the product's code inside the block raises into an Exception.
 
-    A cancellation of the current task passes, and so does GeneratorExit.
+    A cancellation of the current task passes unchanged, and so does GeneratorExit.
 
     Raises:
         ProductExitError: instead of SystemExit, KeyboardInterrupt, a CancelledError that nobody asked for, or another
@@ -46,7 +47,7 @@ def contained() -> Generator[None]:
 
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a coroutine function here, and a plain one in a thread, so that it cannot hold up other turns.
+    """Call a coroutine function in this task, and a plain function in a thread, where it cannot hold up other turns.
 
     Raises:
         ProductExitError: see `contained`.
@@ -63,7 +64,7 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """Call a plain function in a thread.
 
     Raises:
-        ProductExitError: instead of an exception that asyncio does not carry; StopIteration is one of them.
+        ProductExitError: instead of an exception that asyncio's futures cannot hold, such as StopIteration.
         Exception: whatever the function raises.
     """
     try:
@@ -76,19 +77,22 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 
 async def source_of(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function returns that makes events; an async generator function is not begun by being called."""
+    """Call a function that makes events, and return its result.
+
+    An async generator function is called in this task, because the call runs none of its code.
+    """
     if inspect.isasyncgenfunction(function):
         return function(*args)
     return await call(function, *args)
 
 
 async def iterated(generator: Generator[Any, Any, Any]) -> AsyncGenerator[Any]:
-    """The items of a plain generator, each of them made in a thread."""
+    """Yield the items of a plain generator, which makes each of them in a thread."""
     try:
         while (item := await in_thread(next, generator, _END)) is not _END:
             yield item
     finally:
-        with suppress(ValueError):  # a thread that was given up still runs it
+        with suppress(ValueError):  # raised if a thread that was given up still runs the generator
             await in_thread(generator.close)
 
 
@@ -97,12 +101,12 @@ def _exit_of(error: BaseException) -> ProductExitError:
 
 
 def mark_product() -> None:
-    """From here on, the current task and every task that it starts may run a product's code."""
+    """Note that the current task, and every task that it starts from now on, may run a product's code."""
     _in_product.set(True)
 
 
 def contain_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Let no task that a product starts end the event loop: asyncio raises SystemExit of a task out of the loop."""
+    """Keep SystemExit and KeyboardInterrupt inside the tasks that a product starts. asyncio lets them end the loop."""
 
     def create(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         return asyncio.Task(_contained(coro) if _in_product.get() else coro, loop=loop, **options)

@@ -1,4 +1,4 @@
-"""The chat messages of the turns before a turn."""
+"""The history of a turn: the chat messages of the earlier turns of its session."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from turnwire.shared.model import TurnRecord
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A chat message. `role`: user or assistant."""
+    """A chat message. `role` is `user` or `assistant`."""
 
     role: str
     content: str
 
 
 class StoredHistory(msgspec.Struct, frozen=True):
-    """What stands among a turn's step records for its history. It has the shape of one, for whoever reads them all."""
+    """A turn's history as it is stored among its step records. It is shaped like them, for readers of all of them."""
 
     result: list[Message]
     intent: str = "history"
@@ -30,8 +30,8 @@ _stored = msgspec.json.Decoder(StoredHistory)
 def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
     """Return the messages of the completed turns among `earlier`, oldest first.
 
-    As many of the latest turns as have `max_bytes` of text together, in UTF-8. A turn without a text is left out: its
-    answer is not transformed yet.
+    The latest turns are kept, as many as have at most `max_bytes` of UTF-8 text together. A turn without a text is left
+    out, because its answer is not transformed yet.
     """
     kept: list[Message] = []
     left = max_bytes
@@ -46,10 +46,10 @@ def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
 
 
 def encode_messages(messages: Sequence[Message]) -> bytes:
-    """Return the form in which later attempts of a turn find its history."""
+    """Encode the history of a turn for its later attempts."""
     return msgspec.json.encode(StoredHistory(list(messages)))
 
 
 def decode_messages(stored: bytes) -> list[Message]:
-    """Do the inverse of `encode_messages`."""
+    """Decode the history that `encode_messages` made."""
     return _stored.decode(stored).result

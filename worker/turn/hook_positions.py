@@ -1,4 +1,4 @@
-"""Positions for the steps of the hooks other than `produce`: beside those of the producer, never among them."""
+"""Gives positions to the steps that hooks other than `produce` ask for. They never count among the producer's."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,8 +11,10 @@ ON_EVENT: Final = "on_event"
 class HookPositions:
     """The positions of one call of a hook: `persist_assistant_message/0`, `persist_assistant_message/1`, …
 
-    `on_event` is called many times, and after a crash for other events. So its steps are known by their intent:
-    `on_event/<intent>`. `kept`: the steps are stored; else they are known only as long as the attempt lasts.
+    `on_event` is called many times, and after a crash it is called for other events. So its steps are found by their
+    intent: `on_event/<intent>`.
+
+    `kept`: whether the steps are stored. Otherwise, their results are forgotten with the attempt.
     """
 
     def __init__(self, hook: str, *, kept: bool = True) -> None:
@@ -21,7 +23,7 @@ class HookPositions:
         self._asked = 0
 
     def take(self, intent: str) -> str:
-        """The position of the step that is asked for next."""
+        """Return the position of the next step, which the hook asks for with this intent."""
         if self.hook == ON_EVENT:
             return f"{ON_EVENT}/{intent}"
         self._asked += 1
@@ -32,13 +34,13 @@ _current: Final[ContextVar[HookPositions | None]] = ContextVar("turnwire_hook", 
 
 
 def current_hook() -> HookPositions | None:
-    """The hook whose code asks; None: it is the producer's."""
+    """Return the positions of the hook whose code runs now, or None if the producer's code runs."""
     return _current.get()
 
 
 @contextmanager
 def in_hook(hook: str, *, kept: bool = True) -> Generator[None]:
-    """Inside, and in every task and thread that is started inside, the steps that are asked for are this hook's."""
+    """Let the steps that are asked for inside the block, or in a task or thread that it starts, be those of a hook."""
     token = _current.set(HookPositions(hook, kept=kept))
     try:
         yield

@@ -6,23 +6,23 @@ from typing import Any, Final
 
 from turnwire.worker.turn.calling import ProductExitError, call
 
-CLOSE_S: Final = 5.0  # for everything that happens when a turn or a worker ends
-LEAVE_S: Final = 1.0  # how long a call that is given up may take to clean up after itself
+CLOSE_S: Final = 5.0  # time limit of each call of a product when a turn or a worker ends
+LEAVE_S: Final = 1.0  # a call that is cancelled may take so long to clean up
 
 
 class HookTimeoutError(Exception):
-    """A product's code took longer than it may."""
+    """A product's code took longer than its time limit."""
 
 
 async def call_within(limit_s: float, function: Callable[..., Any], *args: Any) -> Any:
-    """Call a product's function, as `call` does, but wait for it no longer than `limit_s` seconds.
+    """Call a product's function as `call` does, but wait for it no longer than `limit_s` seconds.
 
-    It runs in a task of its own. So it cannot cancel its caller, and the caller goes on even if the function swallows
-    its cancellation.
+    The function runs in a task of its own. So it cannot cancel its caller, and the caller continues even if the
+    function swallows its cancellation.
 
     Raises:
-        HookTimeoutError: it took longer.
-        ProductExitError: it cancelled itself, or see `call`.
+        HookTimeoutError: the function took longer.
+        ProductExitError: the function cancelled itself, or see `call`.
         Exception: whatever the function raises.
     """
     name = getattr(function, "__qualname__", type(function).__name__)

@@ -1,4 +1,4 @@
-"""Counts the usage of an attempt, its cost, and the time to its first event: the worker's part of a ledger row."""
+"""Counts what only the worker knows of a ledger row: an attempt's usage, its cost, and the time to its first event."""
 
 import time
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ _MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESUL
 
 
 class Meter:
-    """Counts for one attempt. `rows` are the ledger rows of the earlier attempts of its turn, as JSON.
+    """Counts for one attempt. `rows`: the ledger rows of the earlier attempts of its turn, as JSON.
 
-    `attempt` is the usage of this attempt. `turn` is that plus the known usage of the earlier attempts.
+    `attempt` is the usage of this attempt. `turn` is that and the known usage of the earlier attempts together.
     """
 
     def __init__(self, prices: Prices, rows: Iterable[bytes] = ()) -> None:
@@ -45,7 +45,7 @@ class Meter:
             self._first_token_ms = now_ms
 
     def go_on(self) -> None:
-        """Begin a new row, for the next attempt of the turn, which the same worker runs."""
+        """Begin to count for the next attempt of the turn, because the same worker runs it."""
         self._earlier.add(self.attempt)
         self._begin()
 

@@ -1,4 +1,4 @@
-"""The prices of models: a versioned table in a TOML file. Amounts are exact integers, in billionths of the currency."""
+"""The prices of models: a versioned table in a TOML file. Amounts are exact integers in billionths of the currency."""
 
 import re
 import tomllib
@@ -14,8 +14,8 @@ from turnwire.shared.settings import Settings
 
 NANOS: Final = 1_000_000_000
 PER_TOKENS: Final = 1_000_000
-MOST_TOKENS: Final = 2**31  # of one call; a number from here on is not believable
-MOST_COST_NANOS: Final = 2**53  # of one call: nine million dollars
+MOST_TOKENS: Final = 2**31  # one call uses fewer tokens; a number from here on is not believed
+MOST_COST_NANOS: Final = 2**53  # one call does not cost more than this: nine million dollars
 MOST_PER_MILLION: Final = 1_000_000
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -31,7 +31,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class Prices:
-    """The table. A cost is unknown without a table, or for a model that the table does not name."""
+    """The price table. Without a table, and for a model that it does not name, the cost is unknown."""
 
     def __init__(
         self, models: Mapping[str, Price] | None = None, currency: str | None = None, version: str | None = None
@@ -45,7 +45,7 @@ class Prices:
         """Read the table from TURNWIRE_PRICES_FILE. Without that setting, the table is empty.
 
         Raises:
-            SettingsError: names the file, and the entry that is wrong.
+            SettingsError: the table cannot be used. The text names the file and the entry that is wrong.
         """
         if settings.prices_file is None:
             return cls()
@@ -60,7 +60,7 @@ class Prices:
         return _checked(table, where)
 
     def used_by(self, call: ModelCall) -> Usage:
-        """Return the usage of one call. A product's count or name that is not believable is unknown."""
+        """Return the usage of one call. A count or a name that cannot be true is taken as unknown."""
         tokens_in, tokens_out = _count(call.tokens_in), _count(call.tokens_out)
         model = _name(call.model)
         if call.cost_nanos is not None:
@@ -73,7 +73,7 @@ class Prices:
         return Usage(1, tokens_in, tokens_out, cost, self.currency, self.version, model)
 
     def _measured(self, call: ModelCall, tokens_in: int | None, tokens_out: int | None, model: str | None) -> Usage:
-        """A call whose cost the product has measured: no price of the table, and so no version of it, is in it."""
+        """Return the usage of a call whose cost the product gave. It has no price version: no price was looked up."""
         currency = self.currency if call.currency is None else _currency(call.currency)
         cost = call.cost_nanos if type(call.cost_nanos) is int and 0 <= call.cost_nanos <= MOST_COST_NANOS else None
         return Usage(1, tokens_in, tokens_out, cost if currency else None, currency, None, model)
@@ -90,7 +90,7 @@ def _count(tokens: Any) -> int | None:
 def _name(model: Any) -> str | None:
     if not isinstance(model, str) or not 0 < len(model) <= _MODEL_CHARACTERS:
         return None
-    return model if model.isprintable() else None  # also no half of a surrogate pair, which is no text
+    return model if model.isprintable() else None  # this refuses half a surrogate pair, too
 
 
 def _checked(table: dict[str, Any], where: str) -> Prices:

@@ -1,7 +1,7 @@
-"""The events of a stream step: recorded while they pass, stored in its checkpoint, and read from it again.
+"""Records the events of a stream step while they pass, and reads them from the step's checkpoint again.
 
 The checkpoint holds the events themselves and not a range of the log. A divergence removes events from the log, and a
-producer need not pass events on. In both cases, an answer that was paid for must not be lost.
+producer may keep events to itself. In both cases, an answer that was paid for must not be lost.
 """
 
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ class Recording:
         """Record an event. Returns it in the form in which a later attempt will get it.
 
         Raises:
-            ProducerError: `invalid_event`.
-            TurnFailure: `event_too_large`; or `log_too_large`, there are more events than a log may have.
+            ProducerError: `invalid_event`: the object is not an event.
+            TurnFailure: `event_too_large`, or `log_too_large` if the events are more than a log may have.
         """
         settings = self._settings
         event_type, data = parts_of(event)
@@ -52,14 +52,14 @@ class Recording:
         return _event.decode(canonical)
 
     def result(self) -> bytes:
-        """The step's result: a JSON array of the events. They are encoded already, and only joined here."""
+        """Return the step's result: a JSON array of the events, which are encoded already."""
         return b"[" + b",".join(self._events) + b"]"
 
 
 def recorded(result: msgspec.Raw) -> Iterator[ChatStreamEvent]:
-    """The events of a stored result, decoded one by one.
+    """Decode the events of a stored result, one at a time.
 
     Raises:
-        msgspec.ValidationError: it is no stream's.
+        msgspec.ValidationError: it is not the result of a stream.
     """
     return map(_event.decode, _array.decode(result))

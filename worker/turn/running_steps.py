@@ -1,4 +1,4 @@
-"""Which steps of an attempt run now, and whether the current code is the work of one."""
+"""Knows how many steps of an attempt are running, and whether the current code is the work of one of them."""
 
 import asyncio
 from collections.abc import Generator
@@ -8,11 +8,11 @@ from typing import Final
 
 from turnwire.worker.turn.step_errors import NestedStepError
 
-_in_step: Final[ContextVar[bool]] = ContextVar("turnwire_in_step", default=False)  # tasks and threads of the work too
+_in_step: Final[ContextVar[bool]] = ContextVar("turnwire_in_step", default=False)  # inherited by tasks and threads
 
 
 class RunningSteps:
-    """Counts the steps that have begun and have not ended: those whose checkpoint is not stored yet."""
+    """Counts the running steps. A step runs from its beginning until its checkpoint is stored."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -20,7 +20,7 @@ class RunningSteps:
 
     @contextmanager
     def inside(self) -> Generator[None]:
-        """A step runs."""
+        """Count a step as running inside the block, whose code is the step's work."""
         self.enter()
         try:
             yield
@@ -28,24 +28,24 @@ class RunningSteps:
             self.leave()
 
     def enter(self) -> None:
-        """From here on, the current code is a step's work."""
+        """Note that a step begins, or continues: from now on, the current code is its work."""
         self._count += 1
         _in_step.set(True)
 
     def leave(self) -> None:
-        """The current code is the producer's again: the step has ended, or it is a stream that has yielded an event."""
+        """Note that the producer's code runs again: the step has ended, or it is a stream that yields an event."""
         self._count -= 1
         _in_step.set(False)
         self._ended.set()
 
     async def none_left(self) -> None:
-        """Wait until no step runs, also none that began meanwhile."""
+        """Wait until no step runs. Steps that begin meanwhile are waited for, too."""
         while self._count:
             self._ended.clear()
             await self._ended.wait()
 
     @staticmethod
     def refuse_nested(intent: str) -> None:
-        """Raises NestedStepError if a step's work asks for another step."""
+        """Raise NestedStepError if the work of a step asks for the step `intent`."""
         if _in_step.get():
-            raise NestedStepError(f"step {intent!r} is asked for inside another step: ask for it beside or after it")
+            raise NestedStepError(f"step {intent!r} was asked for inside another step; ask for it beside or after it")

@@ -1,4 +1,4 @@
-"""What a step is given and what it returns, as JSON."""
+"""Encodes the inputs and results of steps as JSON."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from turnwire.worker.turn.step_errors import StepResultError
 
 
 def canonical(intent: str, what: str, value: Any) -> bytes:
-    """Return the canonical JSON of a step's `what`: its input, or its result.
+    """Return the canonical JSON of a step's value. `what` names the value in the error: `input` or `result`.
 
     Raises:
-        StepResultError: it is not JSON.
+        StepResultError: the value is not JSON.
     """
     try:
         return canonical_json(value)
@@ -22,10 +22,10 @@ def result_of(intent: str, value: Any, max_bytes: int) -> bytes:
     """Return the canonical JSON of a step's result.
 
     Raises:
-        StepResultError: it is not JSON, or (`step_too_large`) it has more bytes than it may have.
+        StepResultError: the value is not JSON, or (`step_too_large`) its JSON is longer than `max_bytes`.
     """
     result = canonical(intent, "result", value)
     if len(result) > max_bytes:
-        size = f"{len(result)} bytes, and may have {max_bytes}"
+        size = f"{len(result)} bytes; at most {max_bytes} are allowed"
         raise StepResultError(f"the result of step {intent!r} has {size}", code="step_too_large")
     return result

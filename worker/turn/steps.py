@@ -1,4 +1,4 @@
-"""Runs the steps of one attempt and stores their checkpoints: a step that has completed once is never run again.
+"""Runs the steps of one attempt and stores their checkpoints. A step that has completed once is never run again.
 
 A product's steps are found by their position, counted in the order in which the producer asks for them. The worker's
 own steps, which are the producer as a whole and the hooks that follow it, are found by their intent.
@@ -39,7 +39,7 @@ _HOPELESS: Final = (
     StepResultError,
     NestedStepError,
     MisplacedStepError,
-)  # the same error on every run: the step's code has to change
+)  # these come on every run again, until somebody changes the step's code
 OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
 
 
@@ -47,10 +47,10 @@ class Journal(Protocol):
     """Stores the steps of one attempt."""
 
     def now_ms(self) -> int:
-        """The time in ms, by the clock of Redis."""
+        """Return the time in ms by the clock of Redis."""
 
     async def save(self, record: StepRecord) -> None:
-        """Store a checkpoint, once the events that it covers are in the log. A lost lease cancels the caller."""
+        """Store a checkpoint as soon as the events that it covers are in the log. A lost lease cancels the caller."""
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
         """Return the signal if it is there; otherwise suspend the turn, which cancels the caller."""
@@ -65,10 +65,10 @@ class Steps:
         self._journal = journal
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
         self._running = RunningSteps()
-        self._asked = 0  # positions that the producer has asked for
-        self._all_asked = False  # the producer has ended
+        self._asked = 0  # how many positions the producer has taken
+        self._all_asked = False  # True when the producer has ended
         numbers = [position for position in stored if isinstance(position, int)]
-        self._end = max(numbers, default=-1) + 1  # where the worker's own steps go
+        self._end = max(numbers, default=-1) + 1  # the first free position for the worker's own steps
 
     def completed(self, intent: str) -> StepRecord | None:
         """Return the checkpoint of one of the worker's own steps, or None if it has not completed."""
@@ -81,7 +81,7 @@ class Steps:
         """Run one of the worker's own steps, unless it is stored already. Returns its result.
 
         Raises:
-            AttemptFenced: the lease was lost; nothing was stored.
+            AttemptFenced: the lease was lost. Nothing was stored.
         """
         done = self.completed(intent)
         if done is not None:
@@ -95,49 +95,54 @@ class Steps:
         return result
 
     def begin(self, intent: str, kind: str) -> StepRecord:
-        """Start one of the worker's own steps that is not stored yet."""
+        """Return the record with which one of the worker's own steps begins. Nothing is stored yet."""
         return StepRecord(index=-1, intent=intent, kind=kind, started_at=self._journal.now_ms())
 
     async def complete(self, draft: StepRecord, result: Any) -> None:
-        """Store the result of one of the worker's own steps. Its position follows all those of the producer's steps."""
+        """Store the result of one of the worker's own steps. Its position comes after all those of the producer."""
         position = max(self._end, self._asked)
         self._end = position + 1
         await self._complete(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
 
     def step(self, asked: Asked) -> Coroutine[Any, Any, Any]:
-        """Run a product's step. Its position is taken now, so steps that run side by side keep theirs.
+        """Run a product's step when it is awaited. It takes its position now, so parallel steps keep their order.
 
         Raises:
-            NestedStepError: at once.
-            DivergenceError, InputDriftError, StepResultError: when awaited; see there.
+            NestedStepError, MisplacedStepError: at once.
+            DivergenceError, InputDriftError, StepResultError: when awaited.
         """
         return self._step(self._next_position(asked.intent), asked)
 
     def stream(self, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
-        """Run a product's step whose result is its events. Its position is taken now.
+        """Run a product's step whose result is its events when they are iterated. It takes its position now.
 
         Raises:
-            NestedStepError: at once.
-            DivergenceError, InputDriftError, StepResultError: when iterated; see there.
+            NestedStepError, MisplacedStepError: at once.
+            DivergenceError, InputDriftError, StepResultError: when iterated.
         """
         stream = self._stream(self._next_position(asked.intent), asked)
         self._streams.append(stream)
         return stream
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
-        """Wait for a signal: a step whose result comes from outside. See Turn.signal."""
+        """Wait for a signal, which is a step whose result comes from outside. See Turn.signal."""
         if (positions := current_hook()) is not None:
             raise MisplacedStepError(f"{positions.hook} cannot wait for a signal: only `produce` can")
         position = self._next_position(f"signal:{key}")
         return self._signal(position, signal_key(key), None if timeout_s is None else int(timeout_s * 1000))
 
     def _next_position(self, intent: str) -> int | str:
-        """Raises NestedStepError where a step's own work asks, MisplacedStepError after the producer's end."""
+        """Return the position of the step that is asked for now.
+
+        Raises:
+            NestedStepError: the work of another step asks.
+            MisplacedStepError: the producer has ended.
+        """
         self._running.refuse_nested(intent)
         if (positions := current_hook()) is not None:
             return positions.take(intent)
         if self._all_asked:
-            raise MisplacedStepError(f"step {intent!r} is asked for after the producer has ended")
+            raise MisplacedStepError(f"step {intent!r} was asked for after the producer has ended")
         self._asked += 1
         return self._asked - 1
 
@@ -149,7 +154,7 @@ class Steps:
             signal = msgspec.json.decode(before.result, type=Signal)
         else:
             draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._journal.now_ms())
-            await self._running.none_left()  # a suspension would cancel them, and run them a second time
+            await self._running.none_left()  # a suspension would cancel running steps, and they would run again
             signal = await self._journal.wait_for_signal(key, timeout_ms)
             await self._complete(draft, msgspec.json.encode(signal))
         if signal.timed_out:
@@ -193,12 +198,12 @@ class Steps:
                     async with opened(await source_of(asked.work)) as source:
                         async for event in source:
                             taken = recording.take(event)
-                            self._running.leave()  # the loop that reads the stream may do whatever it likes
+                            self._running.leave()  # the loop that reads the stream may ask for steps
                             try:
                                 yield taken
                             finally:
                                 self._running.enter()
-                except Exception as error:  # no event can be taken back
+                except Exception as error:  # events that were passed on cannot be taken back
                     if not await self._again(run, error, allowed=not (recording.begun or isinstance(error, _HOPELESS))):
                         raise
                 else:
@@ -209,7 +214,7 @@ class Steps:
                 await self._fail(run.record, recording.error)
 
     def _runs(self, draft: StepRecord, policy: StepPolicy) -> Iterator[Run]:
-        """Yield the runs that one attempt may give to a step."""
+        """Yield the runs that a step may have in one attempt."""
         for retry in range(policy.retries + 1):
             pause_s = policy.backoff_s * 2**retry if retry < policy.retries else None
             attempts, started_at = draft.attempts + retry + 1, self._journal.now_ms()
@@ -232,10 +237,11 @@ class Steps:
                 logger.exception("a stream that the producer left before its end raised while it was closed")
 
     def _begin(self, position: int | str, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
-        """Return the record to be stored, with the runs of earlier attempts, and the result if it is stored already.
+        """Return the record that counts the runs of earlier attempts, and the result if one is stored already.
 
         Raises:
-            DivergenceError, InputDriftError, StepResultError
+            DivergenceError, InputDriftError: an earlier attempt asked for another step, or with other input, here.
+            StepResultError: the input is not JSON.
         """
         intent, input_hash = asked.intent, None
         if asked.input is not None:
@@ -247,10 +253,10 @@ class Steps:
         return draft, before.result if before is not None and before.status == "completed" else None
 
     def check_all_asked(self) -> None:
-        """At the producer's end.
+        """Check, at the producer's end, that it has asked for every step that an earlier attempt completed.
 
         Raises:
-            DivergenceError: an earlier attempt had completed a step that this one never asked for.
+            DivergenceError: it has not.
         """
         self._all_asked = True
         for position, record in self._stored.items():

@@ -1,8 +1,8 @@
-"""Threads for the plain functions of a product, so that they cannot hold up the event loop or each other.
+"""Runs the plain functions of a product in threads, so that they cannot hold up the event loop or each other.
 
-The threads are daemons and are never joined: a function that hangs keeps its own thread, and neither the exit of the
-process nor the call of another turn waits for it. A call that is given up (cancelled, timed out) makes room at once;
-its thread is used again when the function returns, if it ever does.
+The threads are daemons and are never joined. So a function that hangs blocks only its own thread: neither the exit of
+the process nor another turn waits for it. A call that is given up (cancelled, or timed out) makes room for another call
+at once. Its thread is used again when the function returns, if it ever does.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEFAULT_LIMIT: Final = 100  # calls at a time: as many as a worker has slots
+DEFAULT_LIMIT: Final = 100  # as many calls at a time as a worker has slots
 Delivery = Callable[[], None]
-Job = Callable[[], Delivery]  # it does the work, and returns what tells the caller
+Job = Callable[[], Delivery]  # does the work, and returns the function that delivers the outcome to the caller
 
 
 class ProductThreads:
-    """Runs functions in threads, `limit` of them at a time; further callers wait in order.
+    """Runs at most `limit` functions at a time, each in a thread. Further callers wait in order.
 
     Attributes:
         limit: how many calls may run at a time. Calls that were given up do not count.
-        abandoned: how many calls were given up and still run.
+        abandoned: how many calls that were given up are still running.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
@@ -43,8 +43,8 @@ class ProductThreads:
         """Call the function in a thread, in a copy of the caller's context.
 
         Raises:
-            BaseException: whatever the function raises, also SystemExit, KeyboardInterrupt and StopIteration, as the
-                attribute of a `Raised`: asyncio's futures do not carry these.
+            Raised: the function raised. Its `error` is the exception, which may be SystemExit, KeyboardInterrupt or
+                StopIteration; asyncio's futures cannot hold these.
         """
         await self._room()
         loop = asyncio.get_running_loop()
@@ -61,11 +61,11 @@ class ProductThreads:
             outcome: tuple[Any, BaseException | None]
             try:
                 outcome = (context.run(function, *args), None)
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the caller waits
+            except BaseException as error:  # noqa: BLE001 - `run` raises it again
                 outcome = (None, error)
 
             def deliver() -> None:
-                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                with suppress(RuntimeError):  # raised if the loop is closed, where nobody waits any more
                     loop.call_soon_threadsafe(land, outcome)
 
             return deliver
@@ -93,12 +93,12 @@ class ProductThreads:
         try:
             await place
         except asyncio.CancelledError:
-            if not place.cancelled():  # it was given to us while we were being cancelled
+            if not place.cancelled():  # the place was given to this caller while the caller was being cancelled
                 self._leave()
             raise
 
     def _leave(self) -> None:
-        """Give the place to the caller that waits longest, or give it up."""
+        """Give the place to the caller that has waited longest; without one, the place is free."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
@@ -117,12 +117,12 @@ class ProductThreads:
     def _work(self, jobs: "SimpleQueue[Job]") -> None:
         while True:
             deliver = jobs.get()()
-            self._idle.append(jobs)  # first, so that the caller's next call finds this thread
+            self._idle.append(jobs)  # before the delivery, so that the caller's next call finds this thread idle
             deliver()
 
 
 class Raised(Exception):
-    """A function raised `error` in its thread."""
+    """A function raised `error` in a thread."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)

@@ -1,4 +1,4 @@
-"""The turn, as a producer and the other hooks see it."""
+"""The object through which a producer and the other hooks see their turn."""
 
 import secrets
 import uuid
@@ -22,15 +22,16 @@ class Turn:
     """One attempt of one turn.
 
     Attributes:
-        run_id: `chat:<session>:<index>`
-        session_id, turn_index, tenant_id: its parts
-        message: the user's message
-        user_id, project, domain, model: what the client gave, or None
-        metadata: the client's JSON object, {} if it gave none
-        attempt: 1 for the first run of the turn
-        created_at: when the turn was accepted, Redis time in ms: with `run_id` it names this turn and never another one
-        message_id: id of the assistant's message, a UUID text, equal on every attempt: the key to persist it under
-        usage: `usage.add(ModelCall(…))` counts a model call
+        run_id: str, `chat:<session>:<index>`.
+        session_id, turn_index, tenant_id: str, int, str: the session, the index in it, and the tenant.
+        message: str, the user's message.
+        user_id, project, domain, model: str as the client gave it, or None.
+        metadata: dict, the client's JSON object; {} if it gave none.
+        attempt: int, 1 for the first run of the turn.
+        created_at: int, Redis time in ms when the turn was accepted. Together, `run_id` and `created_at` name this turn
+            and never another one.
+        message_id: str, a UUID: the id under which to persist the answer. It is the same on every attempt.
+        usage: call `usage.add(ModelCall(…))` after each call of a model.
     """
 
     def __init__(
@@ -63,21 +64,21 @@ class Turn:
 
     @property
     def cancelled(self) -> bool:
-        """True from the moment this attempt is being stopped; it stays True. May be read in any thread.
+        """bool: True from the moment at which this attempt is stopped. Any thread may read it.
 
-        Stopped by: a cancel; a lost lease; a worker that drains, once its time is up; the turn's own timeout; a signal
-        that another task of the producer waits for. Coroutines need not ask, they get `CancelledError` at their next
-        await, and see True from there; a plain function, which runs in a thread, is not interrupted: it should look
-        here between two pieces of its work, and return.
+        An attempt is stopped when the turn is cancelled or reaches its time limit, when the lease is lost, when the
+        worker drains and its time is up, and when another task of the producer waits for a signal. A coroutine need not
+        ask, because its next await raises `CancelledError`. A plain function runs in a thread, which nothing
+        interrupts. It should look here between two pieces of its work, and return.
         """
         return self._stopping()
 
     @cached_property
     def partial_text(self) -> str:
-        """The text that the attempt before this one had streamed after its last completed step, '' if there is none.
+        """str: the text that the attempt before this one had streamed after its last completed step; '' if none.
 
-        The client was told to drop it. Good for going on where the answer broke off: yield it again, then the rest. Do
-        not rely on it: '' also if the turn was asked again, or if Redis's answer to the claim was lost on its way.
+        The client was told to drop this text. To continue where the answer broke off, yield it again, then the rest. Do
+        not rely on it. It is '' as well if the turn was asked again, or if Redis's reply to the claim was lost.
         """
         return text_of(self._cut)
 
@@ -92,25 +93,28 @@ class Turn:
         backoff_s: float = 0.5,
         timeout: float | None = None,
     ) -> Awaitable[Any]:
-        """Run `work` once per turn, ever; await it for its result, which later attempts get from its checkpoint.
+        """Run `work`, and store its result. Once it has completed, later attempts get the stored result instead.
+
+        Await the returned object for the result.
 
         Args:
-            intent: what the step is; another one at the same position is a divergence.
-            work: a coroutine function, or a plain one, which runs in a thread. It returns JSON.
-            kind: for operators: logic, llm, tool, deterministic, …
-            input: JSON; if it differs from an earlier attempt's, that is a divergence too.
-            retries: how often a `work` that raises is run again in this attempt.
-            backoff_s: before the first retry; doubled each time.
-            timeout: seconds for each run of `work`; None: no limit.
+            intent: a name that says what the step does. Another name at the same position is a divergence.
+            work: a coroutine function, or a plain function, which runs in a thread. It must return JSON.
+            kind: a word for operators: logic, llm, tool, deterministic, …
+            input: JSON that the step depends on. If a later attempt gives other input, that is a divergence, too.
+            retries: how often `work` is run again in this attempt if it raises.
+            backoff_s: seconds before the first retry; doubled for each further one.
+            timeout: seconds that each run of `work` may take; None: no limit.
 
-        Returns: the result as JSON gives it back: tuples are lists, also the first time.
+        Returns: the result as JSON gives it back. So a tuple is a list, on the first attempt as well.
 
         Raises:
-            DivergenceError, InputDriftError: the producer took another way than an earlier attempt.
+            DivergenceError, InputDriftError: an earlier attempt asked for another step here.
             StepResultError: the result or the input is not JSON, or the result is too large. It is not retried.
-            NestedStepError: at once, where the work of another step asks for this one.
+            NestedStepError: at once, if the work of another step asks for this one.
+            MisplacedStepError: at once, if the producer has ended.
             TimeoutError: the last run of `work` took longer than `timeout`.
-            Exception: whatever else `work` raises the last time.
+            Exception: whatever else the last run of `work` raised.
         """
         return self._steps.step(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout)))
 
@@ -124,59 +128,62 @@ class Turn:
         retries: int = 0,
         backoff_s: float = 0.5,
     ) -> AsyncGenerator[ChatStreamEvent]:
-        """A step whose result is its events: `async for event in turn.stream("answer", ask): yield event`.
+        """Run a step whose result is its events: `async for event in turn.stream("answer", ask): yield event`.
 
-        Events pass through as they come. When `work` has ended, they are its checkpoint, before the loop ends; later
-        attempts get them from there and do not call `work`. A loop that is left early closes `work` and stores nothing.
-        A stream with an `error` event passes through too, but is not kept: it is run again on the next attempt.
+        Each event passes through as it comes. When `work` has ended, the events are stored as its checkpoint, and only
+        then does the loop end. Later attempts read the events from there and do not call `work`. If the loop is left
+        early, `work` is closed and nothing is stored. A stream with an `error` event is passed through but not stored,
+        so the next attempt runs it again.
 
         Args:
-            intent: as of a step.
-            work: an async generator function, or one that returns what `produce` may return. Called in the event loop.
-                A Producer's `final_text` is not asked for: yield a `result`.
-            kind: as of a step.
-            input: as of a step.
-            retries: how often a `work` that raises before its first event is run again in this attempt.
-            backoff_s: before the first retry; doubled each time.
+            intent: as for `step`.
+            work: an async generator function, or a function that returns what `produce` may return. The `final_text` of
+                a Producer is not called here; yield a `result` event instead.
+            kind: as for `step`.
+            input: as for `step`.
+            retries: how often `work` is run again in this attempt if it raises before its first event.
+            backoff_s: seconds before the first retry; doubled for each further one.
 
-        Yields: the events as JSON gives them back: on every attempt the same.
+        Yields: the events as JSON gives them back, the same on every attempt.
 
         Raises:
-            DivergenceError, InputDriftError, StepResultError: as a step.
+            DivergenceError, InputDriftError, StepResultError, NestedStepError, MisplacedStepError: as for `step`.
             ProducerError: `work` yields something that is not an event.
-            TurnFailure: `event_too_large`, or `log_too_large`: it has more events than a turn may have.
+            TurnFailure: `event_too_large`; or `log_too_large`, if there are more events than a turn may have.
             Exception: whatever else `work` raises.
         """
         return self._steps.stream(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s)))
 
     def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
-        """Wait for `POST …/signals/{key}`; await it for the payload, which may have come before.
+        """Wait for `POST …/signals/{key}`. Await the returned object for the payload, which is JSON.
 
-        Until the signal comes, the turn is suspended: this attempt ends here, its lease, slot and job are given up, and
-        the next attempt comes to this line again. So it may wait for days, and restarts of everything do not matter.
-        Steps that run beside it end first, and are stored.
+        The signal may have come before. If it has not, the turn is suspended: this attempt ends here, and the worker
+        gives up the lease, the slot and the job. When the signal comes, another attempt begins and reaches this line
+        again. So a turn may wait for days, through restarts of everything. Steps that run in parallel are finished and
+        stored before the turn is suspended.
 
         Args:
-            key: 1 to 128 of `A-Z a-z 0-9 . _ -`.
-            timeout: seconds from now; None: no limit.
+            key: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+            timeout: seconds to wait from now; None: no limit.
 
         Raises:
-            SignalTimeoutError: it did not come in time. Stored like a signal: the first of the two wins. A turn
-                that ends so and is asked again waits anew.
-            DivergenceError: as for a step.
+            SignalTimeoutError: the signal did not come in time. The timeout is stored like a signal, and whichever of
+                the two comes first counts. If the turn fails for it and is asked again, it waits anew.
+            DivergenceError, NestedStepError: as for `step`.
+            MisplacedStepError: at once, if another hook than `produce` asks.
         """
         return self._steps.signal(key, timeout)
 
     async def now(self) -> datetime:
-        """The time, UTC: the same on every attempt."""
+        """Return the current time in UTC. It is a step, so every attempt gets the same time."""
         return datetime.fromisoformat(await self._fixed("now", lambda: datetime.now(UTC).isoformat()))
 
     async def uuid(self) -> uuid.UUID:
-        """A random UUID: the same on every attempt."""
+        """Return a random UUID. It is a step, so every attempt gets the same one."""
         return uuid.UUID(await self._fixed("uuid", lambda: str(uuid.uuid4())))
 
     async def random(self) -> float:
-        """A random number in [0, 1): the same on every attempt."""
+        """Return a random number in [0, 1). It is a step, so every attempt gets the same one."""
         return float(await self._fixed("random", lambda: secrets.randbelow(2**53) / 2**53))
 
     async def _fixed(self, intent: str, make: Callable[[], Any]) -> Any:
@@ -186,11 +193,11 @@ class Turn:
         return await self.step(intent, made, kind="deterministic")
 
     def history(self) -> list[dict[str, str]]:
-        """The session's earlier completed turns as chat messages, oldest first: user, assistant, user, …
+        """Return the session's earlier completed turns as chat messages, oldest first: user, assistant, user, …
 
-        At most the last `TURNWIRE_HISTORY_TURNS` turns (default 50) with `TURNWIRE_HISTORY_BYTES` of text (default
-        4 MiB), and none that retention has removed, nor one whose answer `transform_final_text` has not accepted yet.
-        Once the turn has stored a step or waits for a signal, it is the same on all its later attempts, whatever ends
-        meanwhile.
+        Each message is `{"role": "user" | "assistant", "content": str}`. The list covers at most the last
+        `TURNWIRE_HISTORY_TURNS` turns (default 50) and `TURNWIRE_HISTORY_BYTES` of text (default 4 MiB). It leaves out
+        turns that retention has removed, and turns whose answer `transform_final_text` has not accepted yet. Once this
+        turn has stored a step or waits for a signal, all its later attempts get the same list.
         """
         return [{"role": message.role, "content": message.content} for message in self._earlier]

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from tests.support.product import Product, Scripted
+from turnwire import Turn
 from turnwire.worker.attempt.finish import Finished, HookPolicy, finish, keep
-from turnwire.worker.hooks import Turn
 from turnwire.worker.turn import limits
 
 

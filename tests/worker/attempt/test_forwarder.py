@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from tests.support.product import text
+from turnwire import ChatStreamEvent, Turn
 from turnwire.shared.errors import ProducerError, TurnFailure
 from turnwire.shared.model import TurnError
 from turnwire.worker.attempt.produce import Forwarder, Produced
-from turnwire.worker.hooks import ChatStreamEvent, Turn
 
 LIMIT = 200
 
@@ -44,7 +44,7 @@ def test_what_is_no_event_is_refused(forwarder, event):
 
 @pytest.mark.parametrize("event", [{"type": "text", "text": "hello"}, {"type": "x", "data": None, "delta": "hello"}])
 def test_an_event_whose_payload_is_not_in_its_data_is_refused_and_not_forwarded_empty(forwarder, event):
-    with pytest.raises(ProducerError, match=r"carries its payload in `data`; this one has '(text|delta)'") as refused:
+    with pytest.raises(ProducerError, match=r"must have its payload in `data`; this one has '(text|delta)'") as refused:
         forwarder.take(event)
     assert refused.value.code == "invalid_event"
 

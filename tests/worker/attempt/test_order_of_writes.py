@@ -8,11 +8,11 @@ import pytest
 from tests.support.product import Scripted, text
 from tests.support.turns import KEY, log_of, request, seqs_of, types_of
 from tests.support.waiting import let_pass, wait_until
+from turnwire import Turn
 from turnwire.shared.errors import TurnFailure
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.produce import Forwarder, produce
-from turnwire.worker.hooks import Turn
 
 NO_TURN = cast("Turn", None)  # nothing asks it here
 

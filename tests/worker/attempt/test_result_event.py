@@ -5,10 +5,10 @@ import pytest
 
 from tests.support.product import Scripted, text
 from tests.support.turns import KEY, OTHER_WORKER, log_of, request, types_of
+from turnwire import ChatTurnHooks
 from turnwire.shared.events import PART_UPDATED, RESULT
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.hooks import ChatTurnHooks
 
 PART = 200
 LENGTH = 4  # parts

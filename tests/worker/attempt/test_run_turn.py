@@ -8,13 +8,13 @@ import pytest
 from tests.support.product import HOLD, Product, Scripted, text
 from tests.support.turns import KEY, SESSION, claim, log_of, request, seqs_of, snapshot, types_of
 from tests.support.waiting import wait_until
+from turnwire import ChatTurnHooks
 from turnwire.shared import keys
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ModelCall, TurnError, Usage
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked
 from turnwire.worker.attempt.run import FOREIGN_MS
-from turnwire.worker.hooks import ChatTurnHooks
 
 RUN_ID = KEY.run_id
 ANSWER = (text("Hel"), text("lo"))
@@ -132,7 +132,7 @@ async def test_c9_a_producer_that_raises_fails_the_turn_and_shows_what_came_befo
 
 
 async def test_a_producer_may_fail_the_turn_in_its_own_words(store, runner_of):
-    from turnwire.worker.hooks import TurnFailure
+    from turnwire import TurnFailure
 
     await store.submit(KEY, request())
     await runner_of(Scripted(TurnFailure("busy", code="my_code", retryable=True))).run(RUN_ID)

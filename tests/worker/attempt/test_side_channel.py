@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import cast
 
 from tests.support.waiting import wait_until
+from turnwire import Turn
 from turnwire.shared.events import encode_event
 from turnwire.worker.attempt import side_channel
 from turnwire.worker.attempt.side_channel import SideChannel
-from turnwire.worker.hooks import Turn
 
 TURN = cast("Turn", SimpleNamespace(run_id="chat:demo:0"))
 

@@ -4,10 +4,10 @@ import pytest
 
 from tests.support.product import Scripted, text
 from tests.support.turns import KEY, request, take_over
+from turnwire import MisplacedStepError
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.outcome import Done
-from turnwire.worker.hooks import MisplacedStepError
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.products import Products
 

@@ -8,13 +8,13 @@ import pytest
 from tests.support.product import text
 from tests.support.turns import KEY, claim, log_of, request
 from tests.support.waiting import wait_until
+from turnwire import ChatTurnHooks
 from turnwire.api.endpoints.turns import replay_events
 from turnwire.shared import keys
 from turnwire.shared.errors import UnstorableValue
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.attempt.outcome import Again, Done
-from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.pool.outbox import LONGEST_PAUSE_MS, NOT_YET_MS, Outbox
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.pool.turn_worker import TurnWorker

@@ -3,9 +3,9 @@
 from tests.support.agent import Agent
 from tests.support.product import text
 from tests.support.turns import KEY, OTHER_WORKER, request
+from turnwire import SignalTimeoutError
 from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.attempt.outcome import Done
-from turnwire.worker.hooks import SignalTimeoutError
 
 
 async def time_out(store, runner):

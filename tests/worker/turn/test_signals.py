@@ -8,13 +8,13 @@ from tests.support.agent import Agent
 from tests.support.product import text
 from tests.support.turns import KEY, OTHER_WORKER, claim, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
+from turnwire import SignalTimeoutError
 from turnwire.shared import keys
 from turnwire.shared.errors import NotFound, TurnEnded
 from turnwire.shared.ledger import decode_row
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.replies import CancelVerdict
 from turnwire.worker.attempt.outcome import Done, Parked
-from turnwire.worker.hooks import SignalTimeoutError
 from turnwire.worker.pool.sweep import Sweep
 
 NO_DEADLINE_MS = 30_000  # half of what the settings of the tests keep a turn: it is looked at so often

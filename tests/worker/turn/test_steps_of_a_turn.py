@@ -105,7 +105,7 @@ async def test_a_result_that_is_too_large_fails_the_turn_by_name_and_is_not_trie
     await runner_of(agent, store=small).run(KEY.run_id)
     error = (await store.record(KEY)).error
     assert error.code == "step_too_large"
-    assert "'search' has 102 bytes, and may have 101" in error.message
+    assert "'search' has 102 bytes; at most 101 are allowed" in error.message
     assert agent.ran == ["search"]
 
 

@@ -9,11 +9,11 @@ from tests.support.agent import Agent, Model, answering
 from tests.support.product import text
 from tests.support.turns import KEY, OTHER_WORKER, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
+from turnwire import ChatStreamEvent
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ModelCall
 from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Done
-from turnwire.worker.hooks import ChatStreamEvent
 
 
 def deltas(log):
