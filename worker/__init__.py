@@ -1,1 +1,1 @@
-"""Runs turns: claim, load, produce, append, settle. Imports `shared`, never `api`."""
+"""The worker process. It runs turns: claim, load, produce, append, settle. It imports `shared`, never `api`."""

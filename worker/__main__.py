@@ -1,4 +1,4 @@
-"""`python -m worker`: runs turns until it gets SIGTERM or SIGINT, then drains. Settings: docs/settings.md."""
+"""`python -m worker` runs turns until it gets SIGTERM or SIGINT; then it drains. Its settings: docs/settings.md."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""For arq's own command line: `arq --check turnwire.worker.arq_check.WorkerSettings` tells if a worker runs.
+"""Serves arq's own command line: `arq --check turnwire.worker.arq_check.WorkerSettings` tells whether a worker runs.
 
 arq reads a class, so this module reads the environment when it is imported. No other module of Turnwire does that.
 """

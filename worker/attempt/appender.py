@@ -19,9 +19,9 @@ from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from turnwire.shared.store.turns import TurnStore
 
 BUFFER_BYTES: Final = 262_144  # a producer waits while so much of its turn is not written
-CALL_EVENTS: Final = 500  # at most, in one call of the append script
-CALL_BYTES: Final = 262_144
-GATHER_S: Final = 0.003  # between two round trips while several turns write; fewer trips cost less
+CALL_EVENTS: Final = 500  # one call of the append script carries at most so many events,
+CALL_BYTES: Final = 262_144  # and at most so many bytes, unless a single event is larger
+GATHER_S: Final = 0.003  # the pause between two round trips while several turns write; fewer trips cost less
 
 
 class TurnLog:
@@ -58,7 +58,7 @@ class TurnLog:
 
         Raises:
             AttemptFenced: the lease was lost. Nothing more will be written.
-            TurnFailure: `log_too_large`, the log has reached one of its limits.
+            TurnFailure: `log_too_large`: the log has reached one of its limits.
         """
         if self._error is not None:
             raise self._error
@@ -91,7 +91,7 @@ class TurnLog:
             raise self._error
 
     def restart(self, claimed: Claimed) -> None:
-        """Write for another attempt, which the same worker runs. Everything was flushed before."""
+        """Write for the next attempt, which the same worker runs. Every event must have been flushed before."""
         assert not self._pending
         self.claimed = claimed
         self._written_seq = claimed.next_seq
@@ -121,7 +121,7 @@ class TurnLog:
         return self._written_seq
 
     def answered(self, events: Sequence[bytes], error: Exception | None) -> None:
-        """Take the result of a call: the events that it carried, and its error or None."""
+        """Note the result of a call: the events that it carried, and its error or None."""
         if error is None and self._pending:
             del self._pending[: len(events)]
             self._pending_bytes -= sum(map(len, events))
@@ -170,7 +170,7 @@ class Appender:
             next_at_s = asyncio.get_running_loop().time() + GATHER_S if len(calls) > 1 else 0.0
             try:
                 results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
-            except Exception:  # a defect: whoever starts this task again writes these events, with the same ids
+            except Exception:  # a defect of ours: the task is started again, and writes these events with the same ids
                 self._dirty += logs
                 self._wake.set()
                 raise

@@ -13,7 +13,7 @@ from turnwire.worker.turn.prices import Prices
 
 
 class Stop(Enum):
-    """Why an attempt is stopped."""
+    """The reasons for which an attempt is stopped."""
 
     LOST = auto()  # another attempt owns the turn: nothing more may be written
     CANCEL = auto()  # somebody asked for it
@@ -22,7 +22,7 @@ class Stop(Enum):
 
 
 class Lease(Enum):
-    """What a refused renewal of the lease means."""
+    """Tells what it means if a renewal of the lease is refused."""
 
     HELD = auto()  # the lease is lost: another attempt has it
     CHANGING = auto()  # nothing: a script of ours is giving up the lease, or is changing its token
@@ -37,13 +37,12 @@ class Attempt:
         self.rows = dict(claimed.rows)
         self.shown = Shown(claimed)
         self.log = appender.open(claimed, lambda: self.stop(Stop.LOST))
-        self.unsaved_history: bytes = b""  # what later attempts have to see, too; '' once it is stored
+        self.unsaved_history: bytes = b""  # the messages that later attempts must see as well; '' once they are stored
         self.lease = Lease.HELD
         self.look_ms = 0  # how soon the sweep should look at the turn, once it is suspended
         self.stopped: Stop | None = None
-        self.answered = any(
-            step.is_answer for step in claimed.steps.values()
-        )  # the producer has ended: a cancel comes too late
+        # True once the producer has ended: from then on, a cancel comes too late.
+        self.answered = any(step.is_answer for step in claimed.steps.values())
         self._work: asyncio.Task[Any] | None = None
 
     @property
@@ -67,10 +66,10 @@ class Attempt:
             self._work.cancel()
 
     async def leave(self, reason: Stop) -> NoReturn:
-        """Stop from within the work, for example from a step. The calling task ends with a CancelledError.
+        """Stop the attempt from within its work, for example from a step. The calling task gets a CancelledError.
 
-        A product's code is between this line and ours, and may catch every `Exception`. It must not go on, call a
-        model again, and pay for an answer that this attempt can no longer write.
+        The product's code called us, and it may catch every `Exception`. After that, it would call a model again, and
+        pay for an answer that this attempt can no longer write. It cannot catch a cancellation that way.
         """
         self.stop(reason)
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""How an attempt's work ended, and what is written about it: the last events and the fields of the turn."""
+"""Decides what is written when the work of an attempt has ended: the last events, and the fields of the turn."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ CANCELLED = "cancelled"
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How an attempt's work ended: with an answer, or with an error, which may still leave a text to keep."""
+    """The end of an attempt's work: an answer, or an error, which may still leave a text to keep."""
 
     text: str | None
     persist: Persist = "none"
@@ -27,7 +27,7 @@ class Ending(msgspec.Struct, frozen=True):
     untransformed: str | None = None  # a text that nobody may see before the outbox has transformed it
 
     def fields(self) -> dict[str, Arg]:
-        """Return the fields of the turn hash that it sets."""
+        """Return the fields of the turn hash that this ending sets."""
         fields: dict[str, Arg] = {"persist": self.persist}
         if self.text is not None:
             fields["final_text"] = storable(self.text)
@@ -61,7 +61,7 @@ def cancelled_for(reason: str) -> Ending:
 
 
 def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
-    """Say how the work ended, whatever ended it.
+    """Return how the work ended. Whatever it raised becomes an ending with an error.
 
     Raises:
         AttemptFenced: the lease was lost.

@@ -1,8 +1,8 @@
-"""After the producer: transform, persist, complete. Each once, in this order, each checkpointed.
+"""Runs the hooks that follow the producer, in this order: transform, persist, complete. Each is a step of its own.
 
-A crash in between continues here on the next attempt and never calls the model again. Neither the turn's time limit
-nor a cancel reaches here, because the answer is complete: each call of a hook has a time limit of its own. What does
-not work here is left to the outbox, in the same order.
+After a crash in between, the next attempt continues here and never calls the model again. The answer is complete, so
+neither the turn's time limit nor a cancel stops these hooks. Each call of a hook has a time limit of its own. If a hook
+keeps failing, the outbox tries it, and those after it, again.
 """
 
 import asyncio
@@ -23,41 +23,42 @@ from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-RETRY_S: Final = 0.1  # before the second try of a hook; doubled each time
+RETRY_S: Final = 0.1  # the pause before the second try of a hook; doubled each time
 
 
 class Checkpointed(Protocol):
     """Runs work once per turn and keeps its result."""
 
     async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:
-        """The stored result of this step, or `work`'s, stored."""
+        """Return the stored result of the step `intent`. If there is none, run `work` and store its result."""
 
 
 class Unstored:
     """Runs work without a checkpoint."""
 
     async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:  # noqa: ARG002
-        """What `work` returns."""
+        """Run `work` and return its result."""
         return await work()
 
 
 class HookPolicy(msgspec.Struct, frozen=True):
-    """How often a hook that raises is called before the outbox takes over, and how long one call may take."""
+    """The limits for the hooks that follow the answer."""
 
-    tries: int
-    limit_s: float
-    kept: bool = True  # the steps that the hooks ask for are stored
+    tries: int  # a hook that raises is called so often before the outbox takes over
+    limit_s: float  # one call may take so long
+    kept: bool = True  # whether the steps that the hooks ask for are stored
 
     @classmethod
     def of(cls, settings: Settings, *, kept: bool = True) -> Self:
-        """The policy for the hooks of a turn that runs."""
+        """Return the policy for the hooks of a running turn."""
         return cls(settings.persist_tries, settings.longest_hook_s, kept)
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The text to keep, and how far persisting came.
+    """The text to keep, and how far persisting it came.
 
-    `final_text` is None while the text cannot be transformed: nobody may see it as it is. `untransformed` holds it.
+    If the text could not be transformed, nobody may see it as it is. Then `final_text` is None, and `untransformed`
+    holds the text.
     """
 
     final_text: str | None
@@ -66,15 +67,15 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 async def finish(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Finished:
-    """Run the hooks that follow the answer. Only a cancellation gets out of here; a lost lease is one."""
+    """Run the hooks that follow the answer. It raises nothing but a cancellation, which also a lost lease causes."""
     finished = await keep(steps, hooks, turn, text, policy)
-    if finished.persist != "pending":  # else it is called when the outbox has persisted the answer
+    if finished.persist != "pending":  # otherwise the outbox calls it, when it has persisted the answer
         await complete(steps, hooks, turn, finished.final_text or "", policy)
     return finished
 
 
 async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Finished:
-    """Transform and persist the text; when one of them goes on failing, the text is `pending`."""
+    """Transform and persist the text. If one of the two hooks keeps failing, the text is `pending`."""
     transform = hook(hooks, "transform_final_text")
     if transform is not None:
         try:
@@ -87,7 +88,7 @@ async def keep(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str,
 
 
 async def persist(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> Persist:
-    """Persist a text that is transformed. Says how far it came."""
+    """Persist a text that is transformed. Returns `done`, `pending` if it failed, or `none` if there is no hook."""
     store = hook(hooks, "persist_assistant_message")
     if store is None:
         return "none"
@@ -102,7 +103,7 @@ async def persist(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: s
 
 
 async def complete(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: str, policy: HookPolicy) -> None:
-    """Tell the product that the turn is complete. What it raises is logged."""
+    """Tell the product that the turn is complete. An exception of its hook is logged."""
     on_complete = hook(hooks, "on_turn_complete")
     if on_complete is None:
         return
@@ -113,10 +114,10 @@ async def complete(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: 
 
 
 async def transformed(policy: HookPolicy, transform: Callable[..., Any], turn: Turn, text: str) -> str:
-    """What the product's hook makes of the text.
+    """Let the product's hook transform the text, and return the result.
 
     Raises:
-        TypeError: not text.
+        TypeError: the hook returned something that is not text.
     """
     with in_hook("transform_final_text", kept=policy.kept):
         result = await call_within(policy.limit_s, transform, turn, text)
@@ -127,17 +128,17 @@ async def transformed(policy: HookPolicy, transform: Callable[..., Any], turn: T
 
 async def _done(policy: HookPolicy, name: str, work: Callable[..., Any], *args: Any) -> None:
     with in_hook(name, kept=policy.kept):
-        await call_within(policy.limit_s, work, *args)  # what a product returns here is its own business
+        await call_within(policy.limit_s, work, *args)  # the return value of this hook means nothing
 
 
 async def _retried(work: Callable[..., Awaitable[Any]], policy: HookPolicy, *args: Any) -> Any:
-    """Try again what raises, but not what hangs: the client waits for the end of its turn."""
+    """Try again if the hook raises, but not if it hangs, because the client waits for the end of its turn."""
     for attempt in range(1, policy.tries):
         try:
             return await work(policy, *args)
         except HookTimeoutError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a product raises, its message is kept
+        except Exception as error:  # noqa: BLE001 - a product may raise anything, and the hook is tried again
             logger.warning("try %d of %d failed: %s", attempt, policy.tries, error)
             await asyncio.sleep(RETRY_S * 2 ** (attempt - 1))
     return await work(policy, *args)

@@ -1,4 +1,4 @@
-"""Where an attempt's steps are written: a checkpoint for each, and the suspension of a turn that waits for a signal."""
+"""Writes the steps of an attempt: a checkpoint for each, and the suspension of a turn that waits for a signal."""
 
 import time
 
@@ -17,7 +17,7 @@ from turnwire.worker.turn.steps import OWN_INTENTS
 
 
 class AttemptJournal:
-    """Writes for one attempt. Steps call it within the product's code, so a lost lease leaves it as a cancellation."""
+    """Writes for one attempt. Steps call it within the product's code, so it reports a lost lease as a cancellation."""
 
     def __init__(self, attempt: Attempt, store: TurnStore) -> None:
         self._attempt = attempt
@@ -25,7 +25,7 @@ class AttemptJournal:
         self._claimed_at_s = time.monotonic()
 
     def now_ms(self) -> int:
-        """Redis time: the time of the claim, plus what has passed here since."""
+        """Return Redis time in ms: the time of the claim, plus the time that has passed in this process since."""
         return self._attempt.claimed.at_ms + int((time.monotonic() - self._claimed_at_s) * 1000)
 
     async def save(self, record: StepRecord) -> None:
@@ -47,10 +47,10 @@ class AttemptJournal:
             await attempt.leave(Stop.LOST)
 
     async def _save_of_hook(self, record: StepRecord) -> None:
-        """Store a step of another hook than `produce`: it covers no events. `on_event` may ask when the turn has ended.
+        """Store a step of another hook than `produce`, which covers no events. `on_event` may ask after the turn's end.
 
         Raises:
-            AttemptFenced: `on_event` asks when the attempt is over, but the turn is not.
+            AttemptFenced: `on_event` asked when the attempt was over, but the turn was not.
         """
         attempt = self._attempt
         used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
@@ -62,7 +62,7 @@ class AttemptJournal:
             await until_answered(self._store.keep_step, attempt.claimed.key, attempt.claimed.attempt, record)
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
-        """Return the signal if it is there; otherwise suspend the turn, which ends this attempt here."""
+        """Return the signal if it is there. Otherwise suspend the turn, which cancels the caller."""
         attempt = self._attempt
         try:
             await attempt.log.flush()
@@ -100,7 +100,7 @@ class EndedJournal:
         self._since_s = time.monotonic()
 
     def now_ms(self) -> int:
-        """About Redis time: the time of the turn's last write, plus what has passed here since."""
+        """Return about Redis time in ms: the time of the turn's last write, plus the time that has passed since."""
         return self._record.updated_at + int((time.monotonic() - self._since_s) * 1000)
 
     async def save(self, record: StepRecord) -> None:
@@ -112,5 +112,5 @@ class EndedJournal:
         await until_answered(self._store.keep_step, self._key, self._record.attempt, record)
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:  # noqa: ARG002 - as a Journal
-        """Refuse: steps do so before they come here."""
+        """Refuse the wait. `Steps` refuses it before, so this is never reached."""
         raise TurnEnded(f"the turn has ended, so it cannot wait for signal {key!r}")

@@ -28,7 +28,7 @@ class Produced(msgspec.Struct, frozen=True):
 
     text: str
     error: TurnError | None = None
-    error_shown: bool = False  # the `error` event is in the log already
+    error_shown: bool = False  # whether the `error` event is in the log already
 
 
 class Sink(Protocol):
@@ -57,7 +57,7 @@ class Forwarder:
         """Return the canonical bytes to append, or None for an event that is withheld.
 
         Raises:
-            ProducerError: `invalid_event`, this is not an event, or not JSON.
+            ProducerError: `invalid_event`: the object is not an event, or its data is not JSON.
             TurnFailure: `event_too_large`.
         """
         event_type, data = parts_of(event)
@@ -79,12 +79,12 @@ class Forwarder:
         text = storable(final_text) if isinstance(final_text, str) and final_text else self._text.text
         if not text and self._types and not self.has_result and self._error is None:
             named = ", ".join(sorted(self._types)[:20])
-            logger.warning("%s: the answer is empty: none of its events is text (%s)", self._turn.run_id, named)
+            logger.warning("%s: the answer is empty, because no event has text; types: %s", self._turn.run_id, named)
         return Produced(text, self._error, self._error_shown)
 
 
 def _safe_message(error: Exception) -> str:
-    """Return what a client may read of a product's exception: its text on one line, without addresses.
+    """Return the text of a product's exception that a client may read: one line, without addresses.
 
     If the exception has an HTTP response, the text begins with its status.
     """
@@ -98,8 +98,8 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
 
     Raises:
         AttemptFenced: the lease was lost.
-        TurnFailure: the producer raised one, or what it yielded is refused.
-        ProducerError: the producer raised anything else. The message is the product's own.
+        TurnFailure: the producer raised it, or one of its events is refused.
+        ProducerError: the producer raised another exception, whose text is the message.
     """
     try:
         source = await source_of(hooks.produce, turn)

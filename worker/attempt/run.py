@@ -36,7 +36,7 @@ from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-FOREIGN_MS = 60_000  # until a worker looks again at a job that is not Turnwire's
+FOREIGN_MS = 60_000  # after this time, a worker looks again at a job that is not Turnwire's
 
 
 class TurnRunner:
@@ -46,7 +46,7 @@ class TurnRunner:
         self, store: TurnStore, queue: TurnQueue, products: Products, worker_id: str, prices: Prices | None = None
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
-        self._draining = False  # if True, every turn that is claimed goes back at once
+        self._draining = False  # if True, a turn that is claimed is handed over at once
         self._looks: set[asyncio.Task[None]] = set()
         self._claiming: dict[str, bool] = {}  # run id of a turn that is being claimed -> a cancel came meanwhile
         self.appender = Appender(store)
@@ -57,7 +57,7 @@ class TurnRunner:
         self._prices = prices or Prices()
 
     async def run(self, run_id: str) -> Done | Parked | Again:
-        """Run one attempt of the turn, if it can run now. Returns what becomes of the job."""
+        """Run one attempt of the turn, if it can run now. Returns what should become of the job."""
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
@@ -107,9 +107,9 @@ class TurnRunner:
             attempt.stop(Stop.DRAIN)
 
     def look_if_cancelled(self, run_id: str) -> None:
-        """Ask Redis if somebody has cancelled this turn, and stop it if so. It may still be in the middle of its claim.
+        """Ask Redis whether this turn was cancelled, and stop it if so. Its claim may still be under way.
 
-        A message says so, and messages may be wrong: only the turn's record counts.
+        A message said that the turn was cancelled. Messages may be wrong, so only the turn's record counts.
         """
         if run_id in self.attempts:
             task = asyncio.create_task(self._renew(self.attempts[run_id]), name=f"look at {run_id}")
@@ -151,7 +151,7 @@ class TurnRunner:
         return ending.result()
 
     async def _end(self, attempt: Attempt) -> Done | Parked | Again:
-        """Wait for the work. Then settle the turn, give it back, or write nothing."""
+        """Start the work and wait for its end. Then settle the turn, give it back, or write nothing."""
         run_id = attempt.claimed.key.run_id
         work = asyncio.create_task(self._work(attempt), name=f"work {run_id}")
         attempt.begin(work)
@@ -177,7 +177,7 @@ class TurnRunner:
             await attempt.shown.close(attempt.rows)
 
     async def _work(self, attempt: Attempt) -> Ending:
-        """Load the history, produce, finish. May be cancelled at any point."""
+        """Load the history, produce the answer and run the hooks that follow. It may be cancelled at any point."""
         mark_product()
         claimed, settings = attempt.claimed, self._store.settings
         hooks = self._products.for_project(claimed.record.project)
@@ -248,7 +248,7 @@ class TurnRunner:
         return produced
 
     async def _last_word(self, attempt: Attempt, ending: Ending) -> Done:
-        """Settle; if what is to be written cannot be written, say so instead: the turn must not run again for that."""
+        """Settle the turn. If its end cannot be written as it is, settle it with an error: it must not run again."""
         try:
             return await self._settle(attempt, ending)
         except AttemptFenced:

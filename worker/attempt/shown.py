@@ -1,6 +1,6 @@
-"""Shows a product, beside the stream, each event and each ledger row of its turn, and the end.
+"""Shows a product each event and each ledger row of its turn, and tells it about the end.
 
-Nothing here delays or fails a turn: errors are logged, and every wait has a limit.
+Nothing here can delay or fail a turn, because errors are logged and every wait has a limit.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Shown:
-    """Calls `on_event`, `on_ledger_row` and `trace_flush`, where the product has them, from `open` on."""
+    """Calls the product's `on_event`, `on_ledger_row` and `trace_flush`, if it has them, from `open` on."""
 
     def __init__(self, claimed: Claimed) -> None:
         self.channel: SideChannel | None = None  # takes events, if the product wants to see them
@@ -46,7 +46,7 @@ class Shown:
                 self.channel.show(event)
 
     async def close(self, rows: Mapping[int, bytes]) -> None:
-        """Show the remaining events, then the ledger `rows` (by attempt), then flush the traces: 5 s each at most."""
+        """Show the remaining events and the ledger `rows` (by attempt), then flush the traces; each for at most 5 s."""
         if self.channel is not None:
             await self.channel.close()
         if self._on_row is not None:

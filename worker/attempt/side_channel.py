@@ -1,4 +1,4 @@
-"""Shows a product the events of its turn beside the stream: never in its way."""
+"""Shows a product the events of its turn, without ever delaying the turn's stream."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from turnwire.worker.turn.turn import Turn
 logger = logging.getLogger(__name__)
 
 QUEUED_EVENTS: Final = 1000  # a hook that is further behind than this misses events
-SKIPPED: Final = "on_event.skipped"  # stands where events are missing; only the hook sees it
+SKIPPED: Final = "on_event.skipped"  # this event takes the place of missing ones; only the hook sees it
 
 _event = msgspec.json.Decoder(ChatStreamEvent)
 
@@ -24,14 +24,14 @@ _event = msgspec.json.Decoder(ChatStreamEvent)
 class SideChannel:
     """Calls `on_event` for each event, in order, in a task of its own.
 
-    A hook that is far behind misses the producer's events, and is told how many; it never misses a `session.run.*`.
+    A hook that is far behind misses events of the producer, and is told how many. It never misses a `session.run.*`.
     """
 
     def __init__(self, on_event: Callable[..., Any], turn: Turn) -> None:
         self._on_event = on_event
         self._turn = turn
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._skipped = 0  # since the last event that was queued
+        self._skipped = 0  # how many events were skipped since the last one that was queued
         self._all_skipped = 0
         self._task = asyncio.create_task(self._run(), name=f"on_event {turn.run_id}")
 

@@ -1,4 +1,4 @@
-"""Compares the events that a resumed producer yields with those that earlier attempts left in the log. Pure.
+"""Compares the events that a resumed producer yields with those that earlier attempts left in the log. It does no I/O.
 
 Code between steps runs again on every attempt, so the producer yields its early events again. They are compared in
 order. Equal ones are in the log already. At the first one that differs, the log has to be rewound.
@@ -24,16 +24,16 @@ class Standing:
 
     @property
     def last_match(self) -> str:
-        """The cursor to rewind to: that of the last event that was yielded again, or else of the log's first event."""
+        """The cursor to rewind to: the last event that was yielded again, or the log's first event if none was."""
         return self._events[self._matched - 1].id.decode() if self._matched else self._before
 
     def matches(self, event: bytes) -> bool:
-        """True if this is the next event in the log, so that it need not be written."""
+        """Return whether this is the next event in the log, so that it need not be written."""
         if self._events[self._matched].event != event:
             return False
         self._matched += 1
         return True
 
     def drop_rest(self) -> None:
-        """Forget the events that this attempt has not yielded: the log was rewound."""
+        """Forget the events that this attempt has not yielded, because the log was rewound."""
         del self._events[self._matched :]

@@ -1,4 +1,4 @@
-"""The stream of one attempt: where the events of its producer go.
+"""The stream of one attempt, which takes the events of its producer.
 
 The code between a producer's steps runs again on every attempt, so a later attempt yields its early events again.
 Events that are in the log already are not written twice. At the first one that differs, the log is rewound to there.
@@ -21,7 +21,7 @@ class AttemptStream:
         self._diverged: tuple[bytes, bool] | None = None  # an event that differs, and its `own`: `room` writes it
 
     async def load(self) -> None:
-        """On a later attempt, read the events that are in the log, to compare them with what the producer yields."""
+        """Read the events that earlier attempts left in the log, to compare the producer's events with them."""
         claimed = self._attempt.claimed
         if claimed.attempt == 1:
             return

@@ -1,4 +1,4 @@
-"""Translates one streamed chat completion: server-sent events come in, events of the turn go out. Pure."""
+"""Translates one streamed chat completion: server-sent events come in, events of the turn go out. It does no I/O."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -139,12 +139,12 @@ class Answer:
 
 
 def text_delta(text: str) -> dict[str, Any]:
-    """The event that adds `text` to the answer."""
+    """Return the event that adds `text` to the answer."""
     return {"type": PART_UPDATED, "data": {"part": {"type": "text", "id": "text-0"}, "delta": text}}
 
 
 def _tokens(count: Any) -> int | None:
-    # A bool is an int in Python. A count that is not believable is unknown, never zero.
+    # A bool is an int in Python. A count that cannot be true is unknown, and not zero.
     return count if type(count) is int and 0 <= count < _MOST_TOKENS else None
 
 

@@ -1,4 +1,4 @@
-"""Reads the body of a model server's answer, with a limit to every silence."""
+"""Reads the body of a model server's answer. No silence in it may be longer than a limit."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator

@@ -1,4 +1,4 @@
-"""Answers without a model, for a first look: it needs no key and no network, and always says the same."""
+"""Answers without a model, for a first look. It needs no key and no network, and its text is always the same."""
 
 import asyncio
 from collections.abc import AsyncGenerator

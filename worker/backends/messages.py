@@ -1,4 +1,4 @@
-"""The messages of a conversation with tools: the calls of the model, and their results. Pure."""
+"""Makes the messages of a conversation with tools: the calls of the model, and their results. It does no I/O."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +11,10 @@ TOOL_CALL = "tool.call"
 
 
 def assistant_message(events: Iterable[ChatStreamEvent | Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the message that continues the conversation, from the events of one answer of the model.
+    """Make the assistant's message for the next request from the events of one answer of the model.
 
-    If the model called tools, it has `tool_calls`, each `{"id", "type", "function": {"name", "arguments"}}`.
+    Returns: `{"role": "assistant", "content": …}`. If the model called tools, it has `tool_calls`, too: a list of
+    `{"id", "type", "function": {"name", "arguments"}}`, where `arguments` is JSON text.
     """
     text: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -31,11 +32,16 @@ def assistant_message(events: Iterable[ChatStreamEvent | Mapping[str, Any]]) -> 
 
 
 def tool_message(call: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    """Return the message with the result of a tool call.
+    """Make the message that tells the model the result of a tool call.
 
     Args:
         call: one of the `tool_calls` of an assistant message, or the data of a `tool.call` event.
-        result: JSON; a str is sent as it is.
+        result: anything that JSON can represent; a str is sent as it is.
+
+    Returns: `{"role": "tool", "tool_call_id": …, "content": …}`.
+
+    Raises:
+        TypeError: the result cannot be represented in JSON.
     """
     content = result if isinstance(result, str) else msgspec.json.encode(result).decode()
     return {"role": "tool", "tool_call_id": call["id"], "content": content}

@@ -84,7 +84,7 @@ class OpenAIBackend:
         return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
 
     async def aclose(self) -> None:
-        """Close the connections, unless the client was given to us. May be called again."""
+        """Close the connections, unless the client was given by the caller. It may be called again."""
         await self._transport.aclose()
 
     def ask(
@@ -96,9 +96,9 @@ class OpenAIBackend:
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Ask for a turn: like `stream`, with the turn's `model` if it has one, and the call counted in `turn.usage`.
+        """Ask the model for a turn. Like `stream`, with the turn's `model` if it has one; counts into `turn.usage`.
 
-        `name` tells the calls of one turn apart. A turn that makes several needs it, because no two calls may share an
+        A turn that makes several calls must give each of them another `name`, because no two calls may share an
         idempotency key.
         """
         key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
@@ -121,13 +121,14 @@ class OpenAIBackend:
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Stream the answer to `messages`, as events `{"type", "data"}`. A caller that stops early must close it.
+        """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
 
         Requests are repeated only until a 2xx response begins. From then on the call counts as made, and may be billed:
         `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
 
         Args:
-            messages: as in the chat completions API, oldest first. `messages.py` makes those of tool calls.
+            messages: as in the chat completions API, oldest first. `assistant_message` and `tool_message` make those
+                of tool calls.
             tools: the tools that the model may call, as in the API. Calls come as `tool.call` events at the end.
             options: more fields of the request (`temperature`, `tool_choice`, …). They replace none of those above.
             model: the model to ask; None: the backend's own.
@@ -135,7 +136,7 @@ class OpenAIBackend:
             on_call: called with the call that was made.
 
         Raises:
-            BackendTransportError: there was no 2xx response; or, as a subclass, the answer is not complete.
+            BackendTransportError: there was no 2xx response. Its subclasses say that the answer is not complete.
         """
         asked = model or self._model
         request = {

@@ -1,4 +1,4 @@
-"""Decides when to ask a model server again, and how long to wait. Pure: it has no clock, no dice and no I/O."""
+"""Decides when to ask a model server again, and how long to wait. It has no clock, no random numbers and no I/O."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Decodes server-sent events from bytes, as the WHATWG HTML standard says. Pure: it has no I/O and no clock."""
+"""Decodes server-sent events from bytes, as the WHATWG HTML standard says. It does no I/O and has no clock."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""Puts streamed tool calls together from their fragments. Pure."""
+"""Puts streamed tool calls together from their fragments. It does no I/O."""
 
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class ToolCalls:
         return {"index": position, "id": call.id or None, "name": call.name or None, "arguments": fragment}
 
     def complete(self) -> list[dict[str, Any]]:
-        """Return the payload of a `tool.call` event for each call. A call without an id gets one made of its position.
+        """Return the payload of a `tool.call` event for each call. For a call without an id, the position makes one.
 
         Raises:
             ValueError: a call has no name, so it cannot be made.

@@ -1,4 +1,4 @@
-"""Sends a request to a model server, again if need be, until a 2xx response begins: with deadlines and back-off."""
+"""Sends a request to a model server, and repeats it until a 2xx response begins, with deadlines and back-off."""
 
 import asyncio
 import logging
@@ -35,12 +35,12 @@ class Transport:
         self._kind = kind
 
     async def aclose(self) -> None:
-        """Close the connections, unless the client was given to us. May be called again."""
+        """Close the connections, unless the client was given by the caller. It may be called again."""
         await self._clients.aclose()
 
     @asynccontextmanager
     async def exchange(self, body: bytes, idempotency_key: str) -> AsyncGenerator[httpx.Response]:
-        """Send a request until a 2xx response begins. The caller reads its body; it is closed at the end.
+        """Send a request until a 2xx response begins. The caller reads the body, which is closed at the block's end.
 
         Raises:
             BackendTransportError: the last request got no response (status 0), or a response that is not 2xx.

@@ -16,11 +16,11 @@ from turnwire.worker.pool.jobs import Jobs
 logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
-PUT_OFF_MS: Final = 5000  # when a job of the outbox is looked at again that found no slot
+PUT_OFF_MS: Final = 5000  # a job of the outbox that found no free slot is looked at again after this time
 
 
 def outbox_slots(slots: int) -> int:
-    """How many answers a worker persists side by side, beside its turns: a store that hangs delays no turn."""
+    """Return how many answers a worker persists at a time. They take no turn's slot, so a slow store delays no turn."""
     return max(slots // 4, 1)
 
 
@@ -44,11 +44,11 @@ class Dispatch:
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
     def running(self) -> int:
-        """How many jobs run here. May be called in any thread."""
+        """Return how many jobs run here. May be called in any thread."""
         return len(self.tasks)
 
     async def run(self) -> None:
-        """Take jobs until cancelled. Jobs that run then are not stopped."""
+        """Take jobs until cancelled. A cancellation does not stop the jobs that run."""
         woken = True  # there may be hints from before this worker started
         while True:
             free = self._slots - (len(self.tasks) - len(self._outbox))
@@ -67,14 +67,14 @@ class Dispatch:
                 woken = await self._hints.wait(due_ms)
 
     async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
-        """Take jobs after a reply was lost. That call may have claimed jobs which do not run here: give them back."""
+        """Take jobs after a lost reply. That call may have claimed jobs which do not run here: give them back."""
         for job_id in await self._queue.owned(self._worker_id):
             if job_id not in self.tasks:
                 await self._queue.again(self._worker_id, Taken(job_id, b""))
         return await self._queue.take(self._worker_id, count)
 
     def stop_outbox(self) -> None:
-        """Stop the jobs that persist answers: another worker tries again."""
+        """Stop the jobs that persist answers. Another worker tries them again."""
         for job_id in self._outbox:
             self.tasks[job_id].cancel()
 

@@ -11,7 +11,7 @@ from turnwire import __version__
 
 
 class WorkerEntry(msgspec.Struct, frozen=True):
-    """What a worker says about itself, as JSON."""
+    """The entry, which is stored as JSON."""
 
     host: str
     pid: int
@@ -37,7 +37,7 @@ def read_entry(raw: bytes) -> WorkerEntry | None:
 
 
 class OwnEntry:
-    """Says about this worker what stands in its entry."""
+    """Makes the entries of this worker. `running` tells how many jobs it runs; `capacity` is the most it may run."""
 
     def __init__(self, capacity: int, running: Callable[[], int]) -> None:
         self._capacity = capacity

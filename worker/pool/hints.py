@@ -15,11 +15,11 @@ from turnwire.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PAUSE_S: Final = 0.2  # before the queue is looked at again, when the connection has broken
+PAUSE_S: Final = 0.2  # the pause before the next look at the queue, after the connection broke
 
 
 class Hints:
-    """Waits on a connection of its own."""
+    """Waits for hints, on a connection of its own."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis: Any = redis  # redis-py's own annotations do not pass a strict checker

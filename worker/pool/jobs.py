@@ -1,4 +1,4 @@
-"""Does one job: runs a turn, or persists the answer of one. Then tells the queue what becomes of the job."""
+"""Does one job: it runs a turn, or persists the answer of one. Then it tells the queue what becomes of the job."""
 
 from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.store.patience import until_answered
@@ -18,13 +18,13 @@ class Jobs:
         self._outbox = outbox
 
     async def run(self, job_id: str) -> Done | Parked | Again:
-        """Do the work of the job. Returns what becomes of it."""
+        """Do the work of the job. Returns what should become of the job."""
         if is_persist_id(job_id):
             return await self._outbox.run(TurnKey.parse(run_id_of(job_id)))
         return await self._runner.run(job_id)
 
     async def finish(self, taken: Taken, end: Done | Parked | Again) -> None:
-        """Tell the queue, for as long as it takes until Redis answers."""
+        """Tell the queue what becomes of the job. It tries until Redis answers."""
         match end:
             case Done(rows):
                 await until_answered(self._queue.end, self._worker_id, taken, rows)

@@ -1,4 +1,4 @@
-"""Keeps the side tasks of a process running: one that ends for an unexpected reason is logged and started again."""
+"""Keeps the side tasks of a process running. One that ends unexpectedly is logged and started again."""
 
 import asyncio
 import logging
@@ -7,8 +7,8 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-RESTART_S: Final = 0.2  # before a task that failed is started again; doubled each time, up to
-LONGEST_RESTART_S: Final = 5.0
+RESTART_S: Final = 0.2  # the pause before a task that failed is started again; doubled each time
+LONGEST_RESTART_S: Final = 5.0  # the longest pause
 
 
 async def kept_running(name: str, work: Callable[[], Awaitable[None]]) -> None:

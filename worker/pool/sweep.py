@@ -60,7 +60,7 @@ class Sweep:
             elif record.status is TurnState.SUSPENDED:
                 await self._look_at_suspended(TurnKey.parse(record.run_id))
             elif record.status is TurnState.QUEUED and (earlier := await self._store.waits_for(TurnKey.parse(job_id))):
-                await self._queue.announce(earlier.run_id)  # whoever ends it wakes this one, so that one must be seen
+                await self._queue.announce(earlier.run_id)  # its end wakes this turn, so the sweep must know it
                 await self._queue.postpone(job_id, BEHIND_MS)
             elif await self._queue.enqueue(record.run_id, accepted=True) and not record.terminal:
                 # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.

@@ -53,7 +53,7 @@ def test_an_answer_that_is_empty_although_there_were_events_is_in_the_log(forwar
     forwarder.take({"type": "token", "data": {"text": "hello"}})
     forwarder.take({"type": "done"})
     assert forwarder.produced(None) == Produced("")
-    assert "chat:demo:0: the answer is empty: none of its events is text (done, token)" in caplog.text
+    assert "chat:demo:0: the answer is empty, because no event has text; types: done, token" in caplog.text
 
 
 def test_an_answer_that_is_empty_in_its_own_words_is_not_in_the_log(forwarder, caplog):
