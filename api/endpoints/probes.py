@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import Draining
@@ -35,13 +35,19 @@ async def is_ready(services: Services, exchange: Exchange) -> None:
     """
     if services.draining:
         raise Draining("the server is stopping")
+    roles: list[str | None] = []
     clients = {id(client): client for client in (services.redis, services.queue_redis)}
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             for client in clients.values():
-                await client.ping()
+                await client.ping()  # a server that is loading answers INFO, but not PING
+                roles.append((await client.info("replication")).get("role"))
+    except NoPermissionError:  # then the answers to writes have to tell
+        pass
     except (RedisError, OSError, TimeoutError):
         raise StoreUnavailable("the store does not answer") from None
+    if "slave" in roles:
+        raise StoreUnavailable("the store is not the primary")
     await exchange.answer_json(Health("ready"))
 
 

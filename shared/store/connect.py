@@ -6,13 +6,14 @@ Every timeout, retry and size is set here, because the defaults differ between r
 from typing import Any
 
 from arq.connections import ArqRedis
-from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.connection import PRIMARY_KIND, PrimaryPool, TcpConnection
 
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
@@ -54,17 +55,17 @@ def connect(url: str, *, connections: int) -> ArqRedis:
         SettingsError: the URL cannot be read.
     """
     try:
-        pool = BlockingConnectionPool.from_url(
+        pool = PrimaryPool.from_url(
             url,
             max_connections=connections,
             timeout=None,
             **_OPTIONS,
         )
+        _lead_to_primary(pool)
         checked: Any = pool  # redis-py does not annotate the next method
         checked.make_connection()  # opens no socket, but refuses an unknown option in the URL
     except (ValueError, TypeError, RedisError):  # the error's own text may hold the password
         raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…), or an unknown option in it") from None
-    _keep_alive(pool)
     client = ArqRedis(pool)
     client.set_response_callback("XRANGE", _as_sent)  # the default makes a dict of each entry, which costs too much
     return client
@@ -77,10 +78,11 @@ def _as_sent(response: Any, **_: Any) -> Any:
 def connect_listener(url: str) -> Redis:
     """A client for connections that wait for long, such as a blocking pop or a subscription."""
     pool = ConnectionPool.from_url(url, **_OPTIONS)
-    _keep_alive(pool)
+    _lead_to_primary(pool)
     return Redis(connection_pool=pool)
 
 
-def _keep_alive(pool: ConnectionPool) -> None:
-    if pool.connection_class is Connection:  # so that a peer that vanished does not hold the connection for ever
+def _lead_to_primary(pool: ConnectionPool) -> None:
+    pool.connection_class = PRIMARY_KIND[pool.connection_class]
+    if pool.connection_class is TcpConnection:  # so that a peer that vanished does not hold the connection for ever
         pool.connection_kwargs["socket_keepalive"] = True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from chaos.client import Answer, refusal
 from stack.cluster import Stack
@@ -62,9 +63,10 @@ async def fill_memory(view: Scene, server: RedisServer) -> None:
 
 
 async def become_replica(view: Scene, server: RedisServer) -> None:
-    await view.redis.execute_command("REPLICAOF", "127.0.0.1", free_port())
-    await let_pass(AWAY_S)
-    await view.redis.execute_command("REPLICAOF NO ONE")
+    async with Redis.from_url(server.url) as operator:  # our own clients leave a replica
+        await operator.execute_command("REPLICAOF", "127.0.0.1", free_port())
+        await let_pass(AWAY_S)
+        await operator.execute_command("REPLICAOF NO ONE")
 
 
 OUTAGES = [

@@ -7,6 +7,8 @@ deaf        commands arrive, replies are lost, for ever on connections of this t
 """
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -46,6 +48,18 @@ class Proxy:
         else:
             self._passes.set()
 
+    def lead_to(self, redis_url: str) -> None:
+        """Lead new connections to another server, as a name or a load balancer does after a failover."""
+        self._target = urlsplit(redis_url)
+
+    def reset(self) -> None:
+        """End every connection with a RST."""
+        for link in self._links:
+            if link.writer is not None:
+                sock = link.writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                link.writer.transport.abort()
+
     def cut(self) -> None:
         """Close every connection."""
         for link in self._links:
@@ -56,7 +70,7 @@ class Proxy:
         link = _Link()
         if self._mode in {"black hole", "deaf"}:
             link.spoiled = {"replies", "commands"} if self._mode == "black hole" else {"replies"}
-        link.task = asyncio.current_task()
+        link.task, link.writer = asyncio.current_task(), writer
         self._links.add(link)
         writers = [writer]
         try:
@@ -94,6 +108,7 @@ class _Link:
     def __init__(self) -> None:
         self.spoiled: set[str] = set()
         self.task: asyncio.Task[None] | None = None
+        self.writer: asyncio.StreamWriter | None = None
 
 
 class _EndedError(Exception):

@@ -1,0 +1,159 @@
+"""Connections that leave a Redis server which is not the primary.
+
+After a failover the old primary often stays up as a replica, while its address, or a proxy, points to the new primary.
+Connections to the old one stay open. They would answer reads with old data, and every write with an error, until the
+process is restarted. So a connection asks for the server's role when it is made, and a pool asks again every two
+seconds before it hands one out. A server that turns out to be a replica, or that is still loading, is left: this
+connection and all others of the same event loop to the same address are closed, and their users connect again.
+"""
+
+import asyncio
+import logging
+import re
+import threading
+import weakref
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+
+logger = logging.getLogger(__name__)
+
+ROLE_AGE_S: Final = 2.0  # a pool asks a connection for its server's role again after this time
+
+# What a server that must be left answers to a command. In the errors of a script, Redis 6.2 writes a dash before it.
+# Of an error READONLY that is not a script's, redis-py makes a ReadOnlyError without this word.
+_WRONG_SERVER = re.compile(r"(?:^|-)(?:READONLY|MASTERDOWN|UNBLOCKED)\b")
+_of_thread = threading.local()  # `connections`: those that are open; a thread has one event loop at a time
+
+
+class WrongServer(RedisConnectionError):
+    """The server is not the primary, at least not now. The connection is closed."""
+
+
+class PrimaryConnection(AbstractConnection):
+    """A connection that is closed as soon as its server turns out not to be the primary."""
+
+    _role_until_s = 0.0
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def on_connect(self) -> None:
+        """Log in, then ask for the server's role.
+
+        Raises:
+            WrongServer: it is a replica.
+        """
+        await super().on_connect()
+        self._loop = asyncio.get_running_loop()
+        await self._ask_role()
+        _open_connections().add(self)
+
+    async def check_role(self) -> None:
+        """Ask for the server's role, unless it is known from a moment ago.
+
+        Raises:
+            WrongServer: it is a replica.
+        """
+        if asyncio.get_running_loop().time() >= self._role_until_s:
+            await self._ask_role()
+
+    async def _ask_role(self) -> None:
+        try:
+            await self.send_command("INFO", "replication", check_health=False)
+            info = await self.read_response()
+        except NoPermissionError:  # then only the answers to writes can tell
+            info = b""
+        if b"role:slave" in info:
+            raise self._wrong("it is a replica")
+        self._role_until_s = asyncio.get_running_loop().time() + ROLE_AGE_S
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command.
+
+        Raises:
+            RedisError: the connection broke. uvloop says RuntimeError when the other side has reset it.
+        """
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("the connection was closed") from error
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a reply.
+
+        Raises:
+            WrongServer: the reply says that the server is not the primary.
+        """
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError) or _WRONG_SERVER.search(str(error)):
+                raise self._wrong("it refuses a command") from error
+            raise
+
+    def _wrong(self, why: str) -> WrongServer:
+        """Close every connection of this loop to the server."""
+        others = [
+            connection for connection in list(_open_connections()) if connection.leads_where(self._loop, self._address)
+        ]
+        for connection in {self, *others}:
+            connection.abort()
+        logger.warning("the Redis server is not the primary (%s): %d connections to it are closed", why, len(others))
+        return WrongServer("the server is not the primary")
+
+    @property
+    def _address(self) -> str:
+        return str(self._host_error())
+
+    def leads_where(self, loop: asyncio.AbstractEventLoop | None, address: str) -> bool:
+        """True if it is open in this loop, and to this address."""
+        return self.is_connected and self._loop is loop and self._address == address
+
+    def abort(self) -> None:
+        """Close it at once. Whoever waits for a reply gets an error."""
+        _open_connections().discard(self)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class TcpConnection(PrimaryConnection, Connection):
+    """Such a connection over plain TCP."""
+
+
+class _TlsConnection(PrimaryConnection, SSLConnection):
+    pass
+
+
+class _SocketConnection(PrimaryConnection, UnixDomainSocketConnection):
+    pass
+
+
+PRIMARY_KIND: Final[dict[type[AbstractConnection], type[PrimaryConnection]]] = {
+    Connection: TcpConnection,
+    SSLConnection: _TlsConnection,
+    UnixDomainSocketConnection: _SocketConnection,
+}
+
+
+class PrimaryPool(BlockingConnectionPool):
+    """A pool that hands out no connection to a server which has become a replica."""
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect it, or check the connection that is there.
+
+        Raises:
+            RedisError: there is no primary at this address.
+        """
+        await super().ensure_connection(connection)
+        if isinstance(connection, PrimaryConnection):
+            await connection.check_role()
+
+
+def _open_connections() -> "weakref.WeakSet[PrimaryConnection]":
+    connections: weakref.WeakSet[PrimaryConnection] | None = getattr(_of_thread, "connections", None)
+    if connections is None:
+        connections = _of_thread.connections = weakref.WeakSet()
+    return connections
