@@ -26,6 +26,8 @@ class Answer:
     index: int
     metadata: dict[str, Any]
     on_busy: str = "enqueue"
+    deployment: str = ""  # the name that each text of its deployment begins with
+    accepted: bool = False  # and must not be asked again, because that would run a turn anew that has failed
     lines: list[Line] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)  # when each line arrived, monotonic
     connections: int = 0  # that delivered something
@@ -87,6 +89,22 @@ class Client:
             self.base_url() + answer.path, json=_body(answer), headers={"Prefer": "respond-async"}
         )
 
+    async def submit_next(self, session: str, metadata: dict[str, Any], idempotency_key: str) -> httpx.Response:
+        """Ask a turn at the session's next index, without waiting for it."""
+        return await self.http.post(
+            f"{self.base_url()}/v1/sessions/{session}/turns",
+            json=_body(Answer(session, 0, metadata)),
+            headers={"Prefer": "respond-async", "Idempotency-Key": idempotency_key},
+        )
+
+    async def cancel(self, answer: Answer, reason: str) -> httpx.Response:
+        """Cancel the turn."""
+        return await self.http.post(f"{self.base_url()}{answer.path}/cancel", json={"reason": reason})
+
+    async def signal(self, answer: Answer, key: str, payload: Any) -> httpx.Response:
+        """Give the turn the signal that it waits for, or will wait for."""
+        return await self.http.post(f"{self.base_url()}{answer.path}/signals/{key}", json={"payload": payload})
+
     async def ask(self, answer: Answer, *, retry: bool = True) -> Answer:
         """Ask the turn, and read until its terminal event; without `retry` on one connection only."""
         while not answer.ended:
@@ -123,8 +141,9 @@ class Client:
         url = self.base_url() + answer.path
         if answer.replayed:
             answer.lines.clear()  # cut off within a replay: ask again
-        if answer.lines:
-            request = self.http.stream("GET", f"{url}/events", params={"after": answer.lines[-1]["id"]})
+        if answer.lines or answer.accepted:
+            after = {"after": answer.lines[-1]["id"]} if answer.lines else {}
+            request = self.http.stream("GET", f"{url}/events", params=after)
         else:
             request = self.http.stream("POST", url, json=_body(answer))
         async with request as response:
@@ -150,4 +169,5 @@ def refusal(response: httpx.Response) -> str:
 
 
 def _body(answer: Answer) -> dict[str, Any]:
-    return {"message": "hello", "metadata": answer.metadata, "on_busy": answer.on_busy}
+    body = {"message": "hello", "metadata": answer.metadata, "on_busy": answer.on_busy}
+    return body | {"project": answer.metadata.get("project")}

@@ -1,43 +1,63 @@
-"""Clients that ask sessions of several turns, and how all of them are reconciled when the breaking is over."""
+"""Clients that ask sessions of several turns, cancel some of them, and send others the signal that they wait for."""
 
 import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-from redis.asyncio import Redis
 
 from chaos import verify
 from chaos.client import RETRY_S, Answer, Client, refusal
+from chaos.faults import COMPLETED, allowed_ends
 
 Shape = Callable[[random.Random], dict[str, Any]]
 
+CANCEL_REASON = "the client had enough"
+LOOK_S = 0.02
+
 
 class Load:
-    """Asks turns and keeps every answer."""
+    """Asks turns and keeps every answer. `deployment`: the name that the texts of the product begin with.
 
-    def __init__(self, client: Client, chance: random.Random, shape: Shape) -> None:
+    `ended` is called with each answer that a client has read to its end.
+    """
+
+    ended: Callable[[Answer], Awaitable[None]] | None = None
+
+    def __init__(self, client: Client, chance: random.Random, shape: Shape, deployment: str = "") -> None:
         self.answers: list[Answer] = []
+        self._reading: list[Answer] = []
+        self.findings: list[str] = []
         self._client = client
         self._chance = chance
         self._shape = shape
+        self._deployment = deployment
         self._sessions: list[asyncio.Task[None]] = []
 
-    def start_session(self, turns: int) -> None:
+    def start_session(self, turns: int, name: str | None = None) -> str:
         """A client that asks a session's turns as soon as the one before is accepted, and reads all of them."""
-        name = f"storm-{uuid.uuid4().hex[:12]}"
-        answers = [Answer(name, index, self._shape(self._chance)) for index in range(turns)]
-        self.answers += answers
+        name = name or f"storm-{uuid.uuid4().hex[:12]}"
+        answers = [self.answer(name, index) for index in range(turns)]
         self._sessions.append(asyncio.create_task(self._ask(answers)))
+        return name
+
+    def answer(self, session: str, index: int) -> Answer:
+        """What a client will get for a turn, which goes as chance wants."""
+        answer = Answer(session, index, self._shape(self._chance), deployment=self._deployment)
+        self.answers.append(answer)
+        self._reading.append(answer)
+        return answer
 
     @property
     def open(self) -> int:
         """How many turns have not ended for their clients."""
-        return sum(not answer.ended for answer in self.answers)
+        self._reading = [answer for answer in self._reading if not answer.ended]
+        return len(self._reading)
 
     async def over(self, limit_s: float) -> list[str]:
         """Wait until every client has its answer; what went wrong with them."""
@@ -47,38 +67,58 @@ class Load:
         results = await asyncio.gather(*self._sessions, return_exceptions=True)
         stuck = [answer for answer in self.answers if not answer.ended]
         found = [f"{answer.run_id}: no end within {limit_s:g} s; got {answer.types[-3:]}" for answer in stuck]
-        return found + [f"a client failed: {error!r}" for error in results if isinstance(error, Exception)]
+        found += [f"a client failed: {error!r}" for error in results if isinstance(error, Exception)]
+        return found + self.findings
+
+    async def read(self, answer: Answer) -> None:
+        """Read an accepted turn to its end; meanwhile cancel it or signal it, if its metadata says so."""
+        answer.accepted = allowed_ends(answer.metadata) != {COMPLETED}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._client.ask(answer))
+            if "cancel_at" in answer.metadata:
+                group.create_task(self._cancel(answer))
+            if "signal" in answer.metadata:
+                group.create_task(self._signal(answer))
+        if self.ended:
+            await self.ended(answer)
 
     async def _ask(self, answers: list[Answer]) -> None:
         async with asyncio.TaskGroup() as group:
             for answer in answers:
-                await self._accepted(answer)
-                group.create_task(self._client.ask(answer))
+                await self.until_answered(answer, partial(self._client.submit, answer))
+                group.create_task(self.read(answer))
 
-    async def _accepted(self, answer: Answer) -> None:
+    async def until_answered(self, answer: Answer, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        """Send the request again until somebody says yes, or no for good."""
         while True:
             try:
-                response = await self._client.submit(answer)
+                response = await request()
                 if response.is_success:
-                    return
+                    return response
                 answer.refusals.append(refusal(response))
+                if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    self.findings.append(f"{answer.run_id}: {response.request.url.path}: {refusal(response)}")
+                    return response
             except httpx.TransportError as error:
                 answer.refusals.append(type(error).__name__)
             await asyncio.sleep(RETRY_S)
 
+    async def _cancel(self, answer: Answer) -> None:
+        await _until(lambda: answer.ended or len(answer.lines) >= answer.metadata["cancel_at"])
+        await self.until_answered(answer, lambda: self._client.cancel(answer, CANCEL_REASON))
 
-async def reconcile(client: Client, redis: Redis, answers: list[Answer], ledger: Path) -> AsyncIterator[str]:
-    """Every violation: of each turn, of the order in the sessions, of what is left in Redis."""
-    calls = verify.read_ledger(ledger)
-    records = []
-    for answer in answers:
-        for text in await verify.check_turn(client, redis, answer, calls[answer.run_id]):
-            yield text
-        records.append(await client.record(answer))
-    for text in verify.check_order(records):
-        yield text
-    for text in await verify.leftovers(redis, limit_s=10):
-        yield text
+    async def _signal(self, answer: Answer) -> None:
+        if self._chance.random() < 0.5:  # else it comes before the turn asks for it
+            await _until(lambda: answer.ended or "session.run.suspended" in answer.types)
+        if answer.ended:
+            return
+        key, payload = answer.metadata["signal"], answer.metadata["payload"]
+        await self.until_answered(answer, lambda: self._client.signal(answer, key, payload))
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110 - the answer's lines come from another task
+        await asyncio.sleep(LOOK_S)
 
 
 def summary(answers: list[Answer], ledger: Path) -> dict[str, Any]:
@@ -87,8 +127,10 @@ def summary(answers: list[Answer], ledger: Path) -> dict[str, Any]:
     attempts = Counter(
         max((call["attempt"] for call in calls[answer.run_id]), default=0) for answer in answers
     )  # fmt: skip
+    faults = Counter(answer.metadata["fault"] for answer in answers if "fault" in answer.metadata)
     return {
         "turns": len(answers),
+        "turns with a fault": dict(sorted(faults.items())),
         "lines read": sum(len(answer.lines) for answer in answers),
         "producer calls": sum(call["call"] == "produce" for listed in calls.values() for call in listed),
         "turns by attempts": dict(sorted(attempts.items())),

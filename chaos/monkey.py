@@ -1,12 +1,14 @@
-"""Breaks one thing at a time, at random, and puts it back. What ends by itself is a finding."""
+"""Breaks one thing at a time, at random, and puts it back."""
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final
 
 from redis.asyncio import Redis
 
+from chaos.keeper import Keeper
 from stack.cluster import Stack
 from stack.process import Service
 from stack.redis_server import RedisServer
@@ -14,84 +16,103 @@ from stack.redis_server import RedisServer
 REDIS_AWAY_S = 0.7
 DRAIN_LIMIT_S = 15.0
 
+STRIKES: Final = {  # name -> how often, beside the others, and what it does: the docstring of the method
+    "kill_worker": 2,
+    "stop_worker": 1,
+    "pause_worker": 1,
+    "kill_api": 1,
+    "restart_redis": 1,
+    "kill_redis": 1,
+    "pause_redis": 1,
+    "cut_connections": 1,
+}
+
 
 class Monkey:
-    """`strike` breaks something; `findings` are processes that ended though nobody had asked them to."""
+    """`strike` breaks something; `findings` are processes that did not end in order when they were asked to."""
 
-    def __init__(self, stack: Stack, server: RedisServer, redis: Redis, chance: random.Random, lease_s: float) -> None:
+    def __init__(
+        self,
+        stacks: Sequence[Stack],
+        server: RedisServer,
+        redis: Redis,
+        chance: random.Random,
+        lease_s: float,
+        *,
+        keeper: Keeper | None = None,
+        strikes: Collection[str] = tuple(STRIKES),
+    ) -> None:
         self.strikes: Counter[str] = Counter()
         self.findings: list[str] = []
-        self._stack = stack
+        self._workers = [service for stack in stacks for service in stack.worker]
+        self._apis = [service for stack in stacks for service in stack.api]
         self._server = server
         self._redis = redis
         self._chance = chance
         self._lease_s = lease_s
-        self._kinds: list[Callable[[], Awaitable[None]]] = [
-            self.kill_worker,
-            self.kill_worker,
-            self.stop_worker,
-            self.pause_worker,
-            self.kill_api,
-            self.restart_redis,
-            self.kill_redis,
-            self.pause_redis,
-            self.cut_connections,
-        ]
+        self._keeper = keeper or Keeper([], [])
+        self._names = list(strikes)
 
     async def strike(self) -> None:
         """One of the kinds."""
-        self._look()
-        kind = self._chance.choice(self._kinds)
-        self.strikes[kind.__name__] += 1
+        if not self._names:
+            return
+        [name] = self._chance.choices(self._names, [STRIKES[name] for name in self._names])
+        self.strikes[name] += 1
+        kind: Callable[[], Awaitable[None]] = getattr(self, name)
         await kind()
 
     async def kill_worker(self) -> None:
-        """SIGKILL, and a new one."""
-        service = self._chance.choice(self._stack.worker)
-        service.kill()
-        service.start()
+        """SIGKILL for a worker, and a new one."""
+        service = self._chance.choice(self._workers)
+        with self._keeper.held(service):
+            service.kill()
+            service.start()
 
     async def stop_worker(self) -> None:
-        """SIGTERM, and a new one when it has drained."""
-        service = self._chance.choice(self._stack.worker)
-        if "worker ready" not in service.log(since_start=True):
-            return
-        service.terminate()
-        await asyncio.to_thread(self._drained, service)
-        service.start()
+        """SIGTERM for a worker, and a new one when it has drained."""
+        service = self._chance.choice(self._workers)
+        with self._keeper.held(service):
+            if "worker ready" not in service.log(since_start=True):
+                return
+            service.terminate()
+            await asyncio.to_thread(self._drained, service)
+            service.start()
 
     async def pause_worker(self) -> None:
-        """SIGSTOP past its lease, SIGCONT."""
-        service = self._chance.choice(self._stack.worker)
-        service.pause()
-        await asyncio.sleep(self._lease_s * self._chance.uniform(0.5, 2.5))
-        service.resume()
+        """SIGSTOP for a worker past its lease, then SIGCONT."""
+        service = self._chance.choice(self._workers)
+        with self._keeper.held(service):
+            service.pause()
+            await asyncio.sleep(self._lease_s * self._chance.uniform(0.5, 2.5))
+            service.resume()
 
     async def kill_api(self) -> None:
-        """SIGKILL, and a new one on the same port."""
-        service = self._chance.choice(self._stack.api)
-        service.kill()
-        service.start()
+        """SIGKILL for an API process, and a new one on the same port."""
+        service = self._chance.choice(self._apis)
+        with self._keeper.held(service):
+            service.kill()
+            service.start()
 
     async def restart_redis(self) -> None:
-        """SIGTERM, away for a moment, back."""
+        """SIGTERM for Redis; it is away for a moment, then back with its append-only file."""
         self._server.service.terminate()
         await asyncio.to_thread(self._server.service.wait, 10)
         await self._redis_back()
 
     async def kill_redis(self) -> None:
-        """SIGKILL, away for a moment, back."""
+        """SIGKILL for Redis; it is away for a moment, then back with its append-only file."""
         self._server.kill()
         await self._redis_back()
 
     async def pause_redis(self) -> None:
-        """SIGSTOP: nobody gets an answer, every lease may lapse; SIGCONT."""
+        """SIGSTOP for Redis: nobody gets an answer, and every lease may lapse; then SIGCONT."""
         self._server.pause()
         await asyncio.sleep(self._lease_s * self._chance.uniform(0.5, 4))
         self._server.resume()
 
     async def cut_connections(self) -> None:
-        """Every connection to Redis is closed once."""
+        """Every connection to Redis is closed once, by CLIENT KILL."""
         for kind in ("normal", "pubsub"):
             await self._redis.execute_command(f"CLIENT KILL TYPE {kind}")  # type: ignore[no-untyped-call]
 
@@ -106,14 +127,8 @@ class Monkey:
         try:
             code = service.wait(DRAIN_LIMIT_S)
         except TimeoutError as error:
-            self.findings.append(str(error))
+            self.findings.append(f"{error}: {service.last_lines()}")
             service.kill()
         else:
-            if code:
+            if code and not self._keeper.by_its_turn(service):
                 self.findings.append(f"{service.name} ended with {code} when it was asked to stop")
-
-    def _look(self) -> None:
-        for service in self._stack.services:
-            if not service.running:
-                self.findings.append(f"{service.name} ended by itself: {service.last_lines()}")
-                service.start()

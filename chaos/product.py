@@ -5,27 +5,37 @@ A turn's `metadata` says how it goes; every key is optional:
     {"events": 10, "pace_ms": 20,       how many deltas, and the time between two of them
      "stream": true, "after_ms": 200,   they are a stream step; and the time after it, before the producer ends
      "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
-     "die": true,                       the process of every attempt kills itself after its first delta
+     "die": true or 2,                  the processes of all attempts, or of the first two, end after the first delta
+     "die_by": "SIGKILL" or "abort",    how they end; SIGKILL if it is left out
      "block_s": 3,                      after its first delta it blocks the event loop for so long
-     "raise": "surrogate" or "exit",    after its first delta it raises what a careless product raises
+     "careless": "nested step",         after its first delta it does this; see careless.py
      "leak": true,                      the producer raises CancelledError by itself
+     "signal": "approval",              after its deltas it waits for this signal, and yields its payload
+     "hang": {"on_event": 1},           so many calls of this hook never return; of all of its processes
      "persist_gate": "/path"}           persist waits until this file exists
 
-Delta k of attempt a reads `a.k `, so a text that mixes two attempts shows. Each call is one line of JSON appended to
+Delta k of attempt a reads `a.k `, so a text that mixes two attempts shows; in a deployment whose name is in CHAOS_NAME
+it reads `<name>a.k `, so a text of another deployment shows, too. Each call is one line of JSON appended to
 CHAOS_LEDGER: written before the call does anything, and there even if the process is killed at the next instruction.
+
+There are three products, which do the same: one with coroutines; `plain`, whose hooks are plain functions and so run
+in threads; and `listening`, which has the hook `on_event`.
 """
 
 import asyncio
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from turnwire import ChatTurnHooks, Turn
+from chaos.careless import CARELESS
+from turnwire import ChatStreamEvent, ChatTurnHooks, Turn
 
 DEFAULT_EVENTS = 10
 GATE_LOOK_S = 0.01
@@ -35,7 +45,9 @@ class ChaosHooks(ChatTurnHooks):
     """Does what the metadata says, and notes it."""
 
     def __init__(self) -> None:
-        self._ledger = os.open(os.environ["CHAOS_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        path = os.environ["CHAOS_LEDGER"]
+        self._ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._hung = path + ".hung"
 
     async def produce(self, turn: Turn) -> AsyncIterator[Any]:
         """The model call, as a step of its own or not, and then what else a product does."""
@@ -45,7 +57,12 @@ class ChaosHooks(ChatTurnHooks):
         async with aclosing(source) as events:
             async for event in events:
                 yield event
+                if how := turn.metadata.get("careless"):
+                    async for bad in CARELESS[how].events(turn):
+                        yield bad
         await asyncio.sleep(turn.metadata.get("after_ms", 0) / 1000)
+        if key := turn.metadata.get("signal"):
+            yield text_event(str(await turn.signal(key)))
 
     async def deltas(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         """The model call: `events` deltas at a pace."""
@@ -56,14 +73,10 @@ class ChaosHooks(ChatTurnHooks):
             for number in range(turn.metadata.get("events", DEFAULT_EVENTS)):
                 await pass_gate(turn, turn.metadata.get("gate", {}).get(str(number)))
                 await asyncio.sleep(turn.metadata.get("pace_ms", 0) / 1000)
-                yield {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": delta(turn, number)}}
-                if turn.metadata.get("die"):
-                    await asyncio.sleep(0.05)  # the delta shall have left
-                    os.kill(os.getpid(), signal.SIGKILL)
+                yield text_event(delta(turn, number))
                 if number == 0:
+                    await self.die_if_told(turn)
                     time.sleep(turn.metadata.get("block_s", 0))  # noqa: ASYNC251 - what careless products do
-                if how := turn.metadata.get("raise"):
-                    raise ValueError("half \ud83d") if how == "surrogate" else SystemExit(2)
                 if turn.metadata.get("leak"):
                     raise asyncio.CancelledError
             ended = True
@@ -79,10 +92,34 @@ class ChaosHooks(ChatTurnHooks):
         """Notes under which id."""
         self.note(turn, "persist_assistant_message", message_id=turn.message_id, text=final_text)
         await pass_gate(turn, turn.metadata.get("persist_gate"))
+        if self.hangs(turn, "persist_assistant_message"):
+            await asyncio.Event().wait()
+        self.note(turn, "persisted", message_id=turn.message_id)
 
     async def on_turn_complete(self, turn: Turn, final_text: str) -> None:
         """Notes it."""
         self.note(turn, "on_turn_complete", text=final_text)
+        if self.hangs(turn, "on_turn_complete"):
+            await asyncio.Event().wait()
+
+    async def die_if_told(self, turn: Turn) -> None:
+        """End this process, if the metadata says so for this attempt."""
+        die = turn.metadata.get("die")
+        if die is True or (die and turn.attempt <= die):
+            await asyncio.sleep(0.05)  # the delta shall have left
+            self.note(turn, "die")
+            if turn.metadata.get("die_by") == "abort":
+                os.abort()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hangs(self, turn: Turn, hook: str) -> bool:
+        """Whether this call of the hook must not return. Counts the calls over all processes of the deployment."""
+        calls = turn.metadata.get("hang", {}).get(hook, 0)
+        if not calls:
+            return False
+        with Path(f"{self._hung}-{turn.message_id}-{hook}").open("ab") as marks:
+            marks.write(b".")
+            return marks.tell() <= int(calls)
 
     def note(self, turn: Turn, call: str, **details: Any) -> None:
         """One write: lines of several processes do not mix."""
@@ -90,9 +127,45 @@ class ChaosHooks(ChatTurnHooks):
         os.write(self._ledger, json.dumps(line).encode() + b"\n")
 
 
+class PlainHooks(ChaosHooks):
+    """The same with plain functions: whoever hangs, hangs a thread."""
+
+    def persist_assistant_message(self, turn: Turn, final_text: str) -> Any:
+        """Notes under which id."""
+        self.note(turn, "persist_assistant_message", message_id=turn.message_id, text=final_text)
+        if self.hangs(turn, "persist_assistant_message"):
+            threading.Event().wait()
+        self.note(turn, "persisted", message_id=turn.message_id)
+
+    def on_turn_complete(self, turn: Turn, final_text: str) -> Any:
+        """Notes it."""
+        self.note(turn, "on_turn_complete", text=final_text)
+        if self.hangs(turn, "on_turn_complete"):
+            threading.Event().wait()
+
+    def on_event(self, turn: Turn, event: ChatStreamEvent) -> Any:  # noqa: ARG002
+        """Hangs, if it shall."""
+        if self.hangs(turn, "on_event"):
+            threading.Event().wait()
+
+
+class ListeningHooks(ChaosHooks):
+    """The same with the hook `on_event`."""
+
+    async def on_event(self, turn: Turn, event: ChatStreamEvent) -> None:  # noqa: ARG002
+        """Hangs, if it shall."""
+        if self.hangs(turn, "on_event"):
+            await asyncio.Event().wait()
+
+
+def text_event(text: str) -> dict[str, Any]:
+    """A delta of the answer."""
+    return {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": text}}
+
+
 def delta(turn: Turn, number: int) -> str:
     """What delta `number` of this attempt reads."""
-    return f"{turn.attempt}.{number} "
+    return f"{os.environ.get('CHAOS_NAME', '')}{turn.attempt}.{number} "
 
 
 async def pass_gate(turn: Turn, path: str | None) -> None:
@@ -105,3 +178,5 @@ async def pass_gate(turn: Turn, path: str | None) -> None:
 
 
 hooks = ChaosHooks()
+plain = PlainHooks()
+listening = ListeningHooks()

@@ -8,15 +8,15 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
 from chaos.client import TERMINAL, Answer, Client, Line
-from tests.support.keyleak import find_leaks
-from turnwire.shared import keys
+from chaos.faults import COMPLETED, allowed_ends, late_hooks
 from turnwire.shared.keys import TurnKey
 
 STEPS = {  # the step's intent -> the hook that it keeps from being called again
@@ -27,6 +27,7 @@ STEPS = {  # the step's intent -> the hook that it keeps from being called again
 }
 Call = dict[str, Any]
 LOOK_S = 0.1
+PERSIST_LIMIT_S = 60.0  # for an answer whose first try to persist it hung
 
 
 def cursor(text: str) -> tuple[int, int]:
@@ -51,22 +52,30 @@ def text_of(lines: Iterable[Line]) -> str:
     return "".join(line["data"]["delta"] for line in lines if line["type"] == "message.part.updated")
 
 
-def read_ledger(path: Path) -> dict[str, list[Call]]:
-    """The product's calls by run id, in order."""
+def read_ledger(path: Path, only: str = "") -> dict[str, list[Call]]:
+    """The product's calls by run id, in order. `only`: leave out lines without this text, which saves time."""
     calls: dict[str, list[Call]] = defaultdict(list)
     if path.exists():
         for line in path.read_text().splitlines():
+            if only not in line:
+                continue
             call = json.loads(line)
             calls[call["run_id"]].append(call)
     return calls
 
 
 def check_lines(
-    lines: Sequence[Line], *, status: str = "completed", events: int = 10, text: str | None = None
-) -> list[str]:  # fmt: skip
+    lines: Sequence[Line],
+    *,
+    status: str = "completed",
+    events: int = 10,
+    text: str | None = None,
+    name: str = "",
+    suffix: str = "",
+) -> list[str]:
     """A client's lines: each id once and ascending, seq dense, one terminal event.
 
-    And this text; None: that of one whole attempt of `events` deltas.
+    And this text; None: that of one whole attempt of `events` deltas, of the deployment of this name, and a suffix.
     """
     found = []
     ids = [cursor(line["id"]) for line in lines]
@@ -83,14 +92,17 @@ def check_lines(
     if sum(line["type"] in TERMINAL for line in lines) != 1:
         found.append(f"not exactly one terminal event: {[line['type'] for line in lines]}")
     if status == "completed":
-        found += _check_text(kept, events, text)
+        found += _check_text(kept, events, text, name, suffix)
     return found
 
 
-def _check_text(kept: Sequence[Line], events: int, expected: str | None) -> list[str]:
+def _check_text(kept: Sequence[Line], events: int, expected: str | None, name: str, suffix: str) -> list[str]:
     text = text_of(kept)
     if expected is None:
-        expected = answer_text(text.partition(".")[0], events)
+        attempt = text.partition(".")[0].removeprefix(name)
+        if not attempt.isdecimal():
+            return [f"the text {text!r} is not one of the deployment {name!r}"]
+        expected = answer_text(name + attempt, events) + suffix
     if text != expected:
         return [f"the text is {text!r}, not {expected!r}"]
     results = [line["data"].get("finalText") for line in kept if line["type"] == "result"]
@@ -103,14 +115,22 @@ def answer_text(attempt: int | str, events: int) -> str:
 
 
 def check_calls(
-    calls: Sequence[Call], steps: dict[str, Any], *, status: str = "completed", hooks: Mapping[str, str] = STEPS
+    calls: Sequence[Call],
+    steps: dict[str, Any],
+    *,
+    status: str = "completed",
+    hooks: Mapping[str, str] = STEPS,
+    late: Collection[str] = (),
 ) -> list[str]:
-    """The product's calls: none of a step whose checkpoint stands, the same message id always.
+    """The product's calls: none of a step whose checkpoint stands, the same message id always, persisted first.
 
     `steps` are the step records by intent; a step's cursor tells which attempt completed it. `hooks`: see STEPS.
+    `late`: hooks of which a call hung; how often they are called is not counted.
     """
-    found = []
+    found = check_persisted_first(calls)
     for intent, hook in hooks.items():
+        if hook in late:
+            continue
         attempts = [call["attempt"] for call in calls if call["call"] == hook]
         if len(attempts) != len(set(attempts)):
             found.append(f"{hook} was called twice in one attempt: {attempts}")
@@ -128,36 +148,61 @@ def check_calls(
     return found
 
 
+def check_persisted_first(calls: Sequence[Call]) -> list[str]:
+    """on_turn_complete is called only once the answer is persisted."""
+    names = [call["call"] for call in calls]
+    if "on_turn_complete" not in names:
+        return []
+    before = names[: names.index("on_turn_complete")]
+    return [] if "persisted" in before else [f"on_turn_complete was called before the answer was persisted: {names}"]
+
+
 async def check_turn(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
 ) -> list[str]:
-    """One turn that should have completed: its client, a fresh reader, its record, its steps, its calls."""
-    if "raise" in answer.metadata:
-        return await check_failed(client, answer)
-    events = answer.metadata.get("events", 10)
+    """One turn that has ended: it ended as it may, and so for its client, a fresh reader, its record, its calls."""
+    record = await client.record(answer)
+    end = record["status"], record["error"]["code"] if record["error"] else None
+    if end not in allowed_ends(answer.metadata):
+        return [f"{answer.run_id}: it ended as {end}, its metadata is {answer.metadata}"]
+    if end == COMPLETED:
+        found = await check_completed(client, redis, answer, calls, text=text)
+    else:
+        found = await check_unanswered(client, answer, calls)
+    return [f"{answer.run_id}: {flaw}" for flaw in found]
+
+
+async def check_completed(
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
+) -> list[str]:
+    """One turn that has completed: its client, a fresh reader, its record, its steps, its calls."""
+    check = partial(
+        check_lines,
+        events=answer.metadata.get("events", 10),
+        text=text,
+        name=answer.deployment,
+        suffix=answer.metadata.get("payload", ""),
+    )
     fresh = await client.read(answer)
-    found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, events=events, text=text)]
+    found = [f"a fresh reader: {flaw}" for flaw in check(fresh)]
     if answer.replayed:
         found += check_replay(answer.lines, text_of(fresh))
     else:
-        found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, events=events, text=text)]
+        found += [f"the client: {flaw}" for flaw in check(answer.lines)]
         if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
             found.append("the client and a fresh reader see different logs")
-    found += await check_outcome(client, redis, answer, calls, text=text_of(fresh))
-    return [f"{answer.run_id}: {flaw}" for flaw in found]
+    return found + await check_outcome(client, redis, answer, calls, text=text_of(fresh))
 
 
-async def check_failed(client: Client, answer: Answer) -> list[str]:
-    """One turn whose product raised: it failed with the product's code, in the eyes of everybody."""
+async def check_unanswered(client: Client, answer: Answer, calls: Sequence[Call]) -> list[str]:
+    """One turn that failed or was cancelled: everybody read so, and nobody persisted an answer."""
     fresh = await client.read(answer)
     found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, status="failed")]
-    if not answer.replayed:
-        found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, status="failed")]
-    record = await client.record(answer)
-    code = record["error"]["code"] if record["error"] else None
-    if (record["status"], code) != ("failed", "producer_error"):
-        found.append(f"the record is {record}, not failed with producer_error")
-    return [f"{answer.run_id}: {flaw}" for flaw in found]
+    found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, status="failed")]
+    if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
+        found.append("the client and a fresh reader see different logs")
+    late = [call["call"] for call in calls if call["call"] in {"persist_assistant_message", "on_turn_complete"}]
+    return found + ([f"it has no answer, but {late} were called"] if late else [])
 
 
 def check_replay(lines: Sequence[Line], text: str) -> list[str]:
@@ -173,14 +218,25 @@ async def check_outcome(
 ) -> list[str]:  # fmt: skip
     """The record says completed and persisted with this text, the product was asked only what was needed."""
     found = []
-    record = await client.record(answer)
+    late = late_hooks(answer.metadata)
+    record = await persisted_record(client, answer, PERSIST_LIMIT_S if late else 0)
     if (record["status"], record["persist"], record["final_text"]) != ("completed", "done", text):
         found.append(f"the record is {record}, the text {text!r}")
     persisted = {call["text"] for call in calls if call["call"] == "persist_assistant_message"}
     if persisted != {text}:
         found.append(f"persisted: {persisted}, the text is {text!r}")
     stream = {"answer": "answer"} if answer.metadata.get("stream") else {}
-    return found + check_calls(calls, await steps_of(redis, answer.run_id), hooks=STEPS | stream)
+    return found + check_calls(calls, await steps_of(redis, answer.run_id), hooks=STEPS | stream, late=late)
+
+
+async def persisted_record(client: Client, answer: Answer, limit_s: float) -> dict[str, Any]:
+    """The turn's record, once the outbox has persisted the answer, or as it is after `limit_s`."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        record = await client.record(answer)
+        if record["persist"] != "pending" or time.monotonic() > deadline_s:
+            return record
+        await asyncio.sleep(LOOK_S)
 
 
 async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
@@ -190,54 +246,15 @@ async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
     return {record["intent"]: record for record in records}
 
 
-async def check_leftovers(redis: Redis) -> list[str]:
-    """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end."""
-    left = {name: await redis.zrange(name, 0, -1, withscores=True) for name in (keys.QUEUE, keys.OPEN_TURNS)}
-    for pattern in ("lease:*", f"{keys.IN_PROGRESS_PREFIX}*", f"{keys.JOB_PREFIX}*", "open:*"):
-        left[pattern] = await redis.keys(pattern)
-    found = [f"{name} holds {content}" for name, content in left.items() if content]
-    return found + await find_leaks(redis) + await check_ledger(redis)
+def check_order(records: Iterable[dict[str, Any]], asked_again: Collection[str] = ()) -> list[str]:
+    """In each session no turn started before the one before it had ended, by Redis' clock.
 
-
-async def check_ledger(redis: Redis) -> list[str]:
-    """Every attempt of every ended turn has one row, and that is on the stream once, in order."""
-    published: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for _, fields in await redis.xrange(keys.LEDGER):
-        row = json.loads(fields[1])
-        published[row["run_id"], row["turn_created_at"]].append(row)
-    found = []
-    for name in await redis.keys("turn:*"):
-        fields = ["created_at", "attempt", "status", "run_id"]
-        created_at, attempt, status, run_id = await redis.hmget(name, fields)  # type: ignore[misc]
-        if status not in {b"completed", b"failed", b"cancelled"}:
-            continue
-        kept = await redis.hgetall(TurnKey.parse(run_id.decode()).ledger)  # type: ignore[misc]
-        attempts = list(range(1, int(attempt) + 1))
-        rows = published[run_id.decode(), int(created_at)]
-        if sorted(map(int, kept)) != attempts or [row["attempt"] for row in rows] != attempts:
-            on_stream = [(row["attempt"], row["outcome"]) for row in rows]
-            found.append(f"{run_id.decode()}: {len(attempts)} attempts, rows of {sorted(kept)}, published {on_stream}")
-        elif rows[-1]["outcome"] != status.decode():
-            found.append(f"{run_id.decode()}: it is {status.decode()}, its last row says {rows[-1]['outcome']}")
-    return found
-
-
-async def leftovers(redis: Redis, limit_s: float) -> list[str]:
-    """`check_leftovers`, once it finds nothing, or what it still finds after `limit_s`."""
-    deadline_s = time.monotonic() + limit_s
-    while True:
-        found = await check_leftovers(redis)
-        if not found or time.monotonic() > deadline_s:
-            return found
-        await asyncio.sleep(LOOK_S)
-
-
-def check_order(records: Iterable[dict[str, Any]]) -> list[str]:
-    """In each session no turn started before the one before it had ended, by Redis' clock."""
+    `asked_again`: run ids of turns that had failed and may have been asked again, when later turns ran already.
+    """
     found = []
     by_place = {(record["session_id"], record["turn_index"]): record for record in records}
     for (session, index), record in by_place.items():
         before = by_place.get((session, index - 1))
-        if before and record["started_at"] < before["completed_at"]:
+        if before and before["run_id"] not in asked_again and record["started_at"] < before["completed_at"]:
             found.append(f"{record['run_id']} started before {before['run_id']} had ended")
     return found

@@ -106,7 +106,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "redis": redis,
     "docs": docs,
 }
-OWN_HELP = {"run"}  # commands that parse their own options
+OWN_HELP = {"run", "chaos"}  # commands that parse their own options
 
 
 def main(args: list[str]) -> int:

@@ -81,7 +81,13 @@ class RedisServer:
     @property
     def url(self) -> str:
         """`unix:///...` or `redis://127.0.0.1:...`; known from the first `start` on."""
-        return f"unix://{self._socket_path}" if self._port is None else f"redis://127.0.0.1:{self._port}/0"
+        return self.url_of(0)
+
+    def url_of(self, database: int) -> str:
+        """The URL of one of its 16 databases."""
+        if self._port is not None:
+            return f"redis://127.0.0.1:{self._port}/{database}"
+        return f"unix://{self._socket_path}" + (f"?db={database}" if database else "")
 
     @property
     def service(self) -> Service:

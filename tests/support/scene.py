@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 
 from chaos import verify
 from chaos.client import Answer, Client
+from chaos.leftovers import check_leftovers
 from stack.cluster import ROOT, Stack
 from stack.process import Service
 from stack.redis_server import RedisServer
@@ -146,7 +147,7 @@ class Scene:
         found: list[str] = []
 
         async def clean() -> bool:
-            found[:] = await verify.check_leftovers(self.redis)
+            found[:] = await check_leftovers(self.redis)
             return not found
 
         try:

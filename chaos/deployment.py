@@ -1,0 +1,64 @@
+"""A deployment that is broken: its processes, its database of the server, its clients and the calls of its product."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from chaos.client import Client
+from chaos.faults import HOOK_TIMEOUT_S, LEASE_S, MAX_ATTEMPTS
+from chaos.load import Load
+from stack.cluster import Stack
+from turnwire.shared.store.connect import connect
+
+ENV = {
+    "TURNWIRE_HOOKS": "chaos.product:hooks,plain=chaos.product:plain,listening=chaos.product:listening",
+    "TURNWIRE_LEASE_MS": str(int(LEASE_S * 1000)),
+    "TURNWIRE_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+    "TURNWIRE_DRAIN_S": "0.5",
+    "TURNWIRE_REDIS_TIMEOUT_S": "2",
+    "TURNWIRE_HOOK_TIMEOUT_S": str(HOOK_TIMEOUT_S),
+}
+
+
+@dataclass
+class Deployment:
+    """What is known of it. `name` stands before each of its texts."""
+
+    name: str
+    stack: Stack
+    ledger: Path
+    redis: Redis
+    queue: Redis | None  # None: the same database
+    client: Client
+    load: Load
+
+
+@asynccontextmanager
+async def deployment(
+    directory: Path,
+    name: str,
+    load: Callable[[Client], Load],
+    *,
+    workers: int,
+    apis: int,
+    redis_url: str,
+    queue_url: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Deployment]:
+    """Start it, and stop it at the end."""
+    ledger = directory / "ledger"
+    settings = ENV | {"TURNWIRE_REDIS_URL": redis_url, "CHAOS_LEDGER": str(ledger), "CHAOS_NAME": name}
+    if queue_url:
+        settings["TURNWIRE_QUEUE_REDIS_URL"] = queue_url
+    async with AsyncExitStack() as exits:
+        stack = exits.enter_context(Stack(directory, workers=workers, apis=apis, env=settings | dict(env or {})))
+        redis = connect(redis_url, connections=4)
+        exits.push_async_callback(redis.aclose, close_connection_pool=True)
+        queue = connect(queue_url, connections=2) if queue_url else None
+        if queue:
+            exits.push_async_callback(queue.aclose, close_connection_pool=True)
+        client = await exits.enter_async_context(Client(stack.base_urls))
+        yield Deployment(name, stack, ledger, redis, queue, client, load(client))

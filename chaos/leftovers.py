@@ -1,0 +1,65 @@
+"""What must not be left in Redis when every turn has ended, and whether every attempt has been billed once."""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from typing import Any
+
+from redis.asyncio import Redis
+
+from tests.support.keyleak import find_leaks
+from turnwire.shared import keys
+from turnwire.shared.keys import TurnKey
+
+LOOK_S = 0.1
+
+
+async def check_leftovers(redis: Redis, queue: Redis | None = None) -> list[str]:
+    """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end.
+
+    `queue`: the queue's database, if it is another one.
+    """
+    found = await _left_in(redis) + (await _left_in(queue) if queue else [])
+    return found + await check_ledger(redis, queue or redis)
+
+
+async def _left_in(redis: Redis) -> list[str]:
+    left = {name: await redis.zrange(name, 0, -1, withscores=True) for name in (keys.QUEUE, keys.OPEN_TURNS)}
+    for pattern in ("lease:*", f"{keys.IN_PROGRESS_PREFIX}*", f"{keys.JOB_PREFIX}*", "open:*"):
+        left[pattern] = await redis.keys(pattern)
+    found = [f"{name} holds {content}" for name, content in left.items() if content]
+    return found + await find_leaks(redis)
+
+
+async def check_ledger(redis: Redis, queue: Redis) -> list[str]:
+    """Every attempt of every ended turn has one row, and that is on the stream once, in order."""
+    published: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for _, fields in await queue.xrange(keys.LEDGER):
+        row = json.loads(fields[1])
+        published[row["run_id"], row["turn_created_at"]].append(row)
+    found = []
+    for name in await redis.keys("turn:*"):
+        fields = ["created_at", "attempt", "status", "run_id"]
+        created_at, attempt, status, run_id = await redis.hmget(name, fields)  # type: ignore[misc]
+        if status not in {b"completed", b"failed", b"cancelled"}:
+            continue
+        kept = await redis.hgetall(TurnKey.parse(run_id.decode()).ledger)  # type: ignore[misc]
+        attempts = list(range(1, int(attempt) + 1))
+        rows = published[run_id.decode(), int(created_at)]
+        if sorted(map(int, kept)) != attempts or [row["attempt"] for row in rows] != attempts:
+            on_stream = [(row["attempt"], row["outcome"]) for row in rows]
+            found.append(f"{run_id.decode()}: {len(attempts)} attempts, rows of {sorted(kept)}, published {on_stream}")
+        elif rows[-1]["outcome"] != status.decode():
+            found.append(f"{run_id.decode()}: it is {status.decode()}, its last row says {rows[-1]['outcome']}")
+    return found
+
+
+async def leftovers(redis: Redis, limit_s: float, queue: Redis | None = None) -> list[str]:
+    """`check_leftovers`, once it finds nothing, or what it still finds after `limit_s`."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        found = await check_leftovers(redis, queue)
+        if not found or time.monotonic() > deadline_s:
+            return found
+        await asyncio.sleep(LOOK_S)

@@ -1,0 +1,56 @@
+"""How all turns are reconciled when the breaking is over."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from chaos import verify
+from chaos.client import Answer, Client
+from chaos.faults import COMPLETED, allowed_ends
+from chaos.leftovers import leftovers
+
+AT_ONCE = 8  # turns that are looked at side by side
+LEFTOVERS_LIMIT_S = 20.0
+
+
+async def reconcile(
+    client: Client, redis: Redis, answers: list[Answer], ledger: Path, queue: Redis | None = None
+) -> AsyncIterator[str]:
+    """Every violation: of each turn, of the order in the sessions, of what is left in Redis.
+
+    `queue`: the queue's database, if it is another one.
+    """
+    calls = verify.read_ledger(ledger)
+    for first in range(0, len(answers), AT_ONCE):
+        some = answers[first : first + AT_ONCE]
+        for found in await asyncio.gather(
+            *(verify.check_turn(client, redis, answer, calls[answer.run_id]) for answer in some)
+        ):
+            for text in found:
+                yield text
+    produced = [answer for answer in answers if any(call["call"] == "produce" for call in calls[answer.run_id])]
+    records = [await client.record(answer) for answer in produced]  # others were cancelled in the queue, out of order
+    again = {answer.run_id for answer in answers if answer.refusals and allowed_ends(answer.metadata) != {COMPLETED}}
+    for text in [*verify.check_order(records, again), *check_identities(calls), *check_indexes(answers)]:
+        yield text
+    for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue):
+        yield text
+
+
+def check_identities(calls: dict[str, list[verify.Call]]) -> list[str]:
+    """Each message id names the answer of one turn."""
+    owners: dict[str, set[str]] = {}
+    for run_id, listed in calls.items():
+        for call in listed:
+            if "message_id" in call:
+                owners.setdefault(call["message_id"], set()).add(run_id)
+    return [f"message {name} is the answer of {sorted(turns)}" for name, turns in owners.items() if len(turns) > 1]
+
+
+def check_indexes(answers: list[Answer]) -> list[str]:
+    """No index of a session was given twice."""
+    times = Counter(answer.run_id for answer in answers)
+    return [f"{run_id}: the index was given {count} times" for run_id, count in times.items() if count > 1]

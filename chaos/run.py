@@ -1,0 +1,142 @@
+"""One run: two deployments on one server, their clients, and what breaks them."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from chaos.client import Client
+from chaos.deployment import Deployment, deployment
+from chaos.faults import FAULTS, LEASE_S, Fault, shape
+from chaos.keeper import Keeper
+from chaos.leftovers import leftovers
+from chaos.load import Load, summary
+from chaos.monkey import STRIKES, Monkey
+from chaos.reconcile import LEFTOVERS_LIMIT_S, reconcile
+from chaos.visits import CheckedAtOnce, Visits
+from stack.redis_server import RedisServer
+
+OPEN_TURNS: Final = 60  # of the first deployment, side by side
+OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
+VISITORS: Final = 6  # of the second one, side by side
+RETENTION_S: Final = 12  # of the second one
+TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
+END_LIMIT_S: Final = 90.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which strikes, and which faults of turns."""
+
+    strikes: Collection[str] = tuple(STRIKES)
+    faults: Mapping[str, Fault] = field(default_factory=lambda: FAULTS)
+
+
+class Run:
+    """Two deployments under load. The turns of the second have short lives, and sessions of it come again later."""
+
+    def __init__(self, first: Deployment, second: Deployment, keeper: Keeper, monkey: Monkey) -> None:
+        self.first = first
+        self.second = second
+        self.keeper = keeper
+        self.monkey = monkey
+        self.visits = Visits(second, RETENTION_S)
+        self.at_once = CheckedAtOnce(second)
+        second.load.ended = self.at_once
+
+    async def rage(self, chance: random.Random, until_s: float) -> None:
+        """Ask and break, until the time has come."""
+        strike_at_s = time.monotonic() + 1
+        striking: asyncio.Task[None] | None = None
+        while time.monotonic() < until_s:
+            self._start_clients(chance)
+            if time.monotonic() > strike_at_s and (striking is None or striking.done()):
+                if striking:
+                    striking.result()
+                striking = asyncio.create_task(self.monkey.strike())
+                strike_at_s = time.monotonic() + chance.uniform(0.5, 3)
+            await asyncio.sleep(0.05)
+        if striking:
+            await striking
+
+    async def settle(self) -> list[str]:
+        """Wait for every client, then reconcile every turn; returns the violations."""
+        found = await self.visits.over(END_LIMIT_S)
+        for each in (self.first, self.second):
+            found += [f"{each.name or 'first'}: {text}" for text in await each.load.over(END_LIMIT_S)]
+        first, ended = self.first, [answer for answer in self.first.load.answers if answer.ended]
+        found += [text async for text in reconcile(first.client, first.redis, ended, first.ledger, first.queue)]
+        found += [f"second: {text}" for text in await leftovers(self.second.redis, LEFTOVERS_LIMIT_S)]
+        return (
+            found + [f"second: {text}" for text in self.at_once.findings] + self.keeper.findings + self.monkey.findings
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """What happened, in numbers."""
+        return summary(self.first.load.answers, self.first.ledger) | {
+            "turns of the second": len(self.second.load.answers),
+            "checked while kept": self.at_once.checked,
+            "retention crossed": self.visits.crossed,
+            "strikes": dict(sorted(self.monkey.strikes.items())),
+            "ended processes": dict(self.keeper.ended),
+        }
+
+    def _start_clients(self, chance: random.Random) -> None:
+        if self.first.load.open < OPEN_TURNS:
+            name = self.first.load.start_session(chance.randint(1, 4))
+            if self.second.load.open < OPEN_TWINS + VISITORS:
+                self.second.load.start_session(chance.randint(1, 4), name)
+        if self.visits.open < VISITORS:
+            self.visits.start()
+
+
+async def chaos(seconds: float, chance: random.Random, directory: Path, choice: Choice) -> list[str]:
+    """Run it; prints the table, returns the violations."""
+    async with _running(chance, directory, choice) as run:
+        keeping = asyncio.create_task(run.keeper.run())
+        await run.rage(chance, time.monotonic() + seconds)
+        violations = await run.settle()
+        keeping.cancel()
+        figures = run.figures()
+    for name, value in (figures | {"violations": len(violations)}).items():
+        print(f"{name:<26}{value}")
+    return violations
+
+
+@asynccontextmanager
+async def _running(chance: random.Random, directory: Path, choice: Choice) -> AsyncIterator[Run]:
+    def load(client: Client, name: str, faults: Mapping[str, Fault]) -> Load:
+        return Load(client, chance, partial(shape, faults=faults), name)
+
+    twin_faults = {name: fault for name, fault in choice.faults.items() if name in TWIN_FAULTS}
+    short = {"TURNWIRE_RETENTION_S": str(RETENTION_S)}
+    with RedisServer(directory / "redis", aof=True) as server:
+        async with (
+            deployment(
+                directory,
+                "",
+                partial(load, name="", faults=choice.faults),
+                workers=3,
+                apis=2,
+                redis_url=server.url_of(0),
+            ) as first,
+            deployment(
+                directory / "second",
+                "second",
+                partial(load, name="second", faults=twin_faults),
+                workers=1,
+                apis=1,
+                redis_url=server.url_of(1),
+                env=short,
+            ) as second,
+        ):
+            stacks = [first.stack, second.stack]
+            services = [service for stack in stacks for service in stack.services]
+            keeper = Keeper(services, [first.ledger, second.ledger])
+            monkey = Monkey(stacks, server, first.redis, chance, LEASE_S, keeper=keeper, strikes=choice.strikes)
+            yield Run(first, second, keeper, monkey)

@@ -1,0 +1,112 @@
+"""Turns that are checked while they are kept, and sessions that come again after their turns have expired."""
+
+import asyncio
+import uuid
+from typing import Final
+
+import httpx
+from redis.exceptions import RedisError
+
+from chaos import verify
+from chaos.client import RETRY_S, Answer
+from chaos.deployment import Deployment
+
+VISITS: Final = 3
+MARGIN_S: Final = 1.0  # beyond the retention
+
+
+class CheckedAtOnce:
+    """Checks each turn of a deployment when it has ended, because later it is gone."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.findings: list[str] = []
+        self.checked = 0
+        self._deployment = deployment
+        self._owners: dict[str, str] = {}  # message id -> the run id of its turn
+
+    async def __call__(self, answer: Answer) -> None:
+        """What everybody reads of the turn, and under which id its answer was persisted."""
+        deployment = self._deployment
+        calls = verify.read_ledger(deployment.ledger, answer.session)[answer.run_id]
+        for name in {call["message_id"] for call in calls if "message_id" in call}:
+            if self._owners.setdefault(name, answer.run_id) != answer.run_id:
+                self.findings.append(f"message {name} is the answer of {self._owners[name]} and {answer.run_id}")
+        while True:
+            try:
+                self.findings += await verify.check_turn(deployment.client, deployment.redis, answer, calls)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    self.findings.append(f"{answer.run_id}: it cannot be read while it is kept: {error!r}")
+                    return
+            except (httpx.TransportError, RedisError, OSError):
+                pass  # something is being broken: try again
+            else:
+                self.checked += 1
+                return
+            await asyncio.sleep(RETRY_S)
+
+
+class Visits:
+    """Clients that ask at the session's next index, and again with the same Idempotency-Key once the turn expired."""
+
+    def __init__(self, deployment: Deployment, retention_s: float) -> None:
+        self.findings: list[str] = []
+        self.crossed = 0  # how often a session came again after its turns had expired
+        self._deployment = deployment
+        self._retention_s = retention_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._over = asyncio.Event()
+
+    def start(self) -> None:
+        """One more client."""
+        self._tasks.append(asyncio.create_task(self._come(f"visitor-{uuid.uuid4().hex[:12]}")))
+
+    @property
+    def open(self) -> int:
+        """How many clients have not come for the last time."""
+        return sum(not task.done() for task in self._tasks)
+
+    async def over(self, limit_s: float) -> list[str]:
+        """Let nobody come again; returns what went wrong."""
+        self._over.set()
+        _, late = await asyncio.wait(self._tasks, timeout=limit_s) if self._tasks else (set(), set())
+        for task in late:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        found = [f"a visitor had no answer within {limit_s:g} s"] * len(late)
+        found += [f"a visitor failed: {error!r}" for error in results if isinstance(error, Exception)]
+        return found + self.findings
+
+    async def _come(self, session: str) -> None:
+        highest = -1
+        for visit in range(VISITS):
+            answer = await self._ask(session)
+            if answer is None:
+                return
+            if answer.index <= highest:
+                self.findings.append(f"{answer.run_id}: the session has had the index {highest} already")
+            highest = max(highest, answer.index)
+            await self._deployment.load.read(answer)
+            if visit + 1 == VISITS or await self._is_over_within(self._retention_s + MARGIN_S):
+                return
+            self.crossed += 1
+
+    async def _ask(self, session: str) -> Answer | None:
+        deployment = self._deployment
+        answer = deployment.load.answer(session, 0)
+        key = f"key-of-{session}"
+        response = await deployment.load.until_answered(
+            answer, lambda: deployment.client.submit_next(session, answer.metadata, key)
+        )
+        if not response.is_success:
+            return None
+        answer.index = response.json()["turn_index"]
+        return answer
+
+    async def _is_over_within(self, limit_s: float) -> bool:
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._over.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,66 @@
+"""Chaos itself, for a moment, with real processes; and each bad value of its product by itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from chaos.careless import CARELESS, STEPS
+from chaos.deployment import ENV
+from stack.cluster import ROOT, bare_environment
+from tests.support.scene import scene
+
+
+@pytest.mark.timeout(120)
+def test_a_short_run_reconciles_two_deployments():
+    argv = [sys.executable, "-m", "chaos", "--minutes", "0.05", "--seed", "1", "--strikes", "cut_connections"]
+    argv += ["--faults", "bad value,cancel,signal"]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=bare_environment(), capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", done.stdout, re.MULTILINE))
+    assert int(figures["turns"]) > 20
+    assert int(figures["turns of the second"]) > 5
+    assert figures["turns of the second"] == figures["checked while kept"]
+    assert figures["violations"] == "0"
+
+
+async def test_each_bad_value_fails_its_turn_with_its_code(tmp_path):
+    async with scene(tmp_path, env={"TURNWIRE_HOOKS": ENV["TURNWIRE_HOOKS"]}) as view:
+        answers = {
+            how: view.turn(events=3, careless=how, stream=stream)
+            for stream in (True, False)
+            for how in CARELESS
+            if how not in STEPS or not stream
+        }
+        neighbour = view.turn(events=50, pace_ms=20)
+        for reader in [view.ask(answer) for answer in [*answers.values(), neighbour]]:
+            await reader
+        await view.check(*answers.values(), neighbour)
+        assert "session.run.resumed" not in neighbour.types
+        answer = answers["nested step"]
+        answer.metadata.pop("careless")
+        with pytest.raises(AssertionError, match="it ended as"):
+            await view.check(answer)
+
+
+HANGING = [
+    (hook, project)
+    for hook in ("persist_assistant_message", "on_turn_complete", "on_event")
+    for project in ("plain", "listening", None)
+    if hook != "on_event" or project  # the product of no project has no such hook
+]
+
+
+async def test_a_hook_that_hangs_loses_no_answer(tmp_path):
+    env = {"TURNWIRE_HOOKS": ENV["TURNWIRE_HOOKS"], "TURNWIRE_HOOK_TIMEOUT_S": "0.5"}
+    async with scene(tmp_path, env=env) as view:
+        answers = [view.turn(events=3, project=project, hang={hook: 1}) for hook, project in HANGING]
+        for reader in [view.ask(answer) for answer in answers]:
+            await reader
+        await view.check(*answers)
+        for (hook, _), answer in zip(HANGING, answers, strict=True):
+            assert view.count(answer)["persist_assistant_message"] == (2 if hook == "persist_assistant_message" else 1)
+            assert view.count(answer)["on_turn_complete"] == 1
