@@ -6,20 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-_encoder: Final = msgspec.json.Encoder()
 _sorted: Final = msgspec.json.Encoder(order="deterministic")
-
-
-def encode(value: Any) -> bytes:
-    """Return the value as JSON.
-
-    Raises:
-        TypeError, ValueError: the value holds something that JSON cannot represent.
-    """
-    encoded = _encoder.encode(value)
-    if b"null" in encoded:  # to look into the value costs more than to encode it, and nulls are rare
-        _refuse_non_finite(value)
-    return encoded
 
 
 def encode_sorted(value: Any) -> bytes:
@@ -29,12 +16,17 @@ def encode_sorted(value: Any) -> bytes:
         TypeError, ValueError: the value holds something that JSON cannot represent.
     """
     encoded = _sorted.encode(value)
-    if b"null" in encoded:
-        _refuse_non_finite(value)
+    if b"null" in encoded:  # to look into the value costs more than to encode it, and a null is rare
+        refuse_non_finite(value)
     return encoded
 
 
-def _refuse_non_finite(value: Any) -> None:
+def refuse_non_finite(value: Any) -> None:
+    """Look for NaN and Infinity in a value that msgspec has encoded.
+
+    Raises:
+        ValueError: there is one.
+    """
     left = [value]
     while left:
         item = left.pop()

@@ -28,7 +28,7 @@ class Publication(msgspec.Struct, frozen=True):
         """Read a message of the turn's channel; None if it is none of ours, or of a version with another form."""
         head, *events = payload.split(b"\n")
         match = _HEAD.match(head)
-        if match is None or not all(event.startswith(b'{"type":"') for event in events) or not events:
+        if match is None or not events or payload.count(b'\n{"type":"') != len(events):
             return None
         attempt, seq = int(match[1]), int(match[2])
         entries = [Entry(b"%d-%d" % (attempt, seq + place), event) for place, event in enumerate(events)]

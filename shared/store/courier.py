@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from turnwire.shared.errors import UnstorableValue
 
-MAX_INT_BITS: Final = 64  # of the integers of Redis
+MAX_INT: Final = 2**63 - 1  # the largest integer of Redis
 MAX_CALLS: Final = 200  # in one round trip, so that Redis can serve other clients in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
 
@@ -135,7 +135,7 @@ def _pack(command: tuple[str | bytes | int, ...]) -> bytes:
         ValueError, TypeError: an argument cannot be sent. For a number that is too long, hiredis would end the process.
     """
     for argument in command:
-        if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
+        if type(argument) is int and not -MAX_INT <= argument <= MAX_INT:
             raise ValueError("a number is too large")
     return _packed_by_hiredis(command)
 

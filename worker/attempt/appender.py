@@ -33,6 +33,8 @@ class TurnLog:
         self._on_lost = on_lost
         self._pending: list[bytes] = []
         self._pending_bytes = 0
+        self._max_events = appender.settings.max_log_events
+        self._max_bytes = appender.settings.max_log_bytes
         self._written_seq = claimed.next_seq  # the seq of the first event that is not acknowledged
         self._error: Exception | None = None
         self._changed = asyncio.Event()
@@ -62,15 +64,15 @@ class TurnLog:
         """
         if self._error is not None:
             raise self._error
-        settings = self._appender.settings
-        full = self.next_seq >= settings.max_log_events or self.appended_bytes + len(event) > settings.max_log_bytes
-        if len(event) > settings.max_log_bytes or (full and not own):
+        pending, size = self._pending, len(event)
+        full = self._written_seq + len(pending) >= self._max_events or self.appended_bytes + size > self._max_bytes
+        if full and (not own or size > self._max_bytes):
             raise TurnFailure("the turn has more events than one turn may have", code="log_too_large")
-        if not self._pending:
+        if not pending:
             self._appender.wake(self, at_once=self._written_seq == self.claimed.next_seq)
-        self._pending.append(event)
-        self._pending_bytes += len(event)
-        self.appended_bytes += len(event)
+        pending.append(event)
+        self._pending_bytes += size
+        self.appended_bytes += size
         return self._pending_bytes > BUFFER_BYTES
 
     async def room(self) -> None:

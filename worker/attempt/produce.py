@@ -50,7 +50,7 @@ class Forwarder:
         self._text = TextAccumulator()
         self._error: TurnError | None = None
         self._error_shown = False
-        self._types: set[str] = set()
+        self._types: set[str] = set()  # of the events that carried no text
         self.has_result = False
 
     def take(self, event: Any) -> bytes | None:
@@ -66,12 +66,12 @@ class Forwarder:
                 self._error = in_band_error(data)
             return None
         canonical = encoded(event_type, data, self._max_event_bytes)
-        self._types.add(event_type)
-        self._text.add(event_type, data)
+        if not self._text.add(event_type, data):
+            self._types.add(event_type)
+            if event_type == ERROR and self._error is None:
+                self._error, self._error_shown = in_band_error(data), True
         if event_type == RESULT:
             self.has_result = True
-        elif event_type == ERROR and self._error is None:
-            self._error, self._error_shown = in_band_error(data), True
         return canonical
 
     def produced(self, final_text: Any) -> Produced:

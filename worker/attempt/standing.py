@@ -16,11 +16,8 @@ class Standing:
         self._before = log[0].id.decode() if log else ""
         self._events = [entry for entry in log if not entry.event.startswith(OWN_EVENT_PREFIX)]
         self._matched = 0
-
-    @property
-    def left(self) -> bool:
+        self.left = bool(self._events)
         """True if there are events in the log that this attempt has not yielded yet."""
-        return self._matched < len(self._events)
 
     @property
     def last_match(self) -> str:
@@ -32,8 +29,10 @@ class Standing:
         if self._events[self._matched].event != event:
             return False
         self._matched += 1
+        self.left = self._matched < len(self._events)
         return True
 
     def drop_rest(self) -> None:
         """Forget the events that this attempt has not yielded, because the log was rewound."""
         del self._events[self._matched :]
+        self.left = False

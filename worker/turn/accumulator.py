@@ -27,23 +27,25 @@ class TextAccumulator:
         """The answer so far."""
         return "".join(piece for pieces in self._parts.values() for piece in pieces)
 
-    def add(self, event_type: str, data: dict[str, Any]) -> None:
-        """Take one event. An event without text is ignored."""
-        if event_type == RESULT and isinstance(data.get("finalText"), str):
+    def add(self, event_type: str, data: dict[str, Any]) -> bool:
+        """Take one event. Returns True if it carries text; an event without text is ignored."""
+        if event_type == PART_UPDATED:
+            part = data.get("part", _NO_PART)
+            if not isinstance(part, dict) or part.get("type") != "text":
+                return False
+            part_id, delta = part.get("id"), data.get("delta")
+            pieces = self._parts.setdefault(part_id if isinstance(part_id, str) else "", [])
+            if isinstance(delta, str) and delta:
+                pieces.append(delta)
+                return True
+            text = part.get("text")
+            if isinstance(text, str):
+                pieces[:] = [text]
+                return text != ""
+        elif event_type == RESULT and isinstance(data.get("finalText"), str):
             self._parts = {"": [data["finalText"]]}
-        elif event_type == PART_UPDATED:
-            self._update(data)
-
-    def _update(self, data: dict[str, Any]) -> None:
-        part = data.get("part", _NO_PART)
-        if not isinstance(part, dict) or part.get("type") != "text":
-            return
-        part_id, delta, text = part.get("id"), data.get("delta"), part.get("text")
-        pieces = self._parts.setdefault(part_id if isinstance(part_id, str) else "", [])
-        if isinstance(delta, str) and delta:
-            pieces.append(delta)
-        elif isinstance(text, str):
-            pieces[:] = [text]
+            return True
+        return False
 
 
 def text_of(events: Iterable[bytes]) -> str:

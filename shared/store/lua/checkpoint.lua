@@ -27,12 +27,13 @@ if refused then
     return refused
 end
 redis.call('HSET', steps, position, record)
-redis.call('HSET', turn, 'lease_end', now_ms() + lease_ms)  -- until then the attempt counts as running
+local marks = {'lease_end', now_ms() + lease_ms}  -- until then the attempt counts as running
 if history ~= '' then
     redis.call('HSETNX', steps, 'history', history)
 end
 if answer == '1' then
-    redis.call('HSET', turn, 'answered', '1')
+    marks[3], marks[4] = 'answered', '1'
 end
+redis.call('HSET', turn, unpack(marks))
 keep_progress(turn, stands or '', known or '', covers, used)
 return 1

@@ -43,15 +43,14 @@ end
 local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
--- Whether this worker has hooks for the turn.
-local function is_served()
-    local project = redis.call('HGET', keys.turn, 'project') or ''
+-- Whether this worker has hooks for the turns of a project.
+local function serves(project)
     for i = 7, #ARGV do
         if ARGV[i] == project then
-            return true, project
+            return true
         end
     end
-    return #ARGV < 7, project
+    return #ARGV < 7
 end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
@@ -60,7 +59,7 @@ local function granted(attempt, cut)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested',
-    'on_busy', 'answered', 'updated_at')
+    'on_busy', 'answered', 'updated_at', 'project')
 local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(state[3] or '0')
 if not status then
     return {'gone'}
@@ -86,8 +85,8 @@ if state[6] ~= 'concurrent' and first_open ~= index and not cancel then
 end
 
 local now = now_ms()
-local served, project = is_served()
-if not served and not cancel then
+local project = state[9] or ''
+if not serves(project) and not cancel then
     return {'unserved', now - tonumber(state[8]), project}
 end
 local reason = state[4] or 'lease_expired'

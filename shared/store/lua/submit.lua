@@ -59,12 +59,10 @@ if is_next == '1' then
     end
 end
 
--- Marks the turn with this submit. `withdraw` takes the turn back only while this is its latest mark.
+-- The mark of this submit, for the turn's `asked`. `withdraw` takes the turn back only while this is its latest mark.
 local function mark()
     local t = redis.call('TIME')
-    local asked = t[1] .. string.format('%06d', t[2])
-    redis.call('HSET', turn, 'asked', asked)
-    return asked
+    return t[1] .. string.format('%06d', t[2])
 end
 
 if status and old[3] ~= input_hash then
@@ -77,7 +75,9 @@ if status == 'queued' or status == 'running' or status == 'suspended' then
     if on_busy == 'reject' then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
-    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), mark()}
+    local asked = mark()
+    redis.call('HSET', turn, 'asked', asked)
+    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked}
 end
 if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
@@ -86,31 +86,27 @@ if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
     return redis.error_reply('TURN_LIMIT this session has reached its limit of turns')
 end
 
-local now = now_ms()
-local fields = {}
-for i = 9, #ARGV do
-    fields[#fields + 1] = ARGV[i]
-end
-redis.call('HSET', turn, 'status', 'queued', 'updated_at', now, unpack(fields))
+local now, asked = now_ms(), mark()
+redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 9))
 if status then
     if status == 'failed' and old[4] == 'signal_timeout' then
         forget_timeout(steps, signals)
     end
-    redis.call('HSET', turn, 'resume_reason', 'retry', 'crashes', 0)
+    redis.call('HSET', turn, 'resume_reason', 'retry')
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
         'price_version', 'model_called')
     cut_log(events, turn)  -- nobody must read the old end again
 else
-    redis.call('HSET', turn, 'attempt', 0, 'crashes', 0, 'created_at', now, 'input_hash', input_hash)
-    redis.call('HSETNX', session, 'created_at', now)
-    redis.call('HSET', session, 'tenant', tenant)
-    redis.call('ZADD', turns, index, index)
+    local moved = {}
     if tonumber(index) >= tonumber(next_index) then
-        redis.call('HSET', turn, 'next_index_before', next_index)
+        moved = {'next_index_before', next_index}
         next_index = string.format('%d', index + 1)
     end
-    redis.call('HSET', session, 'next_index', next_index)
+    redis.call('HSET', turn, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, unpack(moved))
+    redis.call('HSETNX', session, 'created_at', now)
+    redis.call('HSET', session, 'tenant', tenant, 'next_index', next_index)
+    redis.call('ZADD', turns, index, index)
     redis.call('SET', numbering, next_index, 'PX', numbering_ms)
     if idempotency_key ~= '' then
         redis.call('HSET', session, idempotency_field, index, 'key_of:' .. index, idempotency_key)
@@ -120,4 +116,4 @@ redis.call('ZADD', open, index, index)
 for _, key in ipairs({session, turns, turn, events, steps, signals, ledger}) do
     redis.call('PERSIST', key)
 end
-return {status and 'reopened' or 'created', tonumber(old[2] or '0'), mark()}
+return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked}
