@@ -1,5 +1,6 @@
 -- The heartbeat: registers the worker and extends its claims. A claim that lapsed comes back if nobody took the job.
 -- Safe to repeat: it writes the same again.
+-- A full server takes it, too: otherwise every running job would lose its claim there.
 -- KEYS
 --   queue                 zset: job id -> when it may start
 --   open_turns            zset: job id -> when the sweep should look at it
@@ -18,6 +19,8 @@
 
 local queue, open_turns, workers, claims = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
+-- A full server refuses a script's first write if it needs memory, and takes all writes after it. PEXPIRE needs none.
+redis.call('PEXPIRE', claims, 2 * lease_ms)
 redis.call('HSET', workers, worker, entry)
 if #ARGV == 5 then
     return 1

@@ -42,11 +42,12 @@ end
 local keys = {billed = billed, rows = rows, usage = usage}
 local is_open = redis.call('ZSCORE', open_turns, other_id)
     or (outcome ~= 'ended' and redis.call('ZSCORE', open_turns, job_id))  -- a late repeat finds no entry
--- A full server refuses this write. It comes first, so that nothing is done by half.
+-- A full server refuses a script's first write if it needs memory, and takes every write after that. SREM needs none,
+-- and the end of a job frees memory.
+redis.call('SREM', claims, job_id)
 publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 9)})
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress)
-    redis.call('SREM', claims, job_id)
     redis.call('ZREM', queue, job_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
@@ -58,7 +59,6 @@ if outcome ~= 'again' then
 end
 redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
-redis.call('SREM', claims, job_id)
 if delay_ms == '0' then
     redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)
