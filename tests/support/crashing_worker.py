@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -34,6 +35,7 @@ NAMES = [
 ]
 BY_SCRIPT = {scripts.Script(name).sha.encode(): name for name in NAMES}
 BY_SCRIPT |= {scripts.source(name).encode(): name for name in NAMES}
+INJECTOR_BROKEN = 70  # the exit status of a worker whose injector failed
 
 
 def unpacked(packed: bytes) -> list[bytes]:
@@ -74,6 +76,18 @@ def write_of(command: Sequence[bytes]) -> str | None:
     return name
 
 
+def names_of(commands: Sequence[Sequence[bytes]]) -> list[str | None]:
+    """The names of the writes of a round trip.
+
+    The process ends if a command is not as expected: the worker would take the error for one of Redis and try again.
+    """
+    try:
+        return [write_of(command) for command in commands]
+    except Exception:
+        traceback.print_exc()
+        os._exit(INJECTOR_BROKEN)
+
+
 class Fault:
     """Waits for its write, then strikes once."""
 
@@ -86,7 +100,7 @@ class Fault:
         self, pool: ConnectionPool, commands: Sequence[Sequence[bytes]], send: Callable[[], Awaitable[list[Any]]]
     ) -> list[Any]:  # fmt: skip
         """Send the commands of one round trip; strikes if the write is among them."""
-        places = [place for place, command in enumerate(commands) if write_of(command) == self.write]
+        places = [place for place, name in enumerate(names_of(commands)) if name == self.write]
         if self.struck or not places:
             return await send()
         if self.mode == "before" and self.seen[self.write] == self.count - 1:

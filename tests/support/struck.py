@@ -35,9 +35,17 @@ def struck(service: Service) -> bool:
     return "crash point reached" in service.log()
 
 
+def struck_or_ended(service: Service) -> bool:
+    return struck(service) or not service.running
+
+
 async def until_all_struck(services: list[Service]) -> None:
     for service in services:
-        await wait_until(partial(struck, service), f"the fault of {service.name}:\n{service.last_lines()}", 15)
+        try:
+            await wait_until(partial(struck_or_ended, service), f"the fault of {service.name}", 30)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{service.last_lines()}") from None
+        assert struck(service), f"{service.name} ended without its fault:\n{service.last_lines()}"
 
 
 def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
