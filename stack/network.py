@@ -2,18 +2,35 @@
 
 import http.client
 import socket
+import sys
 import time
+from collections import deque
 from urllib.parse import urlsplit
 
 POLL_INTERVAL_S = 0.01
+HELD_PORTS = 200  # by this process; the oldest is let go first
+
+_held: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of the loopback interface that nobody uses at this moment.
+
+    On Linux the port stays reserved until this process ends: the kernel gives it to nobody who asks for any port. Only
+    a server that names the port, and sets SO_REUSEADDR as servers do, can listen on it. So two processes that start
+    services side by side never get the same port, and a service that is started again finds its port free.
+    """
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform != "linux":  # elsewhere the holder would keep the server out, too
+        holder.close()
         return port
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held.append(holder)
+    if len(_held) > HELD_PORTS:
+        _held.popleft().close()
+    return port
 
 
 def answers(url: str) -> bool:

@@ -63,16 +63,22 @@ def server_version() -> str:
 class RedisServer:
     """A context manager around one server process. Its `url` stays the same over `kill` and `restart`."""
 
-    def __init__(self, directory: Path, *, aof: bool = False, port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, aof: bool = False, fsync: str = "no", port: int | None = None
+    ) -> None:  # fmt: skip
         """Keeps data, log and socket in `directory`.
 
         Args:
             directory: made if missing; one running server per directory.
-            aof: keep an append-only file, synced every second; without it a restart forgets everything.
+            aof: keep an append-only file; without it a restart forgets everything.
+            fsync: when that file goes to the disk: `everysec`, or `no` for when the kernel likes. With `no` a killed
+                server loses nothing that it has answered. With `everysec` it may lose the last two seconds, because
+                the server does not write to the file while a slow disk still syncs it.
             port: None for a unix socket, 0 for a free TCP port on the loopback interface.
         """
         self.directory = directory
         self._aof = aof
+        self._fsync = fsync
         self._port = port
         self._short: tempfile.TemporaryDirectory[str] | None = None
         self._socket_path = directory / "redis.sock"
@@ -124,7 +130,7 @@ class RedisServer:
             self._short = None
 
     def kill(self) -> None:
-        """SIGKILL. With `aof` what was answered survives, as it would not survive a power cut."""
+        """SIGKILL. With `aof` and `fsync="no"` what was answered survives, as it would not survive a power cut."""
         self._service.kill()
 
     def restart(self) -> None:
@@ -169,7 +175,7 @@ class RedisServer:
 
     def _options(self) -> list[str]:
         options = ["--dir", str(self.directory.absolute()), "--daemonize", "no", "--save", ""]
-        options += ["--appendonly", "yes" if self._aof else "no", "--appendfsync", "everysec"]
+        options += ["--appendonly", "yes" if self._aof else "no", "--appendfsync", self._fsync]
         options += ["--maxmemory-policy", "noeviction"]
         if self._port is None:
             options += ["--port", "0", "--unixsocket", str(self._socket_path), "--unixsocketperm", "700"]

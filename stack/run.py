@@ -173,7 +173,7 @@ def own_redis() -> Iterator[RedisServer | None]:
     if os.environ.get("TURNWIRE_REDIS_URL"):
         yield None
         return
-    with RedisServer(STATE / "data", aof=True, port=0) as server:
+    with RedisServer(STATE / "data", aof=True, fsync="everysec", port=0) as server:
         yield server
 
 

@@ -40,7 +40,7 @@ def browser(chromium: str, profile: Path, url: str) -> Iterator[None]:
                 process.kill()
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("way", "cuts"), [("fetch", []), ("source", [b"id: 1-4\nevent: mess", b"id: 1-9\n"])])
 async def test_a_browser_follows_a_turn_while_it_runs(
     scene: Scene, chromium: str, tmp_path: Path, way: str, cuts: list[bytes]

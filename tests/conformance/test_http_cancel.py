@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.conversation import DELTA, Conversation, only, say, types
 from tests.conformance.problem import check_problem
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 6.0  # a second, and what a loaded machine may add
 
 
 def cancel(chat: Conversation, index: int = 0, **body: object) -> httpx.Response:

@@ -16,7 +16,7 @@ BAD_TAIL_QUERIES = [
 ]  # fmt: skip
 BAD_WAITS = ["wait=x", "wait=-1", "wait=", "wait=1e9", "wait=999999", "wait=NaN", "wait=1&wait=2"]
 BAD_PAGES = ["limit=0", "limit=-1", "limit=x", "limit=1000000", "limit=", "after=x", "after=-1", "after=1-0"]
-AT_ONCE_S = 2.5
+AT_ONCE_S = 6.0  # on a loaded machine
 
 
 @pytest.mark.parametrize("cursor", BAD_CURSORS)

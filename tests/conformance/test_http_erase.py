@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.problem import check_problem
 
-AT_ONCE_S: Final = 1.0
+AT_ONCE_S: Final = 6.0  # a second, and what a loaded machine may add
 
 
 def erase(chat: Conversation) -> httpx.Response:

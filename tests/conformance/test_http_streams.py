@@ -154,7 +154,7 @@ def test_many_readers_of_one_turn_all_get_everything(chat: Conversation):
 
 
 def test_a_stream_is_http_1_1_chunked_and_its_connection_is_used_again(base_url: str, chat: Conversation):
-    with httpx.Client(base_url=base_url, limits=httpx.Limits(max_connections=1), trust_env=False, timeout=5) as client:
+    with httpx.Client(base_url=base_url, limits=httpx.Limits(max_connections=1), trust_env=False, timeout=20) as client:
         client.headers.update(chat.http.headers)
         response = client.post(chat.path(0), json=chat.body())
         assert response.headers["transfer-encoding"] == "chunked"

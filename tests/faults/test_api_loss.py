@@ -6,7 +6,7 @@ from chaos.client import Answer, Client
 from stack.process import answers
 from tests.support.scene import Scene, scene
 from tests.support.struck import crashing_api
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 from turnwire.shared import keys
 
 
@@ -38,7 +38,7 @@ async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:
         await client.ask(answer, retry=False)
     assert answer.refusals
     assert not answer.lines
-    assert service.wait(5) == -9
+    assert service.wait(LIMIT_S) == -9
     return answer
 
 
@@ -48,7 +48,7 @@ async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(view: Scene
     answer = await submit_to_dying_api(view, write, mode)
     retried = view.turn(answer.session)
     await view.ask(retried)
-    assert retried.at_s[-1] - retried.at_s[0] < 1.0
+    assert f"{retried.run_id}: nobody worked on this" not in view.stack.worker[0].log()  # no sweep was needed
     await view.check(retried)
     assert view.count(retried)["produce"] == 1
 
@@ -56,7 +56,7 @@ async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(view: Scene
 async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any_client(view: Scene):
     """The client may be gone with its API: the submit was announced before, so the sweep finds it."""
     answer = await submit_to_dying_api(view, "enqueue", "before")
-    await view.ended(answer, limit_s=12)
+    await view.ended(answer, limit_s=30)
     assert await view.status(answer) == "completed"
     await view.nothing_left()
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from chaos.client import Answer
 from tests.support.scene import Scene, scene
-from tests.support.waiting import wait_until
+from tests.support.waiting import LOAD_S, wait_until
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.waking import cancel_and_wake
 
@@ -33,7 +33,7 @@ async def test_a_running_turn_is_cancelled_within_a_second_and_its_model_call_is
     asked_at_s = time.monotonic()
     assert await cancel(view, answer) == "requested"
     await reader
-    assert answer.at_s[-1] - asked_at_s < 1.0
+    assert answer.at_s[-1] - asked_at_s < 1.0 + LOAD_S
     assert view.count(answer) == {"produce": 1, "cut": 1}
     await check_cancelled(view, answer)
     await view.nothing_left()
@@ -47,7 +47,7 @@ async def test_a_queued_turn_is_cancelled_at_once_and_never_runs(view: Scene):
     asked_at_s = time.monotonic()
     assert await cancel(view, answer) == "cancelled"
     await reader
-    assert answer.at_s[-1] - asked_at_s < 1.0
+    assert answer.at_s[-1] - asked_at_s < 1.0 + LOAD_S
     view.stack.worker[0].resume()
     await check_cancelled(view, answer)
     await view.nothing_left()
@@ -89,7 +89,7 @@ async def test_a_turn_cancelled_while_it_is_being_claimed_ends_as_cancelled_or_c
     for answer in turns:
         await view.submit(answer)
         assert await cancel(view, answer) in {"cancelled", "requested"}
-    await view.ended(*turns, limit_s=3)
+    await view.ended(*turns)
     for answer in turns:
         await check_cancelled(view, answer)
     await view.nothing_left()
@@ -104,7 +104,7 @@ async def test_the_turn_of_a_dead_worker_ends_as_cancelled_when_it_is_taken_over
         asked_at_s = time.monotonic()
         assert await cancel(view, answer) == "requested"  # its lease is still there
         await reader
-        assert answer.at_s[-1] - asked_at_s < 1.5
+        assert answer.at_s[-1] - asked_at_s < 1.5 + LOAD_S
         await check_cancelled(view, answer)
         await view.nothing_left()
         assert view.count(answer)["produce"] == 1
@@ -121,6 +121,6 @@ async def test_a_turn_is_cancelled_when_no_worker_is_left(tmp_path):
         url = view.client.base_url() + answer.path
         assert (await view.client.http.post(f"{url}/cancel", json={"reason": "enough"})).status_code == 202
         await reader
-        assert answer.at_s[-1] - asked_at_s < 1.5 + 1
+        assert answer.at_s[-1] - asked_at_s < 1.5 + 1 + LOAD_S
         await check_cancelled(view, answer)
         assert view.count(answer)["produce"] == 1

@@ -15,7 +15,7 @@ from stack.process import Service, answers
 from tests.support.scene import Scene
 from tests.support.stepped import check, open_when_each_has_one
 from tests.support.struck import MODES, all_accepted, crashing_api, faulty_workers, struck, until_all_struck
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ async def test_a_signal_whose_api_died_is_sent_again_and_counts_once(view: Scene
     answer, reader = await suspended(view)
     with pytest.raises(httpx.TransportError):
         await signal(view, answer, url)
-    assert service.wait(5) == -9
+    assert service.wait(LIMIT_S) == -9
     again = await signal(view, answer)
     assert again.status_code in ({202} if (write, mode) == ("signal", "before") else {200, 409})
     await reader
@@ -96,7 +96,7 @@ async def test_a_signal_whose_api_died_before_it_woke_the_turn_needs_no_client_t
     answer, reader = await suspended(view)
     with pytest.raises(httpx.TransportError):
         await signal(view, answer, url)
-    assert service.wait(5) == -9
+    assert service.wait(LIMIT_S) == -9
     assert await view.status(answer) == "queued"
     await view.due_now(answer)  # what the sweep would do when its time comes
     await reader

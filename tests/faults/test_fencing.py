@@ -9,7 +9,7 @@ from chaos.client import Answer
 from stack.process import Service
 from tests.support.proxy import Mode, Proxy
 from tests.support.scene import Scene, open_gate, scene
-from tests.support.waiting import let_pass, wait_until
+from tests.support.waiting import LIMIT_S, let_pass, wait_until
 from turnwire.shared.keys import TurnKey
 
 
@@ -35,7 +35,7 @@ async def start_on(view: Scene, service: Service, answer: Answer) -> "asyncio.Ta
 
 async def lost_the_lease(service: Service, answer: Answer) -> None:
     await wait_until(
-        lambda: f"{answer.run_id}: attempt 1 lost its lease" in service.log(), f"{service.name} sees its loss", 15
+        lambda: f"{answer.run_id}: attempt 1 lost its lease" in service.log(), f"{service.name} sees its loss"
     )
 
 
@@ -93,7 +93,7 @@ async def test_a_worker_that_was_cut_off_past_its_lease_writes_nothing_more(
     answer = view.turn(gate={"4": str(gate)})
     reader = await start_on(view, service, answer)
     proxy.set(how)
-    await view.called(answer, "produce", 2, limit_s=15)
+    await view.called(answer, "produce", 2)
     open_gate(gate, 2)
     await reader
     before = await view.dump(answer)
@@ -110,7 +110,7 @@ async def works_again(view: Scene, service: Service) -> None:
     view.stack.worker[0].pause()
     try:
         answer = view.turn()
-        await asyncio.wait_for(view.ask(answer), 8)
+        await asyncio.wait_for(view.ask(answer), LIMIT_S)
         assert f"/{service.pid}/" in (await worker_of(view, answer))
     finally:
         view.stack.worker[0].resume()

@@ -16,7 +16,7 @@ from stack.cluster import Stack
 from stack.network import free_port
 from stack.redis_server import RedisServer
 from tests.support.scene import SETTINGS, Scene
-from tests.support.waiting import let_pass, wait_until
+from tests.support.waiting import LOAD_S, let_pass, wait_until
 from turnwire.shared import keys
 
 LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than any outage here: nobody has a reason to take over
@@ -136,13 +136,11 @@ async def test_turns_and_streams_outlive_it(view: Scene, durable_redis: RedisSer
     async with watched(view) as seen:
         await view.submit(*accepted)
         await outage(view, durable_redis)
-        back_at_s = time.monotonic()
         await wait_until(lambda: seen[-1][1] == seen[-2][1] == "ok" or None, "the API answers again")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 + LOAD_S):
             await asyncio.gather(*readers)
-    assert time.monotonic() - back_at_s < 10
     assert {word for _, word, _ in seen} <= {"ok", UNAVAILABLE}
-    slow = [entry for entry in seen if entry[2] > 2.5]
+    slow = [entry for entry in seen if entry[2] > 2.5 + LOAD_S]
     assert not slow, f"requests that neither got an answer nor an error in time: {slow}"
     await view.ended(*accepted)
     assert {await view.status(answer) for answer in accepted} == {"completed"}
@@ -167,7 +165,7 @@ async def test_workers_whose_connections_were_cut_are_known_by_their_new_ones(vi
         now = await registered(view)
         return len(now) == 2 and not now & before and now <= await connected(view)
 
-    await wait_until(renewed, "both workers with new connections", 4)
+    await wait_until(renewed, "both workers with new connections")
     gate.touch()
     await asyncio.gather(*readers)
     assert {view.count(answer)["produce"] for answer in turns} == {1}

@@ -11,7 +11,7 @@ import pytest
 from chaos import verify
 from chaos.client import Answer
 from tests.support.scene import Scene, open_gate
-from tests.support.waiting import let_pass, wait_until
+from tests.support.waiting import LIMIT_S, let_pass, wait_until
 from turnwire.shared import keys
 
 WINDOW_S = 1.5  # in which commands are watched; the sweep looks again at what waits after 10 s and more
@@ -161,7 +161,7 @@ async def test_the_turns_that_wait_run_in_order_when_the_worker_dies_before_it_w
     await view.called(turns[0], "produce")
     await view.submit(*turns[1:])
     open_gate(gate, 1)
-    assert victim.wait(5) == -9
+    assert victim.wait(LIMIT_S) == -9
     assert [await view.status(answer) for answer in turns] == ["completed", "queued", "queued"]
     view.stack.worker[0].resume()
     await in_order(view, *turns)

@@ -15,7 +15,7 @@ SESSIONS, TURNS = 24, 4
 EVERY_S = 2.0
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
     chance = random.Random(11)
     async with scene(tmp_path, workers=3, env={"TURNWIRE_MAX_ATTEMPTS": "50"}) as view:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -111,6 +112,17 @@ def test_who_ignores_sigterm_is_killed_after_the_limit_and_named(tmp_path):
     assert stop_all([stubborn, polite], 0.5) == [stubborn]
     assert polite.exit_code == -signal.SIGTERM
     assert stop_all([stubborn, polite], 0.5) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot keep a port for a server")
+def test_a_free_port_is_kept_for_the_server_that_names_it():
+    port = free_port()
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()) as client:
+        assert client.getpeername()[1] == port
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # it is started again
 
 
 def test_a_probe_ends_in_time_when_nobody_listens():

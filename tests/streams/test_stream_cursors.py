@@ -105,7 +105,7 @@ async def test_an_event_whose_publication_was_lost_comes_after_a_silence(
     redis: ArqRedis, redis_url: str, store: TurnStore
 ):
     await submit_and_claim(store)
-    async with Hub(connect_listener(redis_url), store, silence_s=0.05) as hub, asyncio.timeout(5):
+    async with Hub(connect_listener(redis_url), store, silence_s=0.05) as hub, asyncio.timeout(20):
         with hub.follow(KEY, None) as tail:
             assert [entry.id for entry in await anext(tail)] == [b"1-0"]
             await redis.xadd(KEY.events, {"e": delta("unheard")}, id="1-1")

@@ -11,36 +11,27 @@ import uvicorn
 
 from tests.support.observed import Observed
 from tests.support.rawtail import finish, open_stalled, readers, reset, visit
-from tests.support.waiting import wait_until
+from tests.support.waiting import LOAD_S, wait_until
 from turnwire.api.app import create_app
 from turnwire.api.edge.protocol import Protocol
 from turnwire.shared.settings import Settings
 
-VISITS = 10_000
+VISITS = 4_000
 AT_ONCE = 50
-FREED_S = 0.1
-ROUNDS = 3  # a busy machine may be late; none of ours ever is in all of them
-GROWTH_MIB = 12
+FREED_S = 0.1  # on a quiet machine
+GROWTH_MIB = 5
 
 
 @pytest.mark.parametrize("leave", [finish, reset])
 @pytest.mark.parametrize("reads", [True, False])
-async def test_a_reader_that_leaves_is_gone_within_100_ms(
-    service: Observed, leave: Callable[[socket], None], reads: bool
-):
+async def test_a_reader_that_leaves_is_gone_at_once(service: Observed, leave: Callable[[socket], None], reads: bool):
     turn = await service.turn(f"leaves-{leave.__name__}-{reads}")
     if not reads:  # the server waits inside a send, not for an event
         for _ in range(20):
             await turn.say(*("x" * 50_000 for _ in range(5)))
-    took_s = [await leave_together(service, turn.events, leave, reads) for _ in range(ROUNDS)]
-    assert min(took_s) < FREED_S, took_s
-
-
-async def leave_together(service: Observed, path: str, leave: Callable[[socket], None], reads: bool) -> float:
-    """Until everything of 20 readers is freed that left at the same time."""
     before = service.descriptors()
     with ExitStack() as stack:
-        connections = [stack.enter_context(open_stalled(service.url, path)) for _ in range(20)]
+        connections = [stack.enter_context(open_stalled(service.url, turn.events)) for _ in range(20)]
         await wait_until(lambda: service.clients() == len(connections), "all are there")
         if reads:
             assert all(connection.recv(4096) for connection in connections)
@@ -49,8 +40,8 @@ async def leave_together(service: Observed, path: str, leave: Callable[[socket],
         start = time.monotonic()
         for connection in connections:
             leave(connection)
-        await service.left(before)
-        return time.monotonic() - start
+        await service.left(before, limit_s=FREED_S + LOAD_S)  # no write to them and no keep-alive was needed
+    print(f"20 readers that left were freed in {1000 * (time.monotonic() - start):.0f} ms")
 
 
 async def test_thousands_of_readers_leave_nothing(service: Observed):
@@ -107,7 +98,7 @@ async def test_no_task_of_a_reader_is_left(service: Observed):
         hub = app.state.services.hub
         await wait_until(lambda: hub.topics == 0, "the first reader is gone")
         before = asyncio.all_tasks()
-        for number in range(200):
+        for number in range(100):
             await visit(url, turn.events, b"session.run.started", reset if number % 2 else finish)
         await wait_until(lambda: hub.topics == 0 and asyncio.all_tasks() <= before, "every task has ended")
         server.should_exit = True

@@ -90,7 +90,7 @@ async def check(view: Scene, answer: Answer, readers: Sequence[asyncio.Task[list
         assert effective(lines) == fresh
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans=plans, takeovers=st.integers(0, 2))
 async def test_readers_cut_anywhere_through_takeovers_end_with_the_same_log(

@@ -56,23 +56,28 @@ async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothi
 
 
 async def test_stalled_readers_hold_up_nobody(service: Observed, record_property):
-    took_s = {}
+    """The others get everything while the stalled ones are still there, and that costs no more work than without them.
+
+    The work is the processor time of the service: how long it takes depends on what else the machine does.
+    """
+    worked_s = {}
     for count in (0, 50):
         turn = await service.turn(f"others-{count}")
         await fill(turn, 50)
         with stalled(service, *[turn.events] * count):
             await service.quiet()
             async with readers(service.url, *[turn.events] * 20) as following:
-                start = time.monotonic()
+                start_s = service.processor_s()
                 await fill(turn, BURST, size=2000)
                 await turn.end()
                 for reader in following:
                     await reader.ended.wait()
-                took_s[count] = time.monotonic() - start
+                worked_s[count] = service.processor_s() - start_s
                 assert all(reader.complete for reader in following)
-    record_property("took_s", took_s)
-    print(f"20 readers of {BURST} events: {took_s[0]:.3f} s alone, {took_s[50]:.3f} s beside 50 stalled ones")
-    assert took_s[50] < 2 * took_s[0] + 0.2
+                assert service.clients() == count + len(following)
+    record_property("worked_s", worked_s)
+    print(f"20 readers of {BURST} events: {worked_s[0]:.3f} s alone, {worked_s[50]:.3f} s beside 50 stalled ones")
+    assert worked_s[50] < 2 * worked_s[0] + 0.2
 
 
 async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(impatient: Observed):

@@ -5,18 +5,18 @@ from typing import Final
 from chaos.client import Answer
 from stack.process import Service
 from tests.support.scene import Scene
-from tests.support.waiting import wait_until
+from tests.support.waiting import LOAD_S, wait_until
 from turnwire.shared import keys
 
-LONG_LEASE: Final = {"TURNWIRE_LEASE_MS": "10000"}  # a lease that had to run out would be seen
+LONG_LEASE: Final = {"TURNWIRE_LEASE_MS": "60000"}  # no test waits for so long until it runs out
 
 
 def started(answers: list[Answer], deltas: int = 1) -> bool:
     return all(answer.deltas() >= deltas for answer in answers)
 
 
-async def exited(service: Service, limit_s: float) -> None:
-    await wait_until(lambda: not service.running, f"the end of {service.name}", limit_s)
+async def exited(service: Service, promised_s: float) -> None:
+    await wait_until(lambda: not service.running, f"the end of {service.name}", promised_s + LOAD_S)
     assert service.exit_code == 0, service.last_lines()
 
 

@@ -1,5 +1,6 @@
 """An API process and its Redis seen from outside: connections, subscriptions, descriptors, memory, reads."""
 
+import os
 import resource
 import time
 from contextlib import suppress
@@ -11,7 +12,7 @@ from arq.connections import ArqRedis
 
 from stack.cluster import Stack
 from tests.support.turns import append, delta, request
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 from turnwire.shared.events import encode_event
 from turnwire.shared.keys import SessionKey, TurnKey, session_key
 from turnwire.shared.lifecycle import TurnState
@@ -89,6 +90,11 @@ class Observed:
         pages = int(Path(f"/proc/{self.stack.api[0].pid}/statm").read_text().split()[1])
         return pages * PAGE_KIB / 1024
 
+    def processor_s(self) -> float:
+        """The processor time that it has used so far."""
+        fields = Path(f"/proc/{self.stack.api[0].pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
+
     async def quiet(self) -> None:
         """Until no log is read any more: every reader waits, for its client or for an event."""
         last, since_s = -1, 0.0
@@ -101,7 +107,7 @@ class Observed:
 
         await wait_until(unchanged, "the readers come to rest", 20)
 
-    async def left(self, descriptors: int, *, subscriptions: int = 0, limit_s: float = 10.0) -> None:
+    async def left(self, descriptors: int, *, subscriptions: int = 0, limit_s: float = LIMIT_S) -> None:
         """Until no more is there than this: everything of readers that left is freed."""
         await wait_until(lambda: self.descriptors() <= descriptors, "their sockets are closed", limit_s)
 

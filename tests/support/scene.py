@@ -18,7 +18,7 @@ from stack.cluster import ROOT, Stack
 from stack.process import Service
 from stack.redis_server import RedisServer
 from tests.support.turns import snapshot
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.settings import Settings
@@ -104,7 +104,7 @@ class Scene:
     def count(self, answer: Answer) -> Counter[str]:
         return Counter(call["call"] for call in self.calls(answer))
 
-    async def called(self, answer: Answer, name: str, count: int = 1, limit_s: float = 10.0) -> None:
+    async def called(self, answer: Answer, name: str, count: int = 1, limit_s: float = LIMIT_S) -> None:
         """Until the product was asked this often."""
         await wait_until(lambda: len(self.calls(answer, name)) >= count, f"{name} of {answer.run_id}", limit_s)
 
@@ -112,7 +112,7 @@ class Scene:
         status: bytes | None = await self.redis.hget(TurnKey.parse(answer.run_id).record, "status")  # type: ignore[misc]
         return status.decode() if status else None
 
-    async def ended(self, *answers: Answer, limit_s: float = 10.0) -> None:
+    async def ended(self, *answers: Answer, limit_s: float = LIMIT_S) -> None:
         """Until these turns are terminal."""
         for answer in answers:
 
@@ -142,7 +142,7 @@ class Scene:
         await self.nothing_left()
         assert not found, "\n".join(found)
 
-    async def nothing_left(self, limit_s: float = 5.0) -> None:
+    async def nothing_left(self, limit_s: float = LIMIT_S) -> None:
         """No job, claim, lease or open turn is left, every key has its end."""
         found: list[str] = []
 

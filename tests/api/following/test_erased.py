@@ -18,7 +18,7 @@ NEVER_S = 3600.0  # no reader is told by the check of a silent turn
 
 async def test_every_reader_of_an_erased_turn_ends(make_hub: Any, store: TurnStore, writer: Writer):
     await writer.claim()
-    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
         followers = [Follower(hub, KEY) for _ in range(3)]
         readings = [group.create_task(follower.run()) for follower in followers]
         await wait_until(lambda: all(follower.ids for follower in followers), "each has the first event")
@@ -27,7 +27,7 @@ async def test_every_reader_of_an_erased_turn_ends(make_hub: Any, store: TurnSto
 
 
 async def test_a_reader_of_an_erased_turn_that_had_not_begun_ends(make_hub: Any, store: TurnStore, writer: Writer):
-    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(20), asyncio.TaskGroup() as group:
         reading = group.create_task(Follower(hub, KEY).run())
         await wait_until(lambda: hub.topics, "it follows")
         await wait_until(lambda: channels(writer), "it is subscribed")
@@ -40,7 +40,7 @@ async def channels(writer: Writer) -> bool:
 
 
 async def test_whoever_waits_for_the_end_of_an_erased_turn_returns(make_hub: Any, store: TurnStore, writer: Writer):
-    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(5):
+    async with make_hub(silence_s=NEVER_S) as hub, asyncio.timeout(20):
         with hub.watch(KEY) as ending:
             waiting = asyncio.create_task(ending.wait(60.0))
             await wait_until(lambda: channels(writer), "it is subscribed")

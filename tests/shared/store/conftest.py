@@ -62,10 +62,10 @@ async def published(redis: ArqRedis) -> AsyncIterator[Callable[[str], Awaitable[
 
         async def subscribe(channel: str) -> Callable[[], Awaitable[bytes]]:
             await pubsub.subscribe(channel)
-            assert (await pubsub.get_message(timeout=5))["type"] == "subscribe"
+            assert (await pubsub.get_message(timeout=20))["type"] == "subscribe"
 
             async def next_message() -> bytes:
-                message = await pubsub.get_message(timeout=5)
+                message = await pubsub.get_message(timeout=20)
                 assert message is not None
                 return message["data"]
 

@@ -54,11 +54,10 @@ async def test_a_redis_that_hangs_answers_everybody_at_the_same_time(tmp_path):
         await courier.send("PING")
         server.pause()
         try:
-            began = asyncio.get_running_loop().time()
             flights = [courier.send("PING") for _ in range(3 * MAX_CALLS)]
             outcomes = await asyncio.gather(*flights, return_exceptions=True)
             assert all(isinstance(outcome, TimeoutError) for outcome in outcomes)
-            assert asyncio.get_running_loop().time() - began < 0.6
+            assert len({id(outcome) for outcome in outcomes}) == 1  # one timeout told all of them
         finally:
             server.resume()
         assert await courier.send("PING") in {b"PONG", True}

@@ -16,7 +16,7 @@ async def test_a_defect_in_a_round_trip_loses_no_event(store):
     with patch.object(store, "append_many", side_effect=AttributeError("a defect")), pytest.raises(AttributeError):
         await appender.run()
     task = asyncio.create_task(appender.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await log.flush()
     assert [data["delta"] for _, event_type, data in await log_of(store) if event_type == "message.part.updated"] == [
         "a"

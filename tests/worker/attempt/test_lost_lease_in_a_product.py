@@ -83,7 +83,7 @@ async def test_it_ends_a_task_of_the_product_that_nobody_waits_for(store, runner
         yield {"type": "x", "data": {}}
 
     agent = await run_until_lost(store, runner_of, settings, script)
-    await asyncio.wait({agent.stray}, timeout=5)
+    await asyncio.wait({agent.stray}, timeout=20)
     assert agent.stray.cancelled()
 
 

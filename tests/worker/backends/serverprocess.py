@@ -1,18 +1,10 @@
-"""Ports and readiness of servers that run as processes of their own."""
+"""Readiness of servers that run as processes of their own."""
 
 import contextlib
-import socket
 import subprocess
 import time
 
 import httpx
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_http(process: subprocess.Popen[bytes], url: str, limit_s: float = 30.0) -> None:

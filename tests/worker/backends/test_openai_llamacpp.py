@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stack.network import free_port
 from tests.worker.backends.asking import wait_until
-from tests.worker.backends.serverprocess import free_port, wait_for_http
+from tests.worker.backends.serverprocess import wait_for_http
 from turnwire.worker.backends.errors import BackendTransportError
 
 pytestmark = pytest.mark.realserver

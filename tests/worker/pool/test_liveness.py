@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.support.turns import KEY, OTHER_WORKER, WORKER, submit_and_claim
-from tests.support.waiting import let_pass, wait_until
+from tests.support.waiting import wait_until
 from turnwire.shared import keys
 from turnwire.shared.store.connect import connect_listener
 from turnwire.worker.pool import liveness
@@ -84,37 +84,65 @@ async def test_a_worker_whose_connection_is_gone_loses_its_lease_and_its_job_at_
 ):
     await run_a_turn(store, queue, entry_of(await connection.client_id(), watcher.server))
     await connection.connection_pool.disconnect()
-    await wait_until(gone(redis, keys.in_progress(RUN_ID)), "the job to be freed", limit_s=2)
+    await wait_until(gone(redis, keys.in_progress(RUN_ID)), "the job to be freed")
     assert not await redis.exists(KEY.lease)
     assert WORKER not in await queue.workers()
     assert [job.job_id for job in (await queue.take(OTHER_WORKER, 1))[0]] == [RUN_ID]
 
 
-async def _looked(times: int = 10) -> None:
-    await let_pass(times * LOOK_S)
+@pytest.fixture
+def looks(queue, monkeypatch):
+    """Counts how often the list of workers was read, and calls `before` each time."""
+
+    class Looks:
+        count = 0
+
+        async def before(self) -> None:
+            """Nothing happens between two looks."""
+
+        async def several(self) -> None:
+            """Wait for a few looks that begin now."""
+            enough = self.count + 5
+            await wait_until(lambda: self.count >= enough, "a few looks")
+
+    counted, read = Looks(), queue.workers
+
+    async def workers():
+        await counted.before()
+        counted.count += 1
+        return await read()
+
+    monkeypatch.setattr(queue, "workers", workers)
+    return counted
 
 
-async def test_a_worker_whose_connection_is_there_is_left_alone(store, queue, redis, watcher, connection):
+async def test_a_worker_whose_connection_is_there_is_left_alone(store, queue, redis, watcher, connection, looks):
     await run_a_turn(store, queue, entry_of(await connection.client_id(), watcher.server))
-    await _looked()
+    await looks.several()
     assert await redis.exists(KEY.lease, keys.in_progress(RUN_ID)) == 2
     assert WORKER in await queue.workers()
 
 
-async def test_a_worker_whose_heart_still_beats_is_left_alone(store, queue, redis, watcher, connection):
+async def test_a_worker_whose_heart_still_beats_is_left_alone(
+    store, queue, redis, watcher, connection, looks, monkeypatch
+):
     client_id = await connection.client_id()
     await run_a_turn(store, queue, entry_of(client_id, watcher.server))
+
+    async def beat():
+        await queue.extend(WORKER, entry_of(client_id, watcher.server, looks.count + 2), [RUN_ID])
+
+    monkeypatch.setattr(looks, "before", beat)
     await connection.connection_pool.disconnect()
-    for beat in range(2, 60):
-        await queue.extend(WORKER, entry_of(client_id, watcher.server, beat), [RUN_ID])
-        await let_pass(LOOK_S / 4)
-    assert await redis.exists(KEY.lease) == 1
+    await looks.several()
+    assert await redis.exists(KEY.lease, keys.in_progress(RUN_ID)) == 2
+    assert WORKER in await queue.workers()
 
 
 @pytest.mark.parametrize("entry", [entry_of(0, ""), entry_of(999_999, "another server"), b"{}", b"not json"])
-async def test_who_cannot_be_seen_from_here_is_left_to_its_lease(store, queue, redis, watcher, entry):
+async def test_who_cannot_be_seen_from_here_is_left_to_its_lease(store, queue, redis, watcher, looks, entry):
     await run_a_turn(store, queue, entry)
-    await _looked()
+    await looks.several()
     assert await redis.exists(KEY.lease, keys.in_progress(RUN_ID)) == 2
 
 
@@ -123,7 +151,7 @@ async def test_a_watcher_that_lost_its_own_connection_registers_its_new_one(redi
     for this process is then one that no longer exists, and all the others bury a worker that lives."""
     first = watcher.client_id
     await redis.execute_command("CLIENT", "KILL", "ID", first)
-    await wait_until(lambda: watcher.client_id not in (0, first), "the watcher to connect again", limit_s=3)
+    await wait_until(lambda: watcher.client_id not in (0, first), "the watcher to connect again")
 
     async def registered():
         entries = await queue.workers()

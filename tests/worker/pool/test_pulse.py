@@ -3,12 +3,14 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
+from redis import Redis
 
 from tests.support.turns import KEY, WORKER, request
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_S, wait_until
 from turnwire.worker.pool import pulse as pulses
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.pulse import Pulse
@@ -20,12 +22,22 @@ class Runner:
     def __init__(self, *held):
         self.attempts = list(held)
         self.replies = []
+        self.beats = 0  # how often it was asked what is to be renewed
 
     def held(self):
+        self.beats += 1
         return self.attempts
 
     def renewed(self, attempt, claimed, reply):
         self.replies.append((attempt, reply))
+
+
+def block_until(condition: Callable[[], bool]) -> None:
+    """Block the event loop until then."""
+    give_up_at_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < give_up_at_s
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -57,9 +69,9 @@ async def test_a_lease_is_renewed_while_the_loop_is_blocked(store, redis, settin
     claimed = await store.claim(KEY, WORKER)
     await redis.pexpire(KEY.lease, 600)
     runner = Runner(("attempt", claimed))
-    short = msgspec.structs.replace(settings, lease_ms=600)
+    short = msgspec.structs.replace(settings, lease_ms=1500)
     pulse_of(runner, settings=short)
-    time.sleep(1.5)  # noqa: ASYNC251 - it blocks the loop on purpose
+    block_until(lambda: runner.beats == 3)  # which is after more than 600 ms
     assert await redis.pttl(KEY.lease) > 0
 
 
@@ -84,8 +96,12 @@ async def test_a_loop_that_is_blocked_for_long_counts_as_dead(store, redis, sett
     short = msgspec.structs.replace(settings, lease_ms=300)
     pulse_of(runner, settings=short)
     await wait_until(lambda: redis.hexists("turnwire:workers", WORKER), "its first heartbeat")
-    time.sleep(1.2)  # noqa: ASYNC251 - it blocks the loop on purpose
-    assert await redis.pttl(KEY.lease) < 0
+    with Redis.from_url(settings.redis_url) as other:
+        block_until(lambda: not other.exists(KEY.lease))
+        beats = runner.beats
+        time.sleep(0.5)  # noqa: ASYNC251 - the time of several heartbeats
+        assert runner.beats == beats
+        assert not other.exists(KEY.lease)
 
 
 async def test_it_stops_before_it_has_begun(pulse_of):
