@@ -26,6 +26,9 @@ OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should l
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
+SUSPECTS: Final = "turnwire:suspects"  # zset    job id -> how many jobs may run in its worker, all of them suspects
+ISOLATING: Final = "turnwire:isolating"  # zset    worker that runs suspects -> until when that counts (ms); TTL
+CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing until it is idle, for suspects; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever

@@ -58,3 +58,9 @@ class Rewound(msgspec.Struct, frozen=True):
 
     claimed: Claimed
     row: bytes  # the ledger row of the attempt that ended with this
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """Workers died twice while they ran the turn. Its next one may run at most `limit` jobs, all of them suspects."""
+
+    limit: int

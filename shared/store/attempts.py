@@ -8,8 +8,18 @@ import msgspec
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, TurnRecord, Unserved, Waits
-from turnwire.shared.replies import GivenUp, Rewound, Settled
+from turnwire.shared.model import (
+    Claimed,
+    Ended,
+    Held,
+    Signal,
+    StepRecord,
+    Suspended,
+    TurnRecord,
+    Unserved,
+    Waits,
+)
+from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.reads import TurnReads, position_of
 from turnwire.shared.store.scripts import Arg, Call, Script
 
@@ -31,25 +41,28 @@ class AttemptWrites(TurnReads):
     """What an attempt writes. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
 
     async def claim(
-        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None
-    ) -> Claimed | Held | Waits | Suspended | Unserved | Ended:
+        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
+    ) -> Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event.
 
-        `projects`: those that the worker has hooks for; None: it has hooks for every turn.
+        `projects`: those that the worker has hooks for; None: it has hooks for every turn. `company`: how many jobs the
+        worker runs at most, all of them suspects; 0: it runs any jobs.
         """
         settings = self.settings
-        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms]
+        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, company]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
-                record = TurnRecord.from_hash(key, _pairs(fields))
+                pairs = _pairs(fields)
+                record = TurnRecord.from_hash(key, pairs)
                 assert record is not None
                 stored = _pairs(steps)
                 history = stored.pop(b"history", None)
                 done = {position_of(position): _step.decode(step) for position, step in stored.items()}
                 ended = _rows(rows)
-                return Claimed(key, attempt, worker, next_seq, now_ms, first_event, record, done, ended, history, cut)
+                alone, start = int(pairs.get(b"crashes_alone", 0)), first_event
+                return Claimed(key, attempt, worker, next_seq, now_ms, start, record, done, ended, history, alone, cut)
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:
@@ -58,6 +71,8 @@ class AttemptWrites(TurnReads):
                 return Suspended(_rows(rows))
             case [b"unserved", waited_ms, project]:
                 return Unserved(project.decode(), max(waited_ms, 0))
+            case [b"suspect", limit]:
+                return Suspect(limit)
             case [b"ended", _, index, rows]:
                 return Ended(int(index) if index else None, _rows(rows))
             case _:
@@ -187,9 +202,12 @@ class AttemptWrites(TurnReads):
         args: list[Arg] = [claimed.attempt, claimed.token, used]
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
-    async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
-        """Drop the leases that a dead worker holds on these turns."""
-        calls: list[Call] = [([key.lease], [worker]) for key in keys]
+    async def free(self, keys: Sequence[TurnKey], worker: str, company: int) -> None:
+        """Drop the leases that a dead worker holds on these turns.
+
+        `company`: how many jobs it had; 0: it has stopped in order, and that is no crash.
+        """
+        calls: list[Call] = [([key.record, key.lease], [worker, company]) for key in keys]
         for reply in await FREE.many(self._courier, calls):
             if isinstance(reply, Exception):
                 raise reply

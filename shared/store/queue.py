@@ -29,6 +29,7 @@ FINISH = Script("finish")
 FORGET = Script("forget")
 OWNED = Script("owned")
 POSTPONE = Script("postpone")
+SET_ASIDE = Script("set_aside")
 TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a lost reply named: see Dispatch
 
 RUN_TURN = "run_turn"  # the names of arq's functions
@@ -38,6 +39,7 @@ JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
+ASIDE_MS = 15_000  # any worker looks again at a suspect that no idle worker has taken for this time
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
@@ -67,6 +69,18 @@ class Taken(msgspec.Struct, frozen=True):
 
     job_id: str
     job: bytes  # its serialized form, empty if that had expired
+
+
+class Room(msgspec.Struct):
+    """What a worker has room for. `take` decides, and writes `company`.
+
+    `company`: 0 if the worker takes any jobs; n if it runs nothing but suspects, at most n at a time; -1 if it takes
+    nothing until it is idle, because suspects wait.
+    """
+
+    slots: int = 1  # how many suspects it can run at a time
+    running: int = 0
+    company: int = 0
 
 
 class TurnQueue:
@@ -113,7 +127,9 @@ class TurnQueue:
             )
         )
 
-    async def take(self, worker: str, count: int, *, woken: bool = True) -> tuple[list[Taken], int | None]:
+    async def take(
+        self, worker: str, count: int, *, woken: bool = True, room: Room | None = None
+    ) -> tuple[list[Taken], int | None]:
         """Claim up to `count` due jobs in one round trip, each for the time of a lease.
 
         This call must not simply be repeated after StoreUnavailable. `owned` tells which jobs the lost call claimed.
@@ -122,11 +138,18 @@ class TurnQueue:
             worker: the id of the worker that claims.
             count: how many jobs to claim at most.
             woken: the caller has popped a hint.
+            room: what the worker has room for; changed here. None: it is idle, and has one slot.
 
         Returns: the jobs, and in how many ms the next one is due (None: there is none).
         """
-        args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX]
-        wait_ms, *jobs = await TAKE(self._courier, [keys.QUEUE, keys.HINTS, keys.claims(worker)], args)
+        room = Room() if room is None else room
+        args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), room.slots, room.running, room.company]
+        names = [
+            keys.QUEUE, keys.HINTS, keys.claims(worker),
+            keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS,
+        ]  # fmt: skip
+        reply = await TAKE(self._courier, names, [*args, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX])
+        wait_ms, room.company, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
@@ -219,6 +242,14 @@ class TurnQueue:
     async def again(self, worker: str, taken: Taken, delay_ms: int = 0, rows: Rows = MappingProxyType({})) -> None:
         """Give the job back. Any worker may take it in `delay_ms`."""
         await self._finish(worker, taken, "again", delay_ms, rows)
+
+    async def set_aside(self, worker: str, taken: Taken, limit: int) -> None:
+        """Give a suspect back, for a worker that is idle and then runs at most `limit` jobs, all of them suspects."""
+        job_id = taken.job_id
+        names = [
+            keys.QUEUE, keys.HINTS, keys.in_progress(job_id), keys.claims(worker), keys.SUSPECTS, keys.WORKERS,
+        ]  # fmt: skip
+        await SET_ASIDE(self._courier, names, [job_id, worker, limit, ASIDE_MS])
 
     async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str, rows: Rows) -> None:
         job_id, settings = taken.job_id, self._settings

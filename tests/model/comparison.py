@@ -31,7 +31,7 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.lifecycle import TRANSITIONS
-from turnwire.shared.model import Claimed, Ended, Held, Signal, Submitted, Suspended, TurnRecord
+from turnwire.shared.model import Claimed, Ended, Held, Signal, Submitted, Suspended, TurnRecord, Unserved
 from turnwire.shared.replies import Cancelled, GivenUp, Rewound, Settled, Signalled
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.turns import TurnStore
@@ -91,8 +91,8 @@ def plain(reply: Any) -> Any:
             return msgspec.structs.replace(reply, at_ms=0, record=plain(reply.record), rows=plain(reply.rows))
         case TurnRecord():
             return msgspec.structs.replace(reply, **RECORD_TIMES)
-        case Held():
-            return Held(0)
+        case Held() | Unserved():
+            return type(reply), getattr(reply, "project", None)
         case Suspended() | Ended():
             return msgspec.structs.replace(reply, rows=plain(reply.rows))
         case Submitted():

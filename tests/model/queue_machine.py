@@ -16,9 +16,10 @@ from tests.model.comparison import REDIS, World, ask_each
 from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
-from turnwire.shared.store.queue import SWEEP_MS, Pending, Taken, TurnQueue
+from turnwire.shared.store.queue import SWEEP_MS, Pending, Room, Taken, TurnQueue
 from turnwire.testing.clock import ManualClock
-from turnwire.testing.memory_queue import MemoryQueue, QueueMemory
+from turnwire.testing.memory_queue import MemoryQueue
+from turnwire.testing.queue_memory import QueueMemory
 
 TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
 ANSWER = keys.persist_id(TURN)
@@ -26,6 +27,9 @@ NAMES = [TURN, OTHER, ANSWER]
 JOBS = st.sampled_from([TURN, TURN, OTHER, ANSWER])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
 AGAIN = st.booleans()
+RUNNING = st.sampled_from([0, 0, 0, 1, 2])
+COMPANY = st.sampled_from([0, 0, 0, -1, 1, 3])
+LIMITS = st.sampled_from([1, 1, 3, 25])
 ROWS = st.integers(0, 3)  # so many attempts have ended
 LATER_MS = 60_000
 Ask: TypeAlias = Callable[[TurnQueue, int], Coroutine[Any, Any, Any]]
@@ -139,16 +143,17 @@ class QueueMachine(RuleBasedStateMachine):
         for was, now in zip(before, self.seen(name), strict=True):
             assert (now.job == was.job) is (waits or reply is not True), "a job that runs gets other bytes"
 
-    @action(3, worker=WORKERS)
-    def take(self, worker):
+    @action(3, worker=WORKERS, running=RUNNING, company=COMPANY, slots=st.sampled_from([1, 4]))
+    def take(self, worker, running, company, slots):
         found: list[list[Taken]] = []
 
-        async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str]:
-            jobs, wait_ms = await queue.take(worker, 10)
+        async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str, int]:
+            room = Room(slots, running, company)
+            jobs, wait_ms = await queue.take(worker, 10, room=room)
             found.append(sorted(jobs, key=lambda job: job.job_id))
             for job in jobs:
                 assert job.job == (self.seen(job.job_id)[place].job or b"")
-            return sorted(job.job_id for job in jobs), str(when(wait_ms, 0))
+            return sorted(job.job_id for job in jobs), str(when(wait_ms, 0)), room.company
 
         self.both(taken)
         self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
@@ -177,6 +182,12 @@ class QueueMachine(RuleBasedStateMachine):
         if forgets:
             self.taken.remove((worker, pair))
         self.both(lambda queue, _: queue.usage("default"))
+
+    @action(2, needs="taken", pick=st.integers(0, 3), limit=LIMITS, again=AGAIN)
+    def set_aside(self, pick, limit, again):
+        worker, pair = self.taken[-1 - pick % len(self.taken)]
+        for _ in range(1 + again):
+            self.both(lambda queue, place: queue.set_aside(worker, pair[place], limit))
 
     @action(2, name=JOBS, claim_too=st.sampled_from([True, True, False]))
     def falls_due(self, name, claim_too):

@@ -9,33 +9,33 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from tests.model.actions import Actions
-from tests.model.comparison import REDIS, Comparison, Handle
+from tests.model.accidents import Accidents, action
+from tests.model.comparison import REDIS, Handle
+from tests.model.drawn import (
+    AGAIN,
+    COMPANY,
+    DIED_WITH,
+    INDEXES,
+    MESSAGES,
+    ON_BUSY,
+    PERSIST,
+    PICK,
+    PROJECTS,
+    SIGNALS,
+    STATES,
+    TIMEOUTS,
+    USED,
+    USERS,
+    WORKERS,
+)
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Submitted, TurnRequest, Usage
 from turnwire.shared.replies import Rewound
-from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.turn.meter import Meter
-from turnwire.worker.turn.prices import Prices
-
-INDEXES = st.sampled_from([0, 0, 0, 1, 2])
-WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
-USED = st.sampled_from([b"", Meter(Prices()).row])
-MESSAGES = st.sampled_from(["hello"] * 9 + ["other"])
-ON_BUSY = st.sampled_from(["enqueue", "concurrent", "interrupt", "reject"])
-SIGNALS = st.sampled_from(["approval", "payment"])
-PICK = st.integers(0, 7)  # one of those that are there
-AGAIN = st.booleans()  # its reply was lost, so it is done once more
-TIMEOUTS = st.sampled_from([None, 3_600_000])
-PERSIST = st.sampled_from(["none", "pending"])
-STATES = st.sampled_from([TurnState.COMPLETED, TurnState.FAILED, TurnState.CANCELLED])
-
-action = Actions()
 
 
-class SessionMachine(Comparison):
+class SessionMachine(Accidents):
     """One session, from nothing to erased."""
 
     @initialize(works=st.booleans())
@@ -55,9 +55,16 @@ class SessionMachine(Comparison):
 
     # -- a client
 
-    @action(2, index=INDEXES, message=MESSAGES, on_busy=ON_BUSY, user=st.sampled_from([None, "a/b \x7f\n é"]))
-    def submit(self, index, message, on_busy, user):
-        self._submit(index, request(message, on_busy=on_busy, user=user))
+    @action(
+        2,
+        index=INDEXES,
+        message=MESSAGES,
+        on_busy=ON_BUSY,
+        user=USERS,
+        project=st.sampled_from([None, None, "legal"]),
+    )
+    def submit(self, index, message, on_busy, user, project):
+        self._submit(index, request(message, on_busy=on_busy, user=user, project=project))
 
     def _submit(self, index: int, asked: TurnRequest) -> None:
         turn = self.session.turn(index)
@@ -112,19 +119,32 @@ class SessionMachine(Comparison):
 
     # -- a worker
 
-    @action(3, needs="turns", pick=PICK, worker=WORKERS, again=AGAIN)
-    def claim(self, pick, worker, again):
-        self._claim(self.index(pick), worker, again=again)
+    @action(3, needs="turns", pick=PICK, worker=WORKERS, projects=PROJECTS, company=COMPANY, again=AGAIN)
+    def claim(self, pick, worker, projects, company, again):
+        self._claim(self.index(pick), worker, projects, company, again=again)
 
-    @action(2, needs="turns", pick=PICK, worker=WORKERS)
-    def take_over(self, pick, worker):
+    @action(2, needs="turns", pick=PICK, worker=WORKERS, company=COMPANY)
+    def take_over(self, pick, worker, company):
         index = self.index(pick)
-        self._drop_lease(index)
-        self._claim(index, worker, again=False)
+        self.drop_lease(index)
+        self._claim(index, worker, None, company, again=False)
 
-    def _claim(self, index: int, worker: str, *, again: bool) -> None:
+    @action(needs="turns", pick=PICK, worker=WORKERS, crashes=st.integers(1, 6), died_with=DIED_WITH, company=COMPANY)
+    def kills_its_workers(self, pick, worker, crashes, died_with, company):
+        """The turn runs in one worker after the other, and each of them dies."""
+        index = self.index(pick)
         turn = self.session.turn(index)
-        redis, memory = self.both(lambda store, _: store.claim(turn, worker), again=again)
+        for _ in range(crashes):
+            self._claim(index, worker, None, company, again=False)
+            self.both(lambda store, _: store.free([turn], worker, died_with))
+            self.drop_lease(index)
+            self.compare_now()
+
+    def _claim(
+        self, index: int, worker: str, projects: list[str] | None = None, company: int = 0, *, again: bool
+    ) -> None:
+        turn = self.session.turn(index)
+        redis, memory = self.both(lambda store, _: store.claim(turn, worker, projects, company=company), again=again)
         if isinstance(redis, Claimed):  # a process runs one attempt of a turn at a time
             self.handles[index, worker] = Handle(index, (redis, memory), redis.next_seq)
 
@@ -179,7 +199,7 @@ class SessionMachine(Comparison):
         self.compare_now()
         if index not in self.suspended:
             return
-        self._deadline(index, late=True)
+        self.pass_deadline(index, late=True)
         self.compare_now()
         self._claim(index, worker, again=False)
         self.compare_now()
@@ -239,37 +259,7 @@ class SessionMachine(Comparison):
         else:
             self.both(lambda store, _: store.try_to_persist(turn, 0, 0))
 
-    # -- accidents, and time
-
-    def _drop_lease(self, index: int) -> None:
-        self.world.redis.delete(self.session.turn(index).lease)
-        if index in self.turns:
-            self.turns[index].lease = None
-
-    @action(needs="leased", pick=PICK)
-    def lease_lapses(self, pick):
-        self._drop_lease(self.leased[pick % len(self.leased)])
-
-    @action(needs="leased", worker=WORKERS)
-    def worker_is_declared_dead(self, worker):
-        turns = [self.session.turn(index) for index in self.turns]
-        self.both(lambda store, _: store.free(turns, worker))
-
-    @action(2, needs="suspended", pick=PICK, late=st.booleans())
-    def deadline(self, pick, late):
-        self._deadline(self.suspended[pick % len(self.suspended)], late=late)
-
-    def _deadline(self, index: int, *, late: bool) -> None:
-        turn = self.turns[index]
-        if late and "deadline" in turn.fields:
-            self.world.redis.hset(self.session.turn(index).record, "deadline", "1")
-            turn.fields["deadline"] = "1"
-
-        async def left(store: TurnStore, _: int) -> int | None:
-            left_ms = await store.expire(self.session.turn(index))
-            return left_ms and min(left_ms, 1)
-
-        self.both(left)
+    # -- the end
 
     @action(asked_anew=st.booleans(), worker=WORKERS, dies=st.booleans())
     def erase(self, asked_anew, worker, dies):
@@ -279,7 +269,7 @@ class SessionMachine(Comparison):
             self._submit(0, request())
             self._claim(0, worker, again=False)
             if dies:
-                self._drop_lease(0)
+                self.drop_lease(0)
             self.seen = self.look()
             for handle in [handle for handle in self.handles.values() if not self.is_current(handle)]:
                 self._append(handle, [delta("of an erased turn")], again=False)  # it has not heard of it yet

@@ -32,6 +32,9 @@ _KINDS = {
     keys.WORKERS: "workers",
     keys.LEDGER: "rows",
     keys.QUEUE: "queue",
+    keys.SUSPECTS: "suspects",
+    keys.ISOLATING: "isolating",
+    keys.CLEARING: "clearing",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",

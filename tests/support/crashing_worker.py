@@ -119,7 +119,7 @@ class Fault:
 
     def happened(self, reply: Any) -> bool:
         """The script was there, and a take took something."""
-        return not isinstance(reply, NoScriptError) and not (self.write == "take" and len(reply) == 1)
+        return not isinstance(reply, NoScriptError) and not (self.write == "take" and len(reply) == 2)
 
     def die(self) -> None:
         self.say()

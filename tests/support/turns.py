@@ -34,8 +34,8 @@ def step(position: int, cursor: str, intent: str = "search", result: Any = None)
 
 
 async def claim(store: TurnStore, key: TurnKey = KEY, worker: str = WORKER) -> Claimed:
-    """The claim of a turn that is there to be claimed."""
-    claimed = await store.claim(key, worker)
+    """The claim of a turn that is there to be claimed, by a worker that runs nothing else."""
+    claimed = await store.claim(key, worker, company=1)
     assert isinstance(claimed, Claimed), claimed
     return claimed
 

@@ -10,12 +10,13 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Unserved, Waits
-from turnwire.shared.replies import GivenUp, Rewound, Settled
+from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemorySession, MemoryTurn
 from turnwire.testing.memory_reads import MemoryReads, decoded_steps, record_of
+from turnwire.testing.memory_suspects import Suspicion
 
 
 class MemoryAttempts(MemoryReads):
@@ -23,8 +24,8 @@ class MemoryAttempts(MemoryReads):
 
     @write
     async def claim(
-        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None
-    ) -> Claimed | Held | Waits | Suspended | Unserved | Ended:
+        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
+    ) -> Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended:
         """See AttemptWrites."""
         memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
         if session is None or turn is None:
@@ -45,7 +46,7 @@ class MemoryAttempts(MemoryReads):
             return Waits(session.next_open, on_busy == "interrupt")
         if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
             return unserved
-        return self._started(key, session, turn, worker)
+        return self._started(key, session, turn, worker, company)
 
     def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
         project = turn.fields.get("project", "")
@@ -53,22 +54,35 @@ class MemoryAttempts(MemoryReads):
             return None
         return Unserved(project, self.memory.now_ms - int(turn.fields["updated_at"]))
 
-    def _started(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str) -> Claimed | Ended:
+    def _started(
+        self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str, company: int
+    ) -> Claimed | Suspect | Ended:
         memory, answered = self.memory, "answered" in turn.fields
         cancelled = None if answered else turn.fields.get("cancel_requested")
-        reason, crashes = turn.fields.get("resume_reason", "lease_expired"), int(turn.fields["crashes"])
+        reason, suspicion = turn.fields.get("resume_reason", "lease_expired"), Suspicion.read(turn.fields)
+        crashed = turn.status == "running" and turn.fields.get("company") != "stopped"
         if turn.status == "running":
-            reason, crashes = "lease_expired", crashes + 1
+            reason = "lease_expired"
+        if crashed:
+            suspicion.add_crash(int(turn.fields.get("company", "0")))
+        given_up = suspicion.alone >= self.settings.max_attempts and not answered
+        if cancelled is None and not given_up and not suspicion.may_run(company):
+            assert suspicion.limit is not None, "it is a suspect"
+            return Suspect(suspicion.limit)
         cut = rules.open_attempt(memory, key, session, turn, reason, worker)
-        turn.fields["crashes"] = str(crashes)
+        if crashed:
+            turn.fields |= suspicion.fields()
         if cancelled is not None:
             self._give_up(key, session, turn, "cancelled", rules.cancel_message(cancelled))
-        elif crashes >= self.settings.max_attempts and not answered:
-            message = f"the turn was given up: {crashes} workers died while they ran it"
+        elif given_up:
+            message = f"the turn was given up: {suspicion.crashes} workers died while they ran it"
             self._give_up(key, session, turn, "attempts_exhausted", message)
         else:
             turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
             turn.fields["lease_end"] = str(memory.now_ms + self.settings.lease_ms)
+            rules.remove(turn.fields, "company")
+            if company:
+                turn.fields["company"] = str(company)
             return self._granted(key, turn, worker, cut)
         return Ended(session.next_open, dict(turn.ledger))
 
@@ -86,6 +100,7 @@ class MemoryAttempts(MemoryReads):
             decoded_steps(turn),
             dict(turn.ledger) if attempt > 1 else {},
             turn.history,
+            int(turn.fields.get("crashes_alone", "0")),
             cut,
         )
 
@@ -250,9 +265,15 @@ class MemoryAttempts(MemoryReads):
         return row
 
     @write
-    async def free(self, keys: Sequence[TurnKey], worker: str) -> None:
+    async def free(self, keys: Sequence[TurnKey], worker: str, company: int) -> None:
         """See AttemptWrites."""
         for turn in map(self.memory.turn, keys):
+            token = f"{worker}#{turn.attempt}" if turn is not None else ""
+            runs = turn is not None and (turn.status, turn.fields.get("worker")) == ("running", worker)
+            if turn is not None and runs and turn.holder(self.memory.now_ms) in (None, token):
+                promised = turn.fields.get("company", "")
+                had = min(int(promised), company) if promised.isdigit() else company
+                turn.fields["company"] = str(had) if company else "stopped"
             if turn is not None and (turn.holder(self.memory.now_ms) or "").startswith(f"{worker}#"):
                 turn.lease = None
 

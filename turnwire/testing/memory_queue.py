@@ -12,73 +12,20 @@ from turnwire.shared.ledger import UsageSums, decode_row
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import (
     ANNOUNCED_MS,
-    JOB_TTL_MS,
+    ASIDE_MS,
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
     SWEEP_MS,
     Pending,
+    Room,
     Rows,
     Taken,
     TurnQueue,
 )
 from turnwire.testing import memory_rules as rules
-from turnwire.testing.clock import ManualClock
 from turnwire.testing.life import Life, Unharmed, write
-
-
-class QueueMemory:
-    """What the queue keeps: the content of its keys in Redis. Several queues may share one memory."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.scores: dict[str, float] = {}  # job id -> when it may start, ms
-        self.looks: dict[str, float] = {}  # job id -> when the sweep looks at it, ms
-        self.pending: dict[str, int] = {}  # job id of an answer to persist -> since when, µs
-        self.workers: dict[str, bytes] = {}
-        self.ledger: list[bytes] = []  # the published rows, oldest first
-        self.billed: dict[str, tuple[int, int]] = {}  # run id -> creation and attempt of its last published row
-        self.usage: dict[str, dict[str, str]] = {}  # tenant -> sums of its published rows
-        self._jobs: dict[str, tuple[bytes, int]] = {}
-        self._claims: dict[str, tuple[str, int]] = {}
-        self._nonce = 0
-
-    @property
-    def now_ms(self) -> int:
-        """The time, by the clock."""
-        return self.clock.now_ms
-
-    def job(self, job_id: str) -> bytes | None:
-        """The bytes of a job, unless it has expired."""
-        found = self._jobs.get(job_id)
-        return found[0] if found is not None and found[1] > self.now_ms else None
-
-    def put_job(self, job_id: str, function: str) -> None:
-        """Store a job; its bytes are unlike those of every job before."""
-        self._nonce += 1
-        self._jobs[job_id] = f"{function} {job_id} {self._nonce}".encode(), self.now_ms + JOB_TTL_MS
-
-    def drop_job(self, job_id: str) -> None:
-        """Delete a job, or let it expire."""
-        self._jobs.pop(job_id, None)
-
-    def holder(self, job_id: str) -> str | None:
-        """The worker that has claimed a job, if its claim has not lapsed."""
-        found = self._claims.get(job_id)
-        return found[0] if found is not None and found[1] > self.now_ms else None
-
-    def claim_ends_ms(self, job_id: str) -> int:
-        """When the claim on a job ends."""
-        return self._claims[job_id][1]
-
-    def claim(self, job_id: str, worker: str, lease_ms: int) -> None:
-        """Claim a job for a time: it is out of sight until then."""
-        self._claims[job_id] = worker, self.now_ms + lease_ms
-        self.scores[job_id] = self.now_ms + lease_ms
-
-    def drop_claim(self, job_id: str) -> None:
-        """Give up the claim on a job."""
-        self._claims.pop(job_id, None)
+from turnwire.testing.queue_memory import QueueMemory
 
 
 class MemoryQueue(TurnQueue):
@@ -118,10 +65,19 @@ class MemoryQueue(TurnQueue):
         return True
 
     @write
-    async def take(self, worker: str, count: int, *, woken: bool = True) -> tuple[list[Taken], int | None]:  # noqa: ARG002
+    async def take(
+        self,
+        worker: str,
+        count: int,
+        *,
+        woken: bool = True,  # noqa: ARG002
+        room: Room | None = None,
+    ) -> tuple[list[Taken], int | None]:
         """See TurnQueue. There are no hints to clear."""
         memory, lease_ms = self.memory, self.settings.lease_ms
-        taken: list[Taken] = []
+        taken: list[Taken] = self._suspects_for(worker, Room() if room is None else room)
+        if taken or (room is not None and room.company):
+            return taken, None
         for place, (job_id, due_ms) in enumerate(_by_score(memory.scores)[: count + 1]):
             if due_ms > memory.now_ms or place >= count:
                 return taken, int(max(due_ms - memory.now_ms, 0))
@@ -131,6 +87,33 @@ class MemoryQueue(TurnQueue):
             else:
                 memory.scores[job_id] = memory.claim_ends_ms(job_id) + 1
         return taken, None
+
+    def _suspects_for(self, worker: str, room: Room) -> list[Taken]:
+        """Decide what the worker takes. Returns the suspects that it takes, if it takes any."""
+        memory, suspects, lease_ms = self.memory, self.memory.suspects, self.settings.lease_ms
+        is_due = any(due_ms <= memory.now_ms for due_ms in memory.scores.values())
+        room.company = suspects.isolation(
+            worker, slots=room.slots, running=room.running, company=room.company, lease_ms=lease_ms,
+            now_ms=memory.now_ms, workers=memory.workers, is_due=is_due,
+        )  # fmt: skip
+        taken: list[Taken] = []
+        while room.company > room.running + len(taken) and (job_id := suspects.next(room.company)) is not None:
+            if job_id in memory.scores and memory.holder(job_id) is None:
+                memory.claim(job_id, worker, lease_ms)
+                taken.append(Taken(job_id, memory.job(job_id) or b""))
+        if room.company > 0 and room.running == 0 and not taken:
+            room.company = 0
+            suspects.isolating.pop(worker, None)
+        return taken
+
+    @write
+    async def set_aside(self, worker: str, taken: Taken, limit: int) -> None:
+        """See TurnQueue."""
+        memory, job_id = self.memory, taken.job_id
+        if memory.holder(job_id) in (None, worker) and job_id in memory.scores:
+            memory.suspects.waiting[job_id] = limit
+            memory.scores[job_id] = memory.now_ms + ASIDE_MS
+            memory.drop_claim(job_id)
 
     @write
     async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:

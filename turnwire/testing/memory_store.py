@@ -32,7 +32,7 @@ from turnwire.testing.memory_attempts import MemoryAttempts, as_text
 _OF_THE_LAST_END = (
     "error_code", "error_message", "retryable", "final_text", "untransformed", "started_at", "completed_at",
     "cancel_requested", "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency", "price_version",
-    "model_called",
+    "model_called", "crashes_alone",
 )  # fmt: skip
 
 

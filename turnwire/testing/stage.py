@@ -14,9 +14,10 @@ from turnwire.testing.clock import ManualClock
 from turnwire.testing.errors import CrashPointNeverReached, SignalNeverAsked, TurnNeverEnds, WrongUse
 from turnwire.testing.faults import Fault, Faults, WorkerLife
 from turnwire.testing.memory import Memory
-from turnwire.testing.memory_queue import MemoryQueue, QueueMemory
+from turnwire.testing.memory_queue import MemoryQueue
 from turnwire.testing.memory_store import MemoryStore
 from turnwire.testing.observed import Observations, checked_hooks
+from turnwire.testing.queue_memory import QueueMemory
 from turnwire.testing.reading import Reader
 from turnwire.testing.worker import LoneWorker
 from turnwire.worker.pool.sweep import Sweep

@@ -55,7 +55,7 @@ class LoneWorker:
     async def run(self, taken: Taken) -> None:
         """Do a job that it took, and give it back as the real worker would."""
         try:
-            await self._jobs.finish(taken, await self._jobs.run(taken.job_id))
+            await self._jobs.finish(taken, await self._jobs.run(taken.job_id, company=1))
         except AttemptFenced:
             if not self.dead:
                 raise

@@ -4,7 +4,6 @@ import asyncio
 from enum import Enum, auto
 from typing import Any, NoReturn
 
-from turnwire.shared.ledger import decode_row
 from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.shown import Shown
@@ -44,11 +43,6 @@ class Attempt:
         # True once the producer has ended: from then on, a cancel comes too late.
         self.answered = any(step.is_answer for step in claimed.steps.values())
         self._work: asyncio.Task[Any] | None = None
-
-    @property
-    def crashes(self) -> int:
-        """How many attempts of the turn ended with the death of their worker."""
-        return sum(decode_row(row).outcome == "crashed" for row in self.claimed.rows.values())
 
     def begin(self, work: "asyncio.Task[Any]") -> None:
         """Set the task that `stop` cancels."""

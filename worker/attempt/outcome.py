@@ -1,4 +1,4 @@
-"""The three ways in which a job ends, and the times after which somebody looks at a waiting turn again."""
+"""The ways in which a job ends, and the times after which somebody looks at a waiting turn again."""
 
 from typing import Final
 
@@ -33,6 +33,12 @@ class Again(msgspec.Struct, frozen=True):
 
     delay_ms: int
     rows: dict[int, bytes] = {}
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """Workers died over the job: an idle worker takes it, and runs at most `limit` jobs then, all of them suspects."""
+
+    limit: int
 
 
 def look_ms(left_ms: int | None, settings: Settings) -> int:

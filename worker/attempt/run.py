@@ -14,6 +14,7 @@ from turnwire.shared.errors import AttemptFenced, BadRequest
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
 from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Unserved, Waits
+from turnwire.shared.replies import Suspect
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
@@ -23,7 +24,7 @@ from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
-from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked, unserved_ms
+from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked, SetAside, unserved_ms
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.hooks import ChatTurnHooks
@@ -56,8 +57,11 @@ class TurnRunner:
         self._worker_id = worker_id
         self._prices = prices or Prices()
 
-    async def run(self, run_id: str) -> Done | Parked | Again:
-        """Run one attempt of the turn, if it can run now. Returns what should become of the job."""
+    async def run(self, run_id: str, company: int = 0) -> Done | Parked | Again | SetAside:
+        """Run one attempt of the turn, if it can run now. Returns what should become of the job.
+
+        `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
+        """
         try:
             key = TurnKey.parse(run_id)
         except BadRequest:
@@ -65,7 +69,8 @@ class TurnRunner:
             return Again(FOREIGN_MS)
         self._claiming[run_id] = False
         try:
-            claim = await until_answered(self._store.claim, key, self._worker_id, self._products.projects)
+            projects = self._products.projects
+            claim = await until_answered(self._store.claim, key, self._worker_id, projects, company=company)
         finally:
             cancelled = self._claiming.pop(run_id)
         match claim:
@@ -78,6 +83,9 @@ class TurnRunner:
             case Unserved(project, waited_ms):
                 self._products.tell_unserved(project)
                 return Again(unserved_ms(waited_ms))
+            case Suspect(limit):
+                logger.info("%s: workers died while they ran it; it waits for an idle worker", run_id)
+                return SetAside(limit)
             case Suspended(rows):
                 return Parked(rows=rows)
             case Ended(next_index, rows):
@@ -225,8 +233,8 @@ class TurnRunner:
             if steps.completed(PRODUCE) is None:
                 await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
             if (
-                attempt.crashes >= settings.max_attempts
-            ):  # the hooks kill their workers: the outbox goes on, with pauses
+                attempt.claimed.crashes_alone >= settings.max_attempts
+            ):  # the hooks kill their workers: the outbox goes on
                 return Ending(None, "pending", untransformed=produced.text)
             kept = await finish(steps, hooks, turn, produced.text, HookPolicy.of(settings))
         elif produced.text:  # no checkpoint, not even of the hooks: when the turn is asked again, everything runs again

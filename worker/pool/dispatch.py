@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.keys import is_persist_id
 from turnwire.shared.store.patience import until_answered
-from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.hints import Hints
@@ -16,6 +17,7 @@ from turnwire.worker.pool.jobs import Jobs
 logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
+ISOLATED_LOOK_S: Final = 1.0  # how often a worker looks that runs suspects, or waits until it is idle
 PUT_OFF_MS: Final = 5000  # a job of the outbox that found no free slot is looked at again after this time
 
 
@@ -41,6 +43,7 @@ class Dispatch:
         self._outbox_slots = outbox_slots(slots)
         self._outbox: set[str] = set()  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
+        self._room = Room(slots)
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
     def running(self) -> int:
@@ -51,27 +54,41 @@ class Dispatch:
         """Take jobs until cancelled. A cancellation does not stop the jobs that run."""
         woken = True  # there may be hints from before this worker started
         while True:
+            self._slot_free.clear()
             free = self._slots - (len(self.tasks) - len(self._outbox))
-            if free == 0:
-                self._slot_free.clear()
+            if free == 0 and self._room.company <= 0:
                 await self._slot_free.wait()
                 continue
             count = min(free, max(self._slots // SHARES, 1))
-            try:
-                taken, due_ms = await self._queue.take(self._worker_id, count, woken=woken)
-            except StoreUnavailable:
-                taken, due_ms = await until_answered(self._take_again, count)
+            taken, due_ms = await self._take(count, woken=woken)
             for job in taken:
                 await self._start_or_put_off(job)
-            if len(taken) < count:
+            if self._room.company:
+                woken = False  # hints are for those who take any job
+                await self._until_slot_free(ISOLATED_LOOK_S)
+            elif len(taken) < count:
                 woken = await self._hints.wait(due_ms)
+
+    async def _until_slot_free(self, limit_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._slot_free.wait()
+
+    async def _take(self, count: int, *, woken: bool) -> tuple[list[Taken], int | None]:
+        self._room.running = len(self.tasks)
+        if not self.tasks:
+            self._room.company = 0
+        try:
+            return await self._queue.take(self._worker_id, count, woken=woken, room=self._room)
+        except StoreUnavailable:
+            return await until_answered(self._take_again, count)
 
     async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
         """Take jobs after a lost reply. That call may have claimed jobs which do not run here: give them back."""
         for job_id in await self._queue.owned(self._worker_id):
             if job_id not in self.tasks:
                 await self._queue.again(self._worker_id, Taken(job_id, b""))
-        return await self._queue.take(self._worker_id, count)
+        return await self._queue.take(self._worker_id, count, room=self._room)
 
     def stop_outbox(self) -> None:
         """Stop the jobs that persist answers. Another worker tries them again."""
@@ -91,7 +108,7 @@ class Dispatch:
             self._retaken[job_id] = taken
             return
         self._claims.add(job_id)
-        task = asyncio.create_task(self._run(taken), name=f"job {job_id}")
+        task = asyncio.create_task(self._run(taken, max(self._room.company, 0)), name=f"job {job_id}")
         self.tasks[job_id] = task
         if is_persist_id(job_id):
             self._outbox.add(job_id)
@@ -105,9 +122,9 @@ class Dispatch:
         if retaken := self._retaken.pop(job_id, None):
             self._start(retaken)
 
-    async def _run(self, taken: Taken) -> None:
+    async def _run(self, taken: Taken, company: int) -> None:
         try:
-            end = await self._jobs.run(taken.job_id)
+            end = await self._jobs.run(taken.job_id, company)
             await self._claims.release(taken.job_id)
             if isinstance(end, Done):
                 self.complete += 1

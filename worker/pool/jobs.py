@@ -3,13 +3,13 @@
 from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Taken, TurnQueue
-from turnwire.worker.attempt.outcome import Again, Done, Parked
+from turnwire.worker.attempt.outcome import Again, Done, Parked, SetAside
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.outbox import Outbox
 
 
 class Jobs:
-    """Knows the two kinds of jobs, and the three ways in which a job ends."""
+    """Knows the two kinds of jobs, and the ways in which a job ends."""
 
     def __init__(self, worker_id: str, queue: TurnQueue, runner: TurnRunner, outbox: Outbox) -> None:
         self._worker_id = worker_id
@@ -17,13 +17,16 @@ class Jobs:
         self._runner = runner
         self._outbox = outbox
 
-    async def run(self, job_id: str) -> Done | Parked | Again:
-        """Do the work of the job. Returns what should become of the job."""
+    async def run(self, job_id: str, company: int = 0) -> Done | Parked | Again | SetAside:
+        """Do the work of the job. Returns what should become of it.
+
+        `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
+        """
         if is_persist_id(job_id):
             return await self._outbox.run(TurnKey.parse(run_id_of(job_id)))
-        return await self._runner.run(job_id)
+        return await self._runner.run(job_id, company)
 
-    async def finish(self, taken: Taken, end: Done | Parked | Again) -> None:
+    async def finish(self, taken: Taken, end: Done | Parked | Again | SetAside) -> None:
         """Tell the queue what becomes of the job. It tries until Redis answers."""
         match end:
             case Done(rows):
@@ -32,3 +35,5 @@ class Jobs:
                 await until_answered(self._queue.park, self._worker_id, taken, look_ms, rows)
             case Again(delay_ms, rows):
                 await until_answered(self._queue.again, self._worker_id, taken, delay_ms, rows)
+            case SetAside(limit):
+                await until_answered(self._queue.set_aside, self._worker_id, taken, limit)

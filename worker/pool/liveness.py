@@ -117,16 +117,19 @@ class Liveness:
         dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
         self._missed = {worker: entries[worker] for worker in missing}
         for worker in dead:
-            count = await bury(self._store, self._queue, worker, entries[worker])
+            entry = read_entry(entries[worker])
+            ran = entry.running if entry is not None else 0
+            count = await bury(self._store, self._queue, worker, entries[worker], ran)
             if count is not None:
                 logger.warning("worker %s is gone; its %d jobs can be taken over now", worker, count)
             self._missed.pop(worker, None)
 
 
-async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes) -> int | None:
+async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ran: int | None) -> int | None:
     """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
 
-    Called for a dead worker by another one, and by a stopping worker for itself.
+    Called for a dead worker by another one, and by a stopping worker for itself. `ran`: how many jobs its last
+    heartbeat said that it ran; None: it has stopped in order, and that counts against none of its jobs.
 
     Returns: how many jobs it had; None if it has registered again since `entry`.
     """
@@ -135,5 +138,5 @@ async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes) ->
     for job_id in job_ids:
         with suppress(BadRequest):  # a job that persists an answer, or is not ours, has no lease
             turns.append(TurnKey.parse(job_id))
-    await store.free(turns, worker)
+    await store.free(turns, worker, 0 if ran is None else max(ran, len(job_ids)))
     return len(job_ids) if await queue.bury(worker, entry, job_ids) else None

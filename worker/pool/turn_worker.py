@@ -154,7 +154,7 @@ class TurnWorker(Worker):
         await self._products.aclose()
         with suppress(StoreUnavailable):  # this gives back what was claimed and not begun
             entry = (await self.queue.workers()).get(self.id, b"")
-            await bury(self._store, self.queue, self.id, entry)
+            await bury(self._store, self.queue, self.id, entry, None)
         for redis in (self._waiting, self._cancels, self._data, self.queue.redis):
             try:
                 async with asyncio.timeout(CLOSE_S):

@@ -16,25 +16,27 @@
 --   index             of the turn
 --   worker            id of the worker
 --   lease_ms
---   max_attempts      how many workers may die while they run the turn
+--   max_attempts      how many workers may die while they run this turn and nothing else
 --   retention_ms      how long an ended turn is kept
+--   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn that must end first, on_busy
 --   unserved        ms since the turn changed last, its project or '': this worker has no hooks for it
+--   suspect         how many jobs its worker may run at most, all of them suspects: this worker may run more
 --   ended           status, next open index of the session or '', ledger rows
 --   suspended       ledger rows
 --   gone            there is no such turn
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log cut sums ledger close attempt
+-- include: time log cut sums ledger close attempt suspicion
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 6)
+local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, company = unpack(ARGV, 1, 7)
 
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
@@ -45,12 +47,12 @@ local function rows()
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 7, #ARGV do
+    for i = 8, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 7
+    return #ARGV < 8
 end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
@@ -58,14 +60,14 @@ local function granted(attempt, cut)
             redis.call('HGETALL', keys.steps), attempt > 1 and rows() or {}, cut}
 end
 
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'crashes', 'resume_reason', 'cancel_requested',
-    'on_busy', 'answered', 'updated_at', 'project')
-local status, attempt, crashes = state[1], tonumber(state[2] or '0'), tonumber(state[3] or '0')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
+    'answered', 'updated_at', 'company', 'project', unpack(SUSPICION))
+local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 10)
 if not status then
     return {'gone'}
 end
-local answered = state[7]
-local cancel = not answered and state[5]  -- a complete answer is not lost any more: only the hooks after it are left
+local answered = state[6]
+local cancel = not answered and state[4]  -- a complete answer is not lost any more: only the hooks after it are left
 if status == 'suspended' and not cancel then
     return {'suspended', rows()}
 end
@@ -80,33 +82,48 @@ if holder then
     return {'held', redis.call('PTTL', keys.lease)}
 end
 local first_open = next_open()
-if state[6] ~= 'concurrent' and first_open ~= index and not cancel then
-    return {'wait', first_open, state[6]}
+if state[5] ~= 'concurrent' and first_open ~= index and not cancel then
+    return {'wait', first_open, state[5]}
 end
 
 local now = now_ms()
 local project = state[9] or ''
 if not serves(project) and not cancel then
-    return {'unserved', now - tonumber(state[8]), project}
+    return {'unserved', now - tonumber(state[7]), project}
 end
-local reason = state[4] or 'lease_expired'
+local reason = state[3] or 'lease_expired'
+local has_crashed = status == 'running' and state[8] ~= 'stopped'
 if status == 'running' then
-    reason, crashes = 'lease_expired', crashes + 1
+    reason = 'lease_expired'
+end
+if has_crashed then
+    add_crash(suspicion, tonumber(state[8] or '0'))
+end
+local is_given_up = suspicion.alone >= tonumber(max_attempts) and not answered
+if not cancel and not is_given_up and not may_run(suspicion, tonumber(company)) then
+    return {'suspect', suspicion.limit}
 end
 attempt = attempt + 1
 local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
 if refused then
     return refused
 end
-redis.call('HSET', keys.turn, 'crashes', crashes)
+if has_crashed then
+    redis.call('HSET', keys.turn, unpack(suspicion_fields(suspicion)))
+end
 if cancel then
     refused = give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
-elseif crashes >= tonumber(max_attempts) and not answered then
-    local message = 'the turn was given up: ' .. crashes .. ' workers died while they ran it'
+elseif is_given_up then
+    local message = 'the turn was given up: ' .. suspicion.crashes .. ' workers died while they ran it'
     refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- nobody holds it: see above
     redis.call('HSET', keys.turn, 'lease_end', now + lease_ms)
+    if company ~= '0' then
+        redis.call('HSET', keys.turn, 'company', company)
+    elseif state[8] then
+        redis.call('HDEL', keys.turn, 'company')
+    end
     return granted(attempt, cut)
 end
 return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open(), rows()}

@@ -95,7 +95,7 @@ if status then
     redis.call('HSET', turn, 'resume_reason', 'retry')
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
-        'price_version', 'model_called')
+        'price_version', 'model_called', 'crashes_alone')  -- what made it a suspect stays
     cut_log(events, turn)  -- nobody must read the old end again
 else
     local moved = {}

@@ -104,32 +104,32 @@ async def test_burying_twice_changes_nothing(queue, twice):
 
 async def test_the_leases_of_a_dead_worker_are_freed(store, redis):
     await submit_and_claim(store)
-    await store.free([KEY], WORKER)
+    await store.free([KEY], WORKER, 2)
     assert not await redis.exists(KEY.lease)
 
 
 async def test_the_lease_of_another_worker_stays(store, redis):
     await submit_and_claim(store, worker=OTHER_WORKER)
     before = await snapshot(redis)
-    await store.free([KEY], WORKER)
+    await store.free([KEY], WORKER, 2)
     assert await snapshot(redis) == before
 
 
 async def test_a_worker_whose_name_only_starts_alike_keeps_its_lease(store, redis):
     await submit_and_claim(store, worker=f"{WORKER}0")
-    await store.free([KEY], WORKER)
+    await store.free([KEY], WORKER, 2)
     assert await redis.exists(KEY.lease)
 
 
 async def test_freeing_what_is_free_or_twice_changes_nothing(store, twice):
     await submit_and_claim(store)
     await lose_lease(store)
-    await twice(lambda: store.free([KEY, SESSION.turn(9)], WORKER))
+    await twice(lambda: store.free([KEY, SESSION.turn(9)], WORKER, 2))
 
 
 async def test_a_server_that_forgot_the_scripts_gets_them_again(redis, store, queue):
     await two_jobs_of_a_worker(queue)
     await redis.script_flush()
     assert len(await queue.owned(WORKER)) == 2
-    await store.free([KEY], WORKER)
+    await store.free([KEY], WORKER, 2)
     assert await queue.bury(WORKER, ENTRY, [FIRST, SECOND]) is True

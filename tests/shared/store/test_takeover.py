@@ -21,6 +21,7 @@ from tests.support.turns import (
 from turnwire.shared.events import RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended
+from turnwire.shared.replies import Suspect
 
 A, B, C = delta("a"), delta("b"), delta("c")
 
@@ -135,7 +136,7 @@ async def _crash(store, times: int) -> None:
 
 async def test_the_last_allowed_attempt_still_runs(store, settings):
     await _crash(store, settings.max_attempts - 1)
-    assert isinstance(await store.claim(KEY, WORKER), Claimed)
+    assert isinstance(await store.claim(KEY, WORKER, company=1), Claimed)
 
 
 async def test_after_too_many_crashes_the_turn_fails_once_and_for_all(store, redis, settings):
@@ -159,7 +160,8 @@ async def test_asking_again_after_too_many_crashes_starts_the_count_anew(store, 
     await _crash(store, settings.max_attempts)
     assert isinstance(await store.claim(KEY, WORKER), Ended)
     assert (await store.submit(KEY, request())).verdict == "reopened"
-    assert isinstance(await store.claim(KEY, WORKER), Claimed)
+    assert isinstance(await store.claim(KEY, WORKER), Suspect), "it is still one"
+    assert isinstance(await store.claim(KEY, WORKER, company=1), Claimed)
 
 
 async def test_giving_up_may_be_repeated(store, twice, settings):

@@ -99,7 +99,7 @@ async def test_a_cancel_does_not_take_the_answer_of_a_turn_whose_worker_dies(sto
     await crash(store, runner_of, product)
     assert (await store.cancel(KEY)).verdict is CancelVerdict.REQUESTED
     product.dies = False
-    await runner_of(product, "worker/next").run(RUN_ID)
+    await runner_of(product, "worker/next").run(RUN_ID, 1)
     record = await store.existing(KEY)
     assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, "HELLO", "done")
     assert len(product.turns) == 1
@@ -110,7 +110,7 @@ async def test_a_turn_whose_hooks_kill_every_worker_completes_and_is_left_to_the
     product = Crashing(store, *ANSWER)
     await store.submit(KEY, request())
     await crash(store, runner_of, product)
-    await runner_of(product, "worker/next", store=store).run(RUN_ID)
+    await runner_of(product, "worker/next", store=store).run(RUN_ID, 1)
     record = await store.existing(KEY)
     assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, None, "pending")
     assert product.calls.count("persist_assistant_message") == 1

@@ -14,6 +14,7 @@ from turnwire.shared.model import ModelCall, Usage
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.worker.attempt.attempt import Stop
+from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.products import Products
 from turnwire.worker.turn.prices import Price, Prices
@@ -262,6 +263,7 @@ async def test_rows_cross_from_the_data_redis_to_the_queues_redis(store, redis, 
     runner = TurnRunner(store, queue, Products({None: Scripted(text("a"))}), OTHER_WORKER, PRICES)
     appending = asyncio.create_task(runner.appender.run())
     end = await runner.run(KEY.run_id)
+    assert isinstance(end, Done)
     await queue.end(OTHER_WORKER, taken, end.rows)
     appending.cancel()
     [row] = await rows_of(store)

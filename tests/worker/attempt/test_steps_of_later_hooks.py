@@ -59,7 +59,7 @@ async def steps_of(store):
 async def test_they_never_meet_the_positions_of_the_producer_nor_those_of_the_worker(store, runner_of):
     product = Mailing()
     await store.submit(KEY, request())
-    await runner_of(product).run(KEY.run_id)
+    await runner_of(product).run(KEY.run_id, 1)
     assert (await store.existing(KEY)).status is TurnState.COMPLETED
     assert await steps_of(store) == {
         0: "turn",
@@ -80,7 +80,7 @@ async def test_they_never_meet_the_positions_of_the_producer_nor_those_of_the_wo
 async def test_a_hook_that_is_tried_again_gets_its_steps_results(store, runner_of):
     product = Mailing(persist_fails=2)
     await store.submit(KEY, request())
-    await runner_of(product).run(KEY.run_id)
+    await runner_of(product).run(KEY.run_id, 1)
     assert (await store.existing(KEY)).persist == "done"
     assert [product.ran.count(name) for name in ("open", "charge")] == [1, 1]
 
@@ -88,7 +88,7 @@ async def test_a_hook_that_is_tried_again_gets_its_steps_results(store, runner_o
 async def test_the_outbox_runs_no_step_again_and_stores_those_that_it_runs(store, runner_of):
     product = Mailing(persist_fails=4)
     await store.submit(KEY, request())
-    await runner_of(product).run(KEY.run_id)
+    await runner_of(product).run(KEY.run_id, 1)
     outbox = Outbox(store, Products({None: product}))
     await outbox.run(KEY)
     await store.redis.hdel(KEY.record, "persist_at")  # as if its pause were over
@@ -111,10 +111,10 @@ async def test_they_survive_a_crash_of_the_worker(store, runner_of, monkeypatch,
 
     monkeypatch.setattr(store, "checkpoint", checkpoint)
     await store.submit(KEY, request())
-    await runner_of(product).run(KEY.run_id)
+    await runner_of(product).run(KEY.run_id, 1)
     monkeypatch.undo()
     await store.redis.delete(KEY.lease)
-    await runner_of(product, "worker/next").run(KEY.run_id)
+    await runner_of(product, "worker/next").run(KEY.run_id, 1)
     assert (await store.existing(KEY)).status is TurnState.COMPLETED
     assert len(product.turns) == 1  # the producer ran once
     assert [product.ran.count(name) for name in ("sign", "open", "charge", "mail")] == [1, 1, 1, 1]
@@ -127,6 +127,6 @@ async def test_a_step_of_the_producer_after_its_end_is_refused(store, runner_of)
 
     product = Late()
     await store.submit(KEY, request())
-    await runner_of(product).run(KEY.run_id)
+    await runner_of(product).run(KEY.run_id, 1)
     with pytest.raises(MisplacedStepError, match="after the producer has ended"):
         product.turns[0].step("late", product.ran_once("late"))

@@ -165,6 +165,6 @@ async def test_a_worker_that_stops_gives_back_what_it_has(store, queue, redis, w
     await queue.enqueue(RUN_ID)
     await queue.take(OTHER_WORKER, 1)
     entry = (await queue.workers())[OTHER_WORKER]
-    await bury(store, queue, OTHER_WORKER, entry)
+    await bury(store, queue, OTHER_WORKER, entry, 1)
     assert await queue.workers() == {}
     assert [job.job_id for job in (await queue.take(WORKER, 1))[0]] == [RUN_ID]

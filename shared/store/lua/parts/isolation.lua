@@ -1,0 +1,49 @@
+-- Suspects run in workers that take nothing else meanwhile. parts/suspicion.lua says which job is a suspect.
+
+-- isolating_others(isolating, workers, worker, now)
+-- RETURNS how many other workers that live run suspects now
+local function isolating_others(isolating, workers, worker, now)
+    local count = 0
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', isolating, now, '+inf')) do
+        if other ~= worker and redis.call('HEXISTS', workers, other) == 1 then
+            count = count + 1
+        end
+    end
+    return count
+end
+
+-- isolation(keys, worker, slots, running, company, lease_ms, now)
+-- Decides what a worker takes that runs so many jobs now; `company`: how many at most since it runs suspects, else 0.
+-- Only an idle worker begins with suspects. If nobody else runs any, it prefers them to other jobs; one more worker
+-- does so only if no other job is due, and if at least one worker is left for other jobs. If no worker is idle, one of
+-- them clears itself: it takes nothing until it is idle.
+-- RETURNS 0 if it takes any jobs, n > 0 if it takes suspects that may run n at a time, -1 if it takes nothing
+local function isolation(keys, worker, slots, running, company, lease_ms, now)
+    if company > 0 and running > 0 then
+        redis.call('ZADD', keys.isolating, now + 2 * lease_ms, worker)
+        redis.call('PEXPIRE', keys.isolating, 2 * lease_ms)
+        return company
+    end
+    local first = redis.call('ZREVRANGE', keys.suspects, 0, 0, 'WITHSCORES')
+    if #first == 0 then
+        return 0
+    end
+    local others = isolating_others(keys.isolating, keys.workers, worker, now)
+    if running > 0 then
+        if others == 0 and redis.call('SET', keys.clearing, worker, 'NX', 'PX', 2 * lease_ms) then
+            return -1
+        elseif others == 0 and redis.call('GET', keys.clearing) == worker then
+            redis.call('PEXPIRE', keys.clearing, 2 * lease_ms)
+            return -1
+        end
+        return 0
+    end
+    local is_due = #redis.call('ZRANGEBYSCORE', keys.queue, '-inf', now, 'LIMIT', 0, 1) > 0
+    if others > 0 and (is_due or others + 1 >= redis.call('HLEN', keys.workers)) then
+        return 0
+    end
+    redis.call('ZADD', keys.isolating, now + 2 * lease_ms, worker)
+    redis.call('PEXPIRE', keys.isolating, 2 * lease_ms)
+    redis.call('DEL', keys.clearing)
+    return math.min(slots, tonumber(first[2]))
+end

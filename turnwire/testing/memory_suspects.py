@@ -1,0 +1,96 @@
+"""Which jobs are suspects, and which worker runs them, in memory.
+
+Each function does what its namesake in shared/store/lua/parts does (`suspicion.lua`, `isolation.lua`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+UNKNOWN_COMPANY: Final = 100
+
+
+@dataclass
+class Suspicion:
+    """What is known of a job over which workers died; see `suspicion.lua`."""
+
+    crashes: int
+    alone: int
+    limit: int | None
+
+    @classmethod
+    def read(cls, fields: dict[str, str]) -> "Suspicion":
+        """What the fields of the turn say."""
+        limit = int(fields["company_limit"]) if "company_limit" in fields else None
+        return cls(int(fields.get("crashes", "0")), int(fields.get("crashes_alone", "0")), limit)
+
+    def add_crash(self, company: int) -> None:
+        """Count the death of a worker that ran so many jobs; 0: nobody knows how many."""
+        self.crashes += 1
+        self.alone += company == 1
+        if self.crashes > 1:
+            quarter = max((company or UNKNOWN_COMPANY) // 4, 1)
+            self.limit = min(self.limit or quarter, quarter)
+
+    def may_run(self, company: int) -> bool:
+        """The job may run in a worker that runs so many jobs at most, all of them suspects; 0: any jobs."""
+        return self.limit is None or 0 < company <= self.limit
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the turn that say so."""
+        fields = {"crashes": str(self.crashes), "crashes_alone": str(self.alone)}
+        return fields if self.limit is None else fields | {"company_limit": str(self.limit)}
+
+
+@dataclass
+class Suspects:
+    """The suspects that wait, and the workers that run some."""
+
+    waiting: dict[str, int] = field(default_factory=dict)  # job id -> how many jobs may run in its worker
+    isolating: dict[str, float] = field(default_factory=dict)  # worker -> until when that counts, ms
+    clearing: tuple[str, float] | None = None  # the worker that takes nothing until it is idle, and until when
+
+    def isolation(
+        self,
+        worker: str,
+        *,
+        slots: int,
+        running: int,
+        company: int,
+        lease_ms: int,
+        now_ms: int,
+        workers: dict[str, bytes],
+        is_due: bool,
+    ) -> int:
+        """Decide what a worker takes: 0: any jobs; n: suspects, n at a time; -1: nothing."""
+        until_ms = now_ms + 2 * lease_ms
+        if company > 0 and running > 0:
+            self.isolating[worker] = until_ms
+            return company
+        first = max(self.waiting.values(), default=None)
+        if first is None:
+            return 0
+        live = {other for other, end_ms in self.isolating.items() if end_ms >= now_ms and other in workers}
+        others = len(live - {worker})
+        if running > 0:
+            return self._cleared(worker, others, now_ms, until_ms)
+        if others > 0 and (is_due or others + 1 >= len(workers)):
+            return 0
+        self.isolating[worker] = until_ms
+        self.clearing = None
+        return min(slots, first)
+
+    def _cleared(self, worker: str, others: int, now_ms: int, until_ms: int) -> int:
+        held = self.clearing is not None and self.clearing[1] > now_ms and self.clearing[0] != worker
+        if others > 0 or held:
+            return 0
+        self.clearing = worker, until_ms
+        return -1
+
+    def next(self, company: int) -> str | None:
+        """Hand out the suspect that may run beside the most others, if it may run in this company."""
+        fitting = [(limit, job_id) for job_id, limit in self.waiting.items() if limit >= company]
+        if not fitting:
+            return None
+        _, job_id = max(fitting)
+        del self.waiting[job_id]
+        return job_id
