@@ -22,6 +22,8 @@ TurnwireError
 ├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
 ├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
 ├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)
+├── RequestTimeout         the request did not arrive in time                    (api/edge/problems.py)
+├── HeadTooLarge           the request line and headers are over their limit     (api/edge/problems.py)
 ├── Draining               this process stops and takes no new requests          (api/edge/problems.py)
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event

@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnect
 from starlette.applications import Starlette
 from starlette.responses import Response
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
 
@@ -22,12 +22,21 @@ CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
 @pytest.mark.parametrize(
     ("owner", "name", "parameters"),
     [
+        (HttpToolsProtocol, "connection_made", ["self", "transport"]),
         (HttpToolsProtocol, "connection_lost", ["self", "exc"]),
+        (HttpToolsProtocol, "data_received", ["self", "data"]),
+        (HttpToolsProtocol, "on_body", ["self", "body"]),
         (HttpToolsProtocol, "on_header", ["self", "name", "value"]),
+        (HttpToolsProtocol, "on_headers_complete", ["self"]),
         (HttpToolsProtocol, "on_message_begin", ["self"]),
+        (HttpToolsProtocol, "on_message_complete", ["self"]),
+        (HttpToolsProtocol, "on_response_complete", ["self"]),
         (HttpToolsProtocol, "on_url", ["self", "url"]),
-        (HttpToolsProtocol, "send_400_response", ["self", "msg"]),
+        (HttpToolsProtocol, "_start_asgi_task", ["self", "cycle", "app"]),
+        (HttpToolsProtocol, "_unset_keepalive_if_required", ["self"]),
         (FlowControl, "drain", ["self"]),
+        (FlowControl, "pause_reading", ["self"]),
+        (FlowControl, "resume_reading", ["self"]),
         (uvicorn.Server, "handle_exit", ["self", "sig", "frame"]),
         (uvicorn.Server, "startup", ["self", "sockets"]),
         (AbstractConnection, "connect", ["self"]),
@@ -55,7 +64,9 @@ def test_a_method_of_a_connection_of_redis_has_this_parameter(method: str, param
         assert parameter in found or any(known.kind is known.VAR_KEYWORD for known in found.values())
 
 
-@pytest.mark.parametrize("name", ["flow", "scope", "transport"])
+@pytest.mark.parametrize(
+    "name", ["client", "cycle", "flow", "headers", "loop", "parser", "pipeline", "scope", "transport"]
+)
 async def test_a_connection_of_uvicorn_has_this_attribute(name: str):
     config = uvicorn.Config(Starlette(), log_config=None)
     config.load()
@@ -63,7 +74,16 @@ async def test_a_connection_of_uvicorn_has_this_attribute(name: str):
     assert hasattr(protocol, name)
 
 
-@pytest.mark.parametrize("name", ["write_paused"])
+@pytest.mark.parametrize(
+    "name",
+    ["chunked_encoding", "disconnected", "keep_alive", "message_event", "response_complete", "response_started"],
+)
+def test_a_request_of_uvicorn_has_this_attribute(name: str):
+    options: Any = dict.fromkeys(inspect.signature(RequestResponseCycle).parameters)
+    assert hasattr(RequestResponseCycle(**options), name)
+
+
+@pytest.mark.parametrize("name", ["read_paused", "write_paused"])
 def test_the_flow_control_of_uvicorn_has_this_attribute(name: str):
     transport: Any = None
     assert getattr(FlowControl(transport), name) is False
@@ -75,7 +95,7 @@ def test_a_server_of_uvicorn_has_this_attribute(name: str):
 
 
 def test_an_error_in_a_callback_of_the_parser_is_a_parser_error():
-    """The limit on headers is such an error; uvicorn answers a parser error through `send_400_response`."""
+    """The limit on headers is such an error."""
     assert issubclass(httptools.HttpParserCallbackError, httptools.HttpParserError)
 
 

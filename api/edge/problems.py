@@ -1,6 +1,8 @@
 """Errors as RFC 9457 problem+json: one table from error class to HTTP status."""
 
+import asyncio
 import math
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +33,20 @@ class UnsupportedMediaType(TurnwireError):
     code = "unsupported_media_type"
 
 
+class RequestTimeout(TurnwireError):
+    """The client took too long to send its request."""
+
+    code = "request_timeout"
+    retryable = True
+    retry_after_s = 1.0
+
+
+class HeadTooLarge(TurnwireError):
+    """The request line and the headers, or the trailers, are over their limit."""
+
+    code = "head_too_large"
+
+
 class Draining(TurnwireError):
     """This process is about to stop. The same request succeeds on another one, or after the restart."""
 
@@ -58,6 +74,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.NotFound: (404, "Not found"),
     MethodNotAllowed: (405, "Method not allowed"),
     NotAcceptable: (406, "Not acceptable"),
+    RequestTimeout: (408, "The request did not arrive in time"),
     errors.LeaseHeld: (409, "The turn is in progress"),
     errors.SessionBusy: (409, "The session is busy"),
     errors.TurnEnded: (409, "The turn has ended"),
@@ -70,6 +87,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.InputMismatch: (422, "Already used with other input"),
     errors.TurnLimit: (422, "Too many turns in this session"),
     errors.QueueFull: (429, "Too many turns are waiting"),
+    HeadTooLarge: (431, "Request headers too large"),
     errors.StoreUnavailable: (503, "The store is unavailable"),
     Draining: (503, "The server is stopping"),
 }
@@ -137,15 +155,21 @@ class _LingeringResponse(Response):
     """
 
     discard_bytes = 8 * 1_048_576
+    discard_s = 5.0
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         headers = [*self.raw_headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.discard_s):
+                await self._discard(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _discard(self, receive: Receive) -> None:
         left = self.discard_bytes
         while left > 0:
             message = await receive()
             left -= max(1, len(message.get("body", b"")))
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
                 break
-        await send({"type": "http.response.body", "body": b""})

@@ -1,7 +1,8 @@
 """Writes the body of a stream to one client: whole chunks, directly to its connection.
 
 ASGI's `send` would need a turn of a task for every write to every reader. Written directly, a publication reaches all
-the readers of its turn in one loop. Only the head and the end of an answer go through `send`.
+the readers of its turn in one loop. Only the head and the end of an answer go through `send`. The head comes inside
+the context: a client may leave before it is sent.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ class Wire:
     at the very end, would hold its connection for ever.
     """
 
-    __slots__ = ("_connection", "_flow", "_on_gone", "_stall_s", "_transport", "gone")
+    __slots__ = ("_connection", "_flow", "_on_gone", "_stall_s", "_transport", "_write", "gone")
 
     def __init__(self, scope: Scope, stall_s: float | None, on_gone: Callable[[], None]) -> None:
         self._connection: Any = scope["extensions"][CONNECTION]
@@ -40,6 +41,10 @@ class Wire:
         self._flow = self._connection.flow
         self._stall_s = stall_s or inf
         self._on_gone = on_gone
+        self._write = self._transport.write
+        if scope["http_version"] == "1.0":
+            self._connection.send_until_closed()
+            self._write = self._write_unchunked
         self.gone = False
 
     def __enter__(self) -> Self:
@@ -66,7 +71,10 @@ class Wire:
     def write(self, chunk: bytes) -> None:
         """Send a chunk as encode.py makes it; does nothing if the client is gone."""
         if not self.gone:
-            self._transport.write(chunk)
+            self._write(chunk)
+
+    def _write_unchunked(self, chunk: bytes) -> None:
+        self._transport.write(chunk[chunk.find(b"\r\n") + 2 : -2])
 
     async def drain(self) -> None:
         """Wait until the client takes more, is gone, or was cut off."""

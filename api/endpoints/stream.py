@@ -47,8 +47,8 @@ async def send_tail(
     the end.
     """
     framing = encoder.framing
-    await exchange.send(_start(framing, headers))
     with Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
+        await exchange.send(_start(framing, headers))
 
         def push(publication: Publication) -> bool:
             if wire.full:
@@ -72,8 +72,9 @@ async def send_events(
     events: Sequence[bytes], framing: Framing, headers: Mapping[str, str], exchange: Exchange
 ) -> None:  # fmt: skip
     """Answer with events that are in no log."""
-    await exchange.send(_start(framing, headers))
-    await exchange.send({"type": "http.response.body", "body": framing.answer(events)})
+    body = framing.answer(events)
+    await exchange.send(_start(framing, {**headers, "content-length": str(len(body))}))
+    await exchange.send({"type": "http.response.body", "body": body})
 
 
 def stream_headers(framing: Framing) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """Streams really stream, end where they say, and are the same for everybody."""
 
 import json
+import socket
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.conformance import serversent
-from tests.conformance.conversation import DELTA, Conversation, bare, delta, say, text, types
+from tests.conformance import rawhttp, serversent
+from tests.conformance.conversation import DELTA, Conversation, bare, delta, parse, say, text, types
 
 SSE = {"Accept": "text/event-stream"}
 KEEPALIVE = {"keepalive": "1"}
@@ -159,3 +161,21 @@ def test_a_stream_is_http_1_1_chunked_and_its_connection_is_used_again(base_url:
         response = client.post(chat.path(0), json=chat.body())
         assert response.headers["transfer-encoding"] == "chunked"
         assert client.get(chat.path(0)).json()["status"] == "completed"
+
+
+def test_a_client_of_version_1_0_reads_bare_lines_until_the_connection_ends(chat: Conversation, base_url: str):
+    hold = chat.hold("middle")
+    head = "POST {} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+    body = rawhttp.json_bytes(chat.body({"play": [say("a"), {"hold": hold}, say("b")]}))
+    parts = urlsplit(base_url)
+    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=rawhttp.TIMEOUT_S) as connection:
+        connection.sendall(head.format(chat.path(0), len(body)).encode() + body)
+        received = connection.recv(65_536)
+        chat.recorder.release(hold)
+        while data := connection.recv(65_536):
+            received += data
+    headers, _, lines = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in headers.lower()
+    assert parse(lines) == chat.events()
+    replayed = rawhttp.send(base_url, head.format(chat.path(0), len(body)).encode() + body)
+    assert "transfer-encoding" not in replayed.headers

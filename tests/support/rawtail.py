@@ -15,9 +15,9 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 LIMIT_S: Final = 20.0
 
 
-def request(path: str, **headers: str) -> bytes:
+def request(path: str, host: str = "localhost", **headers: str) -> bytes:
     """A GET as bytes."""
-    lines = [f"GET {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -1,0 +1,68 @@
+"""Answers a client whose request never reached the application, and ends its connection."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from turnwire.api.edge.problems import problem_response
+from turnwire.shared.errors import TurnwireError
+
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 1_048_576
+LOG_EVERY_S: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Lingering:
+    """Reads and discards for a short time what a refused client still sends, and then closes the connection.
+
+    Closing a socket with unread data resets it, and then the client might lose the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._left = LINGER_BYTES
+        if transport.can_write_eof():
+            transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, transport.close)
+
+    def discard(self, size: int) -> None:
+        """The client sent so many bytes more."""
+        self._left -= size
+        if self._left < 0:
+            self._transport.close()
+
+
+class Refusals:
+    """Logs refusals: one at once, the others of the next seconds together. Anybody can cause them, at any rate."""
+
+    def __init__(self) -> None:
+        self._unsaid = 0
+        self._next_at_s = 0.0
+
+    def say(self, client: object, text: str) -> None:
+        """A request of this client was refused."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._next_at_s:
+            self._unsaid += 1
+            return
+        more = f" ({self._unsaid} others since the last line)" if self._unsaid else ""
+        logger.info("refused a request of %s: %s%s", client, text, more)
+        self._unsaid, self._next_at_s = 0, now_s + LOG_EVERY_S
+
+
+_refusals: Final = Refusals()
+
+
+def refuse(transport: asyncio.Transport, error: TurnwireError | None, client: tuple[str, int] | None) -> Lingering:
+    """Answer with the error's problem document, or with nothing at all, and close the connection."""
+    _refusals.say(":".join(map(str, client)) if client else "a local client", str(error or "it sent nothing"))
+    if error is not None:
+        response = problem_response(error)
+        status = HTTPStatus(response.status_code)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+        lines += [b"%b: %b" % pair for pair in response.raw_headers]
+        transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)]))
+    return Lingering(transport)

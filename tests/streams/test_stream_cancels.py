@@ -1,0 +1,87 @@
+"""`on_disconnect: cancel`: the turn is cancelled whenever its client leaves, also at an unusual moment."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from socket import create_connection, socket
+from typing import Final
+
+import pytest
+
+from tests.support.observed import Observed
+from tests.support.rawtail import LIMIT_S, address, finish, request, reset
+from tests.support.waiting import let_pass, wait_until
+from turnwire.shared.keys import session_key
+from turnwire.shared.lifecycle import TurnState
+
+CLIENTS: Final = 20
+LEAVE: Final = [finish, reset]
+
+
+def ask(service: Observed, session: str, message: str = "hello") -> socket:
+    """A client that has sent its whole request."""
+    body = json.dumps({"message": message, "on_disconnect": "cancel"}).encode()
+    head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection = create_connection(address(service.url), timeout=LIMIT_S)
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+async def cancelled(service: Observed, sessions: list[str]) -> int:
+    """Until each of these turns is cancelled; how many there are, as a request may not have been read at all."""
+
+    async def found() -> list[TurnState]:
+        records = [await service.store.record(session_key(session).turn(0)) for session in sessions]
+        return [record.status for record in records if record]
+
+    async def settled() -> bool:
+        return all(status == TurnState.CANCELLED for status in await found())
+
+    await wait_until(lambda: not service.clients(), "all have left")
+    await wait_until(settled, "each turn is cancelled")
+    return len(await found())
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+async def test_a_client_that_leaves_before_its_answer_begins_cancels(
+    service: Observed, leave: Callable[[socket], None]
+):  # fmt: skip
+    sessions = []
+    for number in range(60):
+        sessions.append(f"early-{leave.__name__}-{number}")
+        with ExitStack() as stack:
+            connection = stack.enter_context(ask(service, sessions[-1]))
+            await let_pass(number % 4 / 2000)
+            leave(connection)
+    assert await cancelled(service, sessions) > 0
+
+
+@pytest.mark.parametrize("kilobytes", [1, 100, 400, 900])
+async def test_a_client_that_sent_a_large_request_cancels(service: Observed, kilobytes: int):
+    sessions = [f"large-{kilobytes}-{number}" for number in range(CLIENTS)]
+    message = "x" * kilobytes * 1000
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(await asyncio.to_thread(ask, service, session, message)) for session in sessions
+        ]
+        for connection in connections:
+            assert await asyncio.to_thread(connection.recv, 4096)  # its stream is open
+        for connection in connections:
+            finish(connection)
+    assert await cancelled(service, sessions) == CLIENTS
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+async def test_a_client_that_has_asked_for_more_already_cancels(service: Observed, leave: Callable[[socket], None]):
+    sessions = [f"ahead-{leave.__name__}-{number}" for number in range(CLIENTS)]
+    with ExitStack() as stack:
+        connections = [stack.enter_context(ask(service, session)) for session in sessions]
+        for connection, session in zip(connections, sessions, strict=True):
+            assert await asyncio.to_thread(connection.recv, 4096)
+            connection.sendall(2 * request(f"/v1/sessions/{session}/turns/0"))
+        await let_pass(0.1)
+        for connection in connections:
+            leave(connection)
+    assert await cancelled(service, sessions) == CLIENTS
