@@ -12,7 +12,8 @@ A turn's `metadata` says how it goes; every key is optional:
      "leak": true,                      the producer raises CancelledError by itself
      "signal": "approval",              after its deltas it waits for this signal, and yields its payload
      "hang": {"on_event": 1},           so many calls of this hook never return; of all of its processes
-     "persist_gate": "/path"}           persist waits until this file exists
+     "persist_gate": "/path",           persist waits until this file exists
+     "persist_dies": true}              persist kills its process
 
 Delta k of attempt a reads `a.k `, so a text that mixes two attempts shows; in a deployment whose name is in CHAOS_NAME
 it reads `<name>a.k `, so a text of another deployment shows, too. Each call is one line of JSON appended to
@@ -91,6 +92,8 @@ class ChaosHooks(ChatTurnHooks):
     async def persist_assistant_message(self, turn: Turn, final_text: str) -> None:
         """Notes under which id."""
         self.note(turn, "persist_assistant_message", message_id=turn.message_id, text=final_text)
+        if turn.metadata.get("persist_dies"):
+            os.kill(os.getpid(), signal.SIGKILL)
         await pass_gate(turn, turn.metadata.get("persist_gate"))
         if self.hangs(turn, "persist_assistant_message"):
             await asyncio.Event().wait()

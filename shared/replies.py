@@ -31,13 +31,15 @@ class Signalled(msgspec.Struct, frozen=True):
 
 
 class PersistTry(msgspec.Struct, frozen=True):
-    """The answer to a request to persist an answer. `tries`: how many tries have begun, with this one.
+    """The answer to the beginning of a try to persist an answer. `tries`: how many have begun.
 
-    If `wait_ms` is 0, the try may begin. Otherwise it is too early for one, by so many ms, and none was counted.
+    The try may begin if `wait_ms` and `limit` are 0. Otherwise it is too early by `wait_ms`, or workers died over this
+    job, and its next one may run at most `limit` jobs, all of them suspects.
     """
 
     tries: int
     wait_ms: int = 0
+    limit: int = 0
 
 
 class Settled(msgspec.Struct, frozen=True):

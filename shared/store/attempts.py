@@ -202,12 +202,12 @@ class AttemptWrites(TurnReads):
         args: list[Arg] = [claimed.attempt, claimed.token, used]
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
-    async def free(self, keys: Sequence[TurnKey], worker: str, company: int) -> None:
-        """Drop the leases that a dead worker holds on these turns.
+    async def free(self, keys: Sequence[TurnKey], worker: str, company: int, *, persists: bool = False) -> None:
+        """Drop the leases that a dead worker holds on these turns; or note that it was persisting their answers.
 
         `company`: how many jobs it had; 0: it has stopped in order, and that is no crash.
         """
-        calls: list[Call] = [([key.record, key.lease], [worker, company]) for key in keys]
+        calls: list[Call] = [([key.record, key.lease], [worker, company, int(persists)]) for key in keys]
         for reply in await FREE.many(self._courier, calls):
             if isinstance(reply, Exception):
                 raise reply

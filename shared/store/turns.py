@@ -116,22 +116,32 @@ class TurnStore(AttemptWrites):
         """
         await KEEP_STEP(self._courier, [key.record, key.steps], [attempt, step.index, msgspec.json.encode(step)])
 
-    async def try_to_persist(self, key: TurnKey, first_ms: int, longest_ms: int) -> PersistTry | None:
+    async def try_to_persist(
+        self, key: TurnKey, first_ms: int, longest_ms: int, *, rare_ms: int = 0, company: int = 0
+    ) -> PersistTry | None:
         """Begin a try to persist the answer of a turn that has ended, unless it is too early for another one.
 
-        The pauses between the tries begin with twice `first_ms` and are doubled up to `longest_ms`.
+        The pauses between the tries begin with twice `first_ms` and are doubled up to `longest_ms`. The pause is
+        `rare_ms` if `max_attempts` workers have died while they tried this and nothing else. `company`: see `claim`.
 
         Returns: None if the answer is not pending.
         """
-        args: list[Arg] = [0, "", self.settings.retention_ms, first_ms, longest_ms]
-        tries, wait_ms = await PERSISTED(self._courier, key.lasting_keys(), args)
-        return PersistTry(int(tries), int(wait_ms)) if tries >= 0 else None
+        tries, wait_ms, limit = await self._persist(key, "begin", "", [first_ms, longest_ms, rare_ms], company)
+        return PersistTry(tries, wait_ms, limit) if tries >= 0 else None
+
+    async def persist_failed(self, key: TurnKey) -> None:
+        """Say that a try to persist the answer has ended, and that it has killed no worker."""
+        await self._persist(key, "fail", "")
 
     async def persisted(self, key: TurnKey, final_text: str) -> bool:
         """Mark an answer as stored by the product. Returns False if it was not pending."""
-        args: list[Arg] = [1, final_text, self.settings.retention_ms, 0, 0]
-        tries, _ = await PERSISTED(self._courier, key.lasting_keys(), args)
-        return int(tries) >= 0
+        return (await self._persist(key, "done", final_text))[0] >= 0
+
+    async def _persist(
+        self, key: TurnKey, event: str, text: str, pauses: Sequence[int] = (0, 0, 0), company: int = 0
+    ) -> list[int]:
+        args: list[Arg] = [event, text, self.settings.retention_ms, *pauses, self.settings.max_attempts, company]
+        return [int(number) for number in await PERSISTED(self._courier, key.lasting_keys(), args)]
 
     async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
         """Cancel a turn: at once if nobody runs it, else its worker is told.

@@ -118,3 +118,30 @@ async def test_workers_that_stop_in_order_make_no_suspects(tmp_path):
         assert {await view.status(answer) for answer in turns} == {"completed"}
         assert {await view.crashes(answer) for answer in turns} == {0}
         await view.nothing_left()
+
+
+@pytest.mark.timeout(120)
+async def test_an_answer_that_kills_whoever_persists_it_is_left_alone_for_an_hour(tmp_path):
+    env = THREE | {"TURNWIRE_MAX_ATTEMPTS": "1"}
+    async with scene(tmp_path, workers=2, env=env) as view, watched(view) as supervisor:
+        answer = view.turn(persist_dies=True)
+        await view.submit(answer)
+        key = TurnKey.parse(answer.run_id)
+
+        async def pause_s() -> float:
+            at_ms = int(await view.redis.hget(key.record, "persist_at") or 0)  # type: ignore[misc]
+            return at_ms / 1000 - (await view.redis.time())[0]
+
+        async def is_left_alone() -> bool:
+            return await pause_s() > 3000 and supervisor.deaths == 3
+
+        # One worker in the turn, two in the outbox. From the first of these it is known that the job kills.
+        await wait_until(is_left_alone, "the long pause", 60)
+        assert await view.status(answer) == "completed"
+        assert view.count(answer) == {"produce": 1, "produced": 1, "transform_final_text": 1} | {
+            "persist_assistant_message": 3
+        }
+        other = view.turn()
+        await view.ask(other)
+        assert other.lines[-1]["data"]["persisted"] is True
+        assert supervisor.deaths == 3

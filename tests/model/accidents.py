@@ -22,10 +22,10 @@ class Accidents(Comparison):
     def lease_lapses(self, pick):
         self.drop_lease(self.leased[pick % len(self.leased)])
 
-    @action(needs="leased", worker=WORKERS, died_with=DIED_WITH)
-    def worker_is_declared_dead(self, worker, died_with):
+    @action(needs="turns", worker=WORKERS, died_with=DIED_WITH, persists=st.booleans())
+    def worker_is_declared_dead(self, worker, died_with, persists):
         turns = [self.session.turn(index) for index in self.turns]
-        self.both(lambda store, _: store.free(turns, worker, died_with))
+        self.both(lambda store, _: store.free(turns, worker, died_with, persists=persists))
 
     @action(2, needs="suspended", pick=PICK, late=st.booleans())
     def deadline(self, pick, late):

@@ -250,14 +250,16 @@ class SessionMachine(Accidents):
             again=again,
         )
 
-    @action(2, needs="turns", pick=PICK, works=st.booleans())
-    def persist(self, pick, works):
+    @action(3, needs="turns", pick=PICK, end=st.sampled_from(["begin", "begin", "fail", "done"]), company=COMPANY)
+    def persist(self, pick, end, company):
         index = self.pending[pick % len(self.pending)] if self.pending and pick < 6 else self.index(pick)
         turn, text = self.session.turn(index), self.new_text()
-        if works:
+        if end == "done":
             self.both(lambda store, _: store.persisted(turn, text))
+        elif end == "fail":
+            self.both(lambda store, _: store.persist_failed(turn))
         else:
-            self.both(lambda store, _: store.try_to_persist(turn, 0, 0))
+            self.both(lambda store, _: store.try_to_persist(turn, 0, 0, company=company))
 
     # -- the end
 

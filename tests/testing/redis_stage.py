@@ -39,6 +39,7 @@ class MortalStore(TurnStore):
     handover = mortal(TurnStore.handover)
     keep_step = mortal(TurnStore.keep_step)
     try_to_persist = mortal(TurnStore.try_to_persist)
+    persist_failed = mortal(TurnStore.persist_failed)
     persisted = mortal(TurnStore.persisted)
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:

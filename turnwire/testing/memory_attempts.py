@@ -16,7 +16,7 @@ from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemorySession, MemoryTurn
 from turnwire.testing.memory_reads import MemoryReads, decoded_steps, record_of
-from turnwire.testing.memory_suspects import Suspicion
+from turnwire.testing.memory_suspects import Suspicion, note_company
 
 
 class MemoryAttempts(MemoryReads):
@@ -265,16 +265,18 @@ class MemoryAttempts(MemoryReads):
         return row
 
     @write
-    async def free(self, keys: Sequence[TurnKey], worker: str, company: int) -> None:
+    async def free(self, keys: Sequence[TurnKey], worker: str, company: int, *, persists: bool = False) -> None:
         """See AttemptWrites."""
         for turn in map(self.memory.turn, keys):
-            token = f"{worker}#{turn.attempt}" if turn is not None else ""
-            runs = turn is not None and (turn.status, turn.fields.get("worker")) == ("running", worker)
-            if turn is not None and runs and turn.holder(self.memory.now_ms) in (None, token):
-                promised = turn.fields.get("company", "")
-                had = min(int(promised), company) if promised.isdigit() else company
-                turn.fields["company"] = str(had) if company else "stopped"
-            if turn is not None and (turn.holder(self.memory.now_ms) or "").startswith(f"{worker}#"):
+            if turn is None:
+                continue
+            if persists:
+                note_company(turn, "persist_company", company)
+                continue
+            token, holder = f"{worker}#{turn.attempt}", turn.holder(self.memory.now_ms)
+            if (turn.status, turn.fields.get("worker")) == ("running", worker) and holder in (None, token):
+                note_company(turn, "company", company)
+            if (holder or "").startswith(f"{worker}#"):
                 turn.lease = None
 
 

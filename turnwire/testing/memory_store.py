@@ -28,6 +28,7 @@ from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemorySession, MemoryTurn
 from turnwire.testing.memory_attempts import MemoryAttempts, as_text
+from turnwire.testing.memory_suspects import OF_A_TRY, Suspicion
 
 _OF_THE_LAST_END = (
     "error_code", "error_message", "retryable", "final_text", "untransformed", "started_at", "completed_at",
@@ -195,7 +196,9 @@ class MemoryStore(MemoryAttempts):
         turn.steps[step.index] = msgspec.json.encode(step)
 
     @write
-    async def try_to_persist(self, key: TurnKey, first_ms: int, longest_ms: int) -> PersistTry | None:
+    async def try_to_persist(
+        self, key: TurnKey, first_ms: int, longest_ms: int, *, rare_ms: int = 0, company: int = 0
+    ) -> PersistTry | None:
         """See TurnStore."""
         turn, now_ms = self._pending(key), self.memory.now_ms
         if turn is None:
@@ -203,10 +206,25 @@ class MemoryStore(MemoryAttempts):
         tries, wait_ms = int(turn.fields.get("persist_tries", "0")), int(turn.fields.get("persist_at", "0")) - now_ms
         if wait_ms > 0:
             return PersistTry(tries, wait_ms)
+        suspicion = Suspicion.read(turn.fields, "persist_")
+        if "persist_company" in turn.fields:
+            suspicion.add_crash(int(turn.fields["persist_company"]))
+        if not suspicion.may_run(company):
+            return PersistTry(tries, 0, suspicion.limit or 0)
         pause_ms = min(first_ms * 2 ** min(tries + 1, 20), longest_ms)
+        pause_ms = rare_ms if suspicion.alone >= self.settings.max_attempts else pause_ms
         turn.fields |= {"persist_tries": str(tries + 1), "persist_at": str(now_ms + pause_ms)}
+        turn.fields |= {"persist_company": str(company)} | suspicion.fields("persist_")
         self._keep(key, turn)
         return PersistTry(tries + 1)
+
+    @write
+    async def persist_failed(self, key: TurnKey) -> None:
+        """See TurnStore."""
+        turn = self._pending(key)
+        if turn is not None:
+            rules.remove(turn.fields, *OF_A_TRY)
+            self._keep(key, turn)
 
     @write
     async def persisted(self, key: TurnKey, final_text: str) -> bool:
@@ -215,7 +233,7 @@ class MemoryStore(MemoryAttempts):
         if turn is None:
             return False
         turn.fields |= {"persist": "done", "final_text": final_text}
-        rules.remove(turn.fields, "untransformed", "persist_at")
+        rules.remove(turn.fields, "untransformed", "persist_at", *OF_A_TRY)
         self._keep(key, turn)
         return True
 

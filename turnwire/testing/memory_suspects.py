@@ -6,7 +6,10 @@ Each function does what its namesake in shared/store/lua/parts does (`suspicion.
 from dataclasses import dataclass, field
 from typing import Final
 
+from turnwire.testing.memory import MemoryTurn
+
 UNKNOWN_COMPANY: Final = 100
+OF_A_TRY: Final = ("persist_company", "persist_crashes", "persist_crashes_alone", "persist_company_limit")
 
 
 @dataclass
@@ -18,10 +21,11 @@ class Suspicion:
     limit: int | None
 
     @classmethod
-    def read(cls, fields: dict[str, str]) -> "Suspicion":
+    def read(cls, fields: dict[str, str], prefix: str = "") -> "Suspicion":
         """What the fields of the turn say."""
-        limit = int(fields["company_limit"]) if "company_limit" in fields else None
-        return cls(int(fields.get("crashes", "0")), int(fields.get("crashes_alone", "0")), limit)
+        limit = fields.get(f"{prefix}company_limit")
+        crashes, alone = (int(fields.get(f"{prefix}{name}", "0")) for name in ("crashes", "crashes_alone"))
+        return cls(crashes, alone, None if limit is None else int(limit))
 
     def add_crash(self, company: int) -> None:
         """Count the death of a worker that ran so many jobs; 0: nobody knows how many."""
@@ -35,10 +39,23 @@ class Suspicion:
         """The job may run in a worker that runs so many jobs at most, all of them suspects; 0: any jobs."""
         return self.limit is None or 0 < company <= self.limit
 
-    def fields(self) -> dict[str, str]:
+    def fields(self, prefix: str = "") -> dict[str, str]:
         """The fields of the turn that say so."""
-        fields = {"crashes": str(self.crashes), "crashes_alone": str(self.alone)}
-        return fields if self.limit is None else fields | {"company_limit": str(self.limit)}
+        fields = {f"{prefix}crashes": str(self.crashes), f"{prefix}crashes_alone": str(self.alone)}
+        return fields if self.limit is None else fields | {f"{prefix}company_limit": str(self.limit)}
+
+
+def note_company(turn: MemoryTurn, name: str, company: int) -> None:
+    """Note how many jobs a dead worker had; 0: it has stopped in order. It had kept a promise of fewer."""
+    promise = turn.fields.get(name)
+    if name == "persist_company" and promise is None:
+        return
+    if name == "persist_company" and not company:
+        del turn.fields[name]
+        return
+    promised = int(promise) if promise is not None and promise.isdigit() else 0
+    had = min(promised, company) if promised else company
+    turn.fields[name] = str(had) if company else "stopped"
 
 
 @dataclass

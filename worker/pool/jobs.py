@@ -23,7 +23,7 @@ class Jobs:
         `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
         """
         if is_persist_id(job_id):
-            return await self._outbox.run(TurnKey.parse(run_id_of(job_id)))
+            return await self._outbox.run(TurnKey.parse(run_id_of(job_id)), company)
         return await self._runner.run(job_id, company)
 
     async def finish(self, taken: Taken, end: Done | Parked | Again | SetAside) -> None:

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from turnwire.shared.errors import BadRequest, StoreUnavailable
-from turnwire.shared.keys import QUEUE, TurnKey
+from turnwire.shared.keys import QUEUE, TurnKey, is_persist_id, run_id_of
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.pool.entry import read_entry
@@ -134,9 +134,11 @@ async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ra
     Returns: how many jobs it had; None if it has registered again since `entry`.
     """
     job_ids = await queue.owned(worker)
-    turns: list[TurnKey] = []
+    turns: dict[bool, list[TurnKey]] = {False: [], True: []}  # those that it ran, those whose answer it persisted
     for job_id in job_ids:
-        with suppress(BadRequest):  # a job that persists an answer, or is not ours, has no lease
-            turns.append(TurnKey.parse(job_id))
-    await store.free(turns, worker, 0 if ran is None else max(ran, len(job_ids)))
+        with suppress(BadRequest):  # it is no job of ours
+            turns[is_persist_id(job_id)].append(TurnKey.parse(run_id_of(job_id)))
+    company = 0 if ran is None else max(ran, len(job_ids))
+    await store.free(turns[False], worker, company)
+    await store.free(turns[True], worker, company, persists=True)
     return len(job_ids) if await queue.bury(worker, entry, job_ids) else None

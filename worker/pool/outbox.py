@@ -16,7 +16,7 @@ from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
-from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done
+from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done, SetAside
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
+RARE_PAUSE_MS: Final = 3_600_000  # between the tries of an answer that kills its workers
 NOT_YET_MS: Final = 500
 
 
@@ -37,8 +38,11 @@ class Outbox:
         self._store = store
         self._products = products
 
-    async def run(self, key: TurnKey) -> Done | Again:
-        """Try once to persist the turn's answer. Returns what should become of the job."""
+    async def run(self, key: TurnKey, company: int = 0) -> Done | Again | SetAside:
+        """Try once to persist the turn's answer. Returns what should become of the job.
+
+        `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
+        """
         record = await until_answered(self._store.record, key)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
@@ -47,22 +51,34 @@ class Outbox:
             return Again(LATEST_UNSERVED_MS)
         if not record.terminal:  # it is being settled, or was asked again; then its next end enqueues this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)
-        begun = await until_answered(self._store.try_to_persist, key, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+        pauses = FIRST_PAUSE_MS, LONGEST_PAUSE_MS
+        begun = await until_answered(self._store.try_to_persist, key, *pauses, rare_ms=RARE_PAUSE_MS, company=company)
         if begun is None:
             return Done()
+        if begun.limit:
+            return SetAside(begun.limit)
         if begun.wait_ms:  # it is too early, because the worker that tried last has died during its try
             return Again(begun.wait_ms)
+        if await self._try(record, key):
+            logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
+            return Done()
+        pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
+        logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, pause_ms)
+        return Again(pause_ms)
+
+    async def _try(self, record: TurnRecord, key: TurnKey) -> bool:
+        is_persisted = False
         try:
             text = await self._persisted(record, key)
             if text is not None:
                 await until_answered(self._store.persisted, key, text)
-                logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
-                return Done()
+                is_persisted = True
         except Exception:
             logger.exception("%s: the outbox failed", key.run_id)
-        pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
-        logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, pause_ms)
-        return Again(pause_ms)
+        finally:
+            if not is_persisted:  # also if this worker stops, which is no crash
+                await until_answered(self._store.persist_failed, key)
+        return is_persisted
 
     async def _persisted(self, record: TurnRecord, key: TurnKey) -> str | None:
         """Run the hooks that follow the answer. Returns the text that the product has stored; None if it could not."""

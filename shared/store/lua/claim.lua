@@ -109,7 +109,7 @@ if refused then
     return refused
 end
 if has_crashed then
-    redis.call('HSET', keys.turn, unpack(suspicion_fields(suspicion)))
+    redis.call('HSET', keys.turn, unpack(suspicion_fields(suspicion, '')))
 end
 if cancel then
     refused = give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)

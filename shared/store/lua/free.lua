@@ -6,19 +6,31 @@
 -- ARGV
 --   worker    the dead worker
 --   company   how many jobs it had; 0: it has stopped in order
+--   persists  1: its job was to persist the answer of the turn; 0: to run the turn
 -- RETURNS
 --   1         the lease is gone
 --   0         the lease was not that worker's
 
 local turn, lease = unpack(KEYS)
-local worker, company = unpack(ARGV)
+local worker, company, persists = unpack(ARGV)
+-- Before it died, the worker had kept what it had promised: a smaller number stays.
+local function company_of(promise)
+    promise = tonumber(promise or '0')
+    return promise and promise > 0 and math.min(promise, company) or company
+end
+if persists == '1' then
+    local promise = redis.call('HGET', turn, 'persist_company')
+    if promise and company == '0' then
+        redis.call('HDEL', turn, 'persist_company')
+    elseif promise then
+        redis.call('HSET', turn, 'persist_company', company_of(promise))
+    end
+    return 0
+end
 local state = redis.call('HMGET', turn, 'status', 'worker', 'attempt', 'company')
 local holder = redis.call('GET', lease)
-local token = worker .. '#' .. (state[3] or '')
-if state[1] == 'running' and state[2] == worker and (not holder or holder == token) then
-    local promised = tonumber(state[4] or company) or tonumber(company)
-    local had = math.min(promised, tonumber(company))  -- the worker has kept what it promised when it took the turn
-    redis.call('HSET', turn, 'company', company == '0' and 'stopped' or had)
+if state[1] == 'running' and state[2] == worker and (not holder or holder == worker .. '#' .. state[3]) then
+    redis.call('HSET', turn, 'company', company == '0' and 'stopped' or company_of(state[4]))
 end
 if holder and string.sub(holder, 1, #worker + 1) == worker .. '#' then
     return redis.call('DEL', lease)

@@ -1,5 +1,5 @@
--- Begins a try to persist the answer of a turn that has ended, or marks the answer as persisted. Either way the turn is
--- kept for its retention from now on. A try is counted when it begins, so that one which kills its worker counts, too.
+-- Begins or ends a try to persist the answer of a turn that has ended. In all cases the turn is kept for its retention
+-- from now on. A try is counted when it begins. One that never ends has killed its worker, see parts/suspicion.lua.
 -- Safe to repeat: an answer that is marked stays marked. A repeat of a try finds that it is too early for another one.
 -- KEYS
 --   session    hash of the session
@@ -11,34 +11,54 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   done            1: the product has stored the answer; 0: a try begins
---   final_text      what the product has stored; '' when a try begins
+--   event           begin: a try begins. fail: it has ended in order, but in vain. done: the product has the answer.
+--   final_text      done: what the product has stored; else ''
 --   retention_ms    how long the turn is kept from now on
 --   first_ms        the pause before the second try is twice this; each later pause is twice the one before
 --   longest_ms      the longest pause
--- RETURNS {tries, wait_ms}
+--   rare_ms         the pause of an answer that kills its workers
+--   max_attempts    how many workers may die while they try this and nothing else, before the pause is `rare_ms`
+--   company         0: the worker may run the job beside any other job; n: it runs at most n jobs, all suspects
+-- RETURNS {tries, wait_ms, limit}
 --   tries           how many tries have begun; -1 if nothing is pending
---   wait_ms         0: the try may begin; else it is too early, by so much
--- include: time
+--   wait_ms         0, or it is too early for a try, by so much
+--   limit           0, or the worker may not run the job: how many jobs its worker may run, all of them suspects
+-- include: time suspicion
 
 local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)
-local done, final_text, retention_ms, first_ms, longest_ms = unpack(ARGV)
-local state = redis.call('HMGET', turn, 'persist', 'status', 'persist_tries', 'persist_at')
+local event, final_text, retention_ms, first_ms, longest_ms, rare_ms, max_attempts, company = unpack(ARGV)
+local fields = {'persist_crashes', 'persist_crashes_alone', 'persist_company_limit'}
+local state = redis.call('HMGET', turn, 'persist', 'status', 'persist_tries', 'persist_at', 'persist_company',
+    unpack(fields))
 if state[1] ~= 'pending' or state[2] == 'queued' or state[2] == 'running' or state[2] == 'suspended' then
-    return {-1, 0}  -- a turn that was asked again has not ended yet
+    return {-1, 0, 0}  -- a turn that was asked again has not ended yet
 end
 local now, tries = now_ms(), tonumber(state[3] or '0')
-if done == '1' then
-    redis.call('HSET', turn, 'persist', 'done', 'final_text', final_text)
-    redis.call('HDEL', turn, 'untransformed', 'persist_at')
-else
+if event == 'begin' then
     local wait_ms = tonumber(state[4] or '0') - now
     if wait_ms > 0 then
-        return {tries, wait_ms}
+        return {tries, wait_ms, 0}
+    end
+    local suspicion = read_suspicion(state, 6)
+    if state[5] then
+        add_crash(suspicion, tonumber(state[5]))
+    end
+    if not may_run(suspicion, tonumber(company)) then
+        return {tries, 0, suspicion.limit}
     end
     tries = tries + 1
     local pause_ms = math.min(first_ms * 2 ^ math.min(tries, 20), longest_ms)
-    redis.call('HSET', turn, 'persist_tries', tries, 'persist_at', string.format('%d', now + pause_ms))
+    if suspicion.alone >= tonumber(max_attempts) then
+        pause_ms = rare_ms
+    end
+    redis.call('HSET', turn, 'persist_tries', tries, 'persist_at', string.format('%d', now + pause_ms),
+        'persist_company', company, unpack(suspicion_fields(suspicion, 'persist_')))
+else
+    redis.call('HDEL', turn, 'persist_company', unpack(fields))  -- it has killed nobody this time
+end
+if event == 'done' then
+    redis.call('HSET', turn, 'persist', 'done', 'final_text', final_text)
+    redis.call('HDEL', turn, 'untransformed', 'persist_at')
 end
 for _, key in ipairs({turn, steps, events, signals, ledger}) do
     redis.call('PEXPIRE', key, retention_ms)
@@ -47,4 +67,4 @@ if redis.call('EXISTS', open) == 0 then  -- a session with an open turn has no T
     redis.call('PEXPIRE', session, retention_ms)
     redis.call('PEXPIRE', turns, retention_ms)
 end
-return {tries, 0}
+return {tries, 0, 0}

@@ -34,6 +34,7 @@ async def test_the_pauses_between_tries_are_doubled_up_to_the_longest(store, red
         assert (await store.try_to_persist(KEY, 1000, 5000)).wait_ms == 0
         early = await store.try_to_persist(KEY, 1000, 5000)  # a repeat, or the next worker
         pauses.append(round(early.wait_ms, -3))
+        await store.persist_failed(KEY)
         await redis.hdel(KEY.record, "persist_at")
     assert pauses == [2000, 4000, 5000, 5000]
     assert await store.persist_tries([KEY]) == [4]

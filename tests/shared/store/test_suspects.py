@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support.turns import KEY, SESSION, WORKER, claim, log_of, lose_lease, request, snapshot, submit_and_claim
+from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended
-from turnwire.shared.replies import Suspect
+from turnwire.shared.replies import PersistTry, Suspect
 
 MANY = 40  # jobs of a worker that died
 
@@ -148,3 +149,53 @@ async def test_burying_a_worker_changes_no_turn_that_it_does_not_run(store, redi
     before = await snapshot(redis)
     await store.free([KEY, SESSION.turn(1), SESSION.turn(7)], "host/9/other", 3)
     assert await snapshot(redis) == before
+
+
+async def pending(store):
+    """A turn that has ended, and whose answer is not persisted yet."""
+    claimed = await submit_and_claim(store)
+    await store.settle(claimed, TurnState.COMPLETED, 1, [], {"persist": "pending"})
+
+
+async def begin(store, company=0):
+    """A try to persist begins, as if its pause were over."""
+    await store.redis.hdel(KEY.record, "persist_at")
+    return await store.try_to_persist(KEY, 1000, 60_000, rare_ms=3_600_000, company=company)
+
+
+async def test_a_try_to_persist_that_never_ends_has_killed_its_worker(store):
+    await pending(store)
+    for _ in range(2):
+        assert (await begin(store)).limit == 0
+        await store.free([KEY], WORKER, MANY, persists=True)
+    assert await begin(store) == PersistTry(2, 0, 10)
+    assert (await begin(store, company=10)).limit == 0
+
+
+async def test_a_try_that_fails_in_order_clears_its_job(store):
+    await pending(store)
+    for _ in range(3):
+        await begin(store, company=1)
+    await store.persist_failed(KEY)
+    assert (await begin(store)).limit == 0
+
+
+async def test_a_worker_that_stops_in_order_while_it_persists_has_not_crashed(store):
+    await pending(store)
+    for _ in range(4):
+        assert (await begin(store)).limit == 0
+        await store.free([KEY], WORKER, 0, persists=True)
+
+
+async def test_an_answer_that_kills_its_workers_alone_is_tried_rarely(store, settings):
+    await pending(store)
+    for _ in range(settings.max_attempts):
+        await begin(store, company=1)
+        assert await pause_ms(store) <= 60_000
+    await begin(store, company=1)
+    assert await pause_ms(store) > 3_500_000
+
+
+async def pause_ms(store):
+    seconds, micros = await store.redis.time()
+    return int(await store.redis.hget(KEY.record, "persist_at")) - (seconds * 1000 + micros // 1000)

@@ -6,6 +6,7 @@
 -- `crashes_alone`    how many of these ran nothing else
 -- `company_limit`    how many jobs its worker may run at most, all of them suspects; absent until it is a suspect
 -- `company`          how many jobs the worker of the running attempt runs at most; absent if nobody knows
+-- The same fields with the prefix `persist_` know of the job that persists its answer.
 -- Whoever buries that worker writes into `company` how many jobs it had, or `stopped` if it has stopped in order.
 
 local SUSPICION = {'crashes', 'crashes_alone', 'company_limit'}
@@ -35,12 +36,12 @@ local function may_run(suspicion, company)
     return not suspicion.limit or (company > 0 and company <= suspicion.limit)
 end
 
--- suspicion_fields(suspicion)
--- RETURNS the fields and values of a suspicion, in a row
-local function suspicion_fields(suspicion)
-    local fields = {'crashes', suspicion.crashes, 'crashes_alone', suspicion.alone}
+-- suspicion_fields(suspicion, prefix)
+-- RETURNS the fields and values of a suspicion, in a row; the names of the fields begin with the prefix
+local function suspicion_fields(suspicion, prefix)
+    local fields = {prefix .. 'crashes', suspicion.crashes, prefix .. 'crashes_alone', suspicion.alone}
     if suspicion.limit then
-        fields[5], fields[6] = 'company_limit', suspicion.limit
+        fields[5], fields[6] = prefix .. 'company_limit', suspicion.limit
     end
     return fields
 end
