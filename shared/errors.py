@@ -18,7 +18,10 @@ TurnwireError
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, and the same request may be sent again
 ├── SettingsError          the process cannot start with this environment
 ├── AttemptFenced          the attempt does not own the turn any more and must write nothing; products never see it
+│   └── StoreLost          the store has lost more of the attempt than its worker can write again
 ├── IndexMoved             the session's next index has changed meanwhile        (shared/store/scripts.py)
+├── LogBehind              the store has lost events of a running attempt        (shared/store/scripts.py)
+├── StepsBehind            the store has lost steps of a running attempt         (shared/store/scripts.py)
 ├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
 ├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
 ├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)
@@ -156,6 +159,10 @@ class AttemptFenced(TurnwireError):
     """
 
     code = "attempt_fenced"
+
+
+class StoreLost(AttemptFenced):
+    """The store has lost more of the attempt than its worker can write again: the turn goes back to the queue."""
 
 
 class TurnFailure(TurnwireError):

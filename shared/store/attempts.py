@@ -1,7 +1,7 @@
 """The worker's writes to a turn: each method is one script, fenced by the attempt and its lease."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,8 @@ RENEW = Script("renew")
 REWIND = Script("rewind")
 SETTLE = Script("settle")
 SUSPEND = Script("suspend")
+
+GiveBackReason: TypeAlias = Literal["handover", "store_lost"]
 
 _step = msgspec.json.Decoder(StepRecord)
 _signal = msgspec.json.Decoder(Signal)
@@ -83,7 +85,8 @@ class AttemptWrites(TurnReads):
 
         The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
 
-        Returns: for each None, AttemptFenced (the turn is not this attempt's any more) or StoreUnavailable.
+        Returns: for each None, AttemptFenced (the turn is not this attempt's any more), LogBehind (the store has lost
+            events that it had acknowledged) or StoreUnavailable.
         """
         calls: list[Call] = [
             (
@@ -95,21 +98,29 @@ class AttemptWrites(TurnReads):
         replies = await APPEND.many(self._courier, calls)
         return [reply if isinstance(reply, Exception) else None for reply in replies]
 
-    async def checkpoint(self, claimed: Claimed, step: StepRecord, history: bytes = b"") -> None:
-        """Store a step's result; also extends the lease. `history`: the messages that the producer sees, as JSON.
+    async def checkpoint(
+        self, claimed: Claimed, step: StepRecord, history: bytes = b"", *, next_seq: int = 0, known: int = 0
+    ) -> None:
+        """Store a step's result; also extends the lease.
 
-        The history that was stored first stays, for all attempts.
+        Args:
+            claimed: the attempt that has run the step.
+            step: its record.
+            history: the messages that the producer sees, as JSON. What was stored first stays, for all attempts.
+            next_seq: the seq of the attempt's next event; 0 if the step covers no events.
+            known: how many steps (and the history) are known to be stored; 0 checks nothing.
 
         Raises:
             AttemptFenced: the lease was lost.
+            LogBehind, StepsBehind: the store has lost what it had acknowledged. Nothing was written.
         """
         key, lease_ms = claimed.key, self.settings.lease_ms
         covers = step.cursor if step.status == "completed" else ""
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         record = msgspec.json.encode(step)
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used, history]
-        args.append(int(step.is_answer))
-        await CHECKPOINT(self._courier, [key.record, key.lease, key.steps], args)
+        args += [int(step.is_answer), next_seq, known]
+        await CHECKPOINT(self._courier, [key.record, key.lease, key.steps, key.events], args)
 
     async def settle(
         self,
@@ -124,6 +135,7 @@ class AttemptWrites(TurnReads):
 
         Raises:
             AttemptFenced: the lease was lost.
+            LogBehind: as of `checkpoint`.
         """
         args: list[Arg] = [
             self._channel_prefix,
@@ -163,18 +175,21 @@ class AttemptWrites(TurnReads):
         event: bytes,
         used: bytes = b"",
         history: bytes = b"",
+        *,
+        known: int = 0,
     ) -> Signal | GivenUp:
         """Give the turn up until a signal comes; or return the signal, if it is there already.
 
-        `history` is stored as by `checkpoint`.
+        `history` and `known` are those of `checkpoint`.
 
         Raises:
             AttemptFenced: the lease was lost.
+            LogBehind, StepsBehind: as of `checkpoint`.
         """
         key = claimed.key
         timeout = "" if timeout_ms is None else timeout_ms
         lease_ms = self.settings.lease_ms
-        until: list[Arg] = [signal, timeout, used, seq, event, history]
+        until: list[Arg] = [signal, timeout, used, seq, event, history, known]
         args: list[Arg] = [self._channel_prefix, claimed.attempt, claimed.token, lease_ms, *until]
         names = [key.session.record, key.record, key.lease, key.steps, key.events, key.signals, key.ledger]
         stored, *row = await SUSPEND(self._courier, names, args)
@@ -193,13 +208,13 @@ class AttemptWrites(TurnReads):
         attempt, next_seq, row = await REWIND(self._courier, names, args)
         return Rewound(msgspec.structs.replace(claimed, attempt=attempt, next_seq=next_seq), row)
 
-    async def handover(self, claimed: Claimed, used: bytes = b"") -> bytes:
-        """Give the turn back without spending an attempt.
+    async def handover(self, claimed: Claimed, used: bytes = b"", reason: GiveBackReason = "handover") -> bytes:
+        """Give the turn back without spending an attempt. `reason`: why the next attempt will run.
 
         Returns: the attempt's ledger row; empty if it was not ours any more.
         """
         key = claimed.key
-        args: list[Arg] = [claimed.attempt, claimed.token, used]
+        args: list[Arg] = [claimed.attempt, claimed.token, used, reason]
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
     async def free(self, keys: Sequence[TurnKey], worker: str, company: int, *, persists: bool = False) -> None:

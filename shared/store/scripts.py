@@ -42,16 +42,34 @@ class IndexMoved(TurnwireError):
         self.index = int(index)
 
 
+class LogBehind(TurnwireError):
+    """The store has lost the last events that it had acknowledged. It has those before `next_seq`."""
+
+    def __init__(self, next_seq: str) -> None:
+        super().__init__(f"the store has lost the events from {next_seq} on")
+        self.next_seq = int(next_seq)
+
+
+class StepsBehind(TurnwireError):
+    """The store has lost the last steps that it had acknowledged. It has `count` of them."""
+
+    def __init__(self, count: str) -> None:
+        super().__init__(f"the store has only {count} steps left")
+        self.count = int(count)
+
+
 REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "FENCED": AttemptFenced,
     "GONE": AttemptFenced,
     "INPUT_MISMATCH": InputMismatch,
     "LEASE_HELD": LeaseHeld,
+    "LOG_BEHIND": LogBehind,
     "MOVED": IndexMoved,
     "NOT_FOUND": NotFound,
     "QUEUE_FULL": QueueFull,
     "SESSION_BUSY": SessionBusy,
     "SIGNAL_LIMIT": SignalLimit,
+    "STEPS_BEHIND": StepsBehind,
     "TURN_ENDED": TurnEnded,
     "TURN_LIMIT": TurnLimit,
 }

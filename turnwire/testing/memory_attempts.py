@@ -11,6 +11,7 @@ from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Unserved, Waits
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
+from turnwire.shared.store.attempts import GiveBackReason
 from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
@@ -124,17 +125,23 @@ class MemoryAttempts(MemoryReads):
 
         Raises:
             AttemptFenced: the turn is not this attempt's any more.
+            LogBehind: the log lacks events before `seq`.
         """
         turn = self.memory.turn(claimed.key)
         held = turn is not None and turn.holder(self.memory.now_ms) == claimed.token
         if turn is None or not (held or rules.runs(turn, claimed.attempt, claimed.token)):
             raise AttemptFenced("the turn is not this attempt's any more")
+        rules.behind(turn, seq)
         rules.add_events(self.memory, claimed.key, turn, Cursor(claimed.attempt, seq), events)
 
     @write
-    async def checkpoint(self, claimed: Claimed, step: StepRecord, history: bytes = b"") -> None:
+    async def checkpoint(
+        self, claimed: Claimed, step: StepRecord, history: bytes = b"", *, next_seq: int = 0, known: int = 0
+    ) -> None:
         """See AttemptWrites."""
         turn = self._fenced(claimed)
+        rules.behind(turn, next_seq)
+        rules.steps_behind(turn, known)
         turn.steps[step.index] = msgspec.json.encode(step)
         turn.fields["lease_end"] = str(self.memory.now_ms + self.settings.lease_ms)
         if step.is_answer:
@@ -163,6 +170,7 @@ class MemoryAttempts(MemoryReads):
         if session is None or turn is None or not self._is_last(turn, claimed):
             raise AttemptFenced("the lease of this attempt was lost")
         if turn.status == "running":
+            rules.behind(turn, seq)
             rules.add_events(memory, key, turn, Cursor(attempt, seq), events)
             code = as_text(fields.get("error_code", ""))
             rules.add_row(memory, session, turn, attempt, status.value, code, used)
@@ -208,6 +216,8 @@ class MemoryAttempts(MemoryReads):
         event: bytes,
         used: bytes = b"",
         history: bytes = b"",
+        *,
+        known: int = 0,
     ) -> Signal | GivenUp:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -216,6 +226,8 @@ class MemoryAttempts(MemoryReads):
         if turn is not None and waits and f"{turn.fields.get('worker')}#{turn.attempt}" == claimed.token:
             return GivenUp(turn.ledger.get(attempt, b""))
         turn = self._fenced(claimed)
+        rules.behind(turn, seq)
+        rules.steps_behind(turn, known)
         if signal in turn.signals:
             return msgspec.json.decode(turn.signals[signal], type=Signal)
         rules.add_events(memory, key, turn, Cursor(attempt, seq), [event])
@@ -250,7 +262,7 @@ class MemoryAttempts(MemoryReads):
         return Rewound(again, turn.ledger.get(attempt, b""))
 
     @write
-    async def handover(self, claimed: Claimed, used: bytes = b"") -> bytes:
+    async def handover(self, claimed: Claimed, used: bytes = b"", reason: GiveBackReason = "handover") -> bytes:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
         turn = memory.turn(key)
@@ -260,7 +272,7 @@ class MemoryAttempts(MemoryReads):
             row = turn.ledger.get(attempt, b"")
             return row if b'"outcome":"handover"' in row else b""
         row = rules.add_row(memory, memory.made(key.session), turn, attempt, "handover", "", used)
-        turn.fields |= {"status": "queued", "resume_reason": "handover", "updated_at": str(memory.now_ms)}
+        turn.fields |= {"status": "queued", "resume_reason": reason, "updated_at": str(memory.now_ms)}
         turn.lease = None
         return row
 

@@ -12,6 +12,7 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow, decode_row, encode_use
 from turnwire.shared.model import Usage
 from turnwire.shared.store.reads import SESSION_SUMS
+from turnwire.shared.store.scripts import LogBehind, StepsBehind
 from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
 
 
@@ -30,6 +31,27 @@ def runs(turn: MemoryTurn | None, attempt: int, token: str) -> bool:
     if turn is None or turn.status != "running" or turn.attempt != attempt:
         return False
     return f"{turn.fields.get('worker')}#{attempt}" == token
+
+
+def behind(turn: MemoryTurn, seq: int) -> None:
+    """Refuse a write that comes after events which the log does not have.
+
+    Raises:
+        LogBehind: it lacks events before `seq`.
+    """
+    if turn.log and len(turn.log) < seq:
+        raise LogBehind(str(len(turn.log)))
+
+
+def steps_behind(turn: MemoryTurn, known: int) -> None:
+    """Refuse a write that comes after steps which are not there.
+
+    Raises:
+        StepsBehind: there are fewer than `known`, the history included.
+    """
+    stands = len(turn.steps) + (turn.history is not None)
+    if stands < known:
+        raise StepsBehind(str(stands))
 
 
 def fence(memory: Memory, turn: MemoryTurn | None, attempt: int, token: str, lease_ms: int) -> MemoryTurn:

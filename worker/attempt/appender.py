@@ -8,16 +8,22 @@ slow Redis slows down the producers and does not fill the memory.
 """
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from turnwire.shared.errors import AttemptFenced, StoreUnavailable, TurnFailure
+from turnwire.shared.errors import AttemptFenced, StoreLost, StoreUnavailable, TurnFailure
 from turnwire.shared.events import Cursor
 from turnwire.shared.model import Claimed
 from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from turnwire.shared.store.scripts import LogBehind
 from turnwire.shared.store.turns import TurnStore
 
+logger = logging.getLogger(__name__)
+
+KEPT_BYTES: Final = 65_536  # of a turn's acknowledged events, in case the store loses them
 BUFFER_BYTES: Final = 262_144  # a producer waits while so much of its turn is not written
 CALL_EVENTS: Final = 500  # one call of the append script carries at most so many events,
 CALL_BYTES: Final = 262_144  # and at most so many bytes, unless a single event is larger
@@ -27,7 +33,7 @@ GATHER_S: Final = 0.003  # the pause between two round trips while several turns
 class TurnLog:
     """The writing end of one attempt's log. `put` never waits, `room` and `flush` do."""
 
-    def __init__(self, appender: "Appender", claimed: Claimed, on_lost: Callable[[], None]) -> None:
+    def __init__(self, appender: "Appender", claimed: Claimed, on_lost: Callable[[Exception], None]) -> None:
         self.claimed = claimed
         self._appender = appender
         self._on_lost = on_lost
@@ -35,6 +41,8 @@ class TurnLog:
         self._pending_bytes = 0
         self._max_events = appender.settings.max_log_events
         self._max_bytes = appender.settings.max_log_bytes
+        self._kept: deque[bytes] = deque()  # the last acknowledged events of this attempt
+        self._kept_bytes = 0
         self._written_seq = claimed.next_seq  # the seq of the first event that is not acknowledged
         self._error: Exception | None = None
         self._changed = asyncio.Event()
@@ -96,6 +104,8 @@ class TurnLog:
         """Write for the next attempt, which the same worker runs. Every event must have been flushed before."""
         assert not self._pending
         self.claimed = claimed
+        self._kept.clear()
+        self._kept_bytes = 0
         self._written_seq = claimed.next_seq
 
     def abandon(self) -> None:
@@ -125,16 +135,48 @@ class TurnLog:
     def answered(self, events: Sequence[bytes], error: Exception | None) -> None:
         """Note the result of a call: the events that it carried, and its error or None."""
         if error is None and self._pending:
+            size = sum(map(len, events))
             del self._pending[: len(events)]
-            self._pending_bytes -= sum(map(len, events))
+            self._pending_bytes -= size
             self._written_seq += len(events)
-        elif error is not None and not isinstance(error, StoreUnavailable) and self._error is None:
-            self._error = error
-            self._pending, self._pending_bytes = [], 0
-            self._on_lost()
+            self._kept.extend(events)
+            self._kept_bytes += size
+            while self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= len(self._kept.popleft())
+        elif isinstance(error, LogBehind):
+            self.restore(error)
+        elif error is not None and not isinstance(error, StoreUnavailable):
+            self._fail(error)
         self._changed.set()
         if self._pending:
             self._appender.wake(self)
+
+    def restore(self, behind: LogBehind) -> None:
+        """Queue the events again that the store has lost, with the ids that they had."""
+        count = self._written_seq - behind.next_seq
+        if count <= 0 or self._error is not None:  # they are queued already
+            return
+        run_id = self.claimed.key.run_id
+        if count > len(self._kept):
+            logger.warning("%s: the store has lost %d events, more than are kept here", run_id, count)
+            self._fail(StoreLost("the store has lost the last events of this attempt"))
+            return
+        logger.warning("%s: the store has lost %d events; they are written again", run_id, count)
+        lost = [self._kept.pop() for _ in range(count)][::-1]
+        if not self._pending:
+            self._appender.wake(self, at_once=True)
+        self._pending[:0] = lost
+        size = sum(map(len, lost))
+        self._pending_bytes += size
+        self._kept_bytes -= size
+        self._written_seq = behind.next_seq
+
+    def _fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+            self._pending, self._pending_bytes = [], 0
+            self._on_lost(error)
+            self._changed.set()
 
 
 class Appender:
@@ -147,7 +189,7 @@ class Appender:
         self._wake = asyncio.Event()
         self.hurry = asyncio.Event()  # an event must be written now, and must not wait for others
 
-    def open(self, claimed: Claimed, on_lost: Callable[[], None]) -> TurnLog:
+    def open(self, claimed: Claimed, on_lost: Callable[[Exception], None]) -> TurnLog:
         """Return the log of an attempt. `on_lost` is called once if Redis refuses a write to it."""
         return TurnLog(self, claimed, on_lost)
 

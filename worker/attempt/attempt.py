@@ -4,8 +4,10 @@ import asyncio
 from enum import Enum, auto
 from typing import Any, NoReturn
 
+from turnwire.shared.errors import StoreLost
 from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.appender import Appender
+from turnwire.worker.attempt.kept_steps import KeptSteps
 from turnwire.worker.attempt.shown import Shown
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
@@ -18,6 +20,10 @@ class Stop(Enum):
     CANCEL = auto()  # somebody asked for it
     SUSPEND = auto()  # it waits for a signal, and has given up its lease
     DRAIN = auto()  # this worker stops: the turn goes back to the queue
+    STORE_LOST = auto()  # the store has lost more of it than is kept here: the turn goes back to the queue
+
+
+_LOSSES = (Stop.LOST, Stop.STORE_LOST)
 
 
 class Lease(Enum):
@@ -35,8 +41,9 @@ class Attempt:
         self.meter = Meter(prices, claimed.rows.values())
         self.rows = dict(claimed.rows)
         self.shown = Shown(claimed)
-        self.log = appender.open(claimed, lambda: self.stop(Stop.LOST))
+        self.log = appender.open(claimed, self._on_lost)
         self.unsaved_history: bytes = b""  # the messages that later attempts must see as well; '' once they are stored
+        self.kept_steps = KeptSteps(claimed)
         self.lease = Lease.HELD
         self.look_ms = 0  # how soon the sweep should look at the turn, once it is suspended
         self.stopped: Stop | None = None
@@ -50,11 +57,14 @@ class Attempt:
         if self.stopped is not None:
             work.cancel()
 
+    def _on_lost(self, error: Exception) -> None:
+        self.stop(Stop.STORE_LOST if isinstance(error, StoreLost) else Stop.LOST)
+
     def stop(self, reason: Stop) -> None:
-        """Cancel the work. The first reason counts, except that a lost lease always counts."""
+        """Cancel the work. The first reason counts, except that a loss always counts."""
         if reason is Stop.CANCEL and self.answered:
             return
-        if self.stopped is None or reason is Stop.LOST:
+        if self.stopped is None or (reason in _LOSSES and self.stopped not in _LOSSES):
             self.stopped = reason
         if self._work is not None:
             self._work.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -9,7 +10,10 @@ from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, st
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Persist, TurnError
-from turnwire.shared.store.scripts import Arg
+from turnwire.shared.replies import Settled
+from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.scripts import Arg, LogBehind
+from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Stop
 
 logger = logging.getLogger(__name__)
@@ -79,3 +83,22 @@ def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
         return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
     logger.error("%s: the turn fails because of a bug in Turnwire", attempt.claimed.key.run_id, exc_info=error)
     return Ending(None, error=TurnError("internal", "the worker failed", retryable=True))
+
+
+async def settle(
+    attempt: Attempt, store: TurnStore, status: TurnState, events: Sequence[bytes], fields: Mapping[str, Arg]
+) -> Settled:
+    """End the attempt and its turn, once all its events are in the log.
+
+    Raises:
+        AttemptFenced: the lease was lost.
+        StoreLost: the store has lost more events than are kept here.
+    """
+    log = attempt.log
+    while True:
+        await log.flush()
+        args = attempt.claimed, status, log.next_seq, events, fields, attempt.meter.row
+        try:
+            return await until_answered(store.settle, *args)
+        except LogBehind as behind:
+            log.restore(behind)

@@ -4,11 +4,12 @@ import time
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, TurnEnded
+from turnwire.shared.errors import AttemptFenced, StoreLost, TurnEnded
 from turnwire.shared.events import RUN_SUSPENDED, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import Signal, StepRecord, TurnRecord
 from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.scripts import LogBehind, StepsBehind
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.outcome import look_ms
@@ -40,7 +41,7 @@ class AttemptJournal:
             covered = msgspec.structs.replace(record, cursor=str(attempt.log.cursor), usage=used)
             # Once the producer has ended, no later attempt of the turn runs it.
             history = b"" if record.intent in OWN_INTENTS else attempt.unsaved_history
-            await until_answered(self._store.checkpoint, attempt.claimed, covered, history)
+            await self._write(covered, history, next_seq=attempt.log.next_seq)
             if history:
                 attempt.unsaved_history = b""
         except AttemptFenced:
@@ -55,11 +56,41 @@ class AttemptJournal:
         attempt = self._attempt
         used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
         try:
-            await until_answered(self._store.checkpoint, attempt.claimed, msgspec.structs.replace(record, usage=used))
+            await self._write(msgspec.structs.replace(record, usage=used))
         except AttemptFenced:
             if not str(record.index).startswith(f"{ON_EVENT}/"):
                 await attempt.leave(Stop.LOST)
             await until_answered(self._store.keep_step, attempt.claimed.key, attempt.claimed.attempt, record)
+
+    async def _write(self, record: StepRecord, history: bytes = b"", *, next_seq: int = 0) -> None:
+        """Write a checkpoint; first, what the store has lost is written again."""
+        attempt, kept = self._attempt, self._attempt.kept_steps
+        while True:
+            try:
+                await until_answered(
+                    self._store.checkpoint, attempt.claimed, record, history, next_seq=next_seq, known=kept.known
+                )
+            except (LogBehind, StepsBehind) as behind:
+                await self._restore(behind)
+            else:
+                kept.add(record, history)
+                return
+
+    async def _restore(self, behind: LogBehind | StepsBehind) -> None:
+        """Write the events and the checkpoints again that the store has lost.
+
+        Raises:
+            StoreLost: they are not kept here.
+        """
+        attempt, kept = self._attempt, self._attempt.kept_steps
+        if isinstance(behind, LogBehind):
+            attempt.log.restore(behind)
+        elif not kept.covers(behind.count):
+            attempt.stop(Stop.STORE_LOST)
+            raise StoreLost("the store has lost steps of this attempt")
+        await attempt.log.flush()
+        for record, history in kept.newest():
+            await until_answered(self._store.checkpoint, attempt.claimed, record, history)
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
         """Return the signal if it is there. Otherwise suspend the turn, which cancels the caller."""
@@ -76,10 +107,16 @@ class AttemptJournal:
     async def _suspend(self, key: str, timeout_ms: int | None) -> Signal | None:
         attempt = self._attempt
         event = encode_event(RUN_SUSPENDED, {"awaiting": key, "timeoutMs": timeout_ms})
-        claimed, seq, used = attempt.claimed, attempt.log.next_seq, attempt.meter.row
+        claimed, used, known = attempt.claimed, attempt.meter.row, attempt.kept_steps.known
         attempt.lease = Lease.CHANGING
         history = attempt.unsaved_history
-        stored = await until_answered(self._store.suspend, claimed, key, timeout_ms, seq, event, used, history)
+        while True:
+            until = key, timeout_ms, attempt.log.next_seq, event, used, history
+            try:
+                stored = await until_answered(self._store.suspend, claimed, *until, known=known)
+                break
+            except (LogBehind, StepsBehind) as behind:
+                await self._restore(behind)
         if isinstance(stored, Signal):
             attempt.lease = Lease.HELD
             return stored

@@ -10,18 +10,19 @@ import logging
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, BadRequest
+from turnwire.shared.errors import AttemptFenced, BadRequest, StoreLost
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
 from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Unserved, Waits
 from turnwire.shared.replies import Suspect
+from turnwire.shared.store.attempts import GiveBackReason
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
-from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of
+from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked, SetAside, unserved_ms
@@ -169,6 +170,8 @@ class TurnRunner:
         try:
             if attempt.stopped is Stop.LOST:
                 raise AttemptFenced("the lease was lost")
+            if attempt.stopped is Stop.STORE_LOST:
+                raise StoreLost("the store has lost the last writes of this attempt")
             if attempt.stopped is Stop.SUSPEND:
                 logger.info("%s: the turn is suspended until its signal comes", run_id)
                 return Parked(attempt.look_ms, attempt.rows)
@@ -178,6 +181,8 @@ class TurnRunner:
             if work.cancelled() and attempt.stopped is Stop.CANCEL:
                 ending = cancelled_for(await until_answered(self._store.cancel_reason, attempt.claimed.key))
             return await self._last_word(attempt, ending)
+        except StoreLost:
+            return await self._hand_over(attempt, "store_lost")
         except AttemptFenced:
             logger.warning("%s: attempt %d lost its lease, so it stopped", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
@@ -267,7 +272,6 @@ class TurnRunner:
             return await self._settle(attempt, Ending(None, error=unwritable))
 
     async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
-        await attempt.log.flush()
         claimed = attempt.claimed
         run_id = claimed.key.run_id
         status, events = ending.last_events(claimed.record.session_id)
@@ -275,17 +279,16 @@ class TurnRunner:
             logger.warning("%s: the turn ended with error %s: %s", run_id, ending.error.code, ending.error.message)
         if ending.persist == "pending":
             await until_answered(self._queue.enqueue_persist, run_id)
-        seq, used = attempt.log.next_seq, attempt.meter.row
         fields = ending.fields() | attempt.meter.turn.fields()
-        settled = await until_answered(self._store.settle, claimed, status, seq, events, fields, used)
+        settled = await settle(attempt, self._store, status, events, fields)
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
         await until_answered(wake_next, self._queue, claimed.key, settled.next_index)
         return Done(attempt.rows)
 
-    async def _hand_over(self, attempt: Attempt) -> Again:
+    async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:
         claimed = attempt.claimed
-        if row := await until_answered(self._store.handover, claimed, attempt.meter.row):
+        if row := await until_answered(self._store.handover, claimed, attempt.meter.row, reason):
             attempt.rows[claimed.attempt] = row
-        logger.info("%s: attempt %d ended, the turn is handed over", claimed.key.run_id, claimed.attempt)
+        logger.info("%s: attempt %d ended, the turn goes back (%s)", claimed.key.run_id, claimed.attempt, reason)
         return Again(0, attempt.rows)

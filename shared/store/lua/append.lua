@@ -15,8 +15,9 @@
 -- RETURNS
 --   1
 -- REFUSES
---   FENCED     the turn is not this attempt's any more
---   GONE       the turn's log was erased
+--   FENCED      the turn is not this attempt's any more
+--   LOG_BEHIND  the server has lost events that it had acknowledged; the reason is the seq after the last one it has
+--   GONE        the turn's log was erased
 -- include: log fence
 
 local turn, lease, events = unpack(KEYS)
@@ -24,5 +25,9 @@ local channel_prefix, attempt, token, seq = unpack(ARGV, 1, 4)
 if redis.call('GET', lease) ~= token and not runs(turn, attempt, token) then
     return redis.error_reply('FENCED the turn is not this attempt\'s any more')
 end
-local refused = add_events(events, channel_prefix, tonumber(attempt), tonumber(seq), {unpack(ARGV, 5)})
-return refused or 1
+seq = tonumber(seq)
+local stands = redis.call('XLEN', events)  -- the seqs have no gaps
+if stands < seq and stands > 0 then  -- a log without any event was erased
+    return redis.error_reply('LOG_BEHIND ' .. stands)
+end
+return add_events(events, channel_prefix, tonumber(attempt), seq, {unpack(ARGV, 5)}) or 1

@@ -4,6 +4,7 @@
 --   turn        hash of the turn
 --   lease       string: the lease of the running attempt
 --   steps       hash: position -> step record; `history` -> a record of the messages that the producer sees
+--   events      stream: the turn's log
 -- ARGV
 --   attempt
 --   token       the value of this attempt's lease
@@ -14,15 +15,23 @@
 --   used        what the attempt had used by then: JSON of texts, with its number; '' if that is nothing
 --   history     JSON of the messages that the producer sees, for later attempts; '' if they are stored already
 --   answer      1: the step is the producer as a whole; from now on neither a cancel nor a crash ends the turn
+--   next_seq    seq of the attempt's next event; 0 if the step covers no events
+--   known       how many fields of `steps` the server had acknowledged before
 -- RETURNS
 --   1
 -- REFUSES
---   FENCED      the lease of this attempt was lost
--- include: time fence cut progress
+--   FENCED         the lease of this attempt was lost
+--   LOG_BEHIND     as of `append`
+--   STEPS_BEHIND   the server has lost steps that it had acknowledged; the reason is how many it has
+-- include: time fence cut progress behind
 
-local turn, lease, steps = unpack(KEYS)
-local attempt, token, lease_ms, position, record, covers, used, history, answer = unpack(ARGV)
-local refused, stands, known = fence(turn, lease, attempt, token, lease_ms)
+local turn, lease, steps, events = unpack(KEYS)
+local attempt, token, lease_ms, position, record, covers, used, history, answer, next_seq, known = unpack(ARGV)
+local refused, stands, used_before = fence(turn, lease, attempt, token, lease_ms)
+if refused then
+    return refused
+end
+refused = behind(events, next_seq) or steps_behind(steps, known)
 if refused then
     return refused
 end
@@ -35,5 +44,5 @@ if answer == '1' then
     marks[3], marks[4] = 'answered', '1'
 end
 redis.call('HSET', turn, unpack(marks))
-keep_progress(turn, stands or '', known or '', covers, used)
+keep_progress(turn, stands or '', used_before or '', covers, used)
 return 1

@@ -1,4 +1,4 @@
--- Gives a turn back without spending an attempt, because its worker stops.
+-- Gives a turn back without spending an attempt, because its worker stops or the store has lost too much of it.
 -- Safe to repeat: the row of a handover that was done before is returned again.
 -- KEYS
 --   session    hash of the session
@@ -9,12 +9,13 @@
 --   attempt
 --   token      the value of this attempt's lease
 --   used       what the attempt used: JSON of texts, '' if nobody knows
+--   reason     why the next attempt runs: handover or store_lost
 -- RETURNS
 --   the attempt's ledger row; '' if the turn was not this attempt's any more
 -- include: time sums ledger
 
 local session, turn, lease, ledger = unpack(KEYS)
-local attempt, token, used = unpack(ARGV)
+local attempt, token, used, reason = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
@@ -25,6 +26,6 @@ if not mine or state[1] ~= 'running' then
 end
 local now = now_ms()
 local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'handover', '', told_use(used), now)
-redis.call('HSET', turn, 'status', 'queued', 'resume_reason', 'handover', 'updated_at', now)
+redis.call('HSET', turn, 'status', 'queued', 'resume_reason', reason, 'updated_at', now)
 redis.call('DEL', lease)
 return row

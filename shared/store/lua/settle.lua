@@ -27,7 +27,8 @@
 -- REFUSES
 --   FENCED           the lease of this attempt was lost
 --   GONE             the log was erased
--- include: time log sums ledger close
+--   LOG_BEHIND       as of `append`
+-- include: time log sums ledger close behind
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
@@ -38,7 +39,8 @@ local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not
 local row
 if mine and state[1] == 'running' then
     local events = {unpack(ARGV, 11, 10 + count)}
-    local refused = add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
+    local refused = behind(keys.events, seq)
+        or add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
     if refused then
         return refused
     end

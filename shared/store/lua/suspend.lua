@@ -20,19 +20,26 @@
 --   seq               seq of the event
 --   event             session.run.suspended
 --   history           JSON of the messages that the producer sees, for later attempts; '' if they are stored already
+--   known             how many fields of `steps` the server had acknowledged before
 -- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
 -- REFUSES
 --   FENCED        the lease of this attempt was lost
 --   GONE          the log was erased
--- include: time log sums ledger fence
+--   LOG_BEHIND    as of `checkpoint`
+--   STEPS_BEHIND  as of `checkpoint`
+-- include: time log sums ledger fence behind
 
 local session, turn, lease, steps, events, signals, ledger = unpack(KEYS)
-local channel_prefix, attempt, token, lease_ms, key, timeout_ms, used, seq, event, history = unpack(ARGV)
+local channel_prefix, attempt, token, lease_ms, key, timeout_ms, used, seq, event, history, known = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')
 if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
     return {'', redis.call('HGET', ledger, attempt) or ''}
 end
 local refused = fence(turn, lease, attempt, token, lease_ms)
+if refused then
+    return refused
+end
+refused = behind(events, seq) or steps_behind(steps, known)
 if refused then
     return refused
 end

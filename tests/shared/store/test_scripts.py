@@ -17,10 +17,10 @@ from tests.support.turns import KEY
 from turnwire.shared.errors import SettingsError, StoreUnavailable
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.scripts import REFUSALS, IndexMoved, Script, source, typed
+from turnwire.shared.store.scripts import REFUSALS, IndexMoved, LogBehind, Script, StepsBehind, source, typed
 
 
-@pytest.mark.parametrize("code", [code for code in REFUSALS if code != "MOVED"])
+@pytest.mark.parametrize("code", sorted(REFUSALS.keys() - {"MOVED", "LOG_BEHIND", "STEPS_BEHIND"}))
 def test_a_refusal_becomes_its_error_with_its_reason(code):
     error = typed(ResponseError(f"{code} the reason"))
     assert type(error) is REFUSALS[code]
@@ -31,6 +31,13 @@ def test_a_moved_index_carries_the_new_one():
     error = typed(ResponseError("MOVED 12"))
     assert isinstance(error, IndexMoved)
     assert error.index == 12
+
+
+def test_a_store_that_is_behind_says_how_far():
+    log, steps = typed(ResponseError("LOG_BEHIND 12")), typed(ResponseError("STEPS_BEHIND 3"))
+    assert isinstance(log, LogBehind)
+    assert isinstance(steps, StepsBehind)
+    assert (log.next_seq, steps.count) == (12, 3)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ async def writing(store):
     appender = Appender(cast("TurnStore", counted))
     lost: list[int] = []
     task = asyncio.create_task(appender.run())
-    yield SimpleNamespace(store=counted, lost=lost, open=lambda claimed: appender.open(claimed, lambda: lost.append(1)))
+    yield SimpleNamespace(
+        store=counted, lost=lost, open=lambda claimed: appender.open(claimed, lambda _: lost.append(1))
+    )
     task.cancel()
     await asyncio.wait({task})
 
@@ -187,7 +189,7 @@ async def test_redis_away_and_back_leaves_an_exact_log(tmp_path, settings, fault
         lost = []
         appender = Appender(store)
         task = asyncio.create_task(appender.run())
-        log = appender.open(await submit_and_claim(store), lambda: lost.append(1))
+        log = appender.open(await submit_and_claim(store), lambda _: lost.append(1))
         log.put(delta("before"))
         await log.flush()
         server.pause() if fault == "paused" else server.kill()
@@ -275,7 +277,7 @@ async def test_an_abandoned_log_takes_and_writes_nothing_more(store, redis, writ
 async def test_a_log_has_its_limits(redis, settings, limits):
     store = TurnStore(redis, msgspec.structs.replace(settings, **limits))
     appender = Appender(store)
-    log = appender.open(await submit_and_claim(store), lambda: None)
+    log = appender.open(await submit_and_claim(store), lambda _: None)
     for _ in range(3):
         log.put(delta("a"))
     with pytest.raises(TurnFailure, check=lambda refused: refused.code == "log_too_large"):

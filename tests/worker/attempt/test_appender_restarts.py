@@ -11,7 +11,7 @@ from turnwire.worker.attempt.appender import Appender
 
 async def test_a_defect_in_a_round_trip_loses_no_event(store):
     appender = Appender(store)
-    log = appender.open(await submit_and_claim(store), lambda: None)
+    log = appender.open(await submit_and_claim(store), lambda _: None)
     log.put(delta("a"))
     with patch.object(store, "append_many", side_effect=AttributeError("a defect")), pytest.raises(AttributeError):
         await appender.run()

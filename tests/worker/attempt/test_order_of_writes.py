@@ -32,9 +32,9 @@ class SlowLog(TurnStore):
         self.wrote.append("append")
         return await super().append_many(appends)
 
-    async def checkpoint(self, claimed, step, history=b""):
+    async def checkpoint(self, claimed, step, history=b"", **checks):
         self.wrote.append("checkpoint")
-        await super().checkpoint(claimed, step, history)
+        await super().checkpoint(claimed, step, history, **checks)
 
     async def settle(self, *args):
         self.wrote.append("settle")

@@ -104,10 +104,10 @@ async def test_they_survive_a_crash_of_the_worker(store, runner_of, monkeypatch,
     """The worker is gone after the steps of the hook, and before the hook's own checkpoint."""
     product, real = Mailing(), store.checkpoint
 
-    async def checkpoint(claimed: Claimed, step, history=b""):
+    async def checkpoint(claimed: Claimed, step, history=b"", **checks):
         if step.intent == point:
             await take_over(store)  # somebody else has the turn now
-        await real(claimed, step, history)
+        await real(claimed, step, history, **checks)
 
     monkeypatch.setattr(store, "checkpoint", checkpoint)
     await store.submit(KEY, request())

@@ -1,0 +1,28 @@
+-- Noticing that this server lacks writes that it, or the primary before it, had acknowledged: a failover, a power cut
+-- and a restored copy lose the last ones.
+
+-- behind(log, seq)
+-- `seq` is the seq of the worker's next event. The seqs of a log have no gaps, so it has as many events as that.
+-- RETURNS nil, or the refusal: LOG_BEHIND
+local function behind(log, seq)
+    seq = tonumber(seq)
+    local stands = seq > 0 and redis.call('XLEN', log) or 0
+    if stands < seq and stands > 0 then  -- a log without any event was erased
+        return redis.error_reply('LOG_BEHIND ' .. stands)
+    end
+    return nil
+end
+
+-- steps_behind(steps, known)
+-- `known` is how many steps, and the history, the worker knows to be stored.
+-- RETURNS nil, or the refusal: STEPS_BEHIND
+local function steps_behind(steps, known)
+    if tonumber(known) == 0 then
+        return nil
+    end
+    local stands = redis.call('HLEN', steps)
+    if stands < tonumber(known) then
+        return redis.error_reply('STEPS_BEHIND ' .. stands)
+    end
+    return nil
+end

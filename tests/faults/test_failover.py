@@ -1,0 +1,46 @@
+"""The replica that takes over lacks the last writes of the primary: no log gets a hole, and nothing runs again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.failover import Pair, scene_behind
+from tests.support.scene import Scene
+from tests.support.waiting import let_pass, wait_until
+
+LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than the failover
+TURNS = 60
+LOST_S = 0.4  # of the stream of writes
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with Pair(tmp_path) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene_behind(pair, tmp_path, workers=2, env=LEASE) as view:
+        yield view
+
+
+async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair):
+    turns = [view.turn(events=150, pace_ms=20, stream=number % 2 == 0) for number in range(TURNS)]
+    readers = [view.ask(answer, retry=True) for answer in turns]
+    await wait_until(lambda: all(answer.deltas() > 10 for answer in turns), "turns run", 30)
+    await pair.synced()
+    pair.link.set("hold")
+    await let_pass(LOST_S)
+    shown = [answer.deltas() for answer in turns]
+    pair.first.kill()
+    await pair.fail_over()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*readers)
+    assert sum(shown) > TURNS * 11  # clients had seen events that were lost
+    await view.check(*turns)
+    assert {view.count(answer)["produce"] for answer in turns} == {1}
+    log = "".join(service.log() for service in view.stack.worker)
+    assert log.count("they are written again") > TURNS // 2
