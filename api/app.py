@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
 from turnwire.api.edge.resource import Handler, Resource
+from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.probes import say_durability
 from turnwire.api.endpoints.routes import OPERATIONS
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=_routes(services),
         lifespan=lifespan,
-        middleware=[Middleware(_DrainGate, services=services)],
+        middleware=[Middleware(_Gate, services=services)],
         exception_handlers={
             TurnwireError: on_turnwire_error,
             HTTPException: on_http_error,
@@ -62,15 +63,23 @@ def _routes(services: Services) -> list[Route]:
     return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
 
 
-class _DrainGate:
-    """Refuses requests that arrive while the process stops; a load balancer, or the client, asks another process."""
+class _Gate:
+    """Refuses requests for another host, and those that arrive while the process stops: a load balancer, or the
+    client, asks another process.
+    """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
+        self._hosts = allowed_hosts(services.settings.host, services.settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._services.draining and scope["path"] != "/healthz":
-            await problem_response(Draining("the server is stopping"))(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        if scope["type"] == "http":
+            try:
+                self._hosts.check(scope["path"], scope["headers"])
+                if self._services.draining and scope["path"] != "/healthz":
+                    raise Draining("the server is stopping")
+            except TurnwireError as error:
+                await problem_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -25,6 +25,8 @@ TurnwireError
 ├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
 ├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
 ├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)
+├── ForeignPage            a page of another site may not send this              (api/edge/problems.py)
+├── UnknownHost            the request is for another host                       (api/edge/problems.py)
 ├── RequestTimeout         the request did not arrive in time                    (api/edge/problems.py)
 ├── HeadTooLarge           the request line and headers are over their limit     (api/edge/problems.py)
 ├── Draining               this process stops and takes no new requests          (api/edge/problems.py)

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_timeout_s: PositiveSeconds = 5.0  # a command without a reply after this time counts as lost
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # what a product plugs in

@@ -11,11 +11,13 @@ from starlette.types import Receive
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
+from turnwire.api.edge.site import refuse_foreign_page
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
 from turnwire.shared.model import OnBusy, TurnRequest
 
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
+NOT_JSON: Final = "the body must be application/json, and its Content-Type must say so"
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -75,11 +77,18 @@ async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent
 
     Raises:
         BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
+        ForeignPage: a page of another site sends a request without a body and its media type.
         ClientGone: the body did not arrive.
     """
-    _check_media_type(exchange.headers)
+    is_json = _is_json(exchange.headers)
     body = await _receive_all(exchange.headers, exchange.receive, max_bytes)
-    return absent if absent is not None and not body else parse(body, kind)
+    if not is_json and body:  # a page of another site may send a body without a media type, but not this media type
+        raise UnsupportedMediaType(NOT_JSON)
+    if absent is None or body:
+        return parse(body, kind)
+    if not is_json:
+        refuse_foreign_page(exchange.headers)
+    return absent
 
 
 def parse(body: bytes, kind: type[T]) -> T:
@@ -101,14 +110,16 @@ def parse(body: bytes, kind: type[T]) -> T:
         raise InvalidInput("the body is nested too deeply") from None
 
 
-def _check_media_type(headers: Headers) -> None:
+def _is_json(headers: Headers) -> bool:
+    """False if the request names no media type. Raises UnsupportedMediaType if it names another one."""
     kind, *parameters = (part.strip().lower() for part in (single(headers, "content-type") or "").split(";"))
     if kind not in {"", "application/json"}:
-        raise UnsupportedMediaType("the body must be application/json")
+        raise UnsupportedMediaType(NOT_JSON)
     if any(part.startswith("charset=") and part[8:].strip('"') not in {"utf-8", "utf8"} for part in parameters):
         raise UnsupportedMediaType("the body must be UTF-8")
     if (joined(headers, "content-encoding") or "identity").strip().lower() not in {"identity", ""}:
         raise UnsupportedMediaType("the body must not be compressed")
+    return bool(kind)
 
 
 async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> bytes:

@@ -33,6 +33,18 @@ class UnsupportedMediaType(TurnwireError):
     code = "unsupported_media_type"
 
 
+class ForeignPage(TurnwireError):
+    """A browser sends this request for a page of another site, which may not do this."""
+
+    code = "foreign_page"
+
+
+class UnknownHost(TurnwireError):
+    """The request is for a host that this server does not serve."""
+
+    code = "unknown_host"
+
+
 class RequestTimeout(TurnwireError):
     """The client took too long to send its request."""
 
@@ -71,6 +83,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.BadRequest: (400, "Bad request"),
+    ForeignPage: (403, "Not from a page of another site"),
     errors.NotFound: (404, "Not found"),
     MethodNotAllowed: (405, "Method not allowed"),
     NotAcceptable: (406, "Not acceptable"),
@@ -83,6 +96,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.CursorGone: (410, "The events no longer exist"),
     errors.TooLarge: (413, "Request body too large"),
     UnsupportedMediaType: (415, "Unsupported media type"),
+    UnknownHost: (421, "Unknown host"),
     errors.InvalidInput: (422, "Invalid value"),
     errors.InputMismatch: (422, "Already used with other input"),
     errors.TurnLimit: (422, "Too many turns in this session"),

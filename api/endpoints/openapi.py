@@ -12,7 +12,7 @@ from turnwire.api.endpoints.operation import Answer, Operation
 from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.following.encode import NDJSON, SSE
 
-EVERYWHERE: Final = (405, 408, 431, 500)  # every operation may answer with these problems
+EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 _NDJSON_EXAMPLE = (

@@ -103,7 +103,7 @@ OPERATIONS: Final = (
             Answer(200, "The turn had ended already; its record", TurnRecord),
             Answer(202, "The turn is cancelled, or its worker was told to stop; its record as it is now", TurnRecord),
         ),
-        problems=(400, 404, 409, 413, 415, 422, 503),
+        problems=(400, 403, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
         path=f"{TURN}/signals/{{key}}", method="POST", handler=signal_turn,
@@ -114,7 +114,7 @@ OPERATIONS: Final = (
             Answer(200, "This key has a signal already, which is the answer", StoredSignal),
             Answer(202, "The signal was stored", StoredSignal),
         ),
-        problems=(400, 404, 409, 413, 415, 422, 503),
+        problems=(400, 403, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending,

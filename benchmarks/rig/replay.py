@@ -66,7 +66,7 @@ class ReplayClient(TailClient):
     async def repeat(self, session: str, body: bytes, sizes: Sizes, answer: bytes) -> dict[str, float]:
         """All of them, from so many connections at once."""
         loop = asyncio.get_running_loop()
-        head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nhost: bench\r\naccept: application/x-ndjson\r\n"
+        head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         times = sizes.replays // sizes.connections
         request, began = head.encode() + body, time.monotonic()

@@ -140,7 +140,7 @@ class TailClient:
         return await self._send("POST", f"/v1/sessions/{session}/turns/0/signals/{key}", b'{"payload": "yes"}')
 
     async def _send(self, method: str, path: str, body: bytes = b"") -> Answer:
-        head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\naccept: application/x-ndjson\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\n"
         head += f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         loop = asyncio.get_running_loop()
         _, answer = await loop.create_connection(lambda: Answer(head.encode() + body), *self._address)

@@ -6,15 +6,19 @@ import httpx
 
 WORDS = {
     400: {"bad_request"},
+    403: {"foreign_page"},
     404: {"not_found"},
     405: {"method_not_allowed"},
     406: {"not_acceptable"},
+    408: {"request_timeout"},
     409: {"lease_held", "record_unreadable", "session_busy", "signal_limit", "turn_ended"},
     410: {"cursor_gone"},
     413: {"too_large"},
     415: {"unsupported_media_type"},
+    421: {"unknown_host"},
     422: {"invalid", "input_mismatch", "turn_limit"},
     429: {"queue_full", "rate_limited"},
+    431: {"head_too_large"},
 }
 INSIDES = re.compile(r"Traceback|redis|(turn|lease|events|steps):chat:|\.py\b|0x[0-9a-f]{6}|#\d+$", re.IGNORECASE)
 

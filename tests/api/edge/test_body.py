@@ -18,7 +18,13 @@ from turnwire.shared.model import TurnRequest
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def read(*chunks: bytes, gone: bool = False, limit: int = 100_000, **headers: str) -> TurnRequest:
+JSON = "application/json"
+
+
+async def read(
+    *chunks: bytes, gone: bool = False, limit: int = 100_000, content_type: str = JSON, **headers: str
+) -> TurnRequest:
+    headers["content_type"] = content_type
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     messages: list[Message] = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
     messages.append({"type": "http.disconnect"} if gone else {"type": "http.request"})
