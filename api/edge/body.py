@@ -8,6 +8,7 @@ from msgspec import Meta
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from turnwire.api.edge.arriving import Bodies
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
@@ -17,6 +18,7 @@ from turnwire.shared.model import OnBusy, TurnRequest
 
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
+BODIES: Final = Bodies()  # of this process
 NOT_JSON: Final = "the body must be application/json, and its Content-Type must say so"
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -123,21 +125,35 @@ def _is_json(headers: Headers) -> bool:
 
 
 async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
-    too_large = TooLarge(f"the body has more than {max_bytes} bytes")
     if int(headers.get("content-length") or 0) > max_bytes:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > max_bytes:
-            raise too_large
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        raise _too_large(max_bytes)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    if message.get("more_body", False):
+        return await _receive_rest(message.get("body", b""), receive, max_bytes)
+    body: bytes = message.get("body", b"")
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
+
+
+async def _receive_rest(first: bytes, receive: Receive, max_bytes: int) -> bytes:
+    parts = [first]
+    with BODIES.arriving(max_bytes) as body:
+        BODIES.grown(body, len(first), max_bytes)
+        while body.size <= max_bytes:
+            message = await body.receive(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False) and body.size <= max_bytes:
+                return b"".join(parts)
+    raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the body has more than {max_bytes} bytes")
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def problem_response(error: TurnwireError) -> Response:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
-    if isinstance(error, errors.TooLarge):
+    if isinstance(error, errors.TooLarge | RequestTimeout):
         return _LingeringResponse(_body(problem(error)), problem(error).status, headers | _HEADERS)
     return _response(problem(error), headers)
 

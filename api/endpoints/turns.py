@@ -20,6 +20,8 @@ from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.waking import cancel_and_wake
 
+CANCEL_KEEPALIVE_S = 15.0  # a proxy that ends a silent connection must not cancel the turn
+
 
 class Form(NamedTuple):
     """The form of the answer. `framing` None: the record. `idle_s`: seconds of silence before a sign of life."""
@@ -70,7 +72,10 @@ class _Answer:
             record = await self._services.store.existing(self._key)
             await self._exchange.answer_json(record, 200 if record.terminal else 202, self._headers)
         else:
-            client_left = await self._stream(form.framing, form.idle_s)
+            idle_s = form.idle_s
+            if idle_s is None and asked.cancel_on_disconnect:
+                idle_s = CANCEL_KEEPALIVE_S
+            client_left = await self._stream(form.framing, idle_s)
             if client_left and asked.cancel_on_disconnect:
                 services, reason = self._services, "its client disconnected"
                 await until_answered(cancel_and_wake, services.store, services.queue, self._key, reason)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from socket import create_connection, socket
 from typing import Final
 
@@ -11,20 +11,24 @@ import pytest
 
 from tests.support.observed import Observed
 from tests.support.rawtail import LIMIT_S, address, finish, request, reset
+from tests.support.served import listening
 from tests.support.waiting import let_pass, wait_until
+from turnwire.api.app import create_app
+from turnwire.api.endpoints import turns
 from turnwire.shared.keys import session_key
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.settings import Settings
 
 CLIENTS: Final = 20
 LEAVE: Final = [finish, reset]
 
 
-def ask(service: Observed, session: str, message: str = "hello") -> socket:
+def ask(url: str, session: str, message: str = "hello", query: str = "") -> socket:
     """A client that has sent its whole request."""
     body = json.dumps({"message": message, "on_disconnect": "cancel"}).encode()
-    head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nHost: localhost\r\n"
+    head = f"POST /v1/sessions/{session}/turns/0{query} HTTP/1.1\r\nHost: localhost\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection = create_connection(address(service.url), timeout=LIMIT_S)
+    connection = create_connection(address(url), timeout=LIMIT_S)
     connection.sendall(head.encode() + body)
     return connection
 
@@ -52,7 +56,7 @@ async def test_a_client_that_leaves_before_its_answer_begins_cancels(
     for number in range(60):
         sessions.append(f"early-{leave.__name__}-{number}")
         with ExitStack() as stack:
-            connection = stack.enter_context(ask(service, sessions[-1]))
+            connection = stack.enter_context(ask(service.url, sessions[-1]))
             await let_pass(number % 4 / 2000)
             leave(connection)
     assert await cancelled(service, sessions) > 0
@@ -64,7 +68,7 @@ async def test_a_client_that_sent_a_large_request_cancels(service: Observed, kil
     message = "x" * kilobytes * 1000
     with ExitStack() as stack:
         connections = [
-            stack.enter_context(await asyncio.to_thread(ask, service, session, message)) for session in sessions
+            stack.enter_context(await asyncio.to_thread(ask, service.url, session, message)) for session in sessions
         ]
         for connection in connections:
             assert await asyncio.to_thread(connection.recv, 4096)  # its stream is open
@@ -77,7 +81,7 @@ async def test_a_client_that_sent_a_large_request_cancels(service: Observed, kil
 async def test_a_client_that_has_asked_for_more_already_cancels(service: Observed, leave: Callable[[socket], None]):
     sessions = [f"ahead-{leave.__name__}-{number}" for number in range(CLIENTS)]
     with ExitStack() as stack:
-        connections = [stack.enter_context(ask(service, session)) for session in sessions]
+        connections = [stack.enter_context(ask(service.url, session)) for session in sessions]
         for connection, session in zip(connections, sessions, strict=True):
             assert await asyncio.to_thread(connection.recv, 4096)
             connection.sendall(2 * request(f"/v1/sessions/{session}/turns/0"))
@@ -85,3 +89,20 @@ async def test_a_client_that_has_asked_for_more_already_cancels(service: Observe
         for connection in connections:
             leave(connection)
     assert await cancelled(service, sessions) == CLIENTS
+
+
+@pytest.mark.parametrize(("query", "blank_lines"), [("", True), ("?keepalive=60", False)])
+async def test_a_proxy_that_ends_silent_connections_does_not_cancel(
+    service: Observed, monkeypatch: pytest.MonkeyPatch, query: str, blank_lines: bool
+):
+    monkeypatch.setattr(turns, "CANCEL_KEEPALIVE_S", 0.1)
+    assert service.stack.redis is not None
+    app = create_app(Settings(redis_url=service.stack.redis.url))
+    async with listening(app, lifespan="on") as port:
+        connection = await asyncio.to_thread(ask, f"http://127.0.0.1:{port}", f"silent-{blank_lines}", query=query)
+        with connection:
+            connection.settimeout(0.5)  # as a proxy waits
+            received = await asyncio.to_thread(connection.recv, 4096)
+            with suppress(TimeoutError):
+                received += await asyncio.to_thread(connection.recv, 4096)
+    assert received.endswith(b"\r\n\r\n" + b"1\r\n\n\r\n" * blank_lines)

@@ -3,17 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from socket import socket
 
 import pytest
-import uvicorn
 
 from tests.support.observed import Observed
 from tests.support.rawtail import finish, open_stalled, readers, reset, visit
+from tests.support.served import listening
 from tests.support.waiting import LOAD_S, wait_until
 from turnwire.api.app import create_app
-from turnwire.api.edge.protocol import Protocol
 from turnwire.shared.settings import Settings
 
 VISITS = 4_000
@@ -88,12 +87,8 @@ async def test_no_task_of_a_reader_is_left(service: Observed):
     await turn.say(*("x" * 50_000 for _ in range(5)))
     assert service.stack.redis is not None
     app = create_app(Settings(redis_url=service.stack.redis.url))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, ws="none", lifespan="on", log_config=None))
-    with closing(socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        serving = asyncio.create_task(server._serve([listening]))
-        await wait_until(lambda: server.started, "the server")
+    async with listening(app, lifespan="on") as port:
+        url = f"http://127.0.0.1:{port}"
         await visit(url, turn.events, b"session.run.started", finish)
         hub = app.state.services.hub
         await wait_until(lambda: hub.topics == 0, "the first reader is gone")
@@ -101,5 +96,3 @@ async def test_no_task_of_a_reader_is_left(service: Observed):
         for number in range(100):
             await visit(url, turn.events, b"session.run.started", reset if number % 2 else finish)
         await wait_until(lambda: hub.topics == 0 and asyncio.all_tasks() <= before, "every task has ended")
-        server.should_exit = True
-        await serving

@@ -18,8 +18,9 @@ LIMIT_S: Final = 10.0
 class Served:
     """The address of the server, and what the application saw."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    port: int
+
+    def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.release = asyncio.Event()  # /slow answers when it is set
         self.left: list[str] = []  # the paths of the clients that left before their answer
@@ -92,19 +93,27 @@ class Raw:
 
 
 @asynccontextmanager
-async def served(protocol: type[Protocol] = Protocol) -> AsyncIterator[Served]:
-    """The running server, with this protocol."""
-    with closing(socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        serving = Served(listening.getsockname()[1])
-        options: Any = {"interface": "asgi3", "lifespan": "off", "ws": "none", "timeout_graceful_shutdown": 1}
-        config = uvicorn.Config(serving.app, http=protocol, log_config=None, **options)
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server._serve([listening]))
+async def listening(app: Any, protocol: type[Protocol] = Protocol, lifespan: str = "off") -> AsyncIterator[int]:
+    """A server in this process, with this protocol; its port."""
+    with closing(socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        options: Any = {"interface": "asgi3", "lifespan": lifespan, "ws": "none", "timeout_graceful_shutdown": 1}
+        server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, **options))
+        task = asyncio.create_task(server._serve([bound]))
         await wait_until(lambda: server.started, "the server")
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+@asynccontextmanager
+async def served(protocol: type[Protocol] = Protocol) -> AsyncIterator[Served]:
+    """The small application, with this protocol."""
+    serving = Served()
+    async with listening(serving.app, protocol) as serving.port:
         try:
             yield serving
         finally:
             serving.release.set()
-            server.should_exit = True
-            await task

@@ -21,7 +21,7 @@ PATH = "/v1/admin/persist"
 @pytest.fixture
 async def http(settings) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client
     await app.state.services.redis.aclose(close_connection_pool=True)
 
