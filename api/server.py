@@ -1,7 +1,6 @@
 """The server process: uvicorn, which ends its streams when it is asked to stop."""
 
 import asyncio
-import logging
 import socket
 from types import FrameType
 
@@ -10,6 +9,7 @@ import uvicorn
 from turnwire.api.app import create_app
 from turnwire.api.edge.protocol import Protocol
 from turnwire.api.services import Services
+from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
 
 GRACE_S = 5  # until a client that does not read is cut off; every other stream ends at once
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> bool:
     Raises:
         SettingsError: a Redis URL cannot be read.
     """
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr(settings)
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ import sys
 import uvloop
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
@@ -39,7 +39,7 @@ def main() -> int:
     sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module in the caller's folder
     try:
         settings = Settings.from_env(os.environ)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        log_to_stderr(settings)
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -57,8 +57,9 @@ def test_c09_a_producer_failure_ends_the_stream_in_order(chat: Conversation):
     assert response.status_code == 200  # the stream had begun; the body closed normally, or httpx would have raised
     lines = chat.events()
     assert types(lines) == ["session.run.started", "message.part.updated", "error", FAILED]
-    assert only(lines, "error") == {"message": "boom", "code": "producer_error", "retryable": False}
-    assert only(lines, FAILED) == {"sessionId": chat.id, "message": "boom", "code": "producer_error"}
+    message = "the product failed (RuntimeError)"
+    assert only(lines, "error") == {"message": message, "code": "producer_error", "retryable": False}
+    assert only(lines, FAILED) == {"sessionId": chat.id, "message": message, "code": "producer_error"}
     assert chat.recorder.calls(chat.run_id(0), "persist_assistant_message") == []
     assert chat.recorder.calls(chat.run_id(0), "on_turn_complete") == []
 
@@ -158,6 +159,20 @@ def test_c86_an_http_error_of_the_product_keeps_its_status_and_message(chat: Con
     assert "Too Many Requests" in message
     assert "sk-secret" not in message
     assert only(lines, FAILED)["message"] == message
+
+
+def test_what_an_exception_of_the_product_says_goes_to_the_log_only(chat: Conversation, ours: Stack):
+    mark = chat.hold("mark")
+    said = f"{mark}: ('10.0.0.5', 6379) db.internal /srv/key.pem"
+    said += " redis://u:opensesame@h password=hunter2 sk-proj-0123456789"
+    lines = chat.ask(0, {"play": [{"raise": {"kind": "plain", "message": said}}]})
+    expected = "the product failed (RuntimeError)"
+    assert {only(lines, "error")["message"], only(lines, FAILED)["message"]} == {expected}
+    assert chat.record()["error"]["message"] == expected
+    chat.recorder.wait_call(chat.run_id(0), "trace_flush")
+    logged = "".join(line for worker in ours.worker for line in worker.log().splitlines() if mark in line)
+    assert "('10.0.0.5', 6379) db.internal /srv/key.pem" in logged
+    assert not [secret for secret in ("opensesame", "hunter2", "sk-proj") if secret in logged], logged
 
 
 def test_c86_an_http_error_of_the_product_names_no_host(chat: Conversation):

@@ -1,7 +1,7 @@
 """Runs the product's producer and forwards its events: unchanged, in order, and checked once."""
 
 import logging
-import re
+from http.client import responses
 from typing import Any, Protocol
 
 import msgspec
@@ -12,15 +12,12 @@ from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
-from turnwire.worker.turn.calling import call, source_of
+from turnwire.worker.turn.calling import ProductExitError, call, source_of
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-MAX_MESSAGE_CHARACTERS = 500
 OWN_TYPE_PREFIX = "session.run."  # only Turnwire writes events of these types; those of a producer are withheld
-
-_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)  # URLs carry hosts, and sometimes keys
 
 
 class Produced(msgspec.Struct, frozen=True):
@@ -84,13 +81,14 @@ class Forwarder:
 
 
 def _safe_message(error: Exception) -> str:
-    """Return the text of a product's exception that a client may read: one line, without addresses.
+    """Return what a client may read of a product's exception: its type, and the status of its HTTP response if any.
 
-    If the exception has an HTTP response, the text begins with its status.
+    Its text may hold passwords, keys, hosts and paths. Only the log has it.
     """
-    text = _ADDRESS.sub("[address]", " ".join(str(error).split()))[:MAX_MESSAGE_CHARACTERS] or type(error).__name__
+    shown = error.__cause__ if isinstance(error, ProductExitError) and error.__cause__ else error
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return f"{status}: {text}" if isinstance(status, int) and str(status) not in text else text
+    answered = f": {status} {responses.get(status, '')}".rstrip() if isinstance(status, int) else ""
+    return f"the product failed ({type(shown).__name__}{answered})"
 
 
 async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Sink) -> Produced:
@@ -99,7 +97,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     Raises:
         AttemptFenced: the lease was lost.
         TurnFailure: the producer raised it, or one of its events is refused.
-        ProducerError: the producer raised another exception, whose text is the message.
+        ProducerError: the producer raised another exception. The message names its type only.
     """
     try:
         source = await source_of(hooks.produce, turn)
@@ -112,7 +110,8 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     except (TurnFailure, AttemptFenced):
         raise
     except Exception as error:
-        logger.exception("%s: the product's producer raised an exception", turn.run_id)
+        said = storable(error)
+        logger.exception("%s: the product's producer raised an exception: %s", turn.run_id, said)
         raise ProducerError(_safe_message(error)) from error
     produced = forwarder.produced(final_text)
     if (

@@ -36,7 +36,7 @@ def changed(**attributes):
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (ValueError("half \ud83d"), "producer_error", "half \ufffd"),
+        (ValueError("half \ud83d"), "producer_error", "the product failed (ValueError)"),
         (TurnFailure("half \ud83d", code="mine"), "mine", "half \ufffd"),
         (TurnFailure("no more", code=Code.QUOTA), "quota", "no more"),
         (changed(code=Code.QUOTA), "Code.QUOTA", "own words"),

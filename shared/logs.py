@@ -1,0 +1,66 @@
+"""The log of a process: lines on standard error, without secrets.
+
+Exceptions of a product and of the libraries that it uses name passwords, keys and tokens, and their texts belong into
+the log. So each line is searched for what looks like a secret, and for the secrets of the settings.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from turnwire.shared.settings import Settings
+
+HIDDEN: Final = "***"
+_SHORTEST: Final = 6  # a shorter value of the settings would also hide parts of ordinary words
+
+_FORMS: Final = (
+    (re.compile(r"(?<=://)[^/\s@]*(?=@)"), HIDDEN),  # user and password of a URL
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (
+        re.compile(
+            r"""((?:password|passwd|pwd|secret|token|credentials?|api[_-]?key|access[_-]?key)["']?\s*[=:]\s*["']?)"""
+            r"""[^\s"'&,;(){}\[\]<>]+""",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abpr]|AKIA|ASIA|AIza)[-_]?[A-Za-z0-9_*-]{12,}"), HIDDEN),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON web token
+)
+
+
+class Scrubber(logging.Formatter):
+    """Formats a record, with its traceback, and hides what is a secret or looks like one."""
+
+    def __init__(self, form: str, secrets: Iterable[str] = ()) -> None:
+        super().__init__(form)
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.scrubbed(super().format(record))
+
+    def scrubbed(self, text: str) -> str:
+        """The text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        for form, replacement in _FORMS:
+            text = form.sub(replacement, text)
+        return text
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Let the root logger write to standard error at the level of the settings."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Scrubber("%(asctime)s %(levelname)s %(name)s: %(message)s", _secrets_of(settings)))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+
+
+def _secrets_of(settings: Settings) -> Iterable[str]:
+    if settings.llm_api_key:
+        yield settings.llm_api_key
+    for url in (settings.redis_url, settings.queue_url):
+        if password := urlsplit(url).password:
+            yield password
+            yield unquote(password)

@@ -1,0 +1,58 @@
+"""What a line of the log hides, and what it does not."""
+
+import logging
+
+import pytest
+
+from turnwire.shared.logs import Scrubber, log_to_stderr
+from turnwire.shared.settings import Settings
+
+HIDDEN = [
+    ("redis://{}@10.0.0.5:6379/0", "user:opensesame"),
+    ("redis://{}@10.0.0.5:6379/0", ":opensesame"),
+    ("password={} host=db", "hunter2"),
+    ("{'password': '{}', 'host': 'db'}", "hunter2"),
+    ('{"api_key": "{}"}', "0123456789"),
+    ("OPENAI_API_KEY={}", "abcdefgh"),
+    ("client_secret: {}, retry", "s3cr3t"),
+    ("Authorization: Bearer {}", "abc.def-ghi_jkl"),
+    ("Incorrect API key provided: {}.", "sk-proj-0123456789abcdef"),
+    ("Incorrect API key provided: {}", "sk-ab****************************wxyz"),
+    ("KeyError: '{}'", "AKIAIOSFODNN7EXAMPLE"),
+    ("token {}", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
+]
+SHOWN = [
+    "chat:demo:0: the turn ended with error producer_error: the product failed (ValueError)",
+    "http://model.example:8000/v1/chat/completions answered 401",
+    "the tokens of chat:demo:0: 12 in, 34 out",
+    "step 3 ('ask the secretary') failed: TimeoutError",
+    "the file /srv/app/settings.toml has no line 7",
+]
+
+
+@pytest.mark.parametrize(("text", "secret"), HIDDEN)
+def test_a_secret_is_hidden_and_its_surroundings_are_not(text: str, secret: str):
+    line = Scrubber("%(message)s").scrubbed(text.replace("{}", secret))
+    assert secret not in line
+    assert line == text.replace("{}", "***")
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_an_ordinary_line_stays_as_it_is(text: str):
+    assert Scrubber("%(message)s").scrubbed(text) == text
+
+
+def test_the_secrets_of_the_settings_are_hidden_in_tracebacks_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    log_to_stderr(Settings(llm_api_key="plain words", redis_url="redis://:p%40ss-word@h/0"))
+    logger = logging.getLogger("turnwire.tests.logs")
+    try:
+        raise KeyError("plain words and p@ss-word")
+    except KeyError:
+        logger.exception("the key plain words failed")
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "KeyError: '*** and ***'" in shown
+    assert "the key *** failed" in shown
