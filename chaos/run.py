@@ -23,8 +23,8 @@ from stack.redis_server import RedisServer
 
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
-VISITORS: Final = 6  # of the second one, side by side
-RETENTION_S: Final = 12  # of the second one
+VISITORS: Final = 12  # of the second one, side by side
+RETENTION_S: Final = 30  # of the second one
 TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
 END_LIMIT_S: Final = 90.0
 
@@ -46,7 +46,7 @@ class Run:
         self.keeper = keeper
         self.monkey = monkey
         self.visits = Visits(second, RETENTION_S)
-        self.at_once = CheckedAtOnce(second)
+        self.at_once = CheckedAtOnce(second, RETENTION_S)
         second.load.ended = self.at_once
 
     async def rage(self, chance: random.Random, until_s: float) -> None:
@@ -81,6 +81,7 @@ class Run:
         return summary(self.first.load.answers, self.first.ledger) | {
             "turns of the second": len(self.second.load.answers),
             "checked while kept": self.at_once.checked,
+            "expired unchecked": self.at_once.expired,
             "retention crossed": self.visits.crossed,
             "strikes": dict(sorted(self.monkey.strikes.items())),
             "ended processes": dict(self.keeper.ended),

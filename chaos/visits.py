@@ -1,6 +1,7 @@
 """Turns that are checked while they are kept, and sessions that come again after their turns have expired."""
 
 import asyncio
+import time
 import uuid
 from typing import Final
 
@@ -16,12 +17,17 @@ MARGIN_S: Final = 1.0  # beyond the retention
 
 
 class CheckedAtOnce:
-    """Checks each turn of a deployment when it has ended, because later it is gone."""
+    """Checks each turn of a deployment when it has ended, because later it is gone.
 
-    def __init__(self, deployment: Deployment) -> None:
+    While everything is broken, this may come too late: such turns are counted as `expired`.
+    """
+
+    def __init__(self, deployment: Deployment, retention_s: float) -> None:
         self.findings: list[str] = []
         self.checked = 0
+        self.expired = 0
         self._deployment = deployment
+        self._retention_s = retention_s
         self._owners: dict[str, str] = {}  # message id -> the run id of its turn
 
     async def __call__(self, answer: Answer) -> None:
@@ -31,18 +37,23 @@ class CheckedAtOnce:
         for name in {call["message_id"] for call in calls if "message_id" in call}:
             if self._owners.setdefault(name, answer.run_id) != answer.run_id:
                 self.findings.append(f"message {name} is the answer of {self._owners[name]} and {answer.run_id}")
+        found = await self._check(answer, calls)
+        if time.monotonic() - answer.at_s[-1] > self._retention_s / 2:
+            self.expired += 1
+        else:
+            self.findings += found
+            self.checked += 1
+
+    async def _check(self, answer: Answer, calls: list[verify.Call]) -> list[str]:
+        deployment = self._deployment
         while True:
             try:
-                self.findings += await verify.check_turn(deployment.client, deployment.redis, answer, calls)
+                return await verify.check_turn(deployment.client, deployment.redis, answer, calls)
             except httpx.HTTPStatusError as error:
                 if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    self.findings.append(f"{answer.run_id}: it cannot be read while it is kept: {error!r}")
-                    return
+                    return [f"{answer.run_id}: it cannot be read while it is kept: {error!r}"]
             except (httpx.TransportError, RedisError, OSError):
                 pass  # something is being broken: try again
-            else:
-                self.checked += 1
-                return
             await asyncio.sleep(RETRY_S)
 
 

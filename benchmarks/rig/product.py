@@ -4,6 +4,7 @@ With BENCH_STARTS in the environment each turn also writes down when its produce
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from time import monotonic_ns
 from typing import Any
@@ -21,6 +22,7 @@ class Load(msgspec.Struct, frozen=True):
     rate_per_s: float = 0
     bytes: int = 40
     stamp: bool = False  # each event carries `at`: monotonic ns of its making
+    block_s: float = 0  # after its first event the turn blocks the event loop for so long
     signal: str | None = None  # after the events the turn waits for it, then yields one event more
 
 
@@ -36,6 +38,8 @@ async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         if load.stamp:
             data["at"] = monotonic_ns()
         yield {"type": "message.part.updated", "data": data}
+        if number == 1 and load.block_s:
+            time.sleep(load.block_s)  # noqa: ASYNC251 - what `blocked` measures
 
 
 class LoadHooks(ChatTurnHooks):
