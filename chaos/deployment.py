@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chaos.client import Client
 from chaos.faults import HOOK_TIMEOUT_S, LEASE_S, MAX_ATTEMPTS
 from chaos.load import Load
 from stack.cluster import Stack
-from turnwire.shared.store.connect import connect
 
 ENV = {
     "TURNWIRE_HOOKS": "chaos.product:hooks,plain=chaos.product:plain,listening=chaos.product:listening",
@@ -46,19 +48,32 @@ async def deployment(
     apis: int,
     redis_url: str,
     queue_url: str | None = None,
+    proxied_url: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Deployment]:
-    """Start it, and stop it at the end."""
+    """Start it, and stop it at the end. `proxied_url`: where its first worker and its first API reach Redis."""
     ledger = directory / "ledger"
     settings = ENV | {"TURNWIRE_REDIS_URL": redis_url, "CHAOS_LEDGER": str(ledger), "CHAOS_NAME": name}
     if queue_url:
         settings["TURNWIRE_QUEUE_REDIS_URL"] = queue_url
     async with AsyncExitStack() as exits:
-        stack = exits.enter_context(Stack(directory, workers=workers, apis=apis, env=settings | dict(env or {})))
-        redis = connect(redis_url, connections=4)
-        exits.push_async_callback(redis.aclose, close_connection_pool=True)
-        queue = connect(queue_url, connections=2) if queue_url else None
+        stack = Stack(directory, workers=workers, apis=apis, env=settings | dict(env or {}))
+        if proxied_url:
+            for service in (stack.worker[0], stack.api[0]):
+                service.env["TURNWIRE_REDIS_URL"] = proxied_url
+        exits.enter_context(stack)
+        redis = observer(redis_url)
+        exits.push_async_callback(redis.aclose)
+        queue = observer(queue_url) if queue_url else None
         if queue:
-            exits.push_async_callback(queue.aclose, close_connection_pool=True)
+            exits.push_async_callback(queue.aclose)
         client = await exits.enter_async_context(Client(stack.base_urls))
         yield Deployment(name, stack, ledger, redis, queue, client, load(client))
+
+
+def observer(redis_url: str) -> Redis:
+    """A client that speaks to whatever server is there, also to a replica; it tries again for some seconds."""
+    retry = Retry(ConstantBackoff(0.2), 50)
+    client: Redis = Redis.from_url(redis_url, retry=retry, retry_on_error=[RedisConnectionError], socket_timeout=None)
+    client.set_response_callback("XRANGE", lambda response, **_: response)
+    return client

@@ -1,7 +1,9 @@
 """Breaks one thing at a time, at random, and puts it back."""
 
 import asyncio
+import os
 import random
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
@@ -14,6 +16,8 @@ from stack.process import Service
 from stack.redis_server import RedisServer
 
 REDIS_AWAY_S = 0.7
+READ_ONLY_S = 1.0
+NOBODY = ("127.0.0.1", 1)  # no server listens there
 DRAIN_LIMIT_S = 15.0
 
 STRIKES: Final = {  # name -> how often, beside the others, and what it does: the docstring of the method
@@ -25,6 +29,8 @@ STRIKES: Final = {  # name -> how often, beside the others, and what it does: th
     "kill_redis": 1,
     "pause_redis": 1,
     "cut_connections": 1,
+    "reset_connections": 1,
+    "make_read_only": 1,
 }
 
 
@@ -40,6 +46,7 @@ class Monkey:
         lease_s: float,
         *,
         keeper: Keeper | None = None,
+        proxy: Service | None = None,
         strikes: Collection[str] = tuple(STRIKES),
     ) -> None:
         self.strikes: Counter[str] = Counter()
@@ -51,6 +58,7 @@ class Monkey:
         self._chance = chance
         self._lease_s = lease_s
         self._keeper = keeper or Keeper([], [])
+        self._proxy = proxy
         self._names = list(strikes)
 
     async def strike(self) -> None:
@@ -115,6 +123,17 @@ class Monkey:
         """Every connection to Redis is closed once, by CLIENT KILL."""
         for kind in ("normal", "pubsub"):
             await self._redis.execute_command(f"CLIENT KILL TYPE {kind}")  # type: ignore[no-untyped-call]
+
+    async def reset_connections(self) -> None:
+        """The connections of one worker and one API process to Redis are reset (RST), by a proxy between them."""
+        if self._proxy:
+            os.kill(self._proxy.pid, signal.SIGUSR1)
+
+    async def make_read_only(self) -> None:
+        """Redis is told to be the replica of a server that is not there; after a second it is a primary again."""
+        await self._redis.replicaof(*NOBODY)
+        await asyncio.sleep(READ_ONLY_S)
+        await self._redis.replicaof("NO", "ONE")
 
     async def _redis_back(self) -> None:
         await asyncio.sleep(REDIS_AWAY_S)

@@ -17,6 +17,7 @@ from chaos.keeper import Keeper
 from chaos.leftovers import leftovers
 from chaos.load import Load, summary
 from chaos.monkey import STRIKES, Monkey
+from chaos.proxy import running_proxy
 from chaos.reconcile import LEFTOVERS_LIMIT_S, reconcile
 from chaos.visits import CheckedAtOnce, Visits
 from stack.redis_server import RedisServer
@@ -116,7 +117,10 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
 
     twin_faults = {name: fault for name, fault in choice.faults.items() if name in TWIN_FAULTS}
     short = {"TURNWIRE_RETENTION_S": str(RETENTION_S)}
-    with RedisServer(directory / "redis", aof=True) as server:
+    with (
+        RedisServer(directory / "redis", aof=True) as server,
+        running_proxy(directory, server.url_of(0)) as (proxy, proxied_url),
+    ):
         async with (
             deployment(
                 directory,
@@ -125,6 +129,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
                 workers=3,
                 apis=2,
                 redis_url=server.url_of(0),
+                proxied_url=proxied_url,
             ) as first,
             deployment(
                 directory / "second",
@@ -138,6 +143,8 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
         ):
             stacks = [first.stack, second.stack]
             services = [service for stack in stacks for service in stack.services]
-            keeper = Keeper(services, [first.ledger, second.ledger])
-            monkey = Monkey(stacks, server, first.redis, chance, LEASE_S, keeper=keeper, strikes=choice.strikes)
+            keeper = Keeper([*services, proxy], [first.ledger, second.ledger])
+            monkey = Monkey(
+                stacks, server, first.redis, chance, LEASE_S, keeper=keeper, proxy=proxy, strikes=choice.strikes
+            )
             yield Run(first, second, keeper, monkey)
