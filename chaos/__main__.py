@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from chaos.faults import FAULTS
-from chaos.monkey import STRIKES, Monkey
+from chaos.monkey import ON_REQUEST, ORDINARY, STRIKES, Monkey
 from chaos.run import Choice, chaos
 
 
@@ -33,7 +33,9 @@ def main(args: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options, with every strike and every fault."""
-    strikes = [f"  {name:<26}{getattr(Monkey, name).__doc__}" for name in STRIKES]
+    strikes = [
+        f"  {name:<26}{getattr(Monkey, name).__doc__}{' Only on request.' * (name in ON_REQUEST)}" for name in STRIKES
+    ]
     faults = [f"  {name:<26}{fault.about}" for name, fault in FAULTS.items()]
     listed = ["strikes, from outside:", *strikes, "", "faults, which some turns carry in themselves:", *faults]
     found = argparse.ArgumentParser(
@@ -44,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--minutes", type=float, default=1.0, help="how long things are broken (default: 1)")
     found.add_argument("--seed", type=int, default=None, help="repeats the choices of another run")
-    found.add_argument("--strikes", type=names_of(STRIKES), default=list(STRIKES), metavar="A,B", help="only these")
+    found.add_argument("--strikes", type=names_of(STRIKES), default=list(ORDINARY), metavar="A,B", help="only these")
     found.add_argument("--faults", type=names_of(FAULTS), default=list(FAULTS), metavar="A,B", help="only these")
     return found
 

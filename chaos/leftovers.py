@@ -15,13 +15,13 @@ from turnwire.shared.keys import TurnKey
 LOOK_S = 0.1
 
 
-async def check_leftovers(redis: Redis, queue: Redis | None = None) -> list[str]:
+async def check_leftovers(redis: Redis, queue: Redis | None = None, *, queue_was_lost: bool = False) -> list[str]:
     """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end.
 
-    `queue`: the queue's database, if it is another one.
+    `queue`: the queue's database, if it is another one. `queue_was_lost`: and with it ledger rows that were published.
     """
     found = await _left_in(redis) + (await _left_in(queue) if queue else [])
-    return found + await check_ledger(redis, queue or redis)
+    return found + await check_ledger(redis, queue or redis, queue_was_lost=queue_was_lost)
 
 
 async def _left_in(redis: Redis) -> list[str]:
@@ -32,8 +32,11 @@ async def _left_in(redis: Redis) -> list[str]:
     return found + await find_leaks(redis)
 
 
-async def check_ledger(redis: Redis, queue: Redis) -> list[str]:
-    """Every attempt of every ended turn has one row, and that is on the stream once, in order."""
+async def check_ledger(redis: Redis, queue: Redis, *, queue_was_lost: bool = False) -> list[str]:
+    """Every attempt of every ended turn has one row, and that is on the stream once, in order.
+
+    `queue_was_lost`: rows may be missing on the stream, but none may be there twice.
+    """
     published: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for _, fields in await queue.xrange(keys.LEDGER):
         row = json.loads(fields[1])
@@ -47,19 +50,24 @@ async def check_ledger(redis: Redis, queue: Redis) -> list[str]:
         kept = await redis.hgetall(TurnKey.parse(run_id.decode()).ledger)  # type: ignore[misc]
         attempts = list(range(1, int(attempt) + 1))
         rows = published[run_id.decode(), int(created_at)]
-        if sorted(map(int, kept)) != attempts or [row["attempt"] for row in rows] != attempts:
+        published_well = [row["attempt"] for row in rows] == attempts
+        if queue_was_lost:
+            published_well = len({row["attempt"] for row in rows}) == len(rows)
+        if sorted(map(int, kept)) != attempts or not published_well:
             on_stream = [(row["attempt"], row["outcome"]) for row in rows]
             found.append(f"{run_id.decode()}: {len(attempts)} attempts, rows of {sorted(kept)}, published {on_stream}")
-        elif rows[-1]["outcome"] != status.decode():
+        elif rows and rows[-1]["attempt"] == attempts[-1] and rows[-1]["outcome"] != status.decode():
             found.append(f"{run_id.decode()}: it is {status.decode()}, its last row says {rows[-1]['outcome']}")
     return found
 
 
-async def leftovers(redis: Redis, limit_s: float, queue: Redis | None = None) -> list[str]:
+async def leftovers(
+    redis: Redis, limit_s: float, queue: Redis | None = None, *, queue_was_lost: bool = False
+) -> list[str]:
     """`check_leftovers`, once it finds nothing, or what it still finds after `limit_s`."""
     deadline_s = time.monotonic() + limit_s
     while True:
-        found = await check_leftovers(redis, queue)
+        found = await check_leftovers(redis, queue, queue_was_lost=queue_was_lost)
         if not found or time.monotonic() > deadline_s:
             return found
         await asyncio.sleep(LOOK_S)

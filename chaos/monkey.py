@@ -20,7 +20,7 @@ READ_ONLY_S = 1.0
 NOBODY = ("127.0.0.1", 1)  # no server listens there
 DRAIN_LIMIT_S = 15.0
 
-STRIKES: Final = {  # name -> how often, beside the others, and what it does: the docstring of the method
+STRIKES: Final = {  # name -> how often, beside the others; the docstring of the method says what it does
     "kill_worker": 2,
     "stop_worker": 1,
     "pause_worker": 1,
@@ -31,7 +31,10 @@ STRIKES: Final = {  # name -> how often, beside the others, and what it does: th
     "cut_connections": 1,
     "reset_connections": 1,
     "make_read_only": 1,
+    "lose_queue": 1,
 }
+ON_REQUEST: Final = {"lose_queue"}  # not among the strikes of an ordinary run
+ORDINARY: Final = tuple(name for name in STRIKES if name not in ON_REQUEST)
 
 
 class Monkey:
@@ -47,7 +50,8 @@ class Monkey:
         *,
         keeper: Keeper | None = None,
         proxy: Service | None = None,
-        strikes: Collection[str] = tuple(STRIKES),
+        queue: Redis | None = None,
+        strikes: Collection[str] = ORDINARY,
     ) -> None:
         self.strikes: Counter[str] = Counter()
         self.findings: list[str] = []
@@ -59,6 +63,7 @@ class Monkey:
         self._lease_s = lease_s
         self._keeper = keeper or Keeper([], [])
         self._proxy = proxy
+        self._queue = queue
         self._names = list(strikes)
 
     async def strike(self) -> None:
@@ -134,6 +139,11 @@ class Monkey:
         await self._redis.replicaof(*NOBODY)
         await asyncio.sleep(READ_ONLY_S)
         await self._redis.replicaof("NO", "ONE")
+
+    async def lose_queue(self) -> None:
+        """The queue's database loses all of its data (FLUSHDB); the turns are in another one."""
+        if self._queue:
+            await self._queue.flushdb()
 
     async def _redis_back(self) -> None:
         await asyncio.sleep(REDIS_AWAY_S)

@@ -17,11 +17,17 @@ LEFTOVERS_LIMIT_S = 20.0
 
 
 async def reconcile(
-    client: Client, redis: Redis, answers: list[Answer], ledger: Path, queue: Redis | None = None
+    client: Client,
+    redis: Redis,
+    answers: list[Answer],
+    ledger: Path,
+    *,
+    queue: Redis | None = None,
+    queue_was_lost: bool = False,
 ) -> AsyncIterator[str]:
     """Every violation: of each turn, of the order in the sessions, of what is left in Redis.
 
-    `queue`: the queue's database, if it is another one.
+    `queue`: the queue's database, if it is another one. `queue_was_lost`: and with it ledger rows that were published.
     """
     calls = verify.read_ledger(ledger)
     for first in range(0, len(answers), AT_ONCE):
@@ -36,7 +42,7 @@ async def reconcile(
     again = {answer.run_id for answer in answers if answer.refusals and allowed_ends(answer.metadata) != {COMPLETED}}
     for text in [*verify.check_order(records, again), *check_identities(calls), *check_indexes(answers)]:
         yield text
-    for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue):
+    for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue, queue_was_lost=queue_was_lost):
         yield text
 
 

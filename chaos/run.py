@@ -16,7 +16,7 @@ from chaos.faults import FAULTS, LEASE_S, Fault, shape
 from chaos.keeper import Keeper
 from chaos.leftovers import leftovers
 from chaos.load import Load, summary
-from chaos.monkey import STRIKES, Monkey
+from chaos.monkey import ORDINARY, Monkey
 from chaos.proxy import running_proxy
 from chaos.reconcile import LEFTOVERS_LIMIT_S, reconcile
 from chaos.visits import CheckedAtOnce, Visits
@@ -34,7 +34,7 @@ END_LIMIT_S: Final = 90.0
 class Choice:
     """Which strikes, and which faults of turns."""
 
-    strikes: Collection[str] = tuple(STRIKES)
+    strikes: Collection[str] = ORDINARY
     faults: Mapping[str, Fault] = field(default_factory=lambda: FAULTS)
 
 
@@ -71,7 +71,13 @@ class Run:
         for each in (self.first, self.second):
             found += [f"{each.name or 'first'}: {text}" for text in await each.load.over(END_LIMIT_S)]
         first, ended = self.first, [answer for answer in self.first.load.answers if answer.ended]
-        found += [text async for text in reconcile(first.client, first.redis, ended, first.ledger, first.queue)]
+        lost = bool(self.monkey.strikes["lose_queue"])
+        found += [
+            text
+            async for text in reconcile(
+                first.client, first.redis, ended, first.ledger, queue=first.queue, queue_was_lost=lost
+            )
+        ]
         found += [f"second: {text}" for text in await leftovers(self.second.redis, LEFTOVERS_LIMIT_S)]
         return (
             found + [f"second: {text}" for text in self.at_once.findings] + self.keeper.findings + self.monkey.findings
@@ -129,6 +135,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
                 workers=3,
                 apis=2,
                 redis_url=server.url_of(0),
+                queue_url=server.url_of(2) if "lose_queue" in choice.strikes else None,
                 proxied_url=proxied_url,
             ) as first,
             deployment(
@@ -145,6 +152,14 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
             services = [service for stack in stacks for service in stack.services]
             keeper = Keeper([*services, proxy], [first.ledger, second.ledger])
             monkey = Monkey(
-                stacks, server, first.redis, chance, LEASE_S, keeper=keeper, proxy=proxy, strikes=choice.strikes
+                stacks,
+                server,
+                first.redis,
+                chance,
+                LEASE_S,
+                keeper=keeper,
+                proxy=proxy,
+                queue=first.queue,
+                strikes=choice.strikes,
             )
             yield Run(first, second, keeper, monkey)
