@@ -10,6 +10,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from chaos.clock import SteppedClock
 from chaos.keeper import Keeper
 from stack.cluster import Stack
 from stack.process import Service
@@ -17,6 +18,7 @@ from stack.redis_server import RedisServer
 
 REDIS_AWAY_S = 0.7
 READ_ONLY_S = 1.0
+CLOCK_STEP_S = 10
 NOBODY = ("127.0.0.1", 1)  # no server listens there
 DRAIN_LIMIT_S = 15.0
 
@@ -32,8 +34,9 @@ STRIKES: Final = {  # name -> how often, beside the others; the docstring of the
     "reset_connections": 1,
     "make_read_only": 1,
     "lose_queue": 1,
+    "step_clock": 1,
 }
-ON_REQUEST: Final = {"lose_queue"}  # not among the strikes of an ordinary run
+ON_REQUEST: Final = {"lose_queue", "step_clock"}  # not among the strikes of an ordinary run
 ORDINARY: Final = tuple(name for name in STRIKES if name not in ON_REQUEST)
 
 
@@ -51,6 +54,7 @@ class Monkey:
         keeper: Keeper | None = None,
         proxy: Service | None = None,
         queue: Redis | None = None,
+        clock: SteppedClock | None = None,
         strikes: Collection[str] = ORDINARY,
     ) -> None:
         self.strikes: Counter[str] = Counter()
@@ -64,6 +68,7 @@ class Monkey:
         self._keeper = keeper or Keeper([], [])
         self._proxy = proxy
         self._queue = queue
+        self._clock = clock
         self._names = list(strikes)
 
     async def strike(self) -> None:
@@ -144,6 +149,11 @@ class Monkey:
         """The queue's database loses all of its data (FLUSHDB); the turns are in another one."""
         if self._queue:
             await self._queue.flushdb()
+
+    async def step_clock(self) -> None:
+        """The wall clock of Redis jumps ahead by ten leases, or back. Needs a C compiler."""
+        if self._clock:
+            self._clock.step(-self._clock.ahead_s or CLOCK_STEP_S)
 
     async def _redis_back(self) -> None:
         await asyncio.sleep(REDIS_AWAY_S)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chaos.client import Client
+from chaos.clock import SteppedClock
 from chaos.deployment import Deployment, deployment
 from chaos.faults import FAULTS, LEASE_S, Fault, shape
 from chaos.keeper import Keeper
@@ -71,11 +72,17 @@ class Run:
         for each in (self.first, self.second):
             found += [f"{each.name or 'first'}: {text}" for text in await each.load.over(END_LIMIT_S)]
         first, ended = self.first, [answer for answer in self.first.load.answers if answer.ended]
-        lost = bool(self.monkey.strikes["lose_queue"])
+        lost, stepped = bool(self.monkey.strikes["lose_queue"]), bool(self.monkey.strikes["step_clock"])
         found += [
             text
             async for text in reconcile(
-                first.client, first.redis, ended, first.ledger, queue=first.queue, queue_was_lost=lost
+                first.client,
+                first.redis,
+                ended,
+                first.ledger,
+                queue=first.queue,
+                queue_was_lost=lost,
+                clock_stepped=stepped,
             )
         ]
         found += [f"second: {text}" for text in await leftovers(self.second.redis, LEFTOVERS_LIMIT_S)]
@@ -123,8 +130,10 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
 
     twin_faults = {name: fault for name, fault in choice.faults.items() if name in TWIN_FAULTS}
     short = {"TURNWIRE_RETENTION_S": str(RETENTION_S)}
+    server = RedisServer(directory / "redis", aof=True)
+    clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
     with (
-        RedisServer(directory / "redis", aof=True) as server,
+        server,
         running_proxy(directory, server.url_of(0)) as (proxy, proxied_url),
     ):
         async with (
@@ -160,6 +169,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
                 keeper=keeper,
                 proxy=proxy,
                 queue=first.queue,
+                clock=clock,
                 strikes=choice.strikes,
             )
             yield Run(first, second, keeper, monkey)

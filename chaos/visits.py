@@ -38,7 +38,7 @@ class CheckedAtOnce:
             if self._owners.setdefault(name, answer.run_id) != answer.run_id:
                 self.findings.append(f"message {name} is the answer of {self._owners[name]} and {answer.run_id}")
         found = await self._check(answer, calls)
-        if time.monotonic() - answer.at_s[-1] > self._retention_s / 2:
+        if time.monotonic() - answer.at_s[-1] > self._retention_s * 2 / 3:
             self.expired += 1
         else:
             self.findings += found
