@@ -26,7 +26,7 @@ from stack.redis_server import RedisServer
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
 VISITORS: Final = 12  # of the second one, side by side
-RETENTION_S: Final = 30  # of the second one
+RETENTION_S: Final = 40  # of the second one
 TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
 END_LIMIT_S: Final = 90.0
 
