@@ -13,17 +13,30 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from chaos.faults import FAULTS
-from chaos.monkey import ON_REQUEST, ORDINARY, STRIKES, Monkey
+from chaos.monkey import ON_REQUEST, ONLY_IN, STRIKES, Monkey, ordinary, possible
 from chaos.run import Choice, chaos
+from stack.sentinels import SERVICE
+from turnwire.shared.errors import SettingsError
+from turnwire.shared.store.connect import connect
 
 
 def main(args: list[str]) -> int:
     """Read the options and run; 1 on a violation."""
     options = parser().parse_args(args)
+    strikes = ordinary(options.topology) if options.strikes is None else options.strikes
+    if impossible := set(strikes) - set(possible(options.topology)):
+        print(f"chaos: not in the topology {options.topology}: {', '.join(sorted(impossible))}", file=sys.stderr)
+        return 2
+    if options.topology == "sentinel":
+        try:
+            connect(f"redis+sentinel://127.0.0.1:1/{SERVICE}/0", connections=1)
+        except SettingsError as error:
+            print(f"chaos: this version cannot be run behind sentinels: {error}", file=sys.stderr)
+            return 2
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     directory = Path(tempfile.mkdtemp(prefix="turnwire-chaos-"))
     print(f"chaos: seed {seed}, {options.minutes:g} minutes, {directory}", flush=True)
-    choice = Choice(options.strikes, {name: FAULTS[name] for name in options.faults})
+    choice = Choice(strikes, {name: FAULTS[name] for name in options.faults}, options.topology)
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     violations = asyncio.run(chaos(options.minutes * 60, chance, directory, choice))
     for text in violations[:50]:
@@ -33,9 +46,7 @@ def main(args: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options, with every strike and every fault."""
-    strikes = [
-        f"  {name:<26}{getattr(Monkey, name).__doc__}{' Only on request.' * (name in ON_REQUEST)}" for name in STRIKES
-    ]
+    strikes = [f"  {name:<26}{getattr(Monkey, name).__doc__}{_when(name)}" for name in STRIKES]
     faults = [f"  {name:<26}{fault.about}" for name, fault in FAULTS.items()]
     listed = ["strikes, from outside:", *strikes, "", "faults, which some turns carry in themselves:", *faults]
     found = argparse.ArgumentParser(
@@ -46,9 +57,15 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--minutes", type=float, default=1.0, help="how long things are broken (default: 1)")
     found.add_argument("--seed", type=int, default=None, help="repeats the choices of another run")
-    found.add_argument("--strikes", type=names_of(STRIKES), default=list(ORDINARY), metavar="A,B", help="only these")
+    found.add_argument("--topology", choices=list(ONLY_IN), default="single", help="of Redis (default: %(default)s)")
+    found.add_argument("--strikes", type=names_of(STRIKES), metavar="A,B", help="only these; `none`: none")
     found.add_argument("--faults", type=names_of(FAULTS), default=list(FAULTS), metavar="A,B", help="only these")
     return found
+
+
+def _when(strike: str) -> str:
+    where = [f" Only with --topology {name}." for name, strikes in ONLY_IN.items() if strike in strikes]
+    return "".join(where) + " Only on request." * (strike in ON_REQUEST)
 
 
 def names_of(known: Collection[str]) -> Callable[[str], list[str]]:

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -73,7 +76,14 @@ async def deployment(
 
 def observer(redis_url: str) -> Redis:
     """A client that speaks to whatever server is there, also to a replica; it tries again for some seconds."""
-    retry = Retry(ConstantBackoff(0.2), 50)
-    client: Redis = Redis.from_url(redis_url, retry=retry, retry_on_error=[RedisConnectionError], socket_timeout=None)
+    options: dict[str, Any] = {"retry": Retry(ConstantBackoff(0.2), 50), "retry_on_error": [RedisConnectionError]}
+    client: Redis
+    if redis_url.startswith("redis+sentinel://"):
+        parts = urlsplit(redis_url)
+        hosts = [(host.partition(":")[0], int(host.partition(":")[2])) for host in parts.netloc.split(",")]
+        _, service, database = parts.path.split("/")
+        client = Sentinel(hosts).master_for(service, db=int(database), **options)  # type: ignore[no-untyped-call]
+    else:
+        client = Redis.from_url(redis_url, **options)
     client.set_response_callback("XRANGE", lambda response, **_: response)
     return client

@@ -15,8 +15,11 @@ from chaos.keeper import Keeper
 from stack.cluster import Stack
 from stack.process import Service
 from stack.redis_server import RedisServer
+from stack.sentinels import Sentinels
 
 REDIS_AWAY_S = 0.7
+FAILOVER_LIMIT_S = 20.0
+FAILOVER_LOOK_S = 0.1
 READ_ONLY_S = 1.0
 CLOCK_STEP_S = 10
 NOBODY = ("127.0.0.1", 1)  # no server listens there
@@ -35,9 +38,25 @@ STRIKES: Final = {  # name -> how often, beside the others; the docstring of the
     "make_read_only": 1,
     "lose_queue": 1,
     "step_clock": 1,
+    "fail_over": 1,
+    "kill_primary": 1,
 }
 ON_REQUEST: Final = {"lose_queue", "step_clock"}  # not among the strikes of an ordinary run
-ORDINARY: Final = tuple(name for name in STRIKES if name not in ON_REQUEST)
+ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
+    "single": {"make_read_only", "reset_connections", "lose_queue", "step_clock"},
+    "sentinel": {"fail_over", "kill_primary"},
+}
+
+
+def possible(topology: str) -> list[str]:
+    """The strikes that make sense in this topology."""
+    elsewhere = set().union(*(names for name, names in ONLY_IN.items() if name != topology))
+    return [name for name in STRIKES if name not in elsewhere]
+
+
+def ordinary(topology: str) -> list[str]:
+    """The strikes of an ordinary run."""
+    return [name for name in possible(topology) if name not in ON_REQUEST]
 
 
 class Monkey:
@@ -46,7 +65,7 @@ class Monkey:
     def __init__(
         self,
         stacks: Sequence[Stack],
-        server: RedisServer,
+        server: RedisServer | Sentinels,
         redis: Redis,
         chance: random.Random,
         lease_s: float,
@@ -55,7 +74,7 @@ class Monkey:
         proxy: Service | None = None,
         queue: Redis | None = None,
         clock: SteppedClock | None = None,
-        strikes: Collection[str] = ORDINARY,
+        strikes: Collection[str],
     ) -> None:
         self.strikes: Counter[str] = Counter()
         self.findings: list[str] = []
@@ -114,20 +133,37 @@ class Monkey:
 
     async def restart_redis(self) -> None:
         """SIGTERM for Redis; it is away for a moment, then back with its append-only file."""
-        self._server.service.terminate()
-        await asyncio.to_thread(self._server.service.wait, 10)
-        await self._redis_back()
+        server = await self._primary()
+        server.service.terminate()
+        await asyncio.to_thread(server.service.wait, 10)
+        await self._back(server)
 
     async def kill_redis(self) -> None:
         """SIGKILL for Redis; it is away for a moment, then back with its append-only file."""
-        self._server.kill()
-        await self._redis_back()
+        server = await self._primary()
+        server.kill()
+        await self._back(server)
 
     async def pause_redis(self) -> None:
         """SIGSTOP for Redis: nobody gets an answer, and every lease may lapse; then SIGCONT."""
-        self._server.pause()
+        server = await self._primary()
+        server.pause()
         await asyncio.sleep(self._lease_s * self._chance.uniform(0.5, 4))
-        self._server.resume()
+        server.resume()
+
+    async def fail_over(self) -> None:
+        """The sentinels are asked to make the replica the primary, though the primary lives."""
+        assert isinstance(self._server, Sentinels)
+        before = await self._primary()
+        await asyncio.to_thread(self._server.failover)
+        await self._replaced(before)
+
+    async def kill_primary(self) -> None:
+        """SIGKILL for the primary; it comes back when the sentinels have made its replica the primary."""
+        server = await self._primary()
+        server.kill()
+        await self._replaced(server)
+        await self._back(server)
 
     async def cut_connections(self) -> None:
         """Every connection to Redis is closed once, by CLIENT KILL."""
@@ -155,12 +191,22 @@ class Monkey:
         if self._clock:
             self._clock.step(-self._clock.ahead_s or CLOCK_STEP_S)
 
-    async def _redis_back(self) -> None:
-        await asyncio.sleep(REDIS_AWAY_S)
-        await asyncio.to_thread(self._start_redis)
+    async def _primary(self) -> RedisServer:
+        if isinstance(self._server, RedisServer):
+            return self._server
+        return await asyncio.to_thread(self._server.primary)
 
-    def _start_redis(self) -> None:
-        self._server.start()
+    async def _replaced(self, server: RedisServer) -> None:
+        try:
+            async with asyncio.timeout(FAILOVER_LIMIT_S):
+                while await self._primary() is server:  # noqa: ASYNC110 - the sentinels decide
+                    await asyncio.sleep(FAILOVER_LOOK_S)
+        except TimeoutError:
+            self.strikes["without a failover"] += 1  # the sentinels wait between two of them
+
+    async def _back(self, server: RedisServer) -> None:
+        await asyncio.sleep(REDIS_AWAY_S)
+        await asyncio.to_thread(server.start)
 
     def _drained(self, service: Service) -> None:
         try:

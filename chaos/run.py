@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,15 +13,16 @@ from typing import Any, Final
 from chaos.client import Client
 from chaos.clock import SteppedClock
 from chaos.deployment import Deployment, deployment
-from chaos.faults import FAULTS, LEASE_S, Fault, shape
+from chaos.faults import LEASE_S, Fault, shape
 from chaos.keeper import Keeper
 from chaos.leftovers import leftovers
 from chaos.load import Load, summary
-from chaos.monkey import ORDINARY, Monkey
+from chaos.monkey import Monkey
 from chaos.proxy import running_proxy
 from chaos.reconcile import LEFTOVERS_LIMIT_S, reconcile
 from chaos.visits import CheckedAtOnce, Visits
 from stack.redis_server import RedisServer
+from stack.sentinels import Sentinels
 
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
@@ -33,10 +34,11 @@ END_LIMIT_S: Final = 90.0
 
 @dataclass(frozen=True)
 class Choice:
-    """Which strikes, and which faults of turns."""
+    """Which strikes, which faults of turns, and which topology of Redis: `single` or `sentinel`."""
 
-    strikes: Collection[str] = ORDINARY
-    faults: Mapping[str, Fault] = field(default_factory=lambda: FAULTS)
+    strikes: Collection[str]
+    faults: Mapping[str, Fault]
+    topology: str = "single"
 
 
 class Run:
@@ -130,12 +132,16 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
 
     twin_faults = {name: fault for name, fault in choice.faults.items() if name in TWIN_FAULTS}
     short = {"TURNWIRE_RETENTION_S": str(RETENTION_S)}
-    server = RedisServer(directory / "redis", aof=True)
-    clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
-    with (
-        server,
-        running_proxy(directory, server.url_of(0)) as (proxy, proxied_url),
-    ):
+    with ExitStack() as exits:
+        server: RedisServer | Sentinels
+        clock, proxy, proxied_url = None, None, None
+        if choice.topology == "sentinel":
+            server = exits.enter_context(Sentinels(directory / "redis"))
+        else:
+            server = RedisServer(directory / "redis", aof=True)
+            clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
+            exits.enter_context(server)
+            proxy, proxied_url = exits.enter_context(running_proxy(directory, server.url_of(0)))
         async with (
             deployment(
                 directory,
@@ -159,7 +165,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
         ):
             stacks = [first.stack, second.stack]
             services = [service for stack in stacks for service in stack.services]
-            keeper = Keeper([*services, proxy], [first.ledger, second.ledger])
+            keeper = Keeper([*services, *filter(None, [proxy])], [first.ledger, second.ledger])
             monkey = Monkey(
                 stacks,
                 server,

@@ -21,7 +21,7 @@ async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
     async with scene(tmp_path, workers=3, env={"TURNWIRE_MAX_ATTEMPTS": "50"}) as view:
         assert view.stack.redis is not None
         load = Load(view.client, chance, storm_shape)
-        monkey = Monkey([view.stack], view.stack.redis, view.redis, chance, lease_s=1.0)
+        monkey = Monkey([view.stack], view.stack.redis, view.redis, chance, lease_s=1.0, strikes=["kill_worker"])
         killing = asyncio.create_task(keep_killing(monkey))
         for _ in range(SESSIONS):
             load.start_session(TURNS)
