@@ -19,7 +19,7 @@ MARGIN_S: Final = 1.0  # beyond the retention
 class CheckedAtOnce:
     """Checks each turn of a deployment when it has ended, because later it is gone.
 
-    While everything is broken, this may come too late: such turns are counted as `expired`.
+    While everything is broken, this may come too late. Where such a check finds something, it counts as `expired`.
     """
 
     def __init__(self, deployment: Deployment, retention_s: float) -> None:
@@ -38,7 +38,7 @@ class CheckedAtOnce:
             if self._owners.setdefault(name, answer.run_id) != answer.run_id:
                 self.findings.append(f"message {name} is the answer of {self._owners[name]} and {answer.run_id}")
         found = await self._check(answer, calls)
-        if time.monotonic() - answer.at_s[-1] > self._retention_s * 2 / 3:
+        if found and time.monotonic() - answer.at_s[-1] > self._retention_s / 4:
             self.expired += 1
         else:
             self.findings += found

@@ -11,7 +11,7 @@ from chaos import verify
 from chaos.client import Answer
 from chaos.keeper import Keeper
 from chaos.leftovers import check_leftovers
-from chaos.monkey import STRIKES, Monkey
+from chaos.monkey import ON_REQUEST, STRIKES, Monkey, ordinary, possible
 from chaos.reconcile import check_identities, check_indexes
 from stack.process import Service
 from tests.support.turns import KEY, submit_and_claim
@@ -104,6 +104,9 @@ async def test_an_attempt_that_is_not_billed_once_is_found(redis):
     await redis.xadd(keys.LEDGER, {"row": json.dumps(row)})
     twice = await check_leftovers(redis)
     assert (len(unbilled), len(once), len(twice)) == (1, 0, 1)
+    assert len(await check_leftovers(redis, queue_was_lost=True)) == 1
+    await redis.delete(keys.LEDGER)
+    assert await check_leftovers(redis, queue_was_lost=True) == []
     await redis.flushdb()
 
 
@@ -119,8 +122,10 @@ async def test_a_process_that_ends_by_itself_is_a_finding_unless_its_turn_was_to
     assert (len(keeper.findings), keeper.ended["killed by its turn"]) == ((0, 1) if told else (1, 0))
 
 
-def test_every_strike_is_described_and_can_be_chosen():
+def test_every_strike_is_described_and_belongs_to_a_topology():
     assert all((getattr(Monkey, name).__doc__ or "").endswith(".") for name in STRIKES)
+    assert set(possible("single")) | set(possible("sentinel")) == set(STRIKES)
+    assert set(possible("single")) - set(ordinary("single")) == ON_REQUEST
 
 
 def test_the_ledger_of_the_product_can_be_read_in_part(tmp_path: Path):
