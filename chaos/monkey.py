@@ -6,20 +6,21 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from chaos.clock import SteppedClock
 from chaos.keeper import Keeper
 from stack.cluster import Stack
 from stack.process import Service
 from stack.redis_server import RedisServer
-from stack.sentinels import Sentinels
+from stack.sentinels import SentinelGroup
 
 REDIS_AWAY_S = 0.7
-FAILOVER_LIMIT_S = 20.0
-FAILOVER_LOOK_S = 0.1
 READ_ONLY_S = 1.0
 CLOCK_STEP_S = 10
 NOBODY = ("127.0.0.1", 1)  # no server listens there
@@ -43,7 +44,7 @@ STRIKES: Final = {  # name -> how often, beside the others; the docstring of the
 }
 ON_REQUEST: Final = {"lose_queue", "step_clock"}  # not among the strikes of an ordinary run
 ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
-    "single": {"make_read_only", "reset_connections", "lose_queue", "step_clock"},
+    "single": {"restart_redis", "kill_redis", "make_read_only", "reset_connections", "lose_queue", "step_clock"},
     "sentinel": {"fail_over", "kill_primary"},
 }
 
@@ -65,7 +66,7 @@ class Monkey:
     def __init__(
         self,
         stacks: Sequence[Stack],
-        server: RedisServer | Sentinels,
+        server: RedisServer | SentinelGroup,
         redis: Redis,
         chance: random.Random,
         lease_s: float,
@@ -152,17 +153,16 @@ class Monkey:
         server.resume()
 
     async def fail_over(self) -> None:
-        """The sentinels are asked to make the replica the primary, though the primary lives."""
-        assert isinstance(self._server, Sentinels)
-        before = await self._primary()
-        await asyncio.to_thread(self._server.failover)
-        await self._replaced(before)
+        """The sentinels are asked to make a replica the primary, though the primary lives."""
+        assert isinstance(self._server, SentinelGroup)
+        await self._replaced(self._server.fail_over)
 
     async def kill_primary(self) -> None:
-        """SIGKILL for the primary; it comes back when the sentinels have made its replica the primary."""
+        """SIGKILL for the primary; it comes back, empty, when the sentinels have made a replica the primary."""
+        assert isinstance(self._server, SentinelGroup)
         server = await self._primary()
         server.kill()
-        await self._replaced(server)
+        await self._replaced(partial(self._server.wait_switched, server))
         await self._back(server)
 
     async def cut_connections(self) -> None:
@@ -194,13 +194,13 @@ class Monkey:
     async def _primary(self) -> RedisServer:
         if isinstance(self._server, RedisServer):
             return self._server
-        return await asyncio.to_thread(self._server.primary)
+        while True:
+            with suppress(RedisError, OSError):  # a sentinel may be slow to answer
+                return await asyncio.to_thread(lambda group: group.primary, self._server)
 
-    async def _replaced(self, server: RedisServer) -> None:
+    async def _replaced(self, wait: Callable[[], None]) -> None:
         try:
-            async with asyncio.timeout(FAILOVER_LIMIT_S):
-                while await self._primary() is server:  # noqa: ASYNC110 - the sentinels decide
-                    await asyncio.sleep(FAILOVER_LOOK_S)
+            await asyncio.to_thread(wait)
         except TimeoutError:
             self.strikes["without a failover"] += 1  # the sentinels wait between two of them
 

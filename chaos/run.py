@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from chaos.monkey import Monkey
 from chaos.proxy import running_proxy
 from chaos.reconcile import LEFTOVERS_LIMIT_S, reconcile
 from chaos.visits import CheckedAtOnce, Visits
+from stack.process import Service
 from stack.redis_server import RedisServer
-from stack.sentinels import Sentinels
+from stack.sentinels import SentinelGroup
 
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
@@ -30,6 +31,7 @@ VISITORS: Final = 12  # of the second one, side by side
 RETENTION_S: Final = 40  # of the second one
 TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
 END_LIMIT_S: Final = 90.0
+DATABASES: Final = 3  # of the first deployment, of the second one, and of the first one's queue
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class Choice:
     strikes: Collection[str]
     faults: Mapping[str, Fault]
     topology: str = "single"
+
+
+@dataclass(frozen=True)
+class BrokenRedis:
+    """What is struck: the server or the servers, the URL of each database, and what stands before them."""
+
+    server: RedisServer | SentinelGroup
+    urls: list[str]
+    clock: SteppedClock | None = None
+    proxy: Service | None = None
+    proxied_url: str | None = None
 
 
 class Run:
@@ -131,51 +144,61 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
         return Load(client, chance, partial(shape, faults=faults), name)
 
     twin_faults = {name: fault for name, fault in choice.faults.items() if name in TWIN_FAULTS}
-    short = {"TURNWIRE_RETENTION_S": str(RETENTION_S)}
-    with ExitStack() as exits:
-        server: RedisServer | Sentinels
-        clock, proxy, proxied_url = None, None, None
-        if choice.topology == "sentinel":
-            server = exits.enter_context(Sentinels(directory / "redis"))
-        else:
-            server = RedisServer(directory / "redis", aof=True)
-            clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
-            exits.enter_context(server)
-            proxy, proxied_url = exits.enter_context(running_proxy(directory, server.url_of(0)))
-        async with (
+    async with AsyncExitStack() as exits:
+        redis = exits.enter_context(_redis(directory, choice))
+        first = await exits.enter_async_context(
             deployment(
                 directory,
                 "",
                 partial(load, name="", faults=choice.faults),
                 workers=3,
                 apis=2,
-                redis_url=server.url_of(0),
-                queue_url=server.url_of(2) if "lose_queue" in choice.strikes else None,
-                proxied_url=proxied_url,
-            ) as first,
+                redis_url=redis.urls[0],
+                queue_url=redis.urls[2] if "lose_queue" in choice.strikes else None,
+                proxied_url=redis.proxied_url,
+            )
+        )
+        second = await exits.enter_async_context(
             deployment(
                 directory / "second",
                 "second",
                 partial(load, name="second", faults=twin_faults),
                 workers=1,
                 apis=1,
-                redis_url=server.url_of(1),
-                env=short,
-            ) as second,
-        ):
-            stacks = [first.stack, second.stack]
-            services = [service for stack in stacks for service in stack.services]
-            keeper = Keeper([*services, *filter(None, [proxy])], [first.ledger, second.ledger])
-            monkey = Monkey(
-                stacks,
-                server,
-                first.redis,
-                chance,
-                LEASE_S,
-                keeper=keeper,
-                proxy=proxy,
-                queue=first.queue,
-                clock=clock,
-                strikes=choice.strikes,
+                redis_url=redis.urls[1],
+                env={"TURNWIRE_RETENTION_S": str(RETENTION_S)},
             )
-            yield Run(first, second, keeper, monkey)
+        )
+        yield _run_of(first, second, redis, chance, choice)
+
+
+def _run_of(first: Deployment, second: Deployment, redis: BrokenRedis, chance: random.Random, choice: Choice) -> Run:
+    stacks = [first.stack, second.stack]
+    services = [service for stack in stacks for service in stack.services]
+    keeper = Keeper([*services, *filter(None, [redis.proxy])], [first.ledger, second.ledger])
+    monkey = Monkey(
+        stacks,
+        redis.server,
+        first.redis,
+        chance,
+        LEASE_S,
+        keeper=keeper,
+        proxy=redis.proxy,
+        queue=first.queue,
+        clock=redis.clock,
+        strikes=choice.strikes,
+    )
+    return Run(first, second, keeper, monkey)
+
+
+@contextmanager
+def _redis(directory: Path, choice: Choice) -> Iterator[BrokenRedis]:
+    if choice.topology == "sentinel":
+        with SentinelGroup(directory / "redis") as group:
+            yield BrokenRedis(group, [f"{group.url}/{database}" for database in range(DATABASES)])
+        return
+    server = RedisServer(directory / "redis", aof=True)
+    clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
+    with server, running_proxy(directory, server.url_of(0)) as (proxy, proxied_url):
+        urls = [server.url_of(database) for database in range(DATABASES)]
+        yield BrokenRedis(server, urls, clock, proxy, proxied_url)

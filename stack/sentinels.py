@@ -1,10 +1,11 @@
-"""A Redis that fails over: a primary and its replicas, and three sentinels that watch them. Real processes."""
+"""A primary, two replicas and three Sentinels of our own, for tests of failovers."""
 
-from contextlib import suppress
-from functools import partial
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,120 +13,151 @@ from redis.exceptions import RedisError
 from stack.process import Service, free_port, stop_all
 from stack.redis_server import RedisServer, find_server
 
-SERVICE: Final = "turnwire"  # the name under which the sentinels know the primary
-SENTINELS: Final = 3
-QUORUM: Final = 2
-DOWN_AFTER_MS: Final = 1000
-START_LIMIT_S: Final = 30.0
-STOP_LIMIT_S: Final = 10.0
+SERVICE = "main"
+START_LIMIT_S = 30.0
+STOP_LIMIT_S = 5.0
+PAUSE_S = 0.05
+DOWN_AFTER_MS = 500  # a primary that is silent for so long is replaced
+CONFIG = """port {port}
+bind 127.0.0.1
+dir {directory}
+sentinel monitor {service} 127.0.0.1 {primary} 2
+sentinel down-after-milliseconds {service} {down_after_ms}
+sentinel failover-timeout {service} 6000
+sentinel parallel-syncs {service} 2
+"""
 
 
-class Sentinels:
-    """A context manager. `servers` are one primary and its replicas; which one it is changes with every failover."""
+class SentinelGroup:
+    """A context manager around the six processes. `url` names the Sentinels and stays the same over failovers."""
 
-    def __init__(self, directory: Path, *, replicas: int = 1, aof: bool = True) -> None:
-        """Nothing is started yet.
-
-        Args:
-            directory: for the data and the logs of all processes.
-            replicas: how many servers beside the primary.
-            aof: the servers keep append-only files.
-        """
-        self.servers = [RedisServer(directory / f"redis{n}", aof=aof, port=0) for n in range(1 + replicas)]
-        self.sentinels: list[Service] = []
+    def __init__(self, directory: Path, *, replicas: int = 2) -> None:
+        self.servers = [RedisServer(directory / f"redis{number}", port=0) for number in range(1 + replicas)]
         self._directory = directory
+        self.sentinels: list[Service] = []
         self._ports: list[int] = []
 
     @property
     def url(self) -> str:
-        """`redis+sentinel://…/turnwire`; known once it runs."""
-        return self.url_of(0)
-
-    def url_of(self, database: int) -> str:
-        """The URL of one of the 16 databases."""
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
-        return f"redis+sentinel://{hosts}/{SERVICE}/{database}"
+        """A `redis+sentinel://` URL; known from `start` on."""
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/{SERVICE}"
 
     def start(self) -> Self:
-        """Returns when every replica follows the primary, and every sentinel knows all the others."""
+        """Returns when all replicas are in step, and every Sentinel knows the replicas and the other Sentinels."""
+        primary, *replicas = self.servers
+        for server in self.servers:
+            server.start()
+        for replica in replicas:
+            with client_of(replica) as redis:
+                redis.replicaof("127.0.0.1", port_of(primary))
+        for number in range(3):
+            self._ports.append(free_port())
+            directory = self._directory / f"sentinel{number}"
+            directory.mkdir(parents=True)
+            config = directory / "sentinel.conf"
+            config.write_text(
+                CONFIG.format(
+                    port=self._ports[-1], directory=directory, service=SERVICE,
+                    primary=port_of(primary), down_after_ms=DOWN_AFTER_MS,
+                )
+            )  # fmt: skip
+            argv = [*find_server(), str(config), "--sentinel"]
+            self.sentinels.append(Service(f"sentinel{number}", argv, dict(os.environ), directory / "log").start())
+        _wait(lambda: all(self._knows_all(port) for port in self._ports), "Sentinels that know each other")
+        return self
+
+    def _knows_all(self, port: int) -> bool:
+        told = self._told(port)
+        return (
+            int(told["num-slaves"]) == len(self.servers) - 1
+            and int(told["num-other-sentinels"]) == len(self._ports) - 1
+            and told["flags"] == "master"
+        )
+
+    def _told(self, port: int) -> dict[str, str]:
+        with Redis(port=port, socket_timeout=2, decode_responses=True) as sentinel:
+            reply: Any = sentinel.execute_command("SENTINEL", "MASTER", SERVICE)
+            return dict(zip(reply[::2], reply[1::2], strict=True))
+
+    @property
+    def primary(self) -> RedisServer:
+        """The server that most Sentinels name."""
+        ports = [self._told(port)["port"] for port in self._ports]
+        port = max(set(ports), key=ports.count)
+        return next(server for server in self.servers if str(port_of(server)) == port)
+
+    def fail_over(self, *, coordinated: bool = False) -> None:
+        """Order a failover, and wait until it is over. `coordinated`: without losing a write, as Valkey 9 can."""
+        before = self.primary
+        command = ["SENTINEL", "FAILOVER", SERVICE, *(["COORDINATED"] if coordinated else [])]
+
+        def ordered() -> bool:
+            with Redis(port=self._ports[0], socket_timeout=5) as sentinel:
+                return bool(sentinel.execute_command(*command))
+
+        _wait(ordered, "a Sentinel that begins the failover")
+        self.wait_switched(before)
+
+    def wait_switched(self, before: RedisServer) -> None:
+        """Until all Sentinels name another primary, and that one is one."""
+
+        def switched() -> bool:
+            ports = {self._told(port)["port"] for port in self._ports}
+            if len(ports) != 1 or str(port_of(before)) in ports:
+                return False
+            with client_of(self.primary) as redis:
+                return bool(redis.role()[0] in {b"master", "master"})
+
+        _wait(switched, "another primary")
+
+    def wait_whole(self) -> None:
+        """Until all other servers replicate the primary again, so that the next failover can begin."""
+
+        def whole() -> bool:
+            with client_of(self.primary) as redis:
+                role: Any = redis.role()
+                return len(role[2]) == len(self.servers) - 1 and all(self._knows_all(port) for port in self._ports)
+
+        _wait(whole, "replicas in step")
+
+    def stop(self) -> None:
+        """End all of them."""
+        stop_all(self.sentinels, STOP_LIMIT_S)
+        for server in self.servers:
+            server.resume()
+            server.stop()
+
+    def __enter__(self) -> Self:
         try:
-            for server in self.servers:
-                server.start()
-            first = port_of(self.servers[0])
-            for server in self.servers[1:]:
-                command(port_of(server), "REPLICAOF", "127.0.0.1", first)
-            self._ports = [free_port() for _ in range(SENTINELS)]
-            self.sentinels = [self._sentinel(number, first) for number in range(SENTINELS)]
-            for service in self.sentinels:
-                service.start()
-            for port, service in zip(self._ports, self.sentinels, strict=True):
-                service.wait_until(partial(self._knows_all, port), START_LIMIT_S)
+            return self.start()
         except BaseException:
             self.stop()
             raise
-        return self
-
-    def stop(self) -> None:
-        """End all processes."""
-        stop_all(self.sentinels, STOP_LIMIT_S)
-        for server in self.servers:
-            server.stop()
-
-    def primary(self) -> RedisServer:
-        """The server that the sentinels name. It may be dead, or be replaced in this moment."""
-        for port in self._ports:
-            with suppress(RedisError):
-                _, named = command(port, "SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)
-                return next(server for server in self.servers if port_of(server) == int(named))
-        raise ConnectionError("no sentinel answers")
-
-    def failover(self) -> None:
-        """Ask for a failover, though the primary lives: a replica becomes the primary within seconds."""
-        for port in self._ports:
-            with suppress(RedisError):
-                command(port, "SENTINEL FAILOVER", SERVICE)
-                return
-
-    def __enter__(self) -> Self:
-        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
 
-    def _sentinel(self, number: int, primary_port: int) -> Service:
-        directory = self._directory / f"sentinel{number}"
-        directory.mkdir(parents=True, exist_ok=True)
-        settings = directory / "sentinel.conf"
-        settings.write_text(
-            f"port {self._ports[number]}\nbind 127.0.0.1\ndir {directory.absolute()}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {primary_port} {QUORUM}\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 6000\n"
-        )
-        argv = [*find_server(), str(settings), "--sentinel"]
-        return Service(f"sentinel{number}", argv, {}, directory / "sentinel.log")
-
-    def _knows_all(self, port: int) -> bool:
-        with suppress(RedisError):
-            facts = command(port, "SENTINEL MASTER", SERVICE)
-            known = (int(facts["num-other-sentinels"]), int(facts["num-slaves"]))
-            return known == (SENTINELS - 1, len(self.servers) - 1) and facts["flags"] == "master"
-        return False
-
 
 def port_of(server: RedisServer) -> int:
     """The TCP port of a server."""
-    return int(server.url_of(0).rpartition(":")[2].partition("/")[0])
+    return int(server.url.rpartition(":")[2].partition("/")[0])
 
 
-def command(port: int, *words: object) -> Any:
-    """One command to the server on this port.
+def client_of(server: RedisServer) -> Redis:
+    """A client of one server, whatever its role is."""
+    return Redis(port=port_of(server), socket_timeout=2)
 
-    Raises:
-        RedisError: it cannot be reached, or it answered with an error.
-    """
-    client = Redis(port=port, socket_timeout=2, socket_connect_timeout=2, decode_responses=True)
-    with client:
-        return client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+def _wait(condition: Callable[[], bool], description: str) -> None:
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            if condition():
+                return
+        except (RedisError, OSError):
+            pass  # one of them is starting, or cannot do it yet
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"waited {START_LIMIT_S:g} s for {description}")
+        time.sleep(PAUSE_S)
