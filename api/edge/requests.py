@@ -113,6 +113,9 @@ def query_seconds(exchange: Exchange, name: str, *, least: float, most: float) -
     text = query_text(exchange, name)
     if text is None:
         return None
-    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII) and least <= float(text) <= most:
+    if (
+        re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", text, re.ASCII)
+        and least <= float(text) <= most
+    ):
         return float(text)
     raise BadRequest(f"{name} must be a number of seconds from {least:g} to {most:g}")

@@ -1,12 +1,20 @@
 """GET …/events: follow a turn from a cursor."""
 
+import asyncio
+from contextlib import suppress
+from typing import Final
+
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn, query_text, single
-from turnwire.api.endpoints.stream import negotiate, send_tail, silence_s, stream_headers
-from turnwire.api.following.encode import SSE
+from turnwire.api.endpoints.stream import is_sse, negotiate, send_tail, silence_s, start_of_stream, stream_headers
+from turnwire.api.following.encode import Framing
 from turnwire.api.following.resume import at_end
 from turnwire.api.services import Services
+from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.events import Cursor
+from turnwire.shared.keys import TurnKey
+
+LOOK_AGAIN_S: Final = 0.5  # while the store is away
 
 
 async def follow_turn(services: Services, exchange: Exchange) -> None:
@@ -16,8 +24,15 @@ async def follow_turn(services: Services, exchange: Exchange) -> None:
     assert framing is not None
     idle_s = silence_s(exchange, framing)
     after = wanted_cursor(exchange)
-    if await at_end(services.store, key, after):
-        status = 204 if framing is SSE else 200  # only a 204 stops an EventSource from connecting again
+    try:
+        nothing_follows = await at_end(services.store, key, after)
+    except StoreUnavailable:
+        if not is_sse(framing):
+            raise
+        await _hold(services, key, framing, exchange)
+        return
+    if nothing_follows:
+        status = 204 if is_sse(framing) else 200  # only a 204 stops an EventSource from connecting again
         await exchange.answer(status, stream_headers(framing))
         return
     with services.hub.follow(key, after, idle_s=idle_s) as tail:
@@ -34,3 +49,27 @@ def wanted_cursor(exchange: Exchange) -> Cursor | None:
     if text is None:
         text = single(exchange.headers, "last-event-id") or None
     return None if text is None else Cursor.parse(text)
+
+
+async def _hold(services: Services, key: TurnKey, framing: Framing, exchange: Exchange) -> None:
+    """Keep an EventSource while the store is away, and end its stream when the store answers.
+
+    An EventSource gives up for ever at a status of 503. When a stream ends, it connects again, at its cursor.
+    """
+    await exchange.send(start_of_stream(framing, {}))
+    await exchange.send({"type": "http.response.body", "body": framing.opening + framing.silence, "more_body": True})
+    while not services.draining and not await _left(exchange):
+        with suppress(StoreUnavailable):
+            await services.store.record(key)
+            break
+    await exchange.send({"type": "http.response.body", "body": b""})
+
+
+async def _left(exchange: Exchange) -> bool:
+    """Wait for a moment. True if the client left meanwhile."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_AGAIN_S):
+            while (await exchange.receive())["type"] != "http.disconnect":
+                pass
+            return True
+    return False

@@ -135,7 +135,13 @@ PARAMETERS: Final = {
     "keepalive": _parameter(
         "keepalive", "query", {**_SECONDS, "minimum": 1}, "the seconds of silence after which an empty line is sent"
     ),
-    "wait": _parameter("wait", "query", _SECONDS, "the seconds to wait for the end of the turn"),
+    "sse": _parameter(
+        "sse",
+        "query",
+        {"type": "string", "enum": ["event", "data"], "default": "event"},
+        "`data`: server-sent events without `event:`, all of which an EventSource passes to `onmessage`",
+    ),
+    "wait": _parameter("wait", "query", _SECONDS, "the seconds to wait for the end of the turn, at most 45"),
     "afterIndex": _parameter("after", "query", _INDEX, "the index of the last turn that you have"),
     "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),
     "limit": _parameter("limit", "query", _LIMIT, "the most turns to list"),

@@ -20,7 +20,8 @@ from turnwire.shared.errors import NotFound
 from turnwire.shared.keys import turn_index
 from turnwire.shared.model import TurnRecord
 
-MAX_WAIT_S = 60.0
+MAX_WAIT_S = 60.0  # that a client may ask for
+HELD_S = 45.0  # for which a request is held at most: common proxies end it after 50 or 60 s of silence
 PAGE_TURNS = 20
 MAX_PAGE_TURNS = 100
 
@@ -40,7 +41,7 @@ async def get_turn(services: Services, exchange: Exchange) -> None:
     record = await services.store.existing(key)
     if wait_s and not record.terminal:
         with services.hub.watch(key) as ending:
-            await _wait(ending, wait_s, exchange.receive)
+            await _wait(ending, min(wait_s, HELD_S), exchange.receive)
         record = await services.store.existing(key)
     await exchange.answer_json(record)
 

@@ -37,7 +37,7 @@ OPERATIONS: Final = (
     Operation(
         path=TURNS, method="POST", handler=ask_next_turn,
         summary="Ask for a turn at the session's next index",
-        parameters=("session", "keepalive", "idempotencyKey", "prefer", "traceparent"),
+        parameters=("session", "keepalive", "sse", "idempotencyKey", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
         answers=_ASKED,
         problems=_ASK_PROBLEMS,
@@ -52,7 +52,7 @@ OPERATIONS: Final = (
     Operation(
         path=TURN, method="POST", handler=ask_turn,
         summary="Ask for a turn, attach to it while it runs, or get its answer again",
-        parameters=("session", "index", "keepalive", "prefer", "traceparent"),
+        parameters=("session", "index", "keepalive", "sse", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
         answers=_ASKED,
         problems=_ASK_PROBLEMS,
@@ -67,7 +67,7 @@ OPERATIONS: Final = (
     Operation(
         path=f"{TURN}/events", method="GET", handler=follow_turn,
         summary="A turn's events after a cursor, until its terminal event",
-        parameters=("session", "index", "after", "lastEventId", "keepalive"),
+        parameters=("session", "index", "after", "lastEventId", "keepalive", "sse"),
         answers=(
             Answer(200, "The events, live, one line or block each", stream=True),
             Answer(204, "An EventSource that has the terminal event: there is nothing more"),

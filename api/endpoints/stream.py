@@ -8,14 +8,21 @@ from typing import Final
 
 from turnwire.api.edge.accept import JSON, choose
 from turnwire.api.edge.exchange import Exchange
-from turnwire.api.edge.requests import joined, query_seconds
+from turnwire.api.edge.requests import joined, query_seconds, query_text
 from turnwire.api.edge.wire import Wire
-from turnwire.api.following.encode import NDJSON, SSE, Encoder, Framing, chunk
+from turnwire.api.following.encode import NDJSON, SSE, SSE_DATA, Encoder, Framing, chunk
 from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
+from turnwire.shared.errors import BadRequest
 
 SSE_COMMENT_S: Final = 15.0
 FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
+SSE_FORMS: Mapping[str, Framing] = {"event": SSE, "data": SSE_DATA}  # by the query parameter `sse`
+
+
+def is_sse(framing: Framing) -> bool:
+    """True for both forms of server-sent events."""
+    return framing.media_type == SSE.media_type
 
 
 def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
@@ -23,9 +30,14 @@ def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
 
     Raises:
         NotAcceptable: it accepts none of them.
+        BadRequest: `sse` is neither `event` nor `data`.
     """
     offers = [*FRAMINGS, JSON] if record else [*FRAMINGS]
-    return FRAMINGS.get(choose(joined(exchange.headers, "accept"), offers))
+    framing = FRAMINGS.get(choose(joined(exchange.headers, "accept"), offers))
+    named = query_text(exchange, "sse") or "event"
+    if named not in SSE_FORMS:
+        raise BadRequest("sse must be one of: " + ", ".join(SSE_FORMS))
+    return SSE_FORMS[named] if framing is SSE else framing
 
 
 def silence_s(exchange: Exchange, framing: Framing) -> float | None:
@@ -35,7 +47,7 @@ def silence_s(exchange: Exchange, framing: Framing) -> float | None:
         BadRequest: `keepalive` is not a number from 1 to 60.
     """
     wanted = query_seconds(exchange, "keepalive", least=1, most=60)
-    return SSE_COMMENT_S if wanted is None and framing is SSE else wanted
+    return SSE_COMMENT_S if wanted is None and is_sse(framing) else wanted
 
 
 async def send_tail(
@@ -48,7 +60,7 @@ async def send_tail(
     """
     framing = encoder.framing
     with Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
-        await exchange.send(_start(framing, headers))
+        await exchange.send(start_of_stream(framing, headers))
 
         def push(publication: Publication) -> bool:
             if wire.full:
@@ -73,7 +85,7 @@ async def send_events(
 ) -> None:  # fmt: skip
     """Answer with events that are in no log."""
     body = framing.answer(events)
-    await exchange.send(_start(framing, {**headers, "content-length": str(len(body))}))
+    await exchange.send(start_of_stream(framing, {**headers, "content-length": str(len(body))}))
     await exchange.send({"type": "http.response.body", "body": body})
 
 
@@ -82,7 +94,8 @@ def stream_headers(framing: Framing) -> dict[str, str]:
     return {"content-type": framing.media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def _start(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:
+def start_of_stream(framing: Framing, headers: Mapping[str, str]) -> dict[str, object]:
+    """The message of ASGI that begins a stream."""
     named = {**stream_headers(framing), **headers}
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
     return {"type": "http.response.start", "status": 200, "headers": raw}

@@ -11,6 +11,11 @@ RETRY_MS: Final = 1000  # how long an EventSource waits before it connects again
 CHUNK_BYTES: Final = 65_536  # a client that does not read costs about this much memory in addition to its page
 
 
+_SEPARATORS: Final = [
+    (raw[0], raw[-1], raw, b"\\u%04x" % ord(raw.decode())) for raw in (b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\xc2\x85")
+]
+
+
 class Framing(msgspec.Struct, frozen=True):
     """One wire form of a stream: its media type and how its parts are written."""
 
@@ -22,7 +27,7 @@ class Framing(msgspec.Struct, frozen=True):
 
     def answer(self, events: Sequence[bytes]) -> bytes:
         """Events that are in no log, as the body of an answer."""
-        return self.opening + b"".join([self.bare(event) for event in events])
+        return self.opening + _one_line_each(b"".join([self.bare(event) for event in events]))
 
 
 class Encoder:
@@ -67,12 +72,29 @@ def chunk(data: bytes) -> bytes:
 
 def ndjson_lines(entries: Sequence[Entry]) -> bytes:
     """`{"id":…,"type":…,"data":…}`, one line each."""
-    return b"".join([b'{"id":"%b",%b\n' % (entry.id, entry.event[1:]) for entry in entries])
+    return _one_line_each(b"".join([b'{"id":"%b",%b\n' % (entry.id, entry.event[1:]) for entry in entries]))
 
 
 def sse_lines(entries: Sequence[Entry]) -> bytes:
     """`id:`, `event:` and `data:` of each event; `data` is the event's whole JSON, with its type."""
-    return b"".join([b"id: %b\n%b" % (entry.id, _sse_block(entry.event)) for entry in entries])
+    return _one_line_each(b"".join([b"id: %b\n%b" % (entry.id, _sse_block(entry.event)) for entry in entries]))
+
+
+def sse_data_lines(entries: Sequence[Entry]) -> bytes:
+    """`id:` and `data:` of each event. Without `event:`, every event is a plain message to an EventSource."""
+    return _one_line_each(b"".join([b"id: %b\ndata: %b\n\n" % (entry.id, entry.event) for entry in entries]))
+
+
+def _one_line_each(lines: bytes) -> bytes:
+    """The same JSON without the characters that some clients, though not JSON, take for the end of a line.
+
+    Python's `str.splitlines` does, and so does httpx. Such a character can only be inside a JSON string.
+    """
+    if not lines.isascii():
+        for first, last, character, escaped in _SEPARATORS:
+            if first in lines and last in lines:  # to look for a byte is twenty times as fast as for two
+                lines = lines.replace(character, escaped)
+    return lines
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -100,3 +122,6 @@ def _ndjson_bare(event: bytes) -> bytes:
 
 NDJSON: Final = Framing("application/x-ndjson", b"", b"\n", ndjson_lines, _ndjson_bare)
 SSE: Final = Framing("text/event-stream", b"retry: %d\n" % RETRY_MS, b": \n\n", sse_lines, _sse_block)
+SSE_DATA: Final = Framing(
+    SSE.media_type, SSE.opening, SSE.silence, sse_data_lines, lambda event: b"data: %b\n\n" % event
+)

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from redis.asyncio import Redis
 
-from turnwire.api.following.encode import NDJSON, SSE, Encoder, Framing
+from turnwire.api.following.encode import NDJSON, SSE, SSE_DATA, Encoder, Framing
 from turnwire.api.following.ending import Ending
 from turnwire.api.following.listener import Listener
 from turnwire.api.following.publication import ERASED, Publication
@@ -56,7 +56,7 @@ class Hub:
         self._on_crash = on_crash
         self._listener = Listener(listener, self._on_message, self._on_subscribed)
         self._topics: dict[str, Topic] = {}
-        self._encoders = {framing.media_type: Encoder(framing) for framing in (NDJSON, SSE)}
+        self._encoders = {framing: Encoder(framing) for framing in (NDJSON, SSE, SSE_DATA)}
         self._group = asyncio.TaskGroup()
         self._pump: asyncio.Task[None] | None = None
         self._stopped = False
@@ -99,7 +99,7 @@ class Hub:
 
     def encoder(self, framing: Framing) -> Encoder:
         """The encoder that all readers of this framing share, so that a batch is encoded once for all of them."""
-        return self._encoders[framing.media_type]
+        return self._encoders[framing]
 
     def stop(self) -> None:
         """Every reader ends at the next event boundary; later ones end at once."""

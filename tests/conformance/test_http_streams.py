@@ -11,6 +11,7 @@ import pytest
 
 from tests.conformance import rawhttp, serversent
 from tests.conformance.conversation import DELTA, Conversation, bare, delta, parse, say, text, types
+from tests.conformance.problem import check_problem
 
 SSE = {"Accept": "text/event-stream"}
 KEEPALIVE = {"keepalive": "1"}
@@ -85,6 +86,39 @@ def test_server_sent_events_carry_the_same_ids_types_and_data(chat: Conversation
     assert [(event.id, event.type) for event in feed.events] == [(line["id"], line["type"]) for line in lines]
     assert [event.data for event in feed.events] == bare(lines)
     assert serversent.read(chat.http.get(chat.path(0, "/events"), headers=SSE).content) == feed
+
+
+def test_events_without_names_reach_every_listener_of_an_event_source(chat: Conversation):
+    response = chat.http.post(f"{chat.path(0)}?sse=data", json=chat.body({"play": [say("a")]}), headers=SSE)
+    lines = chat.events()
+    for body in (response.content, chat.http.get(chat.path(0, "/events"), params={"sse": "data"}, headers=SSE).content):
+        assert b"event:" not in body
+        feed = serversent.read(body)
+        assert [event.id for event in feed.events] == [line["id"] for line in lines]
+        assert [event.data for event in feed.events] == bare(lines)
+    replay = chat.http.post(f"{chat.path(0)}?sse=data", json=chat.body({"play": [say("a")]}), headers=SSE).content
+    assert b"event:" not in replay
+    assert len(serversent.read(replay).events) == 3
+    last = {**SSE, "Last-Event-ID": lines[-1]["id"]}
+    assert chat.http.get(chat.path(0, "/events"), params={"sse": "data"}, headers=last).status_code == 204
+    check_problem(chat.http.get(chat.path(0, "/events"), params={"sse": "x"}, headers=SSE), 400, "bad_request")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_no_character_of_a_text_is_the_end_of_a_line_to_a_client(chat: Conversation, separator: str):
+    """Python's `str.splitlines`, which httpx uses, splits at these three, too."""
+    said = f"{separator}a{separator}é “b”{separator}"
+    order = {"play": [say(said), {"event": {"type": f"t{separator}", "data": {separator: separator}}}]}
+    lines = chat.ask(0, order)
+    assert text(lines) == said
+    for response in (
+        chat.post(0, order),  # the replay
+        chat.http.get(chat.path(0, "/events")),
+    ):
+        assert [json.loads(line) for line in response.text.splitlines()] == parse(response.content)
+    for params in ({}, {"sse": "data"}):
+        response = chat.http.get(chat.path(0, "/events"), params=params, headers=SSE)
+        assert response.text.splitlines() == response.text.removesuffix("\n").split("\n")
 
 
 @pytest.mark.parametrize("forged", ["a\nid: 9-9", "x\r\n\r\ndata: {}", "\u2028data: 1", "\x00", '"', "\\", "a: b"])

@@ -14,7 +14,7 @@ from turnwire.shared import events
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
 
-LANGUAGES = {"python", "sh", "json", "toml", "text", "mermaid"}
+LANGUAGES = {"js", "python", "sh", "json", "toml", "text", "mermaid"}
 MOST_OPT_OUTS = 2
 
 # What an NDJSON line may be: Turnwire's own types, and those that the backends and the examples yield.
