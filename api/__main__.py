@@ -1,4 +1,4 @@
-"""`python -m api`: serves HTTP until it gets SIGTERM or SIGINT. Settings: docs/settings.md."""
+"""`python -m api` serves HTTP until it gets SIGTERM or SIGINT. Its settings: docs/settings.md."""
 
 import argparse
 import os

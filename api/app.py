@@ -23,7 +23,7 @@ from turnwire.shared.settings import Settings
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The application. Its server needs `app.state.services` in order to end it well.
+    """Return the application. Its server ends the open streams through `app.state.services`.
 
     Raises:
         SettingsError: a Redis URL cannot be read.
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> Starlette:
             Exception: on_defect,
         },
     )
-    app.router.redirect_slashes = False  # a path is right or unknown
+    app.router.redirect_slashes = False  # a path with a slash too many is unknown
     app.state.services = services
     return app
 

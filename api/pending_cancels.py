@@ -1,8 +1,9 @@
-"""Ends turns whose worker was told to stop them but is dead, also when no worker is left to take them over.
+"""Ends cancelled turns whose worker is dead, even if no worker is left to take them over.
 
-A lease says that a worker runs the turn, so a cancel is only a request to that worker. When a lease's time has passed,
-this process asks again: a worker that lives has stopped the turn by then, and the lease of a dead one has ended, so the
-turn ends in the script that cancels it. If this process ends before that, the next worker that takes the turn ends it.
+While a lease says that a worker runs the turn, a cancel is only a request to that worker. So this process asks again
+when the time of a lease has passed. A living worker has stopped the turn by then. The lease of a dead worker has ended,
+and the script that cancels the turn ends it. If this process ends before that, the next worker that takes the turn ends
+the turn.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ from turnwire.shared.store.waking import cancel_and_wake
 
 logger = logging.getLogger(__name__)
 
-SLACK_S: Final = 0.1  # after a lease's time
-LOOKS: Final = 20  # a worker that still renews the lease after so many leases lives; its heartbeat knows of the cancel
+SLACK_S: Final = 0.1  # how long after the time of a lease to ask again
+LOOKS: Final = 20  # a worker that renews its lease so many times lives, and its heartbeat reports the cancel
 
 
 class PendingCancels:
-    """The turns that this process looks at again, each once at a time."""
+    """Looks again at turns whose cancel was requested, at each of them in a task of its own."""
 
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
@@ -31,7 +32,7 @@ class PendingCancels:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def look_again(self, key: TurnKey, reason: str) -> None:
-        """See to it that the turn ends, although its worker may be dead."""
+        """Make sure that the turn ends, although its worker may be dead. `reason`: why it is cancelled."""
         if key.run_id in self._tasks:
             return
         task = asyncio.create_task(self._look(key, reason), name=f"cancel {key.run_id}")
@@ -39,7 +40,7 @@ class PendingCancels:
         task.add_done_callback(lambda _: self._tasks.pop(key.run_id, None))
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop looking, because the process ends."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

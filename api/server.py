@@ -1,4 +1,4 @@
-"""The server process: uvicorn, which ends its streams when it is asked to stop."""
+"""Runs uvicorn, and ends the open streams when the process is asked to stop."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from turnwire.api.services import Services
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
 
-GRACE_S = 5  # until a client that does not read is cut off; every other stream ends at once
+GRACE_S = 5  # a client that does not read is cut off after this time; every other stream ends at once
 
 
 class Server(uvicorn.Server):
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _crash(self) -> None:
-        """A defect would leave every stream silent: end the process, so that its supervisor starts it again."""
+        """End the process after a defect that leaves every stream silent. A supervisor starts the process again."""
         self.crashed = True
         self.should_exit = True
         self._services.drain()

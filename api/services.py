@@ -13,7 +13,7 @@ from turnwire.shared.store.turns import TurnStore
 
 
 class Services:
-    """Built without any network traffic. `running` starts the hub, and closes everything at the end."""
+    """Holds the store, the queue and the hub. The constructor opens no connection; `running` starts and closes all."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -30,13 +30,13 @@ class Services:
 
     @property
     def hub(self) -> Hub:
-        """The hub; it exists only inside `running`."""
+        """The hub, which exists only inside `running`."""
         assert self._hub is not None
         return self._hub
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Start everything that needs an event loop."""
+        """Start everything that needs an event loop, and close it at the end of the block."""
         listener = connect_listener(self.settings.redis_url)
         try:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
@@ -48,7 +48,7 @@ class Services:
                 await self.queue_redis.aclose(close_connection_pool=True)
 
     def drain(self) -> None:
-        """Accept nothing new, and end every stream after a whole line; its client resumes at its cursor elsewhere."""
+        """Refuse new requests, and end every stream after a whole line. Its client can resume in another process."""
         self.draining = True
         if self._hub:
             self._hub.stop()

@@ -1,1 +1,1 @@
-"""HTTP: requests come in and bytes go out. The objects here live as long as one connection and know no turn."""
+"""The HTTP edge: it reads requests and writes bytes. Its objects live as long as one connection and know no turn."""

@@ -1,4 +1,4 @@
-"""Decides from `Accept` and `Prefer` which form of answer a client wants. Pure functions."""
+"""Decides from the headers `Accept` and `Prefer` which form of answer a client wants. It does no I/O."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,10 +9,12 @@ JSON: Final = "application/json"
 
 
 def choose(accept: str | None, offers: Sequence[str]) -> str:
-    """The offer that the client prefers, the first one among equals. A missing or empty header accepts every offer.
+    """Return the media type that the client prefers, the first one among equals.
+
+    A missing or empty header accepts every offer.
 
     Raises:
-        NotAcceptable: the client accepts none of them.
+        NotAcceptable: the client accepts none of the offers.
     """
     if not accept or not accept.strip():
         return offers[0]
@@ -24,7 +26,7 @@ def choose(accept: str | None, offers: Sequence[str]) -> str:
 
 
 def wants_async(prefer: str | None) -> bool:
-    """True for `Prefer: respond-async`."""
+    """Return whether the header says `Prefer: respond-async`."""
     preferences = (prefer or "").split(",")
     return any(preference.split(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
@@ -41,12 +43,12 @@ def _weight(text: str) -> float:
     try:
         weight = float(text)
     except ValueError:
-        return 0.0  # not a number: treated as a refusal
+        return 0.0  # a weight that is not a number counts as a refusal
     return weight if 0 <= weight <= 1 else 0.0
 
 
 def _quality(offer: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """The weight of the most specific range that matches the offer (RFC 9110, 12.5.1)."""
+    """Return the weight of the most specific range that matches the offer (RFC 9110, 12.5.1)."""
     weights = dict(ranges)
     for name in (offer, offer.split("/", maxsplit=1)[0] + "/*", "*/*"):
         if name in weights:

@@ -1,4 +1,4 @@
-"""The body of a POST: read up to its limit, checked, and turned into the structs that the store takes."""
+"""Reads the body of a POST up to its limit, checks it, and makes the struct that the store takes."""
 
 import re
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -48,22 +48,22 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete: nothing was done, nobody waits."""
+    """The client closed the connection before its request was complete. Nothing was done, and nobody waits."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A turn that a POST asks for, and an option that concerns only this request."""
+    """The turn that a POST asks for, and an option that concerns only this request."""
 
     request: TurnRequest
     cancel_on_disconnect: bool
 
 
 async def read_turn(exchange: Exchange, max_bytes: int) -> Asked:
-    """The turn that a POST asks for.
+    """Read the turn that a POST asks for.
 
     Raises:
         BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
-        ClientGone: the body did not arrive.
+        ClientGone: the client left before the whole body had arrived.
     """
     turn = await read_body(exchange, max_bytes, TurnBody)
     if turn.metadata is not None:
@@ -75,7 +75,7 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> Asked:
 
 
 async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
-    """The body as a document of this kind. `absent` is the result for an empty body; None: it must not be empty.
+    """Read the body as a document of this kind. An empty body gives `absent`; with None, the body must not be empty.
 
     Raises:
         BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
@@ -94,11 +94,11 @@ async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent
 
 
 def parse(body: bytes, kind: type[T]) -> T:
-    """Read JSON.
+    """Read a JSON document of this kind.
 
     Raises:
         BadRequest: the body is not JSON in UTF-8.
-        InvalidInput: it is JSON, but not a document of this kind.
+        InvalidInput: the body is JSON, but not a document of this kind.
     """
     try:
         return msgspec.json.decode(body, type=kind)
@@ -173,6 +173,6 @@ def _children(value: Any) -> list[Any]:
 
 
 def _traceparent(headers: Headers) -> str | None:
-    """A valid W3C trace parent; an invalid one is ignored, as its standard demands."""
+    """Return the W3C trace parent, or None. An invalid one is ignored, as its standard demands."""
     values = headers.getlist("traceparent")
     return values[0] if len(values) == 1 and _TRACEPARENT.match(values[0]) else None

@@ -1,4 +1,4 @@
-"""One HTTP request and the way to answer it. Every handler gets one."""
+"""One HTTP request, together with the way to answer it. Every handler gets one."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -14,7 +14,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class Exchange:
-    """The ASGI triple of a request, and its headers."""
+    """Holds the ASGI scope, receive and send of a request, and its headers."""
 
     __slots__ = ("headers", "receive", "scope", "send")
 
@@ -31,6 +31,6 @@ class Exchange:
     async def answer_json(
         self, document: msgspec.Struct | bytes, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Answer with a JSON document that no cache may keep; bytes are JSON already."""
+        """Answer with a JSON document that no cache may keep. A `document` of bytes is JSON already."""
         body = document if isinstance(document, bytes) else msgspec.json.encode(document)
         await self.answer(status, {"content-type": JSON, **NO_STORE, **(headers or {})}, body)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json: one table from error class to HTTP status."""
+"""Turns errors into RFC 9457 problem+json. One table maps error classes to HTTP statuses."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ from turnwire.shared.errors import TurnwireError
 
 
 class MethodNotAllowed(TurnwireError):
-    """The path has no such method. `allow`: the methods that it has, joined by commas."""
+    """The path does not allow the request's method. `allow`: the methods that it allows, joined by commas."""
 
     code = "method_not_allowed"
 
@@ -108,7 +108,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
 
 
 def problem(error: TurnwireError) -> Problem:
-    """The document for an error. An error that is not in the table is a defect; the client is not told more."""
+    """Return the document for an error. An error that is not in the table is a defect, which the client is not told."""
     for kind in type(error).__mro__:
         if kind in STATUS:
             status, title = STATUS[kind]
@@ -117,7 +117,7 @@ def problem(error: TurnwireError) -> Problem:
 
 
 def problem_response(error: TurnwireError) -> Response:
-    """The document as a response, with the headers that belong to its status."""
+    """Return the response for an error: the document, and the headers that belong to its status."""
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -129,12 +129,12 @@ def problem_response(error: TurnwireError) -> Response:
 
 
 async def on_turnwire_error(_: Request, error: Any) -> Response:
-    """Starlette's handler for Turnwire's own errors."""
+    """Answer Turnwire's own errors. Starlette calls it."""
     return problem_response(error)
 
 
 async def on_http_error(_: Request, error: Any) -> Response:
-    """Starlette's handler for its own errors: no route has this path, or the request cannot be read."""
+    """Answer Starlette's own errors: no route has this path, or the request cannot be read. Starlette calls it."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return problem_response(errors.NotFound("no such path"))
@@ -142,7 +142,7 @@ async def on_http_error(_: Request, error: Any) -> Response:
 
 
 async def on_defect(_: Request, __: Exception) -> Response:
-    """Starlette's handler for every other error. Starlette raises the error again afterwards, so the server logs it."""
+    """Answer every other error. Starlette calls it and then raises the error again, so that the server logs it."""
     return _response(INTERNAL, {})
 
 
@@ -163,9 +163,9 @@ def _response(document: Problem, headers: dict[str, str]) -> Response:
 
 
 class _LingeringResponse(Response):
-    """Answers, then reads and discards a bounded part of the body before it closes the connection.
+    """Answers, then reads and discards a bounded part of the request's body before it closes the connection.
 
-    Closing a socket with unread data resets it, and then the client might lose the answer.
+    A socket that is closed with unread data is reset, and then the client might lose the answer.
     """
 
     discard_bytes = 8 * 1_048_576

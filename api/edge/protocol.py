@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection of a client. `on_lost` is called when the connection is lost."""
 
     on_lost: Callable[[], None] | None = None
     head_s: float = 10.0  # from the first byte of a request, or from the connection, to the end of its headers

@@ -1,4 +1,4 @@
-"""Reads a request's path, query and headers; a wrong one is refused with a typed error."""
+"""Reads a request's path, query and headers. A value that does not fit is refused with a typed error."""
 
 import re
 
@@ -13,10 +13,10 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
 def single(headers: Headers, name: str) -> str | None:
-    """A header that may be given once; None without it.
+    """Return the value of a header that may be given once; None if it is not given.
 
     Raises:
-        BadRequest: it is given more than once.
+        BadRequest: the header is given more than once.
     """
     values = headers.getlist(name)
     if len(values) > 1:
@@ -25,23 +25,25 @@ def single(headers: Headers, name: str) -> str | None:
 
 
 def joined(headers: Headers, name: str) -> str | None:
-    """A header that is a list: all its lines as one; None without any."""
+    """Return the value of a header that is a list, with all its lines joined; None if it is not given."""
     values = headers.getlist(name)
     return ", ".join(values) if values else None
 
 
 def require_json(exchange: Exchange) -> None:
-    """Raises:
-    NotAcceptable: the client does not accept JSON.
+    """Refuse a client that does not accept JSON.
+
+    Raises:
+        NotAcceptable: the client does not accept it.
     """
     choose(joined(exchange.headers, "accept"), [JSON])
 
 
 def idempotency_key(exchange: Exchange) -> str:
-    """The Idempotency-Key, empty without one.
+    """Return the Idempotency-Key; '' if there is none.
 
     Raises:
-        BadRequest: not 1 to 255 visible ASCII characters.
+        BadRequest: the key does not have 1 to 255 visible ASCII characters.
     """
     value = single(exchange.headers, "idempotency-key")
     if value is None:
@@ -52,37 +54,37 @@ def idempotency_key(exchange: Exchange) -> str:
 
 
 def path_session(exchange: Exchange) -> SessionKey:
-    """The session that the path names.
+    """Return the session that the path names.
 
     Raises:
-        BadRequest: not a session id.
+        BadRequest: the name is not a session id.
     """
     return session_key(exchange.scope["path_params"]["session"])
 
 
 def path_turn(exchange: Exchange) -> TurnKey:
-    """The turn that the path names.
+    """Return the turn that the path names.
 
     Raises:
-        BadRequest: not a session id, or not an index.
+        BadRequest: a part of the path is not a session id, or not an index.
     """
     return path_session(exchange).turn(turn_index(exchange.scope["path_params"]["index"]))
 
 
 def path_signal(exchange: Exchange) -> str:
-    """The key of the signal that the path names.
+    """Return the key of the signal that the path names.
 
     Raises:
-        BadRequest: not a signal's key.
+        BadRequest: the name is not a signal's key.
     """
     return signal_key(exchange.scope["path_params"]["key"])
 
 
 def query_text(exchange: Exchange, name: str) -> str | None:
-    """A query parameter; None without it.
+    """Return a query parameter; None if it is not given.
 
     Raises:
-        BadRequest: it is given more than once.
+        BadRequest: the parameter is given more than once.
     """
     values = QueryParams(exchange.scope["query_string"]).getlist(name)
     if len(values) > 1:
@@ -91,10 +93,10 @@ def query_text(exchange: Exchange, name: str) -> str | None:
 
 
 def query_limit(exchange: Exchange, *, default: int, most: int) -> int:
-    """The query parameter `limit`: how many items of a list to show.
+    """Return the query parameter `limit`, which says how many items of a list to show.
 
     Raises:
-        BadRequest: not a number from 1 to `most`.
+        BadRequest: the parameter is not a number from 1 to `most`.
     """
     text = query_text(exchange, "limit")
     if text is None:
@@ -105,10 +107,10 @@ def query_limit(exchange: Exchange, *, default: int, most: int) -> int:
 
 
 def query_seconds(exchange: Exchange, name: str, *, least: float, most: float) -> float | None:
-    """A query parameter in seconds, as a decimal number between `least` and `most`; None without it.
+    """Return a query parameter in seconds; None if it is not given.
 
     Raises:
-        BadRequest: something else.
+        BadRequest: the parameter is not a decimal number from `least` to `most`.
     """
     text = query_text(exchange, name)
     if text is None:

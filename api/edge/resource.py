@@ -1,4 +1,4 @@
-"""One path and its methods. Starlette alone would answer 405 with the methods of only one of its routes."""
+"""Serves one path with all its methods. Starlette alone would name the methods of only one route in a 405."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -17,8 +17,10 @@ class Resource:
         self._handlers = {method: handlers[method] for method in sorted(handlers)}  # the order in Allow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises:
-        MethodNotAllowed: the path has no such method.
+        """Call the handler of the request's method.
+
+        Raises:
+            MethodNotAllowed: the path has no such method.
         """
         handler = self._handlers.get(scope["method"])
         if handler is None:

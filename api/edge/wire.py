@@ -19,8 +19,8 @@ from typing import Any, Final, Self
 from starlette.types import Scope
 
 CONNECTION: Final = "turnwire.connection"  # the extension of the ASGI scope in which protocol.py puts the connection
-UNSENT_BYTES: Final = 131_072  # in the kernel, of each slow reader; its default is up to 4 MiB
-PROGRESS_CHECKS: Final = 4  # within the time that a client may stall
+UNSENT_BYTES: Final = 131_072  # the kernel holds so much for a slow reader; without this limit up to 4 MiB
+PROGRESS_CHECKS: Final = 4  # so many times within `stall_s`, it is checked whether a client still reads
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +65,11 @@ class Wire:
 
     @property
     def full(self) -> bool:
-        """True if the client takes no more for now: `drain` first."""
+        """Whether the client takes no more for now. Then call `drain` before the next `write`."""
         return bool(self._flow.write_paused)
 
     def write(self, chunk: bytes) -> None:
-        """Send a chunk as encode.py makes it; does nothing if the client is gone."""
+        """Send a chunk as encode.py makes it. It does nothing if the client is gone."""
         if not self.gone:
             self._write(chunk)
 
@@ -95,7 +95,7 @@ class Wire:
 
 
 def _untaken_bytes(transport: Any) -> int:
-    """The bytes that the client's system has not acknowledged: in the transport and, where it tells, in the kernel."""
+    """Return how many bytes wait for the client in the transport and, if the system tells it, in the kernel."""
     in_kernel = array("i", [0])
     with suppress(OSError, ValueError):
         ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, in_kernel)
@@ -103,7 +103,7 @@ def _untaken_bytes(transport: Any) -> int:
 
 
 def _limit_kernel(connection: socket.socket, stall_s: float) -> None:
-    """Bound the memory of a slow reader and the time of a vanished one, with each option that the system has."""
+    """Limit the memory that a slow reader costs and the time until a vanished one is noticed, if the system can."""
     ms, seconds = round(stall_s * 1000), max(1, round(stall_s / 2))
     options = {
         "TCP_NOTSENT_LOWAT": UNSENT_BYTES,

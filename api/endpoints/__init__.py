@@ -1,1 +1,1 @@
-"""One module for each resource. The objects here live as long as one request."""
+"""The handlers of the API, in one module for each resource. The objects here live as long as one request."""

@@ -1,4 +1,4 @@
-"""POST …/cancel: stop a turn, whether it waits, runs or has lost its worker."""
+"""POST …/cancel stops a turn, whether it waits, runs or has lost its worker."""
 
 from contextlib import suppress
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""DELETE /v1/sessions/{session}: erase everything of a session."""
+"""DELETE /v1/sessions/{session} erases everything of a session."""
 
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_session
@@ -7,7 +7,7 @@ from turnwire.shared.errors import NotFound
 
 
 async def erase_session(services: Services, exchange: Exchange) -> None:
-    """DELETE /v1/sessions/{session}: 204; the session's running turns stop, and its open streams end."""
+    """DELETE /v1/sessions/{session}. The session's running turns stop, and its open streams end."""
     if not await services.store.erase(path_session(exchange)):
         raise NotFound("no such session")
     await exchange.answer(204, {})

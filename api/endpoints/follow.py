@@ -1,4 +1,4 @@
-"""GET …/events: follow a turn from a cursor."""
+"""GET …/events streams a turn's events from a cursor on."""
 
 import asyncio
 from contextlib import suppress
@@ -40,10 +40,10 @@ async def follow_turn(services: Services, exchange: Exchange) -> None:
 
 
 def wanted_cursor(exchange: Exchange) -> Cursor | None:
-    """The cursor of `?after=`, else that of `Last-Event-ID`; None: follow from the first event.
+    """Return the cursor of `?after=`, or else of `Last-Event-ID`; None: the client wants the first event, too.
 
     Raises:
-        BadRequest: not a cursor.
+        BadRequest: the text is not a cursor.
     """
     text = query_text(exchange, "after")
     if text is None:

@@ -1,7 +1,7 @@
-"""Accepts a turn: announce, submit, enqueue, in this order.
+"""Accepts a turn in three steps: announce, submit, enqueue.
 
-A crash after the announcement leaves nothing, or a turn that the sweep finds; a crash after the submit leaves a turn
-that the sweep enqueues within seconds, or the client's own retry at once. The client is answered after the last step.
+After a crash behind the first step, there is no turn. After a crash behind the second one, the sweep enqueues the turn
+within seconds, or the client's own retry does so at once. The client is answered after the third step.
 """
 
 from collections.abc import AsyncGenerator
@@ -31,12 +31,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
     @property
     def is_replay(self) -> bool:
-        """True if the turn is completed: there is nothing to run."""
+        """Whether the turn is completed, so that there is nothing to run."""
         return self.submitted.verdict == "replay"
 
 
 class Intake:
-    """Writes what a POST asks for."""
+    """Writes the turn that a POST asks for to the store and to the queue."""
 
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
@@ -70,7 +70,7 @@ class Intake:
         """Put the turn in the queue. A turn that was accepted by an earlier request is never refused.
 
         Raises:
-            QueueFull: the queue is full; a new turn was taken back.
+            QueueFull: the queue is full. A new turn was taken back.
         """
         submitted, run_id = accepted.submitted, accepted.key.run_id
         if submitted.verdict == "running":
@@ -99,7 +99,7 @@ class Intake:
 
 
 def _refusal(submitted: Submitted, full: QueueFull) -> list[bytes]:
-    """The last events of a turn that was asked again while the queue was full."""
+    """Return the last events of a turn that was asked again while the queue was full."""
     detail = {"message": str(full), "code": full.code}
     session_id = submitted.key.session.session
     return [

@@ -1,4 +1,4 @@
-"""Writes the description of the API, OpenAPI 3.1, from the table that the router uses and the handlers' own structs."""
+"""Makes the OpenAPI 3.1 description of the API from the table that the router uses and from the handlers' structs."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -27,7 +27,7 @@ _SSE_EXAMPLE = (
 
 
 def document(operations: Sequence[Operation]) -> bytes:
-    """The description as JSON."""
+    """Return the description as JSON."""
     structs = [Problem, *(operation.body for operation in operations if operation.body)]
     structs += [answer.body for operation in operations for answer in operation.answers if answer.body]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMA)

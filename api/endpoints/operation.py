@@ -1,4 +1,4 @@
-"""The form in which routes.py describes an operation of the API; openapi.py writes it down as JSON."""
+"""The structs with which routes.py describes the operations of the API. openapi.py writes them down as JSON."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -18,7 +18,7 @@ Handler = Callable[[Services, Exchange], Awaitable[None]]
 class Answer(msgspec.Struct, frozen=True):
     """One successful answer.
 
-    `body`: the struct of its JSON document; None: there is none. `stream`: it is, or may be, a stream of events.
+    `body`: the struct of its JSON document; None: it has no document. `stream`: whether it may be a stream of events.
     `headers`: names in openapi.HEADERS.
     """
 
@@ -32,9 +32,9 @@ class Answer(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path.
 
-    `handler`: its name in camel case is the operation's id. `head`: a HEAD request gets the same answer without its
-    body. `parameters`: names in openapi.PARAMETERS. `problems`: the statuses of its refusals, beside those that every
-    operation shares. `body`: the struct of its request's body.
+    `handler`: its name in camel case is the operation's id. `head`: whether a HEAD request gets the same answer without
+    its body. `parameters`: names in openapi.PARAMETERS. `body`: the struct of the request's body. `problems`: the
+    statuses with which it may refuse, in addition to those that all operations share.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""/openapi.json and /docs. Each is made once."""
+"""Serves /openapi.json and /docs. Each document is made once."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ async def description(exchange: Exchange) -> None:
 
 
 async def docs(exchange: Exchange) -> None:
-    """GET /docs: the same for people."""
+    """GET /docs: the description of the API for people"""
     headers = {
         "content-type": "text/html; charset=utf-8",
         "cache-control": "no-cache",
@@ -38,7 +38,7 @@ def _html() -> str:
 
 @cache
 def _policy() -> str:
-    """Only the script in the page itself may run, and it may send requests only to this server."""
+    """Return a policy that lets only the page's own script run, and lets it send requests only to this server."""
     script = _html().partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'"

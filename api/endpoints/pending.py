@@ -1,4 +1,4 @@
-"""For operators: the answers that the products have not stored yet."""
+"""Lists, for operators, the answers that the products have not stored yet."""
 
 import re
 
@@ -13,10 +13,10 @@ from turnwire.shared.keys import TurnKey
 
 
 class PendingTurn(msgspec.Struct, frozen=True):
-    """A turn that has ended, but whose answer the product has not stored yet. Times are Redis time, ms.
+    """A turn that has ended, but whose answer the product has not stored yet. Times are in ms of Redis time.
 
-    `tries` counts the tries since the turn ended, not those of the turn itself. `next_try_at`: when the next try is
-    due, or, while one is running, when its claim ends.
+    `since`: when the answer was put off. `tries`: how often it was tried after the turn had ended. `next_try_at`: when
+    the next try is due; during a try, when the claim of its job ends.
     """
 
     run_id: str
@@ -29,7 +29,10 @@ class PendingTurn(msgspec.Struct, frozen=True):
 
 
 class PendingList(msgspec.Struct, frozen=True):
-    """`count`: of all pending turns. `turns`: one page, oldest first. `next`: the `after` of the next page, or null."""
+    """One page of the pending turns, oldest first.
+
+    `count`: how many turns are pending in all. `next`: the `after` of the next page; null on the last one.
+    """
 
     count: int
     turns: list[PendingTurn]

@@ -1,4 +1,4 @@
-"""/healthz and /readyz, and the report at start about the durability of the Redis."""
+"""Answers /healthz and /readyz, and logs at the start whether Redis is durable."""
 
 import asyncio
 import logging
@@ -23,15 +23,15 @@ class Health(msgspec.Struct, frozen=True):
 
 
 async def is_alive(_: Services, exchange: Exchange) -> None:
-    """GET /healthz: the process answers. It does not ask Redis."""
+    """GET /healthz says that the process answers. It does not ask Redis."""
     await exchange.answer_json(Health("ok"))
 
 
 async def is_ready(services: Services, exchange: Exchange) -> None:
-    """GET /readyz: the process can accept turns.
+    """GET /readyz says that the process can accept turns.
 
     Raises:
-        StoreUnavailable, Draining: it cannot, for now.
+        StoreUnavailable, Draining: it cannot accept turns for now.
     """
     if services.draining:
         raise Draining("the server is stopping")
@@ -67,7 +67,7 @@ async def say_durability(redis: Any) -> None:
 
 
 def durability_problems(info: dict[str, Any]) -> list[str]:
-    """The settings in Redis' own INFO that can lose turns, one sentence each."""
+    """Return a sentence for each setting in the INFO of Redis that can lose turns."""
     problems = []
     if int(info.get("aof_enabled", 0)) != 1:
         problems.append("the store has no append-only file: its crash loses accepted turns (set appendonly yes)")

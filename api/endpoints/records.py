@@ -1,4 +1,4 @@
-"""GET: a turn's record, now or when the turn has ended, and the turns of a session."""
+"""Answers GET with a turn's record, now or when the turn has ended, and with the turns of a session."""
 
 import asyncio
 

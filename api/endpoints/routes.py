@@ -1,4 +1,4 @@
-"""Every operation of the API, with its description. The router and /openapi.json are made from this one table."""
+"""Lists every operation of the API with its description. The router and /openapi.json are made from this one table."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""POST …/signals/{key}: tell a turn what it waits for, or will wait for."""
+"""POST …/signals/{key} sends a turn the signal that it waits for, or will wait for."""
 
 from contextlib import suppress
 from typing import Any

@@ -1,6 +1,6 @@
 """Sends the events of a tail to a client, and a sign of life during a silence if the client or the framing wants one.
 
-A client that reads slowly is served at its own pace. One that takes nothing at all is cut off; it may resume.
+A client that reads slowly is served at its own pace. A client that reads nothing for long is cut off; it may resume.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def is_sse(framing: Framing) -> bool:
 
 
 def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
-    """The framing that the client asks for. None: it wants the record as JSON, which is possible only with `record`.
+    """Return the framing that the client asks for. None means the record as JSON, which is offered only with `record`.
 
     Raises:
         NotAcceptable: it accepts none of them.
@@ -41,7 +41,7 @@ def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
 
 
 def silence_s(exchange: Exchange, framing: Framing) -> float | None:
-    """The seconds of silence after which the client gets a sign of life; None: never.
+    """Return after how many seconds of silence the client gets a sign of life; None: never.
 
     Raises:
         BadRequest: `keepalive` is not a number from 1 to 60.
@@ -53,10 +53,11 @@ def silence_s(exchange: Exchange, framing: Framing) -> float | None:
 async def send_tail(
     tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, exchange: Exchange
 ) -> bool:  # fmt: skip
-    """Stream until the tail ends or the client is gone; the body always ends after a whole event.
+    """Stream until the tail ends or the client is gone. The body always ends after a whole event.
 
-    `stall_s`: the seconds for which the client may take nothing; None: for ever. Returns: True if it left before
-    the end.
+    `stall_s`: how many seconds the client may read nothing; None: no limit.
+
+    Returns: True if the client left before the end.
     """
     framing = encoder.framing
     with Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
@@ -90,7 +91,7 @@ async def send_events(
 
 
 def stream_headers(framing: Framing) -> dict[str, str]:
-    """The headers of every stream: no cache may keep it, and no proxy may buffer it."""
+    """Return the headers of every stream. They say that no cache may keep it and no proxy may buffer it."""
     return {"content-type": framing.media_type, "cache-control": "no-store", "x-accel-buffering": "no"}
 
 

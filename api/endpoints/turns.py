@@ -1,4 +1,4 @@
-"""POST: accept a turn, then stream it, or tell where its record is.
+"""Answers a POST that asks for a turn: it accepts the turn, then streams its events, or returns its record.
 
 Rule: the client is answered only after the turn is in the store and in the queue.
 """
@@ -24,7 +24,7 @@ CANCEL_KEEPALIVE_S = 15.0  # a proxy that ends a silent connection must not canc
 
 
 class Form(NamedTuple):
-    """The form of the answer. `framing` None: the record. `idle_s`: seconds of silence before a sign of life."""
+    """The form of the answer. `framing`: None for the record. `idle_s`: seconds of silence before a sign of life."""
 
     framing: Framing | None
     idle_s: float | None
@@ -81,7 +81,7 @@ class _Answer:
                 await until_answered(cancel_and_wake, services.store, services.queue, self._key, reason)
 
     async def _stream(self, framing: Framing, idle_s: float | None) -> bool:
-        """True if the client left before the end."""
+        """Stream the turn. Returns True if the client left before the end."""
         hub, stall_s = self._services.hub, self._services.settings.stall_s
         # follow the turn before it is in the queue, so that even its first event arrives as a publication
         with hub.follow(self._key, None, idle_s=idle_s) as tail:
@@ -98,7 +98,7 @@ class _Answer:
 
 
 def replay_events(record: TurnRecord) -> list[bytes]:
-    """The stream for a repeated request of a completed turn: the answer without its history."""
+    """Return the events that answer a repeated request for a completed turn: the answer without its history."""
     started = {
         "sessionId": record.session_id,
         "tenantId": record.tenant_id,
@@ -114,7 +114,7 @@ def replay_events(record: TurnRecord) -> list[bytes]:
 
 
 def turn_path(key: TurnKey) -> str:
-    """The path of a turn's record."""
+    """Return the path of a turn's record."""
     return f"/v1/sessions/{key.session.session}/turns/{key.index}"
 
 

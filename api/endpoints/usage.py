@@ -1,4 +1,4 @@
-"""GET: the usage and cost of turns, sessions and a tenant."""
+"""Answers GET with the usage and cost of turns, sessions and a tenant."""
 
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_session, path_turn, require_json

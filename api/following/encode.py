@@ -1,4 +1,4 @@
-"""How events look on the wire. Lines are spliced from the log's own bytes; no event is decoded or encoded again."""
+"""Writes events as NDJSON or SSE. It copies the log's own bytes; no event is decoded or encoded again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -17,13 +17,13 @@ _SEPARATORS: Final = [
 
 
 class Framing(msgspec.Struct, frozen=True):
-    """One wire form of a stream: its media type and how its parts are written."""
+    """One form of a stream on the wire: its media type, and the way in which its parts are written."""
 
     media_type: str
-    opening: bytes  # before the first event
-    silence: bytes  # sent while nothing happens
-    lines: Callable[[Sequence[Entry]], bytes]  # events of the log, with their cursors
-    bare: Callable[[bytes], bytes]  # an event that is not in the log: without an id, so that nobody resumes from it
+    opening: bytes  # sent before the first event
+    silence: bytes  # sent as a sign of life while nothing happens
+    lines: Callable[[Sequence[Entry]], bytes]  # writes events of the log with their cursors
+    bare: Callable[[bytes], bytes]  # writes an event that is in no log; without a cursor, so that nobody resumes there
 
     def answer(self, events: Sequence[bytes]) -> bytes:
         """Events that are in no log, as the body of an answer."""
@@ -45,17 +45,20 @@ class Encoder:
         self._chunks: tuple[bytes] = (b"",)
 
     def chunks(self, entries: Sequence[Entry]) -> Iterable[bytes]:
-        """A batch, not empty, as it is sent: whole lines, about CHUNK_BYTES at a time, each made when it is due."""
+        """Return a batch, which must not be empty, as chunks of whole lines, about CHUNK_BYTES each.
+
+        The chunks of a long batch are made one by one, when they are due.
+        """
         if self._is_latest(entries):
             return self._chunks
         parts = list(_parts(entries))
         if len(parts) > 1:
-            return (chunk(self.framing.lines(part)) for part in parts)  # a replay: not shared, so not kept
+            return (chunk(self.framing.lines(part)) for part in parts)  # a replay, which no other reader shares
         self._entries, self._chunks = entries, (chunk(self.framing.lines(entries)),)
         return self._chunks
 
     def _is_latest(self, entries: Sequence[Entry]) -> bool:
-        """True if these are the entries of the latest batch, told by the identity of the first and the last one.
+        """Return whether these are the entries of the latest batch. The first and the last object tell it.
 
         Each reader has a list of its own, but the readers of a turn share the Entry objects. A batch is a run of
         consecutive events; so two batches with the same first object, the same last object and the same length hold
@@ -66,7 +69,7 @@ class Encoder:
 
 
 def chunk(data: bytes) -> bytes:
-    """A chunk of an HTTP/1.1 body. Nothing for nothing: an empty chunk would end the body."""
+    """Return a chunk of an HTTP/1.1 body. No data gives no bytes, because an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
@@ -108,7 +111,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def event_type(event: bytes) -> bytes:
-    """The type as it is written between its quotes in canonical bytes: JSON-escaped, so it holds no line break."""
+    """Return an event's type as it stands in its canonical bytes: escaped as in JSON, so it holds no line break."""
     return event[len(b'{"type":"') : event.find(b'","data":')]
 
 

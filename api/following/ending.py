@@ -1,4 +1,4 @@
-"""Waits for the end of a turn by its publications, without reading its events."""
+"""Waits for the end of a turn without reading its events. The turn's publications tell when to look."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from turnwire.shared.store.turns import TurnStore
 
 
 class Ending:
-    """One waiter for the end of one turn."""
+    """One request that waits for the end of one turn. A topic calls its methods, see Reader in topic.py."""
 
     def __init__(self, key: TurnKey, store: TurnStore) -> None:
         self._key = key
@@ -19,25 +19,25 @@ class Ending:
         self._stopped = False
 
     def offer(self, publication: Publication) -> None:
-        """A publication arrived."""
+        """Look at the turn's record if this publication ends the log."""
         if publication.terminal:
             self._wake.set()
 
     def fall_behind(self) -> None:
-        """Publications may have been lost: read the record again."""
+        """Look at the record, because publications may have been lost."""
         self._wake.set()
 
     def silent(self, _: Cursor | None, *, over: bool) -> None:
-        """Nothing came for long."""
+        """Look at the record if the turn is `over`. Nothing was published for long."""
         if over:
             self._wake.set()
 
     def erased(self) -> None:
-        """The turn's session was erased: its record tells."""
+        """Look at the record, because the turn's session was erased."""
         self._wake.set()
 
     def fail(self, _: Exception) -> None:
-        """The log cannot be read, but the record may still tell whether the turn is over."""
+        """Look at the record. The log cannot be read, but the record may still tell whether the turn is over."""
         self._wake.set()
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
-"""Everybody in this process who follows a turn: one pub/sub connection, however many readers.
+"""Serves everybody in this process who follows a turn, over one pub/sub connection.
 
-Each followed turn has one channel, which its readers share. The hub passes on what arrives there; each reader decides
-by its own cursor whether it can use it (tail.py), and the readers of a turn share their reads of its log (topic.py).
+Each followed turn has one channel, which its readers share. The hub passes on what arrives there. Each reader decides
+by its own cursor whether it can use that (tail.py), and the readers of a turn share their reads of its log (topic.py).
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.turns import TurnStore
 
-BUFFER_BYTES: Final = 262_144  # of each reader's inbox; the readers of a turn share the publications in theirs
+BUFFER_BYTES: Final = 262_144  # the size of each reader's inbox; the readers of a turn share the publications in it
 SILENCE_S: Final = 5.0  # a turn without an event for this long is checked, once for all its readers
 
 logger = logging.getLogger(__name__)
 
 
 def _ignore() -> None:
-    """Does nothing: the default for `on_crash`."""
+    """Do nothing. This is the default of `on_crash`."""
 
 
 class Hub:
-    """An async context manager that all its tasks live inside. `on_crash` is called when a defect ends the listening.
+    """An async context manager. Its tasks live inside the block. `on_crash` is called when a defect ends the listening.
 
     `buffer_bytes`: the size of each reader's inbox. `silence_s`: see SILENCE_S.
     """
@@ -102,7 +102,7 @@ class Hub:
         return self._encoders[framing]
 
     def stop(self) -> None:
-        """Every reader ends at the next event boundary; later ones end at once."""
+        """End every reader after a whole event. A reader that comes later ends at once."""
         self._stopped = True
         for topic in self._topics.values():
             for reader in topic.readers:
@@ -148,7 +148,7 @@ class Hub:
         elif publication := Publication.parse(payload):
             topic.arrived(publication)
         else:
-            logger.debug("skipped a message on %s that is no publication: %r", channel, payload[:80])
+            logger.debug("skipped a message on %s that is not a publication: %r", channel, payload[:80])
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):

@@ -1,7 +1,7 @@
-"""The one pub/sub connection of this process, which is reconnected for as long as it takes.
+"""The one pub/sub connection of this process. If it is lost, the listener connects again until that succeeds.
 
 Channels come and go while messages are read. So one task reads, another writes, and nobody else uses the connection.
-The worker's listeners (its cancel requests, its liveness) have one fixed channel or none and are simpler for it.
+The worker's listener for cancels has one fixed channel, and is simpler for that reason.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 PING_S: Final = 5.0
-DEAD_S: Final = 12.0  # a connection that is silent for so long, in spite of the pings, is lost
+DEAD_S: Final = 12.0  # a connection that is silent for so long in spite of the pings is lost
 CONNECT_S: Final = 3.0
 MAX_BACKOFF_S: Final = 1.0
 CHANNELS_PER_COMMAND: Final = 500

@@ -1,4 +1,4 @@
-"""The message that an append publishes to the readers of a turn: `<attempt>-<first seq>`, then one event a line."""
+"""The message that an append publishes to a turn's readers: `<attempt>-<first seq>`, then an event on each line."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,19 @@ ERASED: Final = b"erased"  # the one other message of a turn's channel; erase.lu
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """Events that were appended together. Their ids are dense: the first one's seq counts up."""
+    """Events that were appended together. Their ids are dense: each seq is one more than the seq before."""
 
     attempt: int
     seq: int
     entries: list[Entry]
     size: int  # of the message, in bytes
     before: Cursor | None  # the cursor that it continues; None: it starts the log
-    last: Cursor  # of its last event
-    terminal: bool  # it ends the log
+    last: Cursor  # the cursor of its last event
+    terminal: bool  # whether it ends the log
 
     @classmethod
     def parse(cls, payload: bytes) -> Self | None:
-        """Read a message of the turn's channel; None if it is none of ours, or of a version with another form."""
+        """Read a message of the turn's channel. Returns None if it is not a publication of this version."""
         head, *events = payload.split(b"\n")
         match = _HEAD.match(head)
         if match is None or not events or payload.count(b'\n{"type":"') != len(events):
@@ -37,7 +37,7 @@ class Publication(msgspec.Struct, frozen=True):
         return cls(attempt, seq, entries, len(payload), before, last, is_terminal(events[-1]))
 
     def followed_by(self, later: Sequence[Self]) -> Self:
-        """One publication that holds the events of this one and of those that continue it."""
+        """Return one publication with the events of this one and of `later`, which continue it."""
         parts = (self, *later)
         entries = [entry for part in parts for entry in part.entries]
         size = sum(part.size for part in parts)
@@ -46,9 +46,9 @@ class Publication(msgspec.Struct, frozen=True):
         )
 
     def after(self, cursor: Cursor | None) -> list[Entry] | None:
-        """The events that a reader at `cursor` has not seen; None if only the log can tell.
+        """Return the events that a reader at `cursor` has not seen; None if the reader has to read the log.
 
-        A new attempt may have discarded events, so a reader never goes from one attempt to the next without reading.
+        A new attempt may have discarded events, so a reader reads the log whenever the attempt changes.
         """
         if cursor is None:
             return self.entries if self.seq == 0 else None
@@ -59,7 +59,7 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 def joined(publications: Sequence[Publication]) -> Iterator[Publication]:
-    """The same events in as few publications as possible: those that continue one another become one."""
+    """Yield the same events in as few publications as possible: those that continue one another become one."""
     start = 0
     for end in range(1, len(publications) + 1):
         if end == len(publications) or publications[end].before != publications[end - 1].last:

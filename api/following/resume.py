@@ -1,4 +1,4 @@
-"""Whether a client that comes with a cursor can follow the log from there without missing an event.
+"""Decides whether a client that comes with a cursor can follow the log from there without missing an event.
 
 `Publication.after` answers the same question for events that were just published. There the ids are dense and all
 the events belong to one attempt; here a takeover or a trimmed log may lie between the cursor and the next event.
@@ -16,7 +16,7 @@ from turnwire.shared.store.turns import TurnStore
 
 
 async def at_end(store: TurnStore, key: TurnKey, after: Cursor | None) -> bool:
-    """True if nothing can follow the cursor, because it is the cursor of the terminal event.
+    """Return whether nothing can follow the cursor, because it is the cursor of the terminal event.
 
     Raises:
         NotFound, BadRequest, CursorGone: the log cannot be followed from there.
@@ -53,7 +53,7 @@ async def _at_end_of(record: TurnRecord, store: TurnStore, key: TurnKey, after: 
 
 
 async def _require(store: TurnStore, key: TurnKey, cursor: Cursor, error: TurnwireError) -> None:
-    """Raises `error` if the log has no event with this cursor."""
+    """Raise `error` if the log has no event with this cursor."""
     found = await store.read(key, cursor.just_before, 1)
     if not found or found[0].id != str(cursor).encode():
         raise error
@@ -68,7 +68,7 @@ class _Resumed(msgspec.Struct):
 
 
 def continues(cursor: Cursor | None, entry: Entry) -> bool:
-    """True if a reader at the cursor misses nothing when this entry of the log comes next.
+    """Return whether a reader at the cursor misses nothing when this entry of the log comes next.
 
     Either the entry is the next one of the same attempt, or it tells the reader to drop all events after an earlier
     cursor.

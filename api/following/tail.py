@@ -1,4 +1,4 @@
-"""One reader's place in a turn's log: its cursor, its inbox, and whether it has to read the log.
+"""One reader of a turn's log: its cursor, its inbox, and whether it has to read the log.
 
 The log is the truth; a publication is only its fastest copy. A reader therefore takes publications only while each
 of them continues its cursor. Whatever breaks that (joining, a gap, a new attempt, a new connection to Redis, a full
@@ -28,7 +28,7 @@ from turnwire.shared.events import Cursor, Entry
 
 
 class Page(msgspec.Struct, frozen=True):
-    """An answer of the log. `more`: it was cut at its limit. `over`: it is empty, and nothing will ever follow."""
+    """A page of the log. `more`: it was cut at its limit. `over`: it is empty, and no event will ever follow."""
 
     entries: list[Entry]
     more: bool = False
@@ -36,14 +36,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Place(Enum):
-    """Where a reader is in relation to the log."""
+    """The state of a reader in relation to the log."""
 
-    BEHIND = "it has to read the log; publications wait in its inbox"
+    BEHIND = "the reader has to read the log; publications wait in its inbox"
     READING = "a page is on its way; publications wait in its inbox"
-    STALE = "a page is on its way, but events after it may have been lost: it will have to read once more"
-    CURRENT = "it has everything up to its inbox, and is busy with a batch"
-    LIVE = "it has everything and waits for the next publication"
-    ENDED = "it gets nothing any more"
+    STALE = "a page is on its way, but events after it may have been lost, so the reader has to read once more"
+    CURRENT = "the reader has all events before those in its inbox, and is busy with a batch"
+    LIVE = "the reader has every event and waits for the next publication"
+    ENDED = "the reader gets nothing any more"
 
 
 BEHIND, READING, STALE = Place.BEHIND, Place.READING, Place.STALE
@@ -79,7 +79,7 @@ class Tail:
         self._heard_at_s = 0.0  # loop time of the last event
         self._waiter: asyncio.Future[None] | None = None
         self._place = BEHIND
-        self._check_over = False  # the next read has to tell whether the turn is over
+        self._check_over = False  # whether the next read has to tell if the turn is over
         self._inbox: list[Publication] | None = []  # None: it was full, and is closed until the log is asked
         self._inbox_bytes = 0
         self._page: Page | None = None
@@ -91,7 +91,7 @@ class Tail:
             self._pushed(publication)
             return
         if self._inbox is None:
-            return  # the page that will be asked for has it: until then a stalled reader holds nothing
+            return  # the next page will have it; until then, a reader that stalls holds no events in memory
         self._inbox.append(publication)
         self._inbox_bytes += publication.size
         if self._inbox_bytes > self._buffer_bytes:
@@ -107,21 +107,24 @@ class Tail:
             self.stop()
 
     def fall_behind(self) -> None:
-        """Publications may have been lost."""
+        """Read the log, because publications may have been lost."""
         self._lose()
         self._wake()
 
     def silent(self, last: Cursor | None, *, over: bool) -> None:
-        """Nothing came for long. `last`: the log's last event. `over`: the turn is terminal or gone."""
+        """Read the log if it has events that did not come. Nothing was published for long.
+
+        `last`: the cursor of the log's last event. `over`: the turn is terminal or gone.
+        """
         if over or last != self.cursor:
             self._check_over = self._check_over or over
             self.fall_behind()
 
     def erased(self) -> None:
-        """The turn's session was erased.
+        """End, because the turn's session was erased.
 
-        A reader that has events of the turn ends. One that has none may belong to a new turn with the same key, so it
-        reads the log, and ends if there is no turn.
+        A reader that has no events yet may belong to a new turn with the same key. So it reads the log first, and ends
+        only if there is no turn.
         """
         if self.cursor is not None:
             self.stop()
@@ -137,12 +140,12 @@ class Tail:
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """End with an error instead of a page: a defect, not an outage."""
+        """End with an error, because a defect prevents that the log is read."""
         self._error = error
         self._wake()
 
     def stop(self) -> None:
-        """End now; the client may continue elsewhere from its cursor."""
+        """End now. The client may continue from its cursor in another process."""
         self._place = ENDED
         self._wake()
 
@@ -173,7 +176,7 @@ class Tail:
         return self._place is ENDED or self._error is not None
 
     async def _wait(self) -> bool:
-        """Wait until something may have changed. True if instead nothing happened for `idle_s` seconds."""
+        """Wait until something may have changed. Returns True if instead nothing happened for `idle_s` seconds."""
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
         if self._place is BEHIND:

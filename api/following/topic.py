@@ -1,4 +1,4 @@
-"""One turn that somebody follows: its readers, and the reads of its log that they share.
+"""One turn that somebody follows: its readers, and the reads of its log, which they share.
 
     a message of the channel ──► arrived ──► _deliver ─────────────────────► Reader.offer
     a (new) subscription ──────► subscribed ───────────────────────────────► Reader.fall_behind
@@ -22,10 +22,10 @@ from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.turns import TurnStore
 
-PAGE_BYTES: Final = 262_144  # the most of a log that is held for one reader, unless one event is larger
-FIRST_PAGE_EVENTS: Final = 64  # while the size of the events is not known
+PAGE_BYTES: Final = 262_144  # at most so much of a log is held for one reader, unless one event is larger
+FIRST_PAGE_EVENTS: Final = 64  # the size of a page while the size of the events is not known
 MAX_PAGE_EVENTS: Final = 1000
-LONGEST_SILENCE_S: Final = 40.0  # between two checks of a turn that stays silent
+LONGEST_SILENCE_S: Final = 40.0  # the longest time between two checks of a turn that stays silent
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class SharedRead:
     def __init__(self, version: int) -> None:
         self.version = version
         self.tails: list[Tail] = []
-        self.check_over = True  # until a tail joins that did not ask for it
+        self.check_over = True  # becomes False when a tail joins that does not ask for it
 
 
 class Topic:
@@ -85,13 +85,13 @@ class Topic:
                 reader.offer(publication)
 
     def subscribed(self) -> None:
-        """Redis confirmed the subscription, perhaps again: what it published before may have been missed."""
+        """Let every reader read the log. Redis confirmed the subscription; earlier messages may have been missed."""
         self._version += 1
         for reader in self.readers:
             reader.fall_behind()
 
     def erased(self) -> None:
-        """The turn's session was erased."""
+        """Tell every reader that the turn's session was erased."""
         self._version += 1
         for reader in self.readers:
             reader.erased()
@@ -110,7 +110,7 @@ class Topic:
         read.check_over = read.check_over and check_over
 
     def close(self) -> None:
-        """The last reader has left."""
+        """Stop all work of the topic, because its last reader has left."""
         self._timer.cancel()
         for task in self._tasks:
             task.cancel()
@@ -131,11 +131,11 @@ class Topic:
             self._timer = self._check_later()
 
     async def _check(self) -> None:
-        """Nothing came for long: ask the store once for all readers, and ever more rarely while it stays silent."""
+        """Ask the store, once for all readers, because nothing came for long. The checks of a silent turn get rarer."""
         try:
             last, over = await self._store.standing(self.key)
         except StoreUnavailable:
-            pass  # the next check may find it
+            pass  # the next check may get an answer
         except Exception as error:  # noqa: BLE001 - a defect in one turn must not end the streams of all
             self._fail(tuple(self.readers), error)
         else:
@@ -190,7 +190,7 @@ class Topic:
 
 
 def _within(entries: list[Entry], max_bytes: int) -> list[Entry]:
-    """As many entries as fit, at least one: the size of events is only known once they are read."""
+    """Return as many entries as fit into `max_bytes`, and at least one."""
     size = 0
     for count, entry in enumerate(entries):
         size += len(entry.event)

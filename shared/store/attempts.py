@@ -1,4 +1,4 @@
-"""The worker's writes to a turn: each method is one script, fenced by the attempt and its lease."""
+"""The worker's writes to a turn. Each method runs one script, which the attempt and its lease fence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -40,7 +40,7 @@ _signal = msgspec.json.Decoder(Signal)
 
 
 class AttemptWrites(TurnReads):
-    """What an attempt writes. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+    """The writes of attempts. A method raises StoreUnavailable if Redis does not answer, and may then be repeated."""
 
     async def claim(
         self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
@@ -81,9 +81,10 @@ class AttemptWrites(TurnReads):
                 return Ended()
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
-        """Append to many logs in one round trip: (attempt, seq, events) each.
+        """Append to many logs in one round trip. Each of `appends` is (attempt, seq, events).
 
-        The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …; ids that are there already are fine.
+        The ids are `<attempt>-<seq>`, `<attempt>-<seq + 1>`, …. Events whose ids are in the log already count as
+        appended.
 
         Returns: for each None, AttemptFenced (the turn is not this attempt's any more), LogBehind (the store has lost
             events that it had acknowledged) or StoreUnavailable.
@@ -131,7 +132,7 @@ class AttemptWrites(TurnReads):
         fields: Mapping[str, Arg],
         used: bytes = b"",
     ) -> Settled:
-        """End the attempt: terminal events, outcome, ledger row, lease and TTLs in one write.
+        """End the attempt. One write appends its last events, stores the outcome and the ledger row, and sets the TTLs.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -155,9 +156,10 @@ class AttemptWrites(TurnReads):
         return Settled(int(index) if index else None, row)
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
-        """Extend leases in one round trip; one that lapsed but that nobody took comes back.
+        """Extend leases in one round trip. A lease that lapsed comes back if nobody took the turn.
 
-        Returns: for each True (somebody wants it cancelled), False, AttemptFenced (it was lost) or StoreUnavailable.
+        Returns: for each attempt, True (somebody wants the turn cancelled), False, AttemptFenced (the lease was lost)
+            or StoreUnavailable.
         """
         calls: list[Call] = [
             ([claimed.key.record, claimed.key.lease], [claimed.attempt, claimed.token, self.settings.lease_ms])
@@ -178,7 +180,7 @@ class AttemptWrites(TurnReads):
         *,
         known: int = 0,
     ) -> Signal | GivenUp:
-        """Give the turn up until a signal comes; or return the signal, if it is there already.
+        """Suspend the turn until a signal comes, or return the signal if it is there already.
 
         `history` and `known` are those of `checkpoint`.
 
@@ -196,7 +198,7 @@ class AttemptWrites(TurnReads):
         return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
 
     async def rewind(self, claimed: Claimed, after: str, used: bytes = b"") -> Rewound:
-        """Delete the events after a cursor, and continue the turn as the next attempt of the same worker.
+        """Delete the events after the cursor `after`, and continue the turn as the next attempt of the same worker.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -211,7 +213,7 @@ class AttemptWrites(TurnReads):
     async def handover(self, claimed: Claimed, used: bytes = b"", reason: GiveBackReason = "handover") -> bytes:
         """Give the turn back without spending an attempt. `reason`: why the next attempt will run.
 
-        Returns: the attempt's ledger row; empty if it was not ours any more.
+        Returns: the attempt's ledger row; empty if the turn was not this attempt's any more.
         """
         key = claimed.key
         args: list[Arg] = [claimed.attempt, claimed.token, used, reason]
@@ -229,7 +231,7 @@ class AttemptWrites(TurnReads):
 
 
 def flat(fields: Mapping[str, Arg]) -> list[Arg]:
-    """Fields and values in a row, as HSET takes them."""
+    """Return fields and values in one list, as HSET takes them."""
     return [part for pair in fields.items() for part in pair]
 
 

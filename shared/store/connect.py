@@ -1,6 +1,6 @@
-"""The Redis clients.
+"""Makes the Redis clients.
 
-Every timeout, retry and size is set here, because the defaults differ between redis-py 5 and 8.
+Every timeout, retry and size is set here, because the defaults of redis-py differ between its versions 5 and 8.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 def connect_data_and_queue(settings: Settings, *, connections: int) -> tuple[ArqRedis, ArqRedis]:
-    """The clients for the data Redis and for the queue Redis. They are one object if both have the same URL.
+    """Make the clients for the data Redis and for the queue Redis. They are one object if both have the same URL.
 
     Raises:
         SettingsError: a URL cannot be read. The text names the variable, and shows nothing of the URL.
@@ -46,7 +46,7 @@ def _connect_as(variable: str, url: str, connections: int) -> ArqRedis:
 
 
 def connect(url: str, *, connections: int) -> ArqRedis:
-    """A client for commands. It opens at most `connections` sockets, and callers wait for a free one.
+    """Make a client for commands. It opens at most `connections` sockets, and callers wait for a free one.
 
     The client connects at its first use. It never sends a command a second time by itself, because redis-py cannot know
     which commands may be repeated. arq's own tools accept the client as their pool.
@@ -76,7 +76,7 @@ def _as_sent(response: Any, **_: Any) -> Any:
 
 
 def connect_listener(url: str) -> Redis:
-    """A client for connections that wait for long, such as a blocking pop or a subscription."""
+    """Make a client for connections that wait for long, such as a blocking pop or a subscription."""
     pool = ConnectionPool.from_url(url, **_OPTIONS)
     _lead_to_primary(pool)
     return Redis(connection_pool=pool)

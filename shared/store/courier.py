@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 from turnwire.shared.errors import UnstorableValue
 
 MAX_INT: Final = 2**63 - 1  # the largest integer of Redis
-MAX_CALLS: Final = 200  # in one round trip, so that Redis can serve other clients in between
+MAX_CALLS: Final = 200  # one round trip carries at most so many calls, so that Redis can serve others in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
 
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
 PAGE_TURNS: Final = 100
 PRUNED_TURNS: Final = 1000  # one call looks at so many, so that Redis can serve other clients in between
-OLDEST_TURNS: Final = 4  # so many are checked at each read; a session gets one turn at a time, so this keeps up
+OLDEST_TURNS: Final = 4  # each read checks so many; that is enough, because a session gets one turn at a time
 
 
 class TurnReads:
@@ -42,19 +42,19 @@ class TurnReads:
         self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
-        """The index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
+        """Return the index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
         with typed_refusals():
             fields = self._courier.send("HMGET", session.record, "next_index", f"key:{idempotency_key}")
             (next_index, kept), last = await asyncio.gather(fields, self._courier.send("GET", session.numbering))
         return int((kept if idempotency_key else None) or next_index or last or 0)
 
     async def is_completed(self, key: TurnKey) -> bool:
-        """True if the turn is completed, so that a request for it is a replay or a mismatch."""
+        """Return whether the turn is completed, so that a request for it is a replay or a mismatch."""
         with typed_refusals():
             return bool(await self._courier.send("HGET", key.record, "status") == b"completed")
 
     async def cancel_reason(self, key: TurnKey) -> str:
-        """The reason that was given when the turn's cancellation was requested; '' if there is none."""
+        """Return the reason that was given when the turn's cancellation was requested; '' if there is none."""
         with typed_refusals():
             reason = await self._courier.send("HGET", key.record, "cancel_requested")
         return (reason or b"").decode()
@@ -148,7 +148,7 @@ class TurnReads:
             return [int(tries or 0) for tries in await pipe.execute()]
 
     async def untransformed(self, key: TurnKey) -> str | None:
-        """The text of an ended turn that `transform_final_text` has not accepted yet; None: there is none."""
+        """Return the text of an ended turn that `transform_final_text` has not accepted yet; None: there is none."""
         with typed_refusals():
             text = await self._courier.send("HGET", key.record, "untransformed")
         return None if text is None else str(text.decode())
@@ -200,7 +200,7 @@ class TurnReads:
 
 
 def _readable(key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
-    """Read a turn hash among others: one that cannot be read is skipped."""
+    """Read one turn hash among others. Returns None for one that cannot be read, so that the others are shown."""
     try:
         return TurnRecord.from_hash(key, fields)
     except RecordUnreadable as error:
@@ -209,5 +209,5 @@ def _readable(key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
 
 
 def position_of(field: bytes) -> int | str:
-    """The position of a step from its field: a number, or `<hook>/…`."""
+    """Return the position of a step from the name of its field: a number, or `<hook>/…`."""
     return int(field) if field.isdigit() else field.decode()

@@ -35,7 +35,7 @@ from turnwire.shared.store.courier import Courier
 
 
 class IndexMoved(TurnwireError):
-    """The next index of the session is another one by now: hash the input again with `index`."""
+    """The next index of the session has changed meanwhile. The caller must hash the input again with `index`."""
 
     def __init__(self, index: str) -> None:
         super().__init__(f"the next index is {index}")
@@ -93,19 +93,19 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> Any:
-        """Run it.
+        """Run the script.
 
         Raises:
-            TurnwireError: the refusal that the script's contract names.
-            StoreUnavailable: no answer in time, or the server cannot write now. It may have run.
+            TurnwireError: the script refused, with one of the refusals that its contract names.
+            StoreUnavailable: Redis did not answer in time, or cannot write now. The script may have run.
         """
         with typed_refusals():
             return await self._landed(courier, self._send(courier, keys, args), keys, args)
 
     async def many(self, courier: Courier, calls: Sequence[Call]) -> list[Any]:
-        """Run it once per (keys, args), in order, in as few round trips as there can be.
+        """Run the script once for each (keys, args), in order, in as few round trips as possible.
 
-        Returns: a reply, or an error of ours, for each.
+        Returns: for each call, the reply, or the error that `__call__` would raise.
         """
         flights = [self._send(courier, *call) for call in calls]
         replies: list[Any] = []
@@ -134,7 +134,7 @@ class Script:
 
 @cache
 def source(name: str) -> str:
-    """The text of a script, with the parts that its `-- include:` line names put before it."""
+    """Return the text of a script, behind the parts that its `-- include:` line names."""
     folder = files("turnwire.shared.store") / "lua"
     text = (folder / f"{name}.lua").read_text(encoding="utf-8")
     include = re.search(r"^-- include: (.+)$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""All writes to turns, on the data Redis: each method is one script. Reads are plain commands (`reads`)."""
+"""All writes to turns, on the data Redis. Each method runs one script. Reads are plain commands (`reads`)."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ ERASE_TURNS = 200  # in one call, so that Redis can serve other clients in betwe
 
 
 class TurnStore(AttemptWrites):
-    """Typed access to turns. Methods raise StoreUnavailable when Redis does not answer; all may be repeated."""
+    """Typed access to turns. A method raises StoreUnavailable if Redis does not answer, and may then be repeated."""
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
@@ -39,7 +39,7 @@ class TurnStore(AttemptWrites):
         """Accept a turn at the index that `next_index` gave.
 
         Raises:
-            IndexMoved: somebody else took the index meanwhile; nothing was written.
+            IndexMoved: another request took the index meanwhile. Nothing was written.
             InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
         return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
@@ -73,7 +73,7 @@ class TurnStore(AttemptWrites):
         return Submitted(verdict.decode(), key, attempt, mark.decode())
 
     async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
-        """Take a submit back that the queue refused; False if somebody else relies on it by now.
+        """Take a submit back that the queue refused. Returns False if another request relies on it by now.
 
         `events` end the log of a turn that had been asked again.
         """
@@ -89,30 +89,30 @@ class TurnStore(AttemptWrites):
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
     async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
-        """Store a signal; the first one of its key wins. `payload` is JSON.
+        """Store a signal. The first signal of a key wins. `payload` is JSON.
 
         Raises:
             NotFound, TurnEnded: nothing was written.
-            SignalLimit: the turn has too many signals, or too large ones; nothing was written. The signal that a turn
-                waits for is never refused so.
+            SignalLimit: the turn has too many signals, or too large ones. Nothing was written. The signal that a turn
+                waits for is never refused for this reason.
         """
         args: list[Arg] = [signal, payload, self.settings.max_signals, self.settings.max_signal_bytes]
         first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], args)
         return Signalled(bool(first), stored, bool(enqueue))
 
     async def expire(self, key: TurnKey) -> int | None:
-        """Wake a suspended turn whose time is up.
+        """Queue a suspended turn again if the time for its signal is up.
 
-        Returns: 0 if it is queued now, ms until its time is up, None if nothing has to be done.
+        Returns: 0 if the turn is queued now; the ms until its time is up; None if it is not suspended, or has no limit.
         """
         left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
         return left_ms if left_ms >= 0 else None
 
     async def keep_step(self, key: TurnKey, attempt: int, step: StepRecord) -> None:
-        """Store a step of a hook of a turn that has ended with this attempt.
+        """Store a step that a hook asked for after the turn had ended with this attempt.
 
         Raises:
-            AttemptFenced: it has not ended, or with another attempt.
+            AttemptFenced: the turn has not ended, or it has ended with another attempt.
         """
         await KEEP_STEP(self._courier, [key.record, key.steps], [attempt, step.index, msgspec.json.encode(step)])
 
@@ -144,9 +144,9 @@ class TurnStore(AttemptWrites):
         return [int(number) for number in await PERSISTED(self._courier, key.lasting_keys(), args)]
 
     async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
-        """Cancel a turn: at once if nobody runs it, else its worker is told.
+        """Cancel a turn. If a worker runs it, that worker is told to stop; otherwise the turn ends at once.
 
-        `repeated`: only if an earlier request still stands. A turn that was cancelled and asked again goes on.
+        `repeated`: cancel only if an earlier request still stands. If the turn was asked again since, it is left alone.
 
         Raises:
             NotFound: there is no such turn.
@@ -158,7 +158,7 @@ class TurnStore(AttemptWrites):
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 
     async def erase(self, session: SessionKey) -> bool:
-        """Delete everything of a session, a page of turns at a time; False if there is none. May be repeated."""
+        """Delete everything of a session, page by page. Returns False if there is no such session."""
         async with answered_within(self._timeout_s):
             found = await self.redis.exists(session.record, session.turns, session.numbering)
         left = 1 if found else 0

@@ -1,4 +1,4 @@
-"""Writes of both Redis servers that belong together: when a turn ends, the next one of its session may run."""
+"""Does what follows the end of a turn on both Redis servers: the next turn of its session may run."""
 
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.replies import CancelVerdict
@@ -7,7 +7,7 @@ from turnwire.shared.store.turns import TurnStore
 
 
 async def wake_next(queue: TurnQueue, ended: TurnKey, next_index: int | None) -> None:
-    """Enqueue the turn of the session that may run since `ended` has ended; None: there is none."""
+    """Enqueue the turn of the session that may run because `ended` has ended. `next_index`: None if there is none."""
     if next_index is not None and next_index > ended.index:
         await queue.enqueue(ended.session.turn(next_index).run_id, accepted=True)
 

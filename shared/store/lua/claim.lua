@@ -117,7 +117,7 @@ elseif is_given_up then
     local message = 'the turn was given up: ' .. suspicion.crashes .. ' workers died while they ran it'
     refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
-    redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- nobody holds it: see above
+    redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- checked above: nobody holds it
     redis.call('HSET', keys.turn, 'lease_end', now + lease_ms)
     if company ~= '0' then
         redis.call('HSET', keys.turn, 'company', company)

@@ -12,7 +12,7 @@
 --   numbering  string: the next index, also after the session's hash has expired
 -- ARGV
 --   index              of the turn
---   is_next            1: `index` is the session's next one, as the caller had read it; 0: the client named it
+--   is_next            1: `index` is the session's next one, as the caller has read it; 0: the client named it
 --   idempotency_key    '' if there is none
 --   input_hash
 --   tenant
@@ -29,7 +29,7 @@
 --   mark               with which `withdraw` takes this submit back; '' for a replay
 -- REFUSES
 --   NOT_FOUND          the session is another tenant's
---   MOVED              the session's next index is another one by now; the reason is that index
+--   MOVED              the session's next index has changed meanwhile; the reason is the new one
 --   INPUT_MISMATCH     the turn was asked with other input
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
 --   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
