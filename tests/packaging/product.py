@@ -5,6 +5,7 @@ from typing import Final
 
 import turnwire
 import turnwire.backends
+import turnwire.testing
 
 FILES: Final = {
     "api/__init__.py": "",
@@ -43,8 +44,8 @@ hooks = LegalHooks()
 
 
 def public_names() -> dict[str, list[str]]:
-    """What a product may import, by module."""
-    return {"turnwire": turnwire.__all__, "turnwire.backends": turnwire.backends.__all__}
+    """List the names that a product may import, by module."""
+    return {module.__name__: module.__all__ for module in (turnwire, turnwire.backends, turnwire.testing)}
 
 
 def write(directory: Path) -> Path:

@@ -1,12 +1,19 @@
-"""Tests of a product's hooks without Redis and without sockets: docs/how-to/testing.md.
+"""Runs a product's hooks in tests, without Redis and without sockets. docs/how-to/testing.md shows how.
 
-Turnwire's own code runs the turns, over a store in memory that is held against Redis.
+Turnwire's own code runs the turns, over a store in memory. Turnwire's tests compare that store with Redis.
 """
 
 from turnwire.testing.calls import Calls
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.crashes import CrashReport, CrashRun, crash_at_each_write, crash_at_each_write_sync
-from turnwire.testing.errors import CrashPointNeverReached, NotHooks, SignalNeverAsked, TurnNeverEnds, WrongUse
+from turnwire.testing.errors import (
+    CancelNeverCame,
+    CrashPointNeverReached,
+    NotHooks,
+    SignalNeverAsked,
+    TurnNeverEnds,
+    WrongUse,
+)
 from turnwire.testing.observed import PersistCall, StepRun
 from turnwire.testing.reading import Event
 from turnwire.testing.result import Step, TurnRun
@@ -16,6 +23,7 @@ from turnwire.testing.stage import TIMES_OUT
 __all__ = [
     "TIMES_OUT",
     "Calls",
+    "CancelNeverCame",
     "CrashPointNeverReached",
     "CrashReport",
     "CrashRun",

@@ -1,16 +1,16 @@
-"""What the kit raises when it is used in a way that can only be a mistake in the test."""
+"""The errors of the kit. Each says that the kit is used in a way that can only be a mistake in the test."""
 
 from turnwire.shared.errors import TurnwireError
 
 
 class WrongUse(TurnwireError):
-    """Base of the kit's own errors."""
+    """The base class of the kit's own errors."""
 
     code = "wrong_use"
 
 
 class NotHooks(WrongUse):
-    """What was given as hooks has no `produce`, is a class, or makes something that has no `produce`."""
+    """The object that was given as hooks has no `produce` of its own, and does not make an object that has one."""
 
     code = "not_hooks"
 
@@ -27,7 +27,13 @@ class CrashPointNeverReached(WrongUse):
     code = "crash_point_never_reached"
 
 
+class CancelNeverCame(WrongUse):
+    """A cancel was planned after more events than the producer yielded."""
+
+    code = "cancel_never_came"
+
+
 class TurnNeverEnds(WrongUse):
-    """The turn was run very often and goes on."""
+    """The turn was run a thousand times and has not ended."""
 
     code = "turn_never_ends"

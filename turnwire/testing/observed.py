@@ -1,4 +1,4 @@
-"""Watches what a product does: which steps run, which models are called, what is persisted."""
+"""Watches a product: it notes the steps that run, the model calls, and the answers that are persisted."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable
@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from turnwire.shared.model import ModelCall
+from turnwire.testing.cancels import PlannedCancel
 from turnwire.testing.errors import NotHooks
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
-from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.calling import call, source_of
 from turnwire.worker.turn.turn import Turn
 
 _WATCHED = frozenset(
@@ -27,7 +28,7 @@ _WATCHED = frozenset(
 
 
 class PersistCall(msgspec.Struct, frozen=True):
-    """One call of `persist_assistant_message`. `error`: what it raised, None if it worked."""
+    """One call of `persist_assistant_message`. `error`: the type and text of what it raised; None if it worked."""
 
     attempt: int
     message_id: str
@@ -36,7 +37,7 @@ class PersistCall(msgspec.Struct, frozen=True):
 
 
 class StepRun(msgspec.Struct, frozen=True):
-    """One run of a step's work. The same position may run again in a later attempt, or be tried again in the same."""
+    """One run of a step's work. A position may run again in a later attempt, or in the same one if the work raised."""
 
     attempt: int
     position: int
@@ -44,7 +45,7 @@ class StepRun(msgspec.Struct, frozen=True):
 
 
 class Observations(msgspec.Struct):
-    """What a product did for one turn, in all attempts, in order."""
+    """Everything that a product did for one turn, over all attempts, in order."""
 
     persist_calls: list[PersistCall] = []
     step_runs: list[StepRun] = []
@@ -53,7 +54,7 @@ class Observations(msgspec.Struct):
 
 
 def checked_hooks(hooks: Any) -> Any:
-    """Hooks as they are given, or made by a factory.
+    """Return the hooks that are given, or those that the given class or function makes.
 
     Raises:
         NotHooks: they have no `produce` of their own.
@@ -74,13 +75,20 @@ def _made(factory: Any) -> Any:
 
 
 class ObservedHooks:
-    """Passes every call on to a product's hooks and notes it. The hooks of a dead worker are not called."""
+    """Passes every call on to a product's hooks and notes it. The hooks of a dead worker are not called.
 
-    def __init__(self, hooks: Any, seen: Observations, is_dead: Callable[[], bool]) -> None:
+    `cancel`: a cancel that comes while the producer runs.
+    """
+
+    def __init__(
+        self, hooks: Any, seen: Observations, is_dead: Callable[[], bool], cancel: PlannedCancel | None = None
+    ) -> None:
         self._hooks = hooks
         self._seen = seen
         self._is_dead = is_dead
         self.produce = self._observed_producer(hooks.produce)
+        if cancel is not None:
+            self.produce = self._cancelled_producer(hooks.produce, cancel)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._hooks, name)
@@ -108,7 +116,7 @@ class ObservedHooks:
             self._seen.persist_calls.append(PersistCall(turn.attempt, turn.message_id, final_text, error))
 
     def _observed_producer(self, produce: Callable[[Turn], Any]) -> Callable[[Turn], Any]:
-        """A producer of the same kind: async generator function, coroutine function, or plain function."""
+        """Return a producer of the same kind: an async generator function, a coroutine function, or a plain one."""
         if inspect.isasyncgenfunction(produce):
 
             async def generated(turn: Turn) -> AsyncIterator[Any]:
@@ -132,8 +140,15 @@ class ObservedHooks:
 
         return called
 
+    def _cancelled_producer(self, produce: Callable[[Turn], Any], cancel: PlannedCancel) -> Callable[[Turn], Any]:
+        async def cancelled(turn: Turn) -> Any:
+            self._watch(turn)
+            return cancel.over(await source_of(produce, turn), turn)
+
+        return cancelled
+
     def _watch(self, turn: Turn) -> None:
-        """Note the runs of this turn's steps and its model calls. This attempt's objects are watched, no class is."""
+        """Note the runs of this turn's steps and its model calls. Only this attempt's objects are changed for it."""
         positions = iter(range(2**31))
         for name in ("step", "stream"):
             setattr(turn, name, self._watched_step(turn, getattr(turn, name), positions))

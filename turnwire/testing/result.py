@@ -1,4 +1,4 @@
-"""What came of a turn that ran in memory."""
+"""The result of a turn that ran in memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,18 @@ from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord, TurnRequest, Usage
 from turnwire.testing.reading import event_of, flaws_of_log
 from turnwire.testing.stage import Stage
+from turnwire.worker.turn.accumulator import TextAccumulator
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A checkpoint: one of the product's steps, or one of Turnwire's own (`turn`, `persist_assistant_message`, …)."""
+    """A checkpoint of one of the product's steps, or of Turnwire's own (`turn`, `persist_assistant_message`, …)."""
 
     position: int | str
     intent: str
     kind: str
     status: str  # completed, or failed
-    result: Any  # decoded; a stream's is the list of its events
-    attempts: int  # how often its work was tried, in all attempts whose checkpoints were stored
+    result: Any  # the decoded JSON; for a stream, the list of its events
+    attempts: int  # how often the work was tried, over all attempts that stored a checkpoint of it
     error: dict[str, Any] | None = None
 
 
@@ -29,15 +30,15 @@ class TurnRun:
     """A turn that ran until it ended, or until it waited for a signal that was not given.
 
     Attributes:
-        events: what a client that opens the turn now reads, oldest first
-        record: the turn as the API shows it
-        steps: every checkpoint, by position
-        persist_calls: every call of `persist_assistant_message`, also those that raised
-        step_runs: every time that the work of a step was run, in whatever attempt
-        model_calls: every `turn.usage.add`, with the attempt's number
-        rows: the ledger rows of the attempts that have ended
-        log_flaws: what a client saw that must not be: a gap, a second end, events that were taken back and stayed
-        writes: the names of the writes that the workers came to, in order; crash points are counted in it, from 1
+        events: list[Event], the events that a client reads if it opens the turn now, oldest first.
+        record: TurnRecord, the turn as the API shows it.
+        steps: list[Step], every checkpoint, by position.
+        persist_calls: list[PersistCall], every call of `persist_assistant_message`, with those that raised.
+        step_runs: list[StepRun], every run of a step's work, over all attempts.
+        model_calls: list[tuple[int, ModelCall]], every `turn.usage.add`, with the number of its attempt.
+        rows: list[LedgerRow], the ledger rows of the attempts that have ended.
+        log_flaws: list[str], faults that a client saw: a gap, a second end, or events that should have been dropped.
+        writes: list[str], the names of the writes that the workers came to, in order. Crash points count them from 1.
     """
 
     def __init__(
@@ -62,22 +63,30 @@ class TurnRun:
 
     @property
     def suspended(self) -> bool:
-        """It waits for a signal."""
+        """Whether the turn waits for a signal."""
         return self.record.awaiting is not None
 
     @property
     def awaiting(self) -> str | None:
-        """The key of the signal that it waits for."""
+        """The key of the signal that the turn waits for; None if it does not wait."""
         return self.record.awaiting
 
     @property
     def final_text(self) -> str | None:
-        """The answer, as it is kept."""
+        """The answer as it is kept; None if the turn has none, for example because it was cancelled."""
         return self.record.final_text
 
     @property
+    def streamed_text(self) -> str:
+        """The text of the answer that a client has read in `events`, also if the turn failed or was cancelled."""
+        text = TextAccumulator()
+        for event in self.events:
+            text.add(event.type, event.data)
+        return text.text
+
+    @property
     def error(self) -> TurnError | None:
-        """Why it failed."""
+        """The reason why the turn failed or was cancelled; None if it did neither."""
         return self.record.error
 
     @property
@@ -87,25 +96,25 @@ class TurnRun:
 
     @property
     def usage(self) -> Usage | None:
-        """What is known of the use of all attempts; None before the turn has ended."""
+        """The known usage of all attempts together; None before the turn has ended."""
         return self.record.usage
 
     @property
     def persist(self) -> Persist:
-        """`done`, `pending` (it is still being tried), or `none`: the product has no such hook."""
+        """`done`; `pending`, if it is still being tried; or `none`, if there is no such hook or no text to persist."""
         return self.record.persist
 
     @property
     def persisted(self) -> str | None:
-        """The text of the last call of `persist_assistant_message` that worked."""
+        """The text of the last call of `persist_assistant_message` that worked; None if there was none."""
         worked = [call.text for call in self.persist_calls if call.error is None]
         return worked[-1] if worked else None
 
     def step(self, intent: str) -> Step:
-        """The first checkpoint of this intent.
+        """Return the first checkpoint of this intent.
 
         Raises:
-            KeyError: there is none. The message names those that there are.
+            KeyError: there is none. The message names the intents that there are.
         """
         for step in self.steps:
             if step.intent == intent:
@@ -113,7 +122,7 @@ class TurnRun:
         raise KeyError(f"no step {intent!r}; there are {', '.join(step.intent for step in self.steps) or 'none'}")
 
     async def signal(self, key: str, payload: Any) -> "TurnRun":
-        """Send a signal and run on. Returns a new TurnRun of the same turn.
+        """Send a signal, and run the turn on. Returns a new TurnRun of the same turn.
 
         Raises:
             TurnEnded: the turn has ended.
@@ -121,21 +130,31 @@ class TurnRun:
         await self._stage.signal(self._key, key, payload)
         return await self.wait(0)
 
+    async def cancel(self, reason: str = "") -> "TurnRun":
+        """Cancel a turn that waits for a signal. Returns a new TurnRun of the same turn.
+
+        A turn that has ended stays as it is. `cancel_after` of `run_turn` cancels a turn while its producer runs.
+        """
+        await self._stage.cancel(self._key, reason)
+        return await look(self._stage, self._key)
+
     async def wait(self, seconds: float) -> "TurnRun":
-        """Let time pass and do what falls due: a signal's timeout, a retry. Returns a new TurnRun of the same turn."""
+        """Let time pass, and run what falls due, such as a signal's timeout. Returns a new TurnRun of the same turn."""
         await self._stage.wait(self._key, seconds)
         return await look(self._stage, self._key)
 
     async def ask(self, message: str, *, signals: Mapping[str, Any] | None = None, **fields: Any) -> "TurnRun":
-        """Run the next turn of the same session; `fields` as of `run_turn`: user, project, domain, model, metadata."""
-        key = await self._stage.run(TurnRequest(message=message, **fields), signals or {}, [])
+        """Run the next turn of the same session. `fields` as for `run_turn`: user, project, domain, model, metadata."""
+        key = await self._stage.run(TurnRequest(message=message, **fields), signals or {})
         return await look(self._stage, key)
 
     async def retry(self, *, signals: Mapping[str, Any] | None = None) -> "TurnRun":
-        """Ask the same turn again after it has failed, as a client may. Returns a new TurnRun of the same turn.
+        """Ask the same turn again after it has failed or was cancelled, as a client may.
+
+        Returns a new TurnRun of the same turn.
 
         Raises:
-            WrongUse: it has not failed.
+            WrongUse: the turn has neither failed nor was it cancelled.
         """
         await self._stage.retry(self._key, signals or {})
         return await look(self._stage, self._key)
@@ -145,7 +164,7 @@ class TurnRun:
 
 
 async def look(stage: Stage, key: TurnKey) -> TurnRun:
-    """The turn as it stands now."""
+    """Return the turn as it is now."""
     steps = [_step_of(record) for _, record in sorted((await stage.store.steps(key)).items(), key=_in_order)]
     return TurnRun(stage, await stage.record(key), await stage.log(key), steps, await stage.store.ledger(key))
 
@@ -156,6 +175,6 @@ def _step_of(record: StepRecord) -> Step:
 
 
 def _in_order(step: tuple[int | str, StepRecord]) -> tuple[bool, int, str]:
-    """Those of later hooks come after the producer's."""
+    """Sort the steps of later hooks behind those of the producer."""
     position = step[0]
     return (True, 0, position) if isinstance(position, str) else (False, position, "")

@@ -29,6 +29,8 @@ async def run_turn(
     crash_before: CrashPoint | Sequence[CrashPoint] | None = None,
     crash_after: CrashPoint | Sequence[CrashPoint] | None = None,
     lose_reply: CrashPoint | Sequence[CrashPoint] | None = None,
+    cancel_after: int | None = None,
+    cancel_reason: str = "",
     max_attempts: int | None = None,
     clock: ManualClock | None = None,
     settings: Settings | None = None,
@@ -37,34 +39,38 @@ async def run_turn(
 ) -> TurnRun:
     """Run one turn of a product until it ends, or until it waits for a signal that is not in `signals`.
 
-    Turnwire's own code runs it, over a store in memory: no Redis, no sockets, no environment variables.
+    Turnwire's own code runs it, over a store in memory. It needs no Redis, no sockets and no environment variables.
 
     Args:
-        hooks: the product's hooks; or what makes them when it is called: each worker then gets hooks of its own.
+        hooks: the product's hooks, or a class or function that makes them. Then each worker gets hooks of its own.
         message: the user's message.
-        user: who asks.
-        project: which product the client means.
+        user: the id of the user.
+        project: the product that the client asks.
         domain: a part of the identity of the turn.
         model: the model that the client asks for.
         metadata: a JSON object that the client sends with the message.
         history: earlier messages: (user, assistant) pairs, or chat messages as `turn.history()` gives them.
-        signals: key -> payload. The turn gets each when it waits for it. `TIMES_OUT` lets its time run out instead.
-        crash_before: the worker dies just before this write: a number, counted from 1 over all attempts, or a name as
-            in `TurnRun.writes`; or several of these. The next attempt takes the turn over.
+        signals: payloads by key. The turn gets a signal when it waits for it. With the payload `TIMES_OUT`, its time
+            runs out instead.
+        crash_before: the worker dies just before this write. A write is given by its number, counted from 1 over all
+            attempts, or by its name in `TurnRun.writes`. Several may be given. The next attempt takes the turn over.
         crash_after: the worker dies right after this write.
         lose_reply: this write happens, but the worker does not hear of it and repeats it.
-        max_attempts: so many workers may die before the turn is given up; default: that of `settings`.
-        clock: where the time comes from; default: a new ManualClock.
+        cancel_after: a client cancels the turn when the producer has yielded so many events; 0: before the first one.
+        cancel_reason: the reason that this client gives.
+        max_attempts: the turn is given up when so many workers have died; default: that of `settings`.
+        clock: the clock of the store; default: a new ManualClock.
         settings: Turnwire's settings; default: Turnwire's defaults.
         session: the name of the session.
-        tenant: the name of its tenant.
+        tenant: the name of the session's tenant.
 
     Raises:
         NotHooks: `hooks` has no `produce`, and makes nothing that has one.
         SignalNeverAsked: the turn never waited for one of `signals`.
         CrashPointNeverReached: the turn made no such write.
-        TurnNeverEnds: it was run very often and goes on.
-        WrongUse: `history` does not take turns, or a signal is to time out for which the turn waits without a limit.
+        CancelNeverCame: the producer yielded fewer events than `cancel_after`.
+        TurnNeverEnds: the turn was run a thousand times and has not ended.
+        WrongUse: `history` is not made of pairs, or a signal shall time out for which the turn waits without a limit.
     """
     faults = [
         *faults_at("before", crash_before), *faults_at("after", crash_after), *faults_at("lost", lose_reply),
@@ -75,9 +81,10 @@ async def run_turn(
     stage = Stage(hooks, session_key(session, tenant), clock if clock is not None else ManualClock(), chosen)
     await stage.add_history(history)
     request = TurnRequest(message=message, user=user, project=project, domain=domain, model=model, metadata=metadata)
-    return await look(stage, await stage.run(request, signals or {}, faults))
+    key = await stage.run(request, signals or {}, faults, cancel_after=cancel_after, cancel_reason=cancel_reason)
+    return await look(stage, key)
 
 
 def run_turn_sync(hooks: Any, message: str, **options: Any) -> TurnRun:
-    """`run_turn` for tests that are no coroutines. It may not be called where an event loop runs."""
+    """Do the same as `run_turn`, in a test that is not a coroutine. It may not be called where an event loop runs."""
     return asyncio.run(run_turn(hooks, message, **options))

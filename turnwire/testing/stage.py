@@ -1,4 +1,4 @@
-"""A session in memory, with its clock and its workers: where `run_turn` plays."""
+"""A session in memory, with its clock and its workers, in which `run_turn` runs its turn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -9,9 +9,12 @@ from turnwire.shared.events import Entry
 from turnwire.shared.keys import SessionKey, TurnKey, signal_key
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord, TurnRequest
+from turnwire.shared.replies import CancelVerdict
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.waking import cancel_and_wake
+from turnwire.testing.cancels import PlannedCancel
 from turnwire.testing.clock import ManualClock
-from turnwire.testing.errors import CrashPointNeverReached, SignalNeverAsked, TurnNeverEnds, WrongUse
+from turnwire.testing.errors import CancelNeverCame, CrashPointNeverReached, SignalNeverAsked, TurnNeverEnds, WrongUse
 from turnwire.testing.faults import Fault, Faults, WorkerLife
 from turnwire.testing.memory import Memory
 from turnwire.testing.memory_queue import MemoryQueue
@@ -22,15 +25,15 @@ from turnwire.testing.reading import Reader
 from turnwire.testing.worker import LoneWorker
 from turnwire.worker.pool.sweep import Sweep
 
-JOBS: Final = 1000  # a turn that takes more never ends
-OUTBOX_TRIES: Final = 2  # of an answer that cannot be persisted, after its turn has ended
-EARLIER: Final = "earlier"  # the worker that made the history
+JOBS: Final = 1000  # a turn that takes more jobs never ends
+OUTBOX_TRIES: Final = 2  # an answer that cannot be persisted is tried so often after its turn has ended
+EARLIER: Final = "earlier"  # the name of the worker that made the history
 
 History: TypeAlias = Sequence[tuple[str, str] | Mapping[str, str]]
 
 
 class TimesOut:
-    """Its one instance, `TIMES_OUT`, stands for the payload of a signal that does not come in time."""
+    """The class of `TIMES_OUT`, which stands for the payload of a signal that does not come in time."""
 
     def __repr__(self) -> str:
         return "TIMES_OUT"
@@ -53,6 +56,7 @@ class Stage:
         self._queue = MemoryQueue(self._queue_memory, settings)
         self._workers = 0
         self.faults = Faults()
+        self._cancel: PlannedCancel | None = None
         self.seen = Observations()
         self.reader = Reader(session.turn(0))
         self._request = TurnRequest(message="")
@@ -61,7 +65,7 @@ class Stage:
         """Write earlier turns that have completed.
 
         Raises:
-            WrongUse: they are not pairs of a user's message and the assistant's.
+            WrongUse: the messages are not pairs of a user's message and the assistant's.
         """
         for message, answer in pairs_of(history):
             key = self.session.turn(await self.store.next_index(self.session))
@@ -71,21 +75,36 @@ class Stage:
             fields = {"final_text": answer, "persist": "done"}
             await self.store.settle(claimed, TurnState.COMPLETED, claimed.next_seq, [], fields)
 
-    async def run(self, request: TurnRequest, signals: Mapping[str, Any], faults: Sequence[Fault]) -> TurnKey:
+    async def run(
+        self,
+        request: TurnRequest,
+        signals: Mapping[str, Any],
+        faults: Sequence[Fault] = (),
+        *,
+        cancel_after: int | None = None,
+        cancel_reason: str = "",
+    ) -> TurnKey:
         """Run the session's next turn until it ends, or waits for a signal that is not given.
 
         Raises:
-            SignalNeverAsked, CrashPointNeverReached, TurnNeverEnds, NotHooks, WrongUse: see `run_turn`.
+            SignalNeverAsked, CrashPointNeverReached, CancelNeverCame: see `run_turn`.
+            TurnNeverEnds, NotHooks, WrongUse: see `run_turn`.
         """
         key = await self.submit(request)
+        if cancel_after is not None:
+            self._cancel = PlannedCancel(cancel_after, lambda: self._send_cancel(key, cancel_reason))
         await self._play(key, signals, faults)
+        if self._cancel is not None and not self._cancel.sent:
+            ended = _standing(await self.record(key))
+            raise CancelNeverCame(f"the producer yielded fewer than {cancel_after} events; {ended}")
+        self._cancel = None
         return key
 
     async def retry(self, key: TurnKey, signals: Mapping[str, Any]) -> None:
-        """Ask a turn again that has failed, with the same request.
+        """Ask a turn that has failed or was cancelled again, with the same request.
 
         Raises:
-            WrongUse: it has not failed.
+            WrongUse: the turn has neither failed nor was it cancelled.
         """
         submitted = await self.store.submit(key, self._request)
         if submitted.verdict != "reopened":
@@ -102,7 +121,7 @@ class Stage:
             raise CrashPointNeverReached(f"no write {points}; the turn made {reached}")
 
     async def submit(self, request: TurnRequest) -> TurnKey:
-        """Ask a turn, the session's next one, and enqueue it."""
+        """Ask the session's next turn, and enqueue it."""
         key = self.session.turn(await self.store.next_index(self.session))
         self.seen, self.reader = Observations(), Reader(key)
         self.memory.readers = [self.reader]
@@ -112,11 +131,11 @@ class Stage:
         return key
 
     async def play(self, key: TurnKey, signals: Mapping[str, Any]) -> None:
-        """Run the turn; give it its signals when it waits for them.
+        """Run the turn, and give it its signals when it waits for them.
 
         Raises:
-            SignalNeverAsked: the turn ended, or waits for something else, and one of the signals is left.
-            TurnNeverEnds: it was run very often and goes on.
+            SignalNeverAsked: one of the signals is left, and the turn has ended or waits for another one.
+            TurnNeverEnds: the turn was run a thousand times and has not ended.
         """
         left = {signal_key(name): payload for name, payload in signals.items()}
         await self._run_what_is_due(key)
@@ -136,23 +155,31 @@ class Stage:
         """Send a signal, as a client does.
 
         Raises:
-            TurnEnded: it has ended.
+            TurnEnded: the turn has ended.
         """
         signalled = await self.store.signal(key, name, msgspec.json.encode(payload))
         if signalled.enqueue:
             await self._queue.enqueue(key.run_id, accepted=True)
 
+    async def cancel(self, key: TurnKey, reason: str) -> None:
+        """Cancel the turn, as a client does, and run on."""
+        await self._send_cancel(key, reason)
+        await self._run_what_is_due(key)
+
+    async def _send_cancel(self, key: TurnKey, reason: str) -> CancelVerdict:
+        return await cancel_and_wake(self.store, self._queue, key, reason)
+
     async def wait(self, key: TurnKey, seconds: float) -> None:
-        """Let time pass, and do what falls due."""
+        """Let time pass, and run the jobs that fall due."""
         self.clock.advance(seconds)
         await Sweep(self.store, self._queue).once()
         await self._run_what_is_due(key)
 
     async def record(self, key: TurnKey) -> TurnRecord:
-        """The turn as it stands.
+        """Return the turn's record as it is now.
 
         Raises:
-            WrongUse: retention has removed it.
+            WrongUse: retention has removed the turn.
         """
         record = await self.store.record(key)
         if record is None:
@@ -160,7 +187,7 @@ class Stage:
         return record
 
     async def log(self, key: TurnKey) -> list[Entry]:
-        """What a fresh reader of the log sees now."""
+        """Return the log as a fresh reader sees it now."""
         return await self.store.read_all(key)
 
     async def _time_out(self, key: TurnKey) -> None:
@@ -173,7 +200,7 @@ class Stage:
         await Sweep(self.store, self._queue).once()
 
     async def _run_what_is_due(self, key: TurnKey) -> None:
-        """Run jobs until none is left. Where all that is left is to wait, time is moved on."""
+        """Run jobs until none is left. If the only thing left to do is to wait, the clock is moved."""
         worker = self._new_worker()
         for _ in range(JOBS):
             if worker.dead:
@@ -188,7 +215,7 @@ class Stage:
                 await worker.run(taken[0])
             if await self._outbox_gives_up(key):
                 return
-        raise TurnNeverEnds(f"{key.run_id} was run {JOBS} times and goes on")
+        raise TurnNeverEnds(f"{key.run_id} was run {JOBS} times and has not ended")
 
     async def _outbox_gives_up(self, key: TurnKey) -> bool:
         record = await self.store.record(key)
@@ -201,16 +228,17 @@ class Stage:
         life = WorkerLife(self.faults)
         store = MemoryStore(self.memory, self.settings, life)
         queue = MemoryQueue(self._queue_memory, self.settings, life)
-        worker = LoneWorker(f"worker/{self._workers}", checked_hooks(self._hooks), store, queue, life, self.seen)
+        name, hooks = f"worker/{self._workers}", checked_hooks(self._hooks)
+        worker = LoneWorker(name, hooks, store, queue, life, self.seen, self._cancel)
         self.memory.cancels = [worker.runner.look_if_cancelled]
         return worker
 
 
 def pairs_of(history: History) -> list[tuple[str, str]]:
-    """Pairs of messages from pairs, or from chat messages that take turns: user, assistant, user, …
+    """Return pairs of messages. `history` may be such pairs, or chat messages: user, assistant, user, …
 
     Raises:
-        WrongUse: they do not.
+        WrongUse: the chat messages are in another order, or the last one is the user's.
     """
     pairs: list[tuple[str, str]] = []
     asked: str | None = None

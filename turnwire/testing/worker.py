@@ -1,6 +1,6 @@
 """One worker in this process: Turnwire's own runner, appender and outbox.
 
-Only what belongs to a process is missing: the loop over the queue with its connections, heartbeats and liveness.
+It lacks only the parts that belong to a process: the loop over the queue, the connections, heartbeats and liveness.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Any
 from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.shared.store.turns import TurnStore
+from turnwire.testing.cancels import PlannedCancel
 from turnwire.testing.faults import WorkerLife
 from turnwire.testing.observed import Observations, ObservedHooks
 from turnwire.worker.attempt.attempt import Stop
@@ -22,14 +23,24 @@ from turnwire.worker.turn.prices import Prices
 
 
 class LoneWorker:
-    """Does one job at a time. It may die at any write of its store or queue, and does nothing more then."""
+    """Does one job at a time. It may die at any write of its store or queue, and does nothing more then.
+
+    `cancel`: a cancel that a client sends while the producer runs.
+    """
 
     def __init__(
-        self, worker_id: str, hooks: Any, store: TurnStore, queue: TurnQueue, life: WorkerLife, seen: Observations
+        self,
+        worker_id: str,
+        hooks: Any,
+        store: TurnStore,
+        queue: TurnQueue,
+        life: WorkerLife,
+        seen: Observations,
+        cancel: PlannedCancel | None = None,
     ) -> None:
         self.id = worker_id
         self.queue = queue
-        observed: Any = ObservedHooks(hooks, seen, lambda: life.dead)
+        observed: Any = ObservedHooks(hooks, seen, lambda: life.dead, cancel)
         products = Products({None: observed})
         self.runner = TurnRunner(store, queue, products, worker_id, Prices.from_settings(store.settings))
         self._jobs = Jobs(worker_id, queue, self.runner, Outbox(store, products))
@@ -38,12 +49,12 @@ class LoneWorker:
 
     @property
     def dead(self) -> bool:
-        """It has crashed."""
+        """Whether the worker has crashed."""
         return self._life.dead
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """While inside, its events are written."""
+        """Write the worker's events while the block runs."""
         appender = asyncio.create_task(self.runner.appender.run(), name=f"appender of {self.id}")
         try:
             yield
@@ -53,7 +64,7 @@ class LoneWorker:
                 await appender
 
     async def run(self, taken: Taken) -> None:
-        """Do a job that it took, and give it back as the real worker would."""
+        """Do a job that this worker has taken, and give it back as the real worker would."""
         try:
             await self._jobs.finish(taken, await self._jobs.run(taken.job_id, company=1))
         except AttemptFenced:
