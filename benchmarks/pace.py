@@ -14,11 +14,10 @@ import uvloop
 from benchmarks.rig.measure import cpu_s, medians, p50_p99, rss_mb
 from benchmarks.rig.report import Report, options
 from benchmarks.rig.services import redis_server, turnwire, workspace
-from benchmarks.rig.tail_client import TailClient, WrongAnswerError
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, TailClient, WrongAnswerError
 from stack.cluster import Stack
 
 RATE_PER_S = 30.0
-OWN_EVENTS = 3
 STARTS_PER_S = 100.0  # turns
 SETTLE_S = 1.0  # after the last turn began, and before the first one ends
 LATE_MS = 250.0  # median: beyond this the service does not keep up
@@ -60,7 +59,7 @@ async def measure(stack: Stack, turns: int, seconds: float, mark: str) -> dict[s
     last = Reading.now(pids)
     memory = [rss_mb(pid) for pid in pids]
     await asyncio.gather(*map(client.finish, answers))
-    made = [event for answer in answers for event in answer.events(events + OWN_EVENTS) if "at" in event.data]
+    made = [event for answer in answers for event in answer.events(events + TURNWIRE_EVENTS) if "at" in event.data]
     made = [event for event in made if first.at_ns <= event.data["at"] < last.at_ns]
     passed_s = (last.at_ns - first.at_ns) / 1e9
     cpu = [after - before for before, after in zip(first.cpu_s, last.cpu_s, strict=True)]

@@ -14,9 +14,8 @@ import uvloop
 from benchmarks.rig.measure import medians, p50_p99, rss_mb
 from benchmarks.rig.report import Report, options, ratio
 from benchmarks.rig.services import Target, naive, redis_server, turnwire, workspace
-from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 
-OWN_EVENTS = 3  # started, result, completed: beside those of the producer
 IDLE_S = 1.0  # before memory is read
 LONGEST_PAUSE_S = 0.5  # between lone turns: arq's poll
 
@@ -72,7 +71,7 @@ async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
     burst = await closed_loop(lambda name: ask(name, events=50), names, sizes.at_once)
     took_s = time.monotonic() - began
     figures |= p50_p99([first_ms(answer, 50) for answer in burst], "burst first")
-    figures |= {"burst turns": len(burst) / took_s, "burst events": len(burst) * (50 + OWN_EVENTS) / took_s}
+    figures |= {"burst turns": len(burst) / took_s, "burst events": len(burst) * (50 + TURNWIRE_EVENTS) / took_s}
 
     began = time.monotonic()
     names = [f"paced{number}" for number in range(sizes.paced)]
@@ -80,13 +79,13 @@ async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
     paced = await closed_loop(lambda name: ask(name, **load), names, len(names))
     figures["paced whole"] = time.monotonic() - began
     for answer in paced:
-        answer.events(sizes.paced_events + OWN_EVENTS)
+        answer.events(sizes.paced_events + TURNWIRE_EVENTS)
     return figures
 
 
 def first_ms(answer: Answer, produced: int) -> float:
     """POST to the first event, of an answer that is right."""
-    return (answer.events(produced + OWN_EVENTS)[0].at_ns - answer.sent_ns) / 1e6
+    return (answer.events(produced + TURNWIRE_EVENTS)[0].at_ns - answer.sent_ns) / 1e6
 
 
 def whole_ms(answer: Answer) -> float:

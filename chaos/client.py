@@ -13,7 +13,7 @@ import httpx
 
 Line = dict[str, Any]
 
-TERMINAL = {"session.run.completed", "session.run.failed"}
+TERMINAL_TYPES = {"session.run.completed", "session.run.failed"}
 RETRY_S = 0.1
 SILENCE_S = 30.0  # after so long without a line it connects again
 
@@ -46,7 +46,7 @@ class Answer:
     @property
     def ended(self) -> bool:
         """It has seen the terminal event."""
-        return bool(self.lines) and self.lines[-1]["type"] in TERMINAL
+        return bool(self.lines) and self.lines[-1]["type"] in TERMINAL_TYPES
 
     @property
     def replayed(self) -> bool:

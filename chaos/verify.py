@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from chaos.client import TERMINAL, Answer, Client, Line
+from chaos.client import TERMINAL_TYPES, Answer, Client, Line
 from chaos.faults import COMPLETED, allowed_ends, late_hooks
 from turnwire.shared.keys import TurnKey
 
@@ -25,7 +25,7 @@ STEPS = {  # the step's intent -> the hook that it keeps from being called again
     "persist_assistant_message": "persist_assistant_message",
     "on_turn_complete": "on_turn_complete",
 }
-Call = dict[str, Any]
+ProductCall = dict[str, Any]
 LOOK_S = 0.1
 PERSIST_LIMIT_S = 60.0  # for an answer whose first try to persist it hung
 
@@ -52,9 +52,9 @@ def text_of(lines: Iterable[Line]) -> str:
     return "".join(line["data"]["delta"] for line in lines if line["type"] == "message.part.updated")
 
 
-def read_ledger(path: Path, only: str = "") -> dict[str, list[Call]]:
+def read_ledger(path: Path, only: str = "") -> dict[str, list[ProductCall]]:
     """The product's calls by run id, in order. `only`: leave out lines without this text, which saves time."""
-    calls: dict[str, list[Call]] = defaultdict(list)
+    calls: dict[str, list[ProductCall]] = defaultdict(list)
     if path.exists():
         for line in path.read_text().splitlines():
             if only not in line:
@@ -89,7 +89,7 @@ def check_lines(
     terminal = "session.run.completed" if status == "completed" else "session.run.failed"
     if types[:1] != ["session.run.started"] or types[-1:] != [terminal]:
         found.append(f"not from started to {terminal}: {types}")
-    if sum(line["type"] in TERMINAL for line in lines) != 1:
+    if sum(line["type"] in TERMINAL_TYPES for line in lines) != 1:
         found.append(f"not exactly one terminal event: {[line['type'] for line in lines]}")
     if status == "completed":
         found += _check_text(kept, events, text, name, suffix)
@@ -115,7 +115,7 @@ def answer_text(attempt: int | str, events: int) -> str:
 
 
 def check_calls(
-    calls: Sequence[Call],
+    calls: Sequence[ProductCall],
     steps: dict[str, Any],
     *,
     status: str = "completed",
@@ -148,7 +148,7 @@ def check_calls(
     return found
 
 
-def check_persisted_first(calls: Sequence[Call]) -> list[str]:
+def check_persisted_first(calls: Sequence[ProductCall]) -> list[str]:
     """on_turn_complete is called only once the answer is persisted."""
     names = [call["call"] for call in calls]
     if "on_turn_complete" not in names:
@@ -158,7 +158,7 @@ def check_persisted_first(calls: Sequence[Call]) -> list[str]:
 
 
 async def check_turn(
-    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str | None = None
 ) -> list[str]:
     """One turn that has ended: it ended as it may, and so for its client, a fresh reader, its record, its calls."""
     record = await client.record(answer)
@@ -173,7 +173,7 @@ async def check_turn(
 
 
 async def check_completed(
-    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str | None = None
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str | None = None
 ) -> list[str]:
     """One turn that has completed: its client, a fresh reader, its record, its steps, its calls."""
     check = partial(
@@ -194,7 +194,7 @@ async def check_completed(
     return found + await check_outcome(client, redis, answer, calls, text=text_of(fresh))
 
 
-async def check_unanswered(client: Client, answer: Answer, calls: Sequence[Call]) -> list[str]:
+async def check_unanswered(client: Client, answer: Answer, calls: Sequence[ProductCall]) -> list[str]:
     """One turn that failed or was cancelled: everybody read so, and nobody persisted an answer."""
     fresh = await client.read(answer)
     found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, status="failed")]
@@ -214,7 +214,7 @@ def check_replay(lines: Sequence[Line], text: str) -> list[str]:
 
 
 async def check_outcome(
-    client: Client, redis: Redis, answer: Answer, calls: Sequence[Call], *, text: str
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str
 ) -> list[str]:  # fmt: skip
     """The record says completed and persisted with this text, the product was asked only what was needed."""
     found = []

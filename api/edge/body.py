@@ -51,14 +51,14 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete. Nothing was done, and nobody waits."""
 
 
-class Asked(msgspec.Struct, frozen=True):
+class AskedTurn(msgspec.Struct, frozen=True):
     """The turn that a POST asks for, and an option that concerns only this request."""
 
     request: TurnRequest
     cancel_on_disconnect: bool
 
 
-async def read_turn(exchange: Exchange, max_bytes: int) -> Asked:
+async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
     """Read the turn that a POST asks for.
 
     Raises:
@@ -71,7 +71,7 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> Asked:
     fields = msgspec.structs.asdict(turn)
     on_disconnect = fields.pop("on_disconnect")
     request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
-    return Asked(request, on_disconnect == "cancel")
+    return AskedTurn(request, on_disconnect == "cancel")
 
 
 async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:

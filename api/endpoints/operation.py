@@ -12,7 +12,7 @@ SESSIONS: Final = "/v1/sessions/{session}"
 TURNS: Final = f"{SESSIONS}/turns"
 TURN: Final = f"{TURNS}/{{index}}"
 
-Handler = Callable[[Services, Exchange], Awaitable[None]]
+OperationHandler = Callable[[Services, Exchange], Awaitable[None]]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     method: str
-    handler: Handler
+    handler: OperationHandler
     summary: str
     head: bool = False
     parameters: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from turnwire.api.edge.requests import (
     query_text,
     require_json,
 )
-from turnwire.api.following.ending import Ending
+from turnwire.api.following.ending import EndWaiter
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
 from turnwire.shared.keys import turn_index
@@ -60,14 +60,14 @@ async def list_turns(services: Services, exchange: Exchange) -> None:
     await exchange.answer_json(TurnList(shown, shown[-1].turn_index if len(records) > limit else None))
 
 
-async def _wait(ending: Ending, timeout_s: float, receive: Receive) -> None:
+async def _wait(ending: EndWaiter, timeout_s: float, receive: Receive) -> None:
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(_stop_when_gone(ending, receive))
         await ending.wait(timeout_s)
         watch.cancel()
 
 
-async def _stop_when_gone(ending: Ending, receive: Receive) -> None:
+async def _stop_when_gone(ending: EndWaiter, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     ending.stop()

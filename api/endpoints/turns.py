@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from turnwire.api.edge.accept import wants_async
-from turnwire.api.edge.body import Asked, ClientGone, read_turn
+from turnwire.api.edge.body import AskedTurn, ClientGone, read_turn
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import idempotency_key, joined, path_session, path_turn
 from turnwire.api.endpoints.intake import Accepted, Intake
@@ -64,7 +64,7 @@ class _Answer:
         self._key = accepted.key
         self._headers = _location(accepted.key)
 
-    async def send(self, form: Form, asked: Asked) -> None:
+    async def send(self, form: Form, asked: AskedTurn) -> None:
         if self._accepted.is_replay:
             await self._replay(form.framing)
         elif form.framing is None:

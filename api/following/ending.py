@@ -9,7 +9,7 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.turns import TurnStore
 
 
-class Ending:
+class EndWaiter:
     """One request that waits for the end of one turn. A topic calls its methods, see Reader in topic.py."""
 
     def __init__(self, key: TurnKey, store: TurnStore) -> None:

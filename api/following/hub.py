@@ -91,9 +91,9 @@ class Hub:
             yield tail
 
     @contextmanager
-    def watch(self, key: TurnKey) -> Generator[Ending]:
+    def watch(self, key: TurnKey) -> Generator[EndWaiter]:
         """Wait for the end of a turn without reading its events."""
-        ending = Ending(key, self._store)
+        ending = EndWaiter(key, self._store)
         with self._joined(self._topic(key), ending):
             yield ending
 

@@ -8,8 +8,8 @@ import uvloop
 
 from benchmarks.rig.measure import cpu_s, medians
 from benchmarks.rig.report import Report
-from benchmarks.rig.scene import OWN_EVENTS, Scene, Sizes, pieces, same, scene, share
-from benchmarks.rig.tail_client import Answer, TailClient
+from benchmarks.rig.scene import Scene, Sizes, pieces, same, scene, share
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient
 
 PRODUCED_PER_S = {"as fast as it comes": 5000.0, "500/s": 500.0}  # a turn's events; its writes gather into bursts
 ATTACH_LIMIT_S = 60.0
@@ -58,8 +58,8 @@ async def least(at: Scene, sizes: Sizes, cuts: list[int]) -> dict[str, float]:
 
 def figures(readers: list[Answer], sizes: Sizes, spent_s: float) -> dict[str, float]:
     """Of checked answers."""
-    spans = same(readers, sizes.fan_events + OWN_EVENTS)
-    events = len(readers) * (sizes.fan_events + OWN_EVENTS)
+    spans = same(readers, sizes.fan_events + TURNWIRE_EVENTS)
+    events = len(readers) * (sizes.fan_events + TURNWIRE_EVENTS)
     took_s = (max(last for _, last in spans) - min(first for first, _ in spans)) / 1e9
     writes = statistics.mean(len(pieces(answer)) for answer in readers)
     return {"events/s": events / took_s, "us/event": spent_s * 1e6 / events, "writes": writes}

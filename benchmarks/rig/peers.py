@@ -16,9 +16,9 @@ from benchmarks.rig.langgraph_client import LangGraphClient, langgraph
 from benchmarks.rig.langgraph_client import produced as custom_events
 from benchmarks.rig.measure import medians, percentile
 from benchmarks.rig.report import Report, ratio
-from benchmarks.rig.scene import OWN_EVENTS, Sizes, scene
+from benchmarks.rig.scene import Sizes, scene
 from benchmarks.rig.services import START_LIMIT_S, naive, running
-from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 from benchmarks.rig.venvs import LANGGRAPH_LOCK, PEERS_LOCK, PEERS_VENV, version
 from stack.cluster import bare_environment
 from stack.process import ProcessError, answers, free_port
@@ -42,7 +42,7 @@ FIGURES = {  # figure -> is more better?
 
 def our_events(answer: Answer, count: int) -> list[tuple[int, int]]:
     """When each of the product's events was made and read, of an answer that is right."""
-    events = answer.events(count + OWN_EVENTS)
+    events = answer.events(count + TURNWIRE_EVENTS)
     return [(event.data["at"], event.at_ns) for event in events if event.type == "message.part.updated"]
 
 

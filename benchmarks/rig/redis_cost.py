@@ -8,8 +8,8 @@ from redis import Redis
 
 from benchmarks.rig.monitor import Monitor
 from benchmarks.rig.report import Report
-from benchmarks.rig.scene import OWN_EVENTS, Scene, Sizes, scene
-from benchmarks.rig.tail_client import Answer, TailClient, closed_loop
+from benchmarks.rig.scene import Scene, Sizes, scene
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 from turnwire.shared.keys import SessionKey, TurnKey
 
 SETTLE_S = 0.3  # the record is written after the last event
@@ -21,7 +21,7 @@ def memory(at: Scene, events: int, report: Report) -> None:
     """Of one turn that is over: its log, and everything that names its session."""
     session = f"stored{events}"
     answer = uvloop.run(whole_turn(at, session, events))
-    got = answer.events(events + OWN_EVENTS)
+    got = answer.events(events + TURNWIRE_EVENTS)
     _, _, body = b"".join(data for _, data in answer.parts).partition(b"\r\n\r\n")
     time.sleep(SETTLE_S)
     with Redis.from_url(at.redis.url) as redis:
@@ -47,7 +47,7 @@ async def many(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> No
     client = TailClient(at.stack.base_urls[0])
     ask: Callable[[str], Awaitable[Answer]] = lambda name: client.ask(name, load)  # noqa: E731
     for answer in await closed_loop(ask, [f"{mark}{number}" for number in range(sizes.counted)], sizes.counted):
-        answer.events(int(load["events"]) + OWN_EVENTS)
+        answer.events(int(load["events"]) + TURNWIRE_EVENTS)
 
 
 def commands(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> tuple[float, float]:

@@ -10,8 +10,8 @@ import uvloop
 
 from benchmarks.rig.measure import medians, percentile
 from benchmarks.rig.report import Report
-from benchmarks.rig.scene import OWN_EVENTS, Scene, Sizes, pieces, scene, share
-from benchmarks.rig.tail_client import LAST_CHUNK, Answer, TailClient, WrongAnswerError
+from benchmarks.rig.scene import Scene, Sizes, pieces, scene, share
+from benchmarks.rig.tail_client import LAST_CHUNK, TURNWIRE_EVENTS, Answer, TailClient, WrongAnswerError
 
 LIMIT_S = 120.0
 SHORT = {"events": 3}
@@ -100,7 +100,7 @@ async def posts(url: str, sizes: Sizes, name: str, raw: str = "") -> tuple[dict[
     """A completed turn's POST, repeated. `raw`: what the floor answers. Returns the answer's text for it."""
     client, load = ReplayClient(url, timeout_s=LIMIT_S), SHORT | ({"raw": raw} if raw else {})
     if not raw:
-        (await client.ask(name, load)).events(SHORT["events"] + OWN_EVENTS)
+        (await client.ask(name, load)).events(SHORT["events"] + TURNWIRE_EVENTS)
     answer = whole(await client.ask(name, load))
     text = dechunked(answer)
     if [json.loads(line)["type"] for line in text.splitlines()] != [
@@ -117,12 +117,12 @@ async def log(url: str, sizes: Sizes, name: str, cuts: list[int] | None = None) 
     """MB/s of a long log. `cuts`: the pieces of ours, which the floor is to send and which are returned for it."""
     client = TailClient(url, timeout_s=LIMIT_S)
     load = {"events": sizes.log_events} | ({"pieces": cuts} if cuts else {})
-    (await client.ask(name, load)).events(sizes.log_events + OWN_EVENTS)
+    (await client.ask(name, load)).events(sizes.log_events + TURNWIRE_EVENTS)
     rates = []
     for _ in range(LOG_READS):
         answer = await client.finish(await (client.start(name, load) if cuts else client.follow(name)))
         rates.append(len(whole(answer)) * 1e3 / (answer.parts[-1][0] - answer.sent_ns))
-        answer.events(sizes.log_events + OWN_EVENTS)
+        answer.events(sizes.log_events + TURNWIRE_EVENTS)
     return statistics.median(rates), pieces(answer)
 
 

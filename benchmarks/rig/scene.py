@@ -14,7 +14,6 @@ from stack.cluster import Stack, bare_environment
 from stack.process import Service, answers, free_port
 from stack.redis_server import RedisServer
 
-OWN_EVENTS = 3  # started, result, completed
 COLUMNS = ["", "goal", "Turnwire", "floor", "share of the floor"]
 
 

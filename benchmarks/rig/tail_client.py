@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 LAST_CHUNK = b"0\r\n\r\n"
-TERMINAL = {"session.run.completed", "session.run.failed"}
+TURNWIRE_EVENTS = 3  # the events that Turnwire adds to those of a producer: started, result, completed
+TERMINAL_TYPES = {"session.run.completed", "session.run.failed"}
 
 
 class WrongAnswerError(Exception):
@@ -105,7 +106,7 @@ class Answer(asyncio.Protocol):
         types = [event.type for event in standing]
         if types[:1] != ["session.run.started"] or types[-1:] != ["session.run.completed"]:
             raise WrongAnswerError(f"starts or ends wrong: {types[:2]} … {types[-2:]}")
-        if sum(kind in TERMINAL for kind in types) != 1:
+        if sum(kind in TERMINAL_TYPES for kind in types) != 1:
             raise WrongAnswerError("more than one terminal event")
         if [event.seq for event in standing] != list(range(len(standing))):
             raise WrongAnswerError(f"seq has gaps or duplicates: {[event.seq for event in standing][:20]}")

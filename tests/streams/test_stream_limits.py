@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.client import TERMINAL, Client
+from chaos.client import TERMINAL_TYPES, Client
 from stack.cluster import Stack
 from tests.support.scene import SETTINGS, Scene
 
@@ -48,7 +48,7 @@ async def test_a_turn_beyond_a_limit_fails_and_its_log_ends_properly(limited: Sc
     answer = await limited.ask(limited.turn(play=play))
     types = [line["type"] for line in answer.lines]
     assert types[-2:] == ["error", "session.run.failed"], types
-    assert sum(name in TERMINAL for name in types) == 1
+    assert sum(name in TERMINAL_TYPES for name in types) == 1
     assert [answer.lines[-2]["data"]["code"], answer.lines[-1]["data"]["code"]] == [code, code]
     assert answer.lines == await limited.client.read(answer)
     record = await limited.client.record(answer)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from chaos.client import TERMINAL, Line
+from chaos.client import TERMINAL_TYPES, Line
 from tests.support.waiting import let_pass, wait_until
 
 RETRY_S = 0.05
@@ -47,7 +47,7 @@ class Resuming:
 
     @property
     def _ended(self) -> bool:
-        return bool(self.lines) and self.lines[-1]["type"] in TERMINAL
+        return bool(self.lines) and self.lines[-1]["type"] in TERMINAL_TYPES
 
     async def _connect(self, client: httpx.AsyncClient, cut: Cut) -> None:
         if self._ended:

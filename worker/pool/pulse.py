@@ -38,7 +38,7 @@ BLOCKED_S: Final = 60.0  # a loop that has not run for so long counts as dead
 STACK_FRAMES: Final = 12  # of the code that blocks, the innermost ones
 STOP_S: Final = 2.0  # how long the end of a worker waits for the thread
 
-Entry = Callable[[Liveness], bytes]  # what the worker says of itself, as JSON
+EntryMaker = Callable[[Liveness], bytes]  # makes the entry of the next heartbeat, as JSON
 
 
 class Pulse:
@@ -54,7 +54,7 @@ class Pulse:
         worker_id: str,
         runner: TurnRunner,
         *,
-        entry: Entry,
+        entry: EntryMaker,
         claims: Claims,
         running: Callable[[], int],
         on_death: Callable[[], None],

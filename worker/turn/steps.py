@@ -16,7 +16,6 @@ from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.keys import signal_key
 from turnwire.shared.model import ANSWER, Signal, StepRecord
 from turnwire.shared.settings import Settings
-from turnwire.worker.turn.asked import Asked, Run, StepPolicy
 from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import call, source_of
 from turnwire.worker.turn.hook_positions import current_hook
@@ -31,6 +30,7 @@ from turnwire.worker.turn.step_errors import (
     StepResultError,
 )
 from turnwire.worker.turn.step_json import canonical, result_of
+from turnwire.worker.turn.step_request import Run, StepPolicy, StepRequest
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Steps:
         self._end = position + 1
         await self._complete(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
 
-    def step(self, asked: Asked) -> Coroutine[Any, Any, Any]:
+    def step(self, asked: StepRequest) -> Coroutine[Any, Any, Any]:
         """Run a product's step when it is awaited. It takes its position now, so parallel steps keep their order.
 
         Raises:
@@ -113,7 +113,7 @@ class Steps:
         """
         return self._step(self._next_position(asked.intent), asked)
 
-    def stream(self, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
+    def stream(self, asked: StepRequest) -> AsyncGenerator[ChatStreamEvent]:
         """Run a product's step whose result is its events when they are iterated. It takes its position now.
 
         Raises:
@@ -161,14 +161,14 @@ class Steps:
             raise SignalTimeoutError(f"no signal {key!r} came in time")
         return msgspec.json.decode(signal.payload)
 
-    async def _step(self, position: int | str, asked: Asked) -> Any:
+    async def _step(self, position: int | str, asked: StepRequest) -> Any:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             return msgspec.json.decode(stored)
         with self._running.inside():
             return msgspec.json.decode(await self._result(draft, asked))
 
-    async def _result(self, draft: StepRecord, asked: Asked) -> bytes:
+    async def _result(self, draft: StepRecord, asked: StepRequest) -> bytes:
         for run in self._runs(draft, asked.policy):
             try:
                 async with asyncio.timeout(asked.policy.timeout_s):
@@ -181,7 +181,7 @@ class Steps:
                 break
         return result
 
-    async def _stream(self, position: int | str, asked: Asked) -> AsyncGenerator[ChatStreamEvent]:
+    async def _stream(self, position: int | str, asked: StepRequest) -> AsyncGenerator[ChatStreamEvent]:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             try:
@@ -236,7 +236,7 @@ class Steps:
             except Exception:
                 logger.exception("a stream that the producer left before its end raised while it was closed")
 
-    def _begin(self, position: int | str, asked: Asked) -> tuple[StepRecord, msgspec.Raw | None]:
+    def _begin(self, position: int | str, asked: StepRequest) -> tuple[StepRecord, msgspec.Raw | None]:
         """Return the record that counts the runs of earlier attempts, and the result if one is stored already.
 
         Raises:

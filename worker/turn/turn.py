@@ -10,9 +10,9 @@ from typing import Any, Final
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.worker.turn.accumulator import text_of
-from turnwire.worker.turn.asked import Asked, StepPolicy
 from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.meter import Meter
+from turnwire.worker.turn.step_request import StepPolicy, StepRequest
 from turnwire.worker.turn.steps import Steps
 
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
@@ -116,7 +116,7 @@ class Turn:
             TimeoutError: the last run of `work` took longer than `timeout`.
             Exception: whatever else the last run of `work` raised.
         """
-        return self._steps.step(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout)))
+        return self._steps.step(StepRequest(intent, work, kind, input, StepPolicy(retries, backoff_s, timeout)))
 
     def stream(
         self,
@@ -152,7 +152,7 @@ class Turn:
             TurnFailure: `event_too_large`; or `log_too_large`, if there are more events than a turn may have.
             Exception: whatever else `work` raises.
         """
-        return self._steps.stream(Asked(intent, work, kind, input, StepPolicy(retries, backoff_s)))
+        return self._steps.stream(StepRequest(intent, work, kind, input, StepPolicy(retries, backoff_s)))
 
     def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
         """Wait for `POST …/signals/{key}`. Await the returned object for the payload, which is JSON.

@@ -19,7 +19,7 @@ class StepPolicy(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
 
 
-class Asked(msgspec.Struct, frozen=True):
+class StepRequest(msgspec.Struct, frozen=True):
     """A product's request for a step. `input`: what later attempts compare, as JSON; None: they compare nothing."""
 
     intent: str
