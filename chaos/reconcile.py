@@ -49,7 +49,7 @@ async def reconcile(
         yield text
 
 
-def check_identities(calls: dict[str, list[verify.Call]]) -> list[str]:
+def check_identities(calls: dict[str, list[verify.ProductCall]]) -> list[str]:
     """Each message id names the answer of one turn."""
     owners: dict[str, set[str]] = {}
     for run_id, listed in calls.items():
