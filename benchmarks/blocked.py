@@ -16,14 +16,13 @@ import uvloop
 
 from benchmarks.rig.report import Report, options
 from benchmarks.rig.services import redis_server, turnwire, workspace
-from benchmarks.rig.tail_client import Answer, TailClient
+from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient
 from stack.cluster import Stack
 from turnwire.shared.keys import session_key
 from turnwire.shared.store.connect import connect
 
 LEASE_MS = 5000  # the default
 EVENTS, RATE_PER_S = 60, 10.0  # of each of the other turns: they run for 6 s, were it not for the block
-OWN_EVENTS = 3  # started, result, completed
 START_LIMIT_S = 20.0
 
 
@@ -55,7 +54,7 @@ async def measure(stack: Stack, turns: int, block_s: float) -> Outcome:
     elsewhere = [name for name in names if name not in beside]
     billed = [await rows_of(stack.base_urls[0], name) for name in answers]
     for name in names:
-        answers[name].events(EVENTS + OWN_EVENTS + was_resumed(answers[name]), resumed=True)
+        answers[name].events(EVENTS + TURNWIRE_EVENTS + was_resumed(answers[name]), resumed=True)
     return Outcome(
         neighbours=len(beside),
         lost=sum(was_resumed(answers[name]) for name in names),

@@ -44,7 +44,7 @@ class CheckedAtOnce:
             self.findings += found
             self.checked += 1
 
-    async def _check(self, answer: Answer, calls: list[verify.Call]) -> list[str]:
+    async def _check(self, answer: Answer, calls: list[verify.ProductCall]) -> list[str]:
         deployment = self._deployment
         while True:
             try:
