@@ -98,7 +98,7 @@ def is_ready():
 
 
 def fingerprint():
-    """What the venv was made from. Another lock, a moved checkout or an upgraded Python makes it stale."""
+    """Return what the venv was made from. Another lock, a moved checkout or an upgraded Python makes it stale."""
     with open(LOCK, "rb") as file:
         return "\n".join([hashlib.sha256(file.read()).hexdigest(), VENV, os.path.realpath(VENV_PYTHON)])
 

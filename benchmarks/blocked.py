@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 import uvloop
 
-from benchmarks.rig.report import Report, options
+from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.services import redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient
 from stack.cluster import Stack
@@ -134,7 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

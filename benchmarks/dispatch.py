@@ -1,10 +1,10 @@
-"""From the enqueue call to the job's first line, at Poisson arrivals, with a pool of workers that is idle before."""
+"""Measures the time from the enqueue call to the job's first line. Jobs arrive at random (Poisson) at idle workers."""
 
 import sys
 
 from benchmarks.rig.measure import medians, p50_p99
 from benchmarks.rig.queues import ARQ, ARQ_BUSY, STREAQ, TASKIQ, TURNWIRE, idle_pool
-from benchmarks.rig.report import Report, options, ratio
+from benchmarks.rig.report import Report, options, ratio, run_main
 
 QUEUES = [TURNWIRE, ARQ, ARQ_BUSY, STREAQ, TASKIQ]
 POOLS = [1, 8]
@@ -14,7 +14,7 @@ RUN_LIMIT_S = 30.0
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, "dispatch", rounds=2)
-    parser.add_argument("--jobs", type=int, default=300, help="in one round (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=300, help="jobs in one round (%(default)s)")
     parser.add_argument("--rate", type=float, default=25.0, help="jobs a second (%(default)s)")
     args = parser.parse_args()
     if args.quick:
@@ -41,7 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

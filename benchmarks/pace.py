@@ -1,6 +1,6 @@
-"""Many turns at the pace of a model, through one API, one worker and one Redis process: what an event costs.
+"""Measures what an event costs while many turns stream at the pace of a model, through one API, worker and Redis.
 
-Every turn yields 30 events a second; the number of turns rises until events come late: that is where it saturates.
+Every turn yields 30 events a second. The number of turns rises until events come late, which shows the saturation.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ import msgspec
 import uvloop
 
 from benchmarks.rig.measure import cpu_s, medians, p50_p99, rss_mb
-from benchmarks.rig.report import Report, options
+from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.services import redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, TailClient, WrongAnswerError
 from stack.cluster import Stack
 
 RATE_PER_S = 30.0
-STARTS_PER_S = 100.0  # turns
-SETTLE_S = 1.0  # after the last turn began, and before the first one ends
-LATE_MS = 250.0  # median: beyond this the service does not keep up
-KEPT = 0.95  # share of the wanted events: below this neither
+STARTS_PER_S = 100.0  # so many turns begin in a second
+SETTLE_S = 1.0  # the measured time begins so long after the last turn, and ends so long before the first one ends
+LATE_MS = 250.0  # if the median is later than this, the service does not keep up
+KEPT = 0.95  # if a smaller share of the wanted events comes, it does not keep up either
 STEPS = [50, 100, 200, 300, 500, 800, 1000, 1300, 1600]
 COLUMNS = [
     "turns", "events/s", "late ms p50", "late ms p99",
@@ -42,7 +42,7 @@ class Reading(msgspec.Struct):
 
 
 async def measure(stack: Stack, turns: int, seconds: float, mark: str) -> dict[str, float]:
-    """One load: the turns begin one after the other; what counts is from when the last one runs, for so long."""
+    """Measure one load for so many seconds. The turns begin one after the other, and the time counts from the last."""
     assert stack.redis
     pids = [stack.worker[0].pid, stack.api[0].pid, stack.redis.pid]
     ramp_s = turns / STARTS_PER_S
@@ -74,10 +74,10 @@ async def measure(stack: Stack, turns: int, seconds: float, mark: str) -> dict[s
 
 
 def main() -> None:
-    """Raise the load until it saturates; print."""
+    """Raise the load until the service saturates, and print the figures."""
     parser = options(__doc__, "pace", rounds=1)
-    parser.add_argument("--turns", type=int, nargs="*", default=STEPS, help="the loads, rising (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each load (%(default)s)")
+    parser.add_argument("--turns", type=int, nargs="*", default=STEPS, help="the numbers of turns (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each load is measured (%(default)s)")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.turns, args.seconds = 1, args.turns[:2], 3.0
@@ -108,7 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,8 +1,8 @@
-"""From the POST of a signal to what a suspended turn does next, on the connection that its client has had all the time.
+"""Measures the time from the POST of a signal to the next events of a suspended turn, on the client's own connection.
 
-resumed: the line `session.run.resumed`, written by the claim. first event: the first one that the producer makes after
-the signal, so its steps were read back and its early events compared. Signals go to suspended turns at random moments,
-one after the other, each on a connection of its own; every stream is checked to its end.
+resumed: the line `session.run.resumed`, which the claim writes. first event: the first event that the producer makes
+after the signal; by then its steps were read back and its early events compared. Signals are sent to suspended turns at
+random moments, one after the other, each on a connection of its own. Every stream is checked to its end.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 import uvloop
 
 from benchmarks.rig.measure import medians, p50_p99
-from benchmarks.rig.report import Report, options
+from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.services import redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import Answer, Event, TailClient
 
@@ -24,14 +24,14 @@ LIMIT_S = 60.0
 
 
 async def suspended(answers: list[Answer]) -> None:
-    """Until every client has been told that its turn waits."""
+    """Wait until every client has been told that its turn waits."""
     async with asyncio.timeout(LIMIT_S):
         while not all(answer.seen(b"session.run.suspended") for answer in answers):  # noqa: ASYNC110 - as in takeover
             await asyncio.sleep(0.01)
 
 
 async def measure(base_url: str, names: list[str]) -> dict[str, float]:
-    """As many turns as names, all suspended, then signalled one after the other."""
+    """Suspend a turn for each name, then signal one after the other. Returns the percentiles in ms."""
     client, dice = TailClient(base_url, timeout_s=LIMIT_S), random.Random(7)
     answers = {name: await client.start(name, LOAD) for name in names}
     await suspended(list(answers.values()))
@@ -47,7 +47,7 @@ async def measure(base_url: str, names: list[str]) -> dict[str, float]:
 
 
 def late_ms(answer: Answer, sent_ns: int) -> tuple[float, float]:
-    """Both figures of a turn whose stream is right."""
+    """Return the ms from the signal to `resumed` and to the first event, of a turn whose stream was checked."""
     events = answer.events(EVENTS, resumed=True)
     resumed, first = (one_of(events, kind) for kind in ("session.run.resumed", "signal"))
     assert resumed.data["reason"] == "signal", resumed
@@ -55,13 +55,13 @@ def late_ms(answer: Answer, sent_ns: int) -> tuple[float, float]:
 
 
 def one_of(events: list[Event], kind: str) -> Event:
-    """The event of a type that comes once."""
+    """Return the event of a type that comes exactly once."""
     [found] = [event for event in events if event.type == kind]
     return found
 
 
 def rounds_of(args: argparse.Namespace) -> list[dict[str, float]]:
-    """Each round on processes of its own."""
+    """Measure all rounds, each on processes of its own."""
     found = []
     for number in range(args.rounds):
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
@@ -77,8 +77,8 @@ def rounds_of(args: argparse.Namespace) -> list[dict[str, float]]:
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, "signals", rounds=3)
-    parser.add_argument("--signals", type=int, default=300, help="in one round (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="(%(default)s)")
+    parser.add_argument("--signals", type=int, default=300, help="signals in one round (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (%(default)s)")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.signals = 1, 50
@@ -90,7 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,6 +1,6 @@
-"""Streams: one turn to many readers, many paced turns, idle tails, replay, what Redis keeps and does, and peers.
+"""Measures streams: one turn with many readers, many paced turns, idle tails, replay, the cost in Redis, and peers.
 
-Each figure stands beside its floor: the same bytes from a bare ASGI app on the same server, in the same run.
+Each figure is printed beside its floor: the same bytes from a bare ASGI app on the same server, in the same run.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.rig import fanout, idle_tails, latency_plot, paced_turns, peers, redis_cost, replay
 from benchmarks.rig.measure import machine
-from benchmarks.rig.report import Report, options
+from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.scene import COLUMNS, QUICK, TINY, Sizes
 from stack.cluster import ROOT
 
@@ -48,13 +48,10 @@ def main() -> None:
 
 
 def file_of(args: argparse.Namespace, part: str) -> Path | None:
-    """A file per part: out.json -> out-fanout.json."""
+    """Return the name of a part's own file: out.json becomes out-fanout.json."""
     file: Path | None = args.json
     return file and file.with_stem(f"{file.stem}-{part}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,7 +1,8 @@
-"""From a worker's end to the client's `session.run.resumed`, on the connection that the client had all the time.
+"""Measures the time from a worker's end to `session.run.resumed`, on the connection that the client has all the time.
 
-killed: SIGKILL. lost: SIGSTOP, as if its host were gone: its connections stay open and only its lease tells; it comes
-back afterwards and must change nothing. drained: SIGTERM with TURNWIRE_DRAIN_S=0. Each turn is checked to its end.
+killed: SIGKILL. lost: SIGSTOP, as if the host were gone. The worker's connections stay open, so only the end of its
+lease tells; it comes back afterwards and must change nothing. drained: SIGTERM with TURNWIRE_DRAIN_S=0. Each turn is
+checked to its end.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import msgspec
 import uvloop
 
 from benchmarks.rig.measure import percentile
-from benchmarks.rig.report import Report, options
+from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.services import redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import Answer, Event, TailClient
 from stack.cluster import Stack
@@ -31,14 +32,14 @@ from turnwire.shared.store.turns import TurnStore
 WORKERS = 3
 LOAD = {"events": 100, "rate_per_s": 60}
 EVENTS = 100 + 4  # started, resumed, result, completed
-STRIKE_AFTER = (5, 90)  # events: at any time between two heartbeats
+STRIKE_AFTER = (5, 90)  # the worker ends after so many events, so at any time between two heartbeats
 COME_BACK_S = 1.0  # how long a lost worker is watched after its return
 RESTART_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """How a worker ends, and what happens to it once the turn has ended elsewhere."""
+    """One way in which a worker ends, and whether it comes back once the turn has ended elsewhere."""
 
     name: str
     times: int
@@ -51,7 +52,7 @@ class Scenario:
 
 
 class Observer:
-    """Looks into Redis: who runs a turn, and what is written of it."""
+    """Looks into Redis to see which worker runs a turn, and what is written of the turn."""
 
     def __init__(self, stack: Stack) -> None:
         assert stack.redis
@@ -62,14 +63,14 @@ class Observer:
         self._queue = TurnQueue(self._redis, settings)
 
     async def owner(self, key: TurnKey) -> int:
-        """Which of the stack's workers has the lease."""
+        """Return the number of the stack's worker that has the lease."""
         lease = await self._redis.get(key.lease)
         entry = (await self._queue.workers())[lease.decode().rpartition("#")[0]]
         pid = msgspec.json.decode(entry)["pid"]
         return next(number for number, worker in enumerate(self._stack.worker) if worker.pid == pid)
 
     async def written(self, key: TurnKey) -> object:
-        """All that a stale worker could have changed."""
+        """Return everything that a stale worker could change."""
         steps = await self._redis.hgetall(key.steps)  # type: ignore[misc]
         return await self._store.record(key), await self._store.read(key, None), steps
 
@@ -78,14 +79,14 @@ class Observer:
 
 
 async def seen(answer: Answer, needle: bytes, times: int) -> None:
-    """Until the client has got it so often."""
+    """Wait until the client has got these bytes so many times."""
     async with asyncio.timeout(20):
         while answer.seen(needle) < times:  # noqa: ASYNC110 - the client keeps bytes and looks at them later
             await asyncio.sleep(0.005)
 
 
 async def once(stack: Stack, observer: Observer, scenario: Scenario, name: str) -> float:
-    """One turn that loses its worker. Returns the ms without one, as the client saw it."""
+    """Run one turn that loses its worker. Returns how many ms the client saw no worker."""
     key = TurnKey(SessionKey("default", name), 0)
     client = TailClient(stack.base_urls[0], timeout_s=60)
     answer = await client.start(name, LOAD)
@@ -113,14 +114,14 @@ async def once(stack: Stack, observer: Observer, scenario: Scenario, name: str) 
 
 
 def check(answer: Answer, scenario: Scenario) -> Event:
-    """The one resumed event of an answer that is otherwise right."""
+    """Check an answer, and return its one `session.run.resumed`."""
     [resumed] = [event for event in answer.events(EVENTS, resumed=True) if event.type == "session.run.resumed"]
     assert (resumed.data["reason"], resumed.data["attempt"]) == (scenario.reason, 2), resumed
     return resumed
 
 
 async def measure(stack: Stack, scenario: Scenario) -> list[float]:
-    """As many times as it says, one after the other."""
+    """Run the scenario as many times as it says, one after the other."""
     observer = Observer(stack)
     try:
         return [await once(stack, observer, scenario, f"turn{number}") for number in range(scenario.times)]
@@ -129,7 +130,7 @@ async def measure(stack: Stack, scenario: Scenario) -> list[float]:
 
 
 def scenarios(args: argparse.Namespace) -> list[Scenario]:
-    """All of them, with their goals."""
+    """Return all scenarios, with their goals."""
     lost: dict[str, Any] = {"reason": "lease_expired", "strike": Service.pause, "comes_back": True}
     return [
         Scenario("killed, lease 5 s", args.kills, 1000, "lease_expired", Service.kill),
@@ -142,8 +143,8 @@ def scenarios(args: argparse.Namespace) -> list[Scenario]:
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, "takeover", rounds=1)
-    parser.add_argument("--kills", type=int, default=25, help="and drains, in one round (%(default)s)")
-    parser.add_argument("--losses", type=int, default=10, help="of each lease, in one round (%(default)s)")
+    parser.add_argument("--kills", type=int, default=25, help="kills, and as many drains, in one round (%(default)s)")
+    parser.add_argument("--losses", type=int, default=10, help="lost workers per lease in one round (%(default)s)")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.kills, args.losses = 1, 5, 2
@@ -169,7 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,6 +1,7 @@
-"""No-op jobs through one worker process: jobs a second, CPU and Redis commands per job, beside other job queues.
+"""Runs no-op jobs through one worker process, for jobs a second, CPU and Redis commands per job, beside other queues.
 
-Ours is a whole turn each: lease, attempt, three events in a log, a checkpoint, a record. The others call a function.
+A job of Turnwire is a whole turn, with lease, attempt, three events in a log, a checkpoint and a record. A job of the
+others is the call of a function.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from redis.asyncio import Redis
 from benchmarks.rig.measure import cpu_s, group, medians
 from benchmarks.rig.monitor import Monitor
 from benchmarks.rig.queues import ARQ, ARQ_BUSY, SAQ, STREAQ, TASKIQ, TURNWIRE, Pool, Queue, idle_pool
-from benchmarks.rig.report import Report, options, ratio
+from benchmarks.rig.report import Report, options, ratio, run_main
 from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.settings import Settings
@@ -25,12 +26,12 @@ from turnwire.shared.store.turns import TurnStore
 
 QUEUES = [TURNWIRE, ARQ, ARQ_BUSY, STREAQ, SAQ, TASKIQ]
 RUN_LIMIT_S = 120.0
-COUNTED = 200  # jobs while the commands are counted
+COUNTED = 200  # the commands of so many jobs are counted
 COLUMNS = ["system", "jobs/s", "ours against it", "worker CPU ms/job", "Redis CPU ms/job", "commands/job", "in scripts"]
 
 
 def backlog(pool: Pool, jobs: int, work: Callable[[dict[str, int]], None]) -> None:
-    """Enqueue while the worker stands still; `work` gets the jobs and lets it go on."""
+    """Enqueue jobs while the worker is stopped. `work` gets the jobs, and must let the worker continue."""
     os.killpg(pool.workers[0].pid, signal.SIGSTOP)  # the group: taskiq's worker is a child of what we started
     try:
         work(pool.drive(jobs))
@@ -39,12 +40,12 @@ def backlog(pool: Pool, jobs: int, work: Callable[[dict[str, int]], None]) -> No
 
 
 def go_on(pool: Pool) -> None:
-    """End the pause."""
+    """Let the worker continue."""
     os.killpg(pool.workers[0].pid, signal.SIGCONT)
 
 
 def measure(queue: Queue, jobs: int) -> dict[str, float]:
-    """One round: a timed backlog, then a counted one."""
+    """Measure one round: first time a backlog, then count the commands of another one."""
     with idle_pool(queue, 1) as pool:
         figures: dict[str, float] = {}
         redis_pid = pool.redis.pid
@@ -74,7 +75,10 @@ def measure(queue: Queue, jobs: int) -> dict[str, float]:
 
 
 def wait_settled(pool: Pool, sent: dict[str, int]) -> int | None:
-    """Ours and arq's: when the queue was empty, that is, all was written; ours also: every turn completed."""
+    """Wait until the queue of Turnwire or arq is empty, so that everything is written. Returns the time; None: others.
+
+    For Turnwire, it is also checked that every turn has completed.
+    """
     if pool.queue.system not in {"turnwire", "arq"}:
         return None
     return asyncio.run(_settled(pool, sent))
@@ -106,7 +110,7 @@ async def _check_all_completed(redis: Redis | ArqRedis, settings: Settings, sent
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, "throughput", rounds=3)
-    parser.add_argument("--jobs", type=int, default=2000, help="in one round (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2000, help="jobs in one round (%(default)s)")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.jobs = 1, 500
@@ -129,7 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,4 +1,4 @@
-"""The first benchmark: whole turns over HTTP, beside a naive service on stock arq with the same client and events."""
+"""Measures whole turns over HTTP, beside a naive service on stock arq with the same client and the same events."""
 
 import argparse
 import asyncio
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import uvloop
 
 from benchmarks.rig.measure import medians, p50_p99, rss_mb
-from benchmarks.rig.report import Report, options, ratio
+from benchmarks.rig.report import Report, options, ratio, run_main
 from benchmarks.rig.services import Target, naive, redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 
-IDLE_S = 1.0  # before memory is read
-LONGEST_PAUSE_S = 0.5  # between lone turns: arq's poll
+IDLE_S = 1.0  # the services are idle for so long before their memory is read
+LONGEST_PAUSE_S = 0.5  # the longest pause between two lone turns, which is the time between two polls of arq
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is asked in one round."""
+    """The number of turns and events in one round."""
 
     lone: int = 40
     at_once: int = 100
@@ -51,7 +51,7 @@ FIGURES = {
 
 
 async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
-    """One round against one service."""
+    """Measure one round of one service."""
     client = TailClient(target.base_url, timeout_s=120)
     figures: dict[str, float] = {}
 
@@ -61,7 +61,7 @@ async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
     await ask("warm", events=3)
     dice, lone = random.Random(7), []
     for number in range(sizes.lone):
-        await asyncio.sleep(dice.uniform(0, LONGEST_PAUSE_S))  # or each would begin just after arq's last poll
+        await asyncio.sleep(dice.uniform(0, LONGEST_PAUSE_S))  # otherwise each would begin just after a poll of arq
         lone.append(await ask(f"lone{number}", events=3))
     figures |= p50_p99([first_ms(answer, 3) for answer in lone], "lone first")
     figures |= p50_p99([whole_ms(answer) for answer in lone], "lone whole")
@@ -84,18 +84,18 @@ async def measure(target: Target, sizes: Sizes, mark: str) -> dict[str, float]:
 
 
 def first_ms(answer: Answer, produced: int) -> float:
-    """POST to the first event, of an answer that is right."""
+    """Check an answer, and return the ms from the POST to its first event."""
     return (answer.events(produced + TURNWIRE_EVENTS)[0].at_ns - answer.sent_ns) / 1e6
 
 
 def whole_ms(answer: Answer) -> float:
-    """POST to the last event."""
+    """Return the ms from the POST to the last event."""
     return (answer.lines()[-1].at_ns - answer.sent_ns) / 1e6
 
 
 @contextmanager
 def targets(naive_max_jobs: Sequence[int]) -> Iterator[list[Target]]:
-    """Ours and the naive ones, all idle but the one that is measured, on one Redis server."""
+    """Start Turnwire and the naive services on one Redis server. All are idle but the one that is measured."""
     with ExitStack() as stack:
         directory = stack.enter_context(workspace())
         redis = stack.enter_context(redis_server(directory))
@@ -107,7 +107,7 @@ def targets(naive_max_jobs: Sequence[int]) -> Iterator[list[Target]]:
 
 
 def run(args: argparse.Namespace, sizes: Sizes) -> dict[str, dict[str, float]]:
-    """All rounds, interleaved. Returns medians by target."""
+    """Measure all rounds, taking the services in turn. Returns the medians by service."""
     rounds: dict[str, list[dict[str, float]]] = {}
     with targets([10] if args.tiny else [10, 100]) as services:
         time.sleep(IDLE_S)
@@ -141,7 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -1,4 +1,4 @@
-"""Redis, N APIs and N workers as real processes: what `stack run`, the tests and the benchmarks start."""
+"""Starts Redis, N APIs and N workers as real processes, for `dev.py run`, the tests and the benchmarks."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ DEFAULT_DRAIN_S = 30.0
 
 
 class Stack:
-    """A context manager. `api`, `worker` are lists of `Service`: kill, pause, restart them one by one."""
+    """A context manager. `api` and `worker` are lists of `Service`, each to be killed, paused or restarted alone."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         redis: RedisServer | None = None,
     ) -> None:
-        """Nothing is started yet.
+        """Describe the stack. Nothing is started yet.
 
         Args:
             directory: for the logs, and for Redis when it is the stack's own.
@@ -54,11 +54,11 @@ class Stack:
 
     @property
     def services(self) -> list[Service]:
-        """APIs and workers, in the order in which they are stopped."""
+        """The APIs and workers, in the order in which they are stopped."""
         return self.api + self.worker
 
     def start(self, *, tick: Callable[[], None] = lambda: None) -> Self:
-        """Returns when every API answers /readyz and every worker says that it is ready.
+        """Start everything. Returns when every API answers /readyz and every worker says that it is ready.
 
         `tick` is called all the while; what it raises ends the wait. On any failure everything is stopped.
 
@@ -80,17 +80,17 @@ class Stack:
         return self
 
     def wait_api(self, number: int, *, tick: Callable[[], None] = lambda: None) -> None:
-        """Until `api[number]` answers /readyz with 200, for START_LIMIT_S at most."""
+        """Wait until `api[number]` answers /readyz with 200, for START_LIMIT_S at most."""
         url = f"{self.base_urls[number]}/readyz"
         self.api[number].wait_until(lambda: answers(url), START_LIMIT_S, tick=tick)
 
     def wait_worker(self, number: int, *, tick: Callable[[], None] = lambda: None) -> None:
-        """Until the latest start of `worker[number]` has said "worker ready", for START_LIMIT_S at most."""
+        """Wait until the latest start of `worker[number]` has said "worker ready", for START_LIMIT_S at most."""
         service = self.worker[number]
         service.wait_until(lambda: "worker ready" in service.log(since_start=True), START_LIMIT_S, tick=tick)
 
     def add_worker(self, env: Mapping[str, str] | None = None) -> Service:
-        """Starts one more worker, with `env` on top of the stack's, and waits until it is ready."""
+        """Start one more worker, with `env` in addition to the stack's, and wait until it is ready."""
         service = self._service("worker", len(self.worker), dict(env or {}))
         self.worker.append(service)
         self._start(service)
@@ -98,7 +98,7 @@ class Stack:
         return service
 
     def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> list[str]:
-        """Ends the APIs, then the workers, then its own Redis; kills what does not end within its limit.
+        """End the APIs, then the workers, then the stack's own Redis. Kill each that does not end within its limit.
 
         `hurry` is asked all the while; once it is true the rest is killed. Returns the names of the killed.
         """
@@ -134,7 +134,7 @@ class Stack:
 
 
 def bare_environment() -> dict[str, str]:
-    """The caller's environment without what would configure the children behind our back."""
+    """Return the caller's environment without the variables that would configure the children unnoticed."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -143,7 +143,7 @@ def bare_environment() -> dict[str, str]:
 
 
 def loopback(host: str | None) -> str:
-    """Where to reach, from this machine, a server bound to `host`."""
+    """Return the address under which this machine reaches a server that is bound to `host`."""
     if host in {None, "", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in str(host) else str(host)

@@ -19,19 +19,19 @@ LINTERS = {
 
 
 def run(args: list[str]) -> int:
-    """Redis, the API and a worker until Ctrl-C (this is the default)."""
+    """Runs Redis, the API and a worker until Ctrl-C (this is the default)."""
     from stack.run import main
 
     return main(args)
 
 
 def demo(args: list[str]) -> int:
-    """Kills the worker in the middle of an answer and shows who goes on, and what it cost; takes no arguments."""
+    """Kills the worker in the middle of an answer, and shows which worker continues and what the answer cost."""
     return become(["-m", "stack.demo", *args])
 
 
 def test(args: list[str]) -> int:
-    """The tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`.
+    """Runs the tests. Arguments go to pytest: `dev.py test -x -k lease`, `dev.py test -m realserver`.
 
     `dev.py test --redis PATH` runs them on another server: the path or the name of a redis-server or a valkey-server.
     """
@@ -45,7 +45,7 @@ def test(args: list[str]) -> int:
 
 
 def lint(_: list[str]) -> int:
-    """Formatting, lint, types and the direction of imports; takes no arguments and changes nothing."""
+    """Checks formatting, lint, types and the direction of imports; takes no arguments and changes nothing."""
     tools = Path(sys.executable).parent
     failed = []
     for name, (tool, *options) in LINTERS.items():
@@ -75,7 +75,7 @@ def chaos(args: list[str]) -> int:
 
 
 def docs(args: list[str]) -> int:
-    """The documentation site, built into .turnwire/site; `dev.py docs --serve` shows it and follows what is edited."""
+    """Builds the documentation site into .turnwire/site; `dev.py docs --serve` shows it and follows edits."""
     from stack.site import build, serve
 
     if args not in ([], ["--serve"]):
@@ -85,14 +85,14 @@ def docs(args: list[str]) -> int:
 
 
 def redis(args: list[str]) -> int:
-    """One Redis command to the service that `dev.py` runs: `dev.py redis GET 'lease:chat:{demo}:0'`."""
+    """Sends one Redis command to the service that `dev.py` runs: `dev.py redis GET 'lease:chat:{demo}:0'`."""
     from stack.redis_command import main
 
     return main(args)
 
 
 def become(args: list[str]) -> int:
-    """Replaces this process, so that signals and the exit status are the command's own."""
+    """Replace this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
 
 
@@ -110,7 +110,7 @@ OWN_HELP = {"run", "chaos"}  # commands that parse their own options
 
 
 def main(args: list[str]) -> int:
-    """Runs the command that `args` name. Returns the exit status."""
+    """Run the command that `args` name. Returns the exit status."""
     name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else ("run", args)
     command = COMMANDS.get(name)
     if command is None:

@@ -1,4 +1,4 @@
-"""What a command in a terminal needs while its children work: their logs on the screen, and Ctrl-C."""
+"""Serves a command in a terminal while its children work: it shows their logs, and ends them on Ctrl-C."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ class Interrupts:
         os.close(self._wake)
 
     def wait(self, timeout_s: float) -> bool:
-        """Until the first signal, `timeout_s` at most. Returns whether there was one, now or before."""
+        """Wait for the first signal, `timeout_s` at most. Returns whether there was one, now or before."""
         if not self.count:
             select.select([self._woken], [], [], timeout_s)
         return self.count > 0
@@ -59,7 +59,7 @@ class LogTail:
             self._at = service.log_path.stat().st_size
 
     def forward(self) -> None:
-        """Whatever is new since the last call, a megabyte at most."""
+        """Show what is new since the last call, at most a megabyte."""
         with contextlib.suppress(FileNotFoundError), self._service.log_path.open("rb") as log:
             log.seek(self._at)
             text = log.read(CHUNK_BYTES)
@@ -70,6 +70,6 @@ class LogTail:
 
 
 def say(text: str) -> None:
-    """A line on stderr. A terminal that has gone away must not keep us from stopping the children."""
+    """Write a line to stderr. It never raises, because the children must be stopped even if the terminal is gone."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

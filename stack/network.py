@@ -1,4 +1,4 @@
-"""Ports and probes of this machine."""
+"""Finds free ports of this machine, and probes servers on it."""
 
 import http.client
 import socket
@@ -14,7 +14,7 @@ _held: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses at this moment.
+    """Return a TCP port of the loopback interface that nobody uses at this moment.
 
     On Linux the port stays reserved until this process ends: the kernel gives it to nobody who asks for any port. Only
     a server that names the port, and sets SO_REUSEADDR as servers do, can listen on it. So two processes that start
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def answers(url: str) -> bool:
-    """Does `GET url` answer 200 within a second? Proxies of the environment are not asked."""
+    """Return whether `GET url` answers 200 within a second. Proxies of the environment are not used."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=1)
     try:

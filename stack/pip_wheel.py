@@ -26,7 +26,7 @@ ACCEPT: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simpl
 
 
 class DownloadError(Exception):
-    """The wheel could not be had. The message says why, and what to do about it."""
+    """The wheel could not be downloaded. The message says why, and what to do about it."""
 
 
 def fetch(folder: Path) -> Path:

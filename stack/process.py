@@ -1,4 +1,4 @@
-"""One child process: its log, its signals, its end. It never outlives the process that started it."""
+"""Runs one child process, with its log and its signals. It never outlives the process that started it."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ class Service:
         self._log_start = 0
 
     def start(self) -> Self:
-        """Returns as soon as the child exists; `wait_until` waits for it to be of use.
+        """Start the child, and return as soon as it exists. `wait_until` waits until it is of use.
 
         Raises:
             ProcessError: it runs already.
@@ -81,7 +81,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """Process id of the latest start. Raises ProcessError before the first."""
+        """The process id of the latest start. Raises ProcessError before the first start."""
         return self._started.pid
 
     @property
@@ -90,39 +90,39 @@ class Service:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; minus the signal number when a signal ended it."""
+        """The exit code; None while it runs; minus the signal's number if a signal ended it."""
         return self._started.poll()
 
     def log(self, *, since_start: bool = False) -> str:
-        """What it has written so far, over all its starts or since the latest one."""
+        """Return what the process has written so far, over all its starts or since the latest one."""
         with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
             log.seek(self._log_start if since_start else 0)
             return log.read().decode(errors="replace")
         return ""
 
     def last_lines(self) -> str:
-        """The end of the latest start's log, for an error message."""
+        """Return the end of the latest start's log, for an error message."""
         return "\n".join(self.log(since_start=True).splitlines()[-LAST_LINES:])
 
     def terminate(self) -> None:
-        """SIGTERM: asks it to end. Does nothing when it has ended already."""
+        """Send SIGTERM, which asks the process to end. Do nothing if it has ended already."""
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and waits until it is gone."""
+        """Send SIGKILL, and wait until the process is gone."""
         self._send(signal.SIGKILL)
         self._started.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it stands still, its connections stay open."""
+        """Send SIGSTOP. The process stands still, and its connections stay open."""
         self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT after `pause`."""
+        """Send SIGCONT, which ends `pause`."""
         self._send(signal.SIGCONT)
 
     def wait(self, timeout_s: float) -> int:
-        """Its exit code. Raises TimeoutError when it still runs after `timeout_s`."""
+        """Wait for the end, and return the exit code. Raises TimeoutError if it still runs after `timeout_s`."""
         try:
             return self._started.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ class Service:
     def wait_until(
         self, ready: Callable[[], bool], timeout_s: float, *, tick: Callable[[], None] = lambda: None
     ) -> None:
-        """Polls `ready` until it is true, calling `tick` all the while; what `tick` raises ends the wait.
+        """Poll `ready` until it is true, and call `tick` meanwhile. An exception of `tick` ends the wait.
 
         Raises:
             ProcessError: the child ended first.
@@ -159,7 +159,7 @@ class Service:
 def stop_all(
     services: Sequence[Service], limit_s: float, *, hurry: Callable[[], bool] = lambda: False
 ) -> list[Service]:
-    """Asks all of them to end at once, then kills what is left after `limit_s` or once `hurry()` is true.
+    """Ask all services to end at once. Kill those that are left after `limit_s`, or once `hurry()` is true.
 
     Returns those that had to be killed.
     """

@@ -1,4 +1,4 @@
-"""`dev.py redis COMMAND …`: one Redis command to the running stack, for machines without redis-cli."""
+"""`dev.py redis COMMAND …` sends one Redis command to the running stack, for machines without redis-cli."""
 
 import os
 import sys

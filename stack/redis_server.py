@@ -1,4 +1,4 @@
-"""A real Redis (or Valkey) of our own: up in tens of milliseconds; killed, restarted and paused at will."""
+"""Starts a real Redis (or Valkey) in tens of milliseconds. It can be killed, restarted and paused."""
 
 import functools
 import os
@@ -26,7 +26,7 @@ class ServerNotFoundError(Exception):
 
 @functools.cache
 def find_server() -> list[str]:
-    """The command that starts a server.
+    """Return the command that starts a server.
 
     It is the binary that CHOICE names in the environment; else `valkey-server` or `redis-server` of the PATH; else
     the embedded Valkey.
@@ -54,7 +54,7 @@ def find_server() -> list[str]:
 
 @functools.cache
 def server_version() -> str:
-    """Name and version of what `find_server` found, such as `Valkey 9.1.2`."""
+    """Return the name and version of the server that `find_server` found, such as `Valkey 9.1.2`."""
     text = subprocess.run([*find_server(), "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"(\w+) server v=([\d.]+)", text)
     return f"{found[1]} {found[2]}" if found else text.strip()
@@ -66,7 +66,7 @@ class RedisServer:
     def __init__(
         self, directory: Path, *, aof: bool = False, fsync: str = "no", port: int | None = None
     ) -> None:  # fmt: skip
-        """Keeps data, log and socket in `directory`.
+        """Describe a server that keeps its data, log and socket in `directory`.
 
         Args:
             directory: made if missing; one running server per directory.
@@ -90,7 +90,7 @@ class RedisServer:
         return self.url_of(0)
 
     def url_of(self, database: int) -> str:
-        """The URL of one of its 16 databases."""
+        """Return the URL of one of its 16 databases."""
         if self._port is not None:
             return f"redis://127.0.0.1:{self._port}/{database}"
         return f"unix://{self._socket_path}" + (f"?db={database}" if database else "")
@@ -104,7 +104,7 @@ class RedisServer:
         return self._service.pid
 
     def start(self) -> Self:
-        """Returns when it answers PING.
+        """Start the server. Returns when it answers PING.
 
         Raises:
             ServerNotFoundError: no server on this machine.
@@ -122,7 +122,7 @@ class RedisServer:
         return self
 
     def stop(self) -> None:
-        """SIGTERM: it writes what it has and ends. Leaves no socket behind."""
+        """Send SIGTERM. The server writes its data and ends, and its socket is removed."""
         stop_all([self._service], STOP_LIMIT_S)
         self._socket_path.unlink(missing_ok=True)
         if self._short:
@@ -134,12 +134,12 @@ class RedisServer:
         self._service.kill()
 
     def restart(self) -> None:
-        """Ends it in order, if it runs, and starts it again on the same url."""
+        """End the server in order, if it runs, and start it again on the same URL."""
         stop_all([self._service], STOP_LIMIT_S)
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: clients hang instead of failing."""
+        """Send SIGSTOP, so that clients hang instead of failing."""
         self._service.pause()
 
     def resume(self) -> None:
@@ -187,7 +187,7 @@ class RedisServer:
         return options
 
     def _pings(self) -> bool:
-        """Does this very process answer? On a TCP port it could be somebody else's server.
+        """Return whether this very process answers. On a TCP port it could be somebody else's server.
 
         PING is refused while the file is still being read, INFO is not, so it takes both.
         """

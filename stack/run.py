@@ -1,4 +1,4 @@
-"""`dev.py run`: the whole service in one terminal."""
+"""`dev.py run` runs the whole service in one terminal."""
 
 import argparse
 import contextlib
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class UsageError(Exception):
-    """Cannot start like this; the message says what to change."""
+    """The service cannot start like this. The message says what to change."""
 
 
 class Terminal:
@@ -69,7 +69,7 @@ class Terminal:
         self._tails = [LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet]
 
     def run(self, settings: Settings, redis: RedisServer | None) -> int:
-        """Exit status: 0 after a stop in order, 1 when a child ended by itself, 130 after a second Ctrl-C.
+        """Run the service. Returns 0 after a stop in order, 1 if a child ended by itself, 130 after a second Ctrl-C.
 
         An API or a worker that somebody killed is started again: to see a turn survive it.
         """
@@ -115,7 +115,7 @@ class Terminal:
 
 
 def introduction(stack: Stack, settings: Settings, redis: RedisServer | None) -> str:
-    """What somebody needs who sees this for the first time."""
+    """Return the text for somebody who sees the service for the first time."""
     base_url = stack.base_urls[0]
     redis_url = redis.url if redis else without_password(settings.redis_url)
     where = f"{server_version()}, data in .turnwire/data" if redis else "from TURNWIRE_REDIS_URL"
@@ -144,7 +144,7 @@ def without_password(url: str) -> str:
 
 
 def choose_port(settings: Settings) -> int:
-    """The port that was asked for; if none was, 8000 or a free one. Raises UsageError when it is taken."""
+    """Return the port that was asked for, or else 8000 or a free one. Raises UsageError if the port is taken."""
     asked = os.environ.get("TURNWIRE_PORT") or os.environ.get("PORT")
     if asked == "0" or (not asked and not is_free(settings)):
         port = free_port()
@@ -169,7 +169,7 @@ def is_free(settings: Settings) -> bool:
 
 @contextlib.contextmanager
 def own_redis() -> Iterator[RedisServer | None]:
-    """A server of our own with its data in .turnwire/data, or None when the user brings one."""
+    """Return a server with its data in .turnwire/data, or None if the user brings one."""
     if os.environ.get("TURNWIRE_REDIS_URL"):
         yield None
         return
@@ -179,7 +179,7 @@ def own_redis() -> Iterator[RedisServer | None]:
 
 @contextlib.contextmanager
 def only_one(state: Path) -> Iterator[None]:
-    """Two servers on one data directory would destroy it. Raises UsageError when another run holds it."""
+    """Lock the data directory, which two servers would destroy. Raises UsageError if another run holds it."""
     state.mkdir(exist_ok=True)
     with (state / "run.lock").open("a") as lock:
         try:

@@ -1,4 +1,4 @@
-"""The documentation site: zensical.toml says what is in it, Zensical builds it from docs/ and from docstrings.
+"""Builds the documentation site with Zensical, from docs/ and from docstrings. zensical.toml says what is in it.
 
 Zensical lives in a venv of its own, `.turnwire/venv-docs`, made from docs/requirements.lock at the first use.
 """
@@ -19,7 +19,7 @@ def build() -> int:
 
 
 def serve() -> int:
-    """Show it at the address that is printed, built again whenever a page changes, until Ctrl-C."""
+    """Show the site at the address that is printed, and build it again whenever a page changes, until Ctrl-C."""
     os.chdir(ROOT)
     os.execv(_zensical(), ["zensical", "serve"])  # noqa: S606
 

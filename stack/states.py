@@ -23,7 +23,7 @@ CHANGES: Final[dict[Change, tuple[str, str]]] = {
 
 
 def drawn() -> str:
-    """The whole page."""
+    """Return the whole page."""
     ways = [f"    {was} --> {becomes}: {change}" for (was, change), becomes in TRANSITIONS.items()]
     ends = [f"    {state} --> [*]" for state in TurnState if state in TERMINAL_STATES]
     return "\n".join(

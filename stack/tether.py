@@ -23,7 +23,7 @@ def tie_by_kernel() -> None:
 
 
 def tie_by_watching(parent: int) -> None:
-    """Forks twice, so that the watcher is nobody's child and no `wait` of the command ever meets it."""
+    """Fork twice, so that the watcher is nobody's child and no `wait` of the command returns it."""
     command = os.getpid()
     middle = os.fork()
     if middle:

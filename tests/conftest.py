@@ -1,4 +1,4 @@
-"""What most tests start from: a real Redis of our own, empty for each test and looked through after it."""
+"""The fixtures of most tests: a real Redis of our own, which is empty before each test and checked after it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

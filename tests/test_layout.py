@@ -1,4 +1,4 @@
-"""What holds for the source as a whole: directions, names, scripts, who spells keys, who sleeps."""
+"""Rules for the source as a whole: directions of imports, names, scripts, who spells keys, who sleeps."""
 
 import ast
 import functools
@@ -42,12 +42,12 @@ def name_of(path: Path) -> str:
 
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
-    """Nobody changes it: several tests look at it."""
+    """Parse a file. Several tests share the tree, so nobody may change it."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def calls_in(path: Path, but_not: str = "") -> list[str]:
-    """What the file calls, as dotted text: `asyncio.sleep`. `but_not`: arguments of calls to leave out."""
+    """Return the calls in the file, as dotted text such as `asyncio.sleep`, without the arguments of `but_not`."""
     tree = tree_of(path)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [ast.unparse(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]

@@ -1,4 +1,4 @@
-"""How long a connection may take for the part of a request that it is sending. One timer, and only while it is due."""
+"""Limits the time that a client may take to send a part of a request. There is a timer only while a part is due."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
-    """What comes next on a connection."""
+    """The part of a request that has to come next on a connection."""
 
-    IDLE = auto()  # nothing has to come
+    IDLE = auto()  # none
     HEAD = auto()
     BODY = auto()
 
 
 class Deadline:
-    """Calls `on_late` once, `delay_s` seconds after `start`. `progress`: bytes of a body since then; others count."""
+    """Calls `on_late` once, `delay_s` seconds after `start`. Its user counts the bytes of a body in `progress`."""
 
     __slots__ = ("_loop", "_on_late", "_timer", "delay_s", "phase", "progress")
 
@@ -27,14 +27,14 @@ class Deadline:
         self.progress = 0
 
     def start(self, phase: Phase, delay_s: float) -> None:
-        """Let the time of this phase begin now. There is none for an idle connection."""
+        """Begin to count the time of this phase. An idle connection has no limit."""
         self.stop()
         self.phase, self.delay_s, self.progress = phase, delay_s, 0
         if phase is not Phase.IDLE:
             self._timer = self._loop.call_later(delay_s, self._on_late)
 
     def stop(self) -> None:
-        """There is no time limit any more."""
+        """Lift the time limit."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

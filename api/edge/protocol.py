@@ -1,9 +1,9 @@
 """Extends uvicorn's HTTP protocol, which trusts its clients more than a server on a network may.
 
-What a client may send before a request is complete is limited in size and in time (deadline.py). A request that cannot
-be read is answered with a problem document, or not at all while another answer is on its way (refusal.py). An offer to
-upgrade is declined. A client that leaves is noticed at once, also while it has sent more than this server has read. A
-stream can write to its connection directly and is told when it is lost (wire.py).
+The data that a client may send before a request is complete is limited in size and in time (deadline.py). A request
+that cannot be read is answered with a problem document, or not at all while another answer is on its way (refusal.py).
+An offer to upgrade is declined. A client that leaves is noticed at once, even if it has sent more than this server has
+read. A stream can write to its connection directly, and is told when the connection is lost (wire.py).
 
 This uses parts of uvicorn that are not public; tests/test_private_names.py lists them.
 """
@@ -23,25 +23,25 @@ from turnwire.api.edge.wire import CONNECTION
 from turnwire.shared.errors import BadRequest, TurnwireError
 
 MAX_HEAD_BYTES: Final = 65_536  # the request line and the headers, also the trailers; uvicorn would keep any amount
-MAX_HELD_BYTES: Final = 65_536  # what a client may send while its earlier requests are not answered yet
+MAX_HELD_BYTES: Final = 65_536  # a client may send so much while its earlier requests are not answered yet
 
 
 class RefusedError(Exception):
-    """Ends the parsing from inside a callback: the parser then reports an error of a callback."""
+    """Ends the parsing of a request from inside a callback. The parser then reports an error of that callback."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection of a client. `on_lost` is called when the connection is lost."""
 
     on_lost: Callable[[], None] | None = None
-    head_s: float = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
-    body_check_s: float = 10.0  # how often a body that is on its way is looked at
+    head_s: float = 10.0  # the longest time from the connection, or a request's first byte, to the end of its headers
+    body_check_s: float = 10.0  # how often the progress of a body that is on its way is checked
     min_body_bytes_per_s: int = 500
 
     _phase: Phase = Phase.HEAD
     _begun = False  # the client has begun to send a request
     _heard = False  # the parser has called one of the methods below since it was fed
-    _unheard_bytes = 0  # what the parser was fed since the last such call: it keeps them all
+    _unheard_bytes = 0  # how many bytes the parser was fed since the last such call; it keeps them all
     _head_bytes = 0
     _held = b""
     _answering: RequestResponseCycle | None = None  # the request that the application works on

@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class Lingering:
-    """Reads and discards for a short time what a refused client still sends, and then closes the connection.
+    """Reads and discards for a short time whatever a refused client still sends, and then closes the connection.
 
-    Closing a socket with unread data resets it, and then the client might lose the answer.
+    A socket that is closed with unread data is reset, and then the client might lose the answer.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -29,21 +29,21 @@ class Lingering:
         asyncio.get_running_loop().call_later(LINGER_S, transport.close)
 
     def discard(self, size: int) -> None:
-        """The client sent so many bytes more."""
+        """Note that the client sent `size` more bytes. If it sends too many, the connection is closed at once."""
         self._left -= size
         if self._left < 0:
             self._transport.close()
 
 
 class Refusals:
-    """Logs refusals: one at once, the others of the next seconds together. Anybody can cause them, at any rate."""
+    """Logs refusals. Anybody can cause many of them, so one is logged at once, and those of the next 10 s together."""
 
     def __init__(self) -> None:
         self._unsaid = 0
         self._next_at_s = 0.0
 
     def say(self, client: object, text: str) -> None:
-        """A request of this client was refused."""
+        """Log that a request of this client was refused, with the reason."""
         now_s = asyncio.get_running_loop().time()
         if now_s < self._next_at_s:
             self._unsaid += 1
@@ -57,7 +57,7 @@ _refusals: Final = Refusals()
 
 
 def refuse(transport: asyncio.Transport, error: TurnwireError | None, client: tuple[str, int] | None) -> Lingering:
-    """Answer with the error's problem document, or with nothing at all, and close the connection."""
+    """Answer with the problem document of `error`, or with nothing if it is None, and close the connection."""
     _refusals.say(":".join(map(str, client)) if client else "a local client", str(error or "it sent nothing"))
     if error is not None:
         response = problem_response(error)

@@ -1,8 +1,8 @@
 """Writes the body of a stream to one client: whole chunks, directly to its connection.
 
-ASGI's `send` would need a turn of a task for every write to every reader. Written directly, a publication reaches all
-the readers of its turn in one loop. Only the head and the end of an answer go through `send`. The head comes inside
-the context: a client may leave before it is sent.
+ASGI's `send` would have to wake a task for every write to every reader. Written directly, a publication reaches all the
+readers of its turn in one loop. Only the head and the end of an answer go through `send`. The head is sent inside the
+context, because a client may leave before it is sent.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What the benchmarks are built of: a load client, a product, other systems, /proc, tables."""
+"""The parts of the benchmarks: a load client, a product, other systems, readings of /proc, tables."""

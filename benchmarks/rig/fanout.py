@@ -1,4 +1,4 @@
-"""One turn, a thousand readers. The floor sends the very pieces that ours sent, so only the way there differs."""
+"""Measures one turn with a thousand readers. The floor sends the same pieces of bytes, so only their way differs."""
 
 import asyncio
 import statistics
@@ -11,13 +11,13 @@ from benchmarks.rig.report import Report
 from benchmarks.rig.scene import Scene, Sizes, pieces, same, scene, share
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient
 
-PRODUCED_PER_S = {"as fast as it comes": 5000.0, "500/s": 500.0}  # a turn's events; its writes gather into bursts
+PRODUCED_PER_S = {"as fast as it comes": 5000.0, "500/s": 500.0}  # events that the turn yields in a second
 ATTACH_LIMIT_S = 60.0
 ATTACHED_AT_ONCE = 100
 
 
 async def attach(readers: int, connect: Callable[[], Awaitable[Answer]]) -> list[Answer]:
-    """So many readers, each of which has had the head of its answer."""
+    """Connect so many readers, and wait until each has got the head of its answer."""
     found: list[Answer] = []
     async with asyncio.timeout(ATTACH_LIMIT_S):
         while len(found) < readers:
@@ -29,7 +29,10 @@ async def attach(readers: int, connect: Callable[[], Awaitable[Answer]]) -> list
 
 
 async def ours(at: Scene, sizes: Sizes, name: str, rate_per_s: float) -> tuple[dict[str, float], list[int]]:
-    """The turn waits in the queue until all readers are there. Also returns how the median reader's bytes came."""
+    """Measure Turnwire. The turn waits in the queue until all readers are there.
+
+    Returns: the figures, and how many lines each piece had in which the median reader got the stream.
+    """
     client, worker = TailClient(at.stack.base_urls[0], timeout_s=120), at.stack.worker[0]
     worker.pause()
     try:
@@ -46,7 +49,7 @@ async def ours(at: Scene, sizes: Sizes, name: str, rate_per_s: float) -> tuple[d
 
 
 async def least(at: Scene, sizes: Sizes, cuts: list[int]) -> dict[str, float]:
-    """The same readers and bytes at the floor; the last reader starts it."""
+    """Measure the floor with the same readers and bytes. The last reader starts the stream."""
     client = TailClient(at.floor_url, timeout_s=120)
     wanted = {"events": sizes.fan_events, "pieces": cuts, "readers": sizes.readers}
     readers = await attach(sizes.readers - 1, lambda: client.start("fan", wanted))
@@ -57,7 +60,7 @@ async def least(at: Scene, sizes: Sizes, cuts: list[int]) -> dict[str, float]:
 
 
 def figures(readers: list[Answer], sizes: Sizes, spent_s: float) -> dict[str, float]:
-    """Of checked answers."""
+    """Check the answers, and return their figures."""
     spans = same(readers, sizes.fan_events + TURNWIRE_EVENTS)
     events = len(readers) * (sizes.fan_events + TURNWIRE_EVENTS)
     took_s = (max(last for _, last in spans) - min(first for first, _ in spans)) / 1e9
@@ -66,7 +69,7 @@ def figures(readers: list[Answer], sizes: Sizes, spent_s: float) -> dict[str, fl
 
 
 def run(sizes: Sizes, report: Report) -> None:
-    """Rounds of ours and the floor, one after the other."""
+    """Measure Turnwire and the floor in turn, and add the rows to the report."""
     with scene() as at:
         for pace, rate_per_s in PRODUCED_PER_S.items():
             rounds = []
@@ -79,7 +82,7 @@ def run(sizes: Sizes, report: Report) -> None:
 
 
 def table(report: Report, what: str, one: dict[str, float], other: dict[str, float]) -> None:
-    """Three rows."""
+    """Add three rows to the report."""
     bounded = "500/s" in what
     rate = "" if bounded else share(one["events/s"], other["events/s"], higher_is_better=True)
     report.row(f"{what}: events/s", "" if bounded else ">= 80 %", one["events/s"], other["events/s"], rate)

@@ -1,7 +1,7 @@
 """The floor of every stream: an ASGI app that sends the same bytes on the same server, with no Redis and no worker.
 
-`python -m benchmarks.rig.floor` with BENCH_PORT. A POST's metadata is that of the product under load, and more: see
-`Wanted`. Anything else is answered with nothing.
+`python -m benchmarks.rig.floor` serves on BENCH_PORT. The metadata of a POST is that of the product under load, with
+the additions of `Wanted`. Any other request gets an empty answer.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ HEADERS = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-s
 
 
 class Wanted(Load, frozen=True):
-    """`pieces`: how many lines each write has, over and over (none: one write). All `readers` begin together.
+    """The load, and how to send it.
 
-    `raw`: the answer, instead of a turn's.
+    `pieces`: how many lines each write has, repeated as needed; empty: all lines in one write. `readers`: so many begin
+    together. `raw`: an answer to send instead of a turn's.
     """
 
     pieces: list[int] = msgspec.field(default_factory=list)
@@ -31,7 +32,7 @@ class Wanted(Load, frozen=True):
 
 
 class Floor:
-    """The app."""
+    """The ASGI application."""
 
     def __init__(self) -> None:
         self._waiting = 0
@@ -64,7 +65,7 @@ class Floor:
         for piece in self._kept[body]:
             await send(_piece(piece))
             if wanted.readers > 1:
-                await asyncio.sleep(0)  # the next reader's turn, as when a piece has just come from somewhere
+                await asyncio.sleep(0)  # let the next reader get the same piece before this one gets the next piece
         return b""
 
     async def _together(self, readers: int) -> None:
@@ -79,7 +80,7 @@ class Floor:
 
 
 async def lines(metadata: dict[str, Any]) -> AsyncIterator[bytes]:
-    """What a turn's stream has: its own three events around the product's."""
+    """Yield the lines of a turn's stream: those of the product, with Turnwire's three events around them."""
     seq, text = 0, ""
 
     def line(kind: str, data: dict[str, Any]) -> bytes:
@@ -96,7 +97,7 @@ async def lines(metadata: dict[str, Any]) -> AsyncIterator[bytes]:
 
 
 def cut(every_line: Sequence[bytes], pieces: Sequence[int]) -> Iterator[bytes]:
-    """Lines joined as they are to be written."""
+    """Yield the lines, joined into pieces as they are to be written."""
     at, counts = 0, cycle(pieces or [len(every_line)])
     while at < len(every_line):
         count = next(counts)
@@ -109,7 +110,7 @@ def _piece(body: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The same server and settings as ours."""
+    """Serve with the same server and settings as Turnwire."""
     uvicorn.run(
         Floor(), port=int(os.environ["BENCH_PORT"]), loop="uvloop", http="httptools", ws="none", lifespan="off",
         access_log=False, log_level="warning", server_header=False, backlog=4096, timeout_keep_alive=75,

@@ -1,6 +1,6 @@
-"""Ten thousand tails on which nothing happens, at one API process: memory, Redis connections, CPU.
+"""Measures memory, Redis connections and CPU of one API process with ten thousand tails on which nothing happens.
 
-Afterwards the turns are cancelled, and every tail must get its end: they were alive all the time.
+Afterwards the turns are cancelled. Every tail must then get its end, which shows that it was alive all the time.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from benchmarks.rig.tail_client import Answer, TailClient, WrongAnswerError
 HELD = {"events": 1, "rate_per_s": 1 / 3600}  # an event in an hour
 SETTLE_S = 1.0
 SPARE_FDS = 500
-MAX_JOBS = "100"  # the other turns wait in the queue
+MAX_JOBS = "100"  # so many turns run at a time; the others wait in the queue
 
 
 def raise_fd_limit(wanted: int) -> int:
-    """For this process and those that it starts. Returns what there is, which the system may keep lower."""
+    """Raise the limit of open files for this process and its children. Returns the limit, which may be lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft < allowed:
@@ -36,7 +36,7 @@ def raise_fd_limit(wanted: int) -> int:
 
 
 def connections(pid: int, port: int) -> int:
-    """How many TCP connections of a process go to this port. Linux."""
+    """Count the TCP connections of a process to this port (Linux only)."""
     own = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -46,7 +46,7 @@ def connections(pid: int, port: int) -> int:
 
 
 async def measure(at: Scene, sizes: Sizes) -> dict[str, float]:
-    """Once."""
+    """Measure once."""
     url, pid = at.stack.base_urls[0], at.stack.api[0].pid
     client = TailClient(url, timeout_s=60)
     (await client.ask("warm", {"events": 3})).events(6)
@@ -69,19 +69,19 @@ async def measure(at: Scene, sizes: Sizes) -> dict[str, float]:
 
 
 async def attach_to(client: TailClient, names: Sequence[str]) -> list[Answer]:
-    """One reader for each turn, which it starts."""
+    """Connect one reader for each turn. It starts the turn."""
     left = iter(names)
     return await attach(len(names), lambda: client.start(next(left), HELD))
 
 
 async def attach_more(client: TailClient, names: Sequence[str], count: int) -> list[Answer]:
-    """Readers in turn for each turn."""
+    """Connect `count` more readers, spread evenly over the turns."""
     left = iter([names[number % len(names)] for number in range(count)])
     return await attach(count, lambda: client.follow(next(left)))
 
 
 async def cancel(url: str, names: Sequence[str]) -> None:
-    """All turns."""
+    """Cancel all turns."""
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         for name in names:
             answer = await http.post(f"/v1/sessions/{name}/turns/0/cancel")
@@ -89,14 +89,14 @@ async def cancel(url: str, names: Sequence[str]) -> None:
 
 
 def check(answer: Answer) -> None:
-    """Nothing but the start, if it ran, and the end."""
+    """Check that a reader got nothing but the end, and the start if the turn ran."""
     types = [event.type for event in answer.lines()]
     if types[-1:] != ["session.run.failed"] or types[:-1] not in ([], ["session.run.started"]):
         raise WrongAnswerError(f"an idle tail got {types}")
 
 
 def run(sizes: Sizes, report: Report) -> None:
-    """Once: memory does not come back for a second round."""
+    """Measure once, and add the rows to the report. A second round would not see the memory come back."""
     beside = sizes.tailed_turns + SPARE_FDS
     allowed = raise_fd_limit(sizes.tails + beside)
     if allowed < sizes.tails + beside:
@@ -122,7 +122,7 @@ def run(sizes: Sizes, report: Report) -> None:
 
 
 async def least(at: Scene, sizes: Sizes) -> float:
-    """KiB for each connection that waits at the floor."""
+    """Return the KiB of memory for each connection that waits at the floor."""
     client = TailClient(at.floor_url, timeout_s=60)
     wanted = {"events": 1, "readers": sizes.tails}
     before_mb = rss_mb(at.floor.pid)

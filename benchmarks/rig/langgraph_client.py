@@ -22,7 +22,7 @@ QUIET = {  # it talks to nobody but us
 
 @contextmanager
 def langgraph(directory: Path, python: Path) -> Iterator[str]:
-    """Its URL. It writes files beside its configuration, so it gets a copy."""
+    """Start the server and yield its URL. It writes files beside its configuration, so it gets a copy of it."""
     app, port = directory / "langgraph", free_port()
     shutil.copytree(APP, app)
     program = [str(python), "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1"]
@@ -40,16 +40,20 @@ def langgraph(directory: Path, python: Path) -> Iterator[str]:
 
 
 class LangGraphClient(TailClient):
-    """The same requests, in its own words."""
+    """Sends the same requests in the form that LangGraph's server expects."""
 
     async def start(self, session: str, metadata: dict[str, Any], *, message: str = "go") -> Answer:  # noqa: ARG002
-        """One stateless run: it has no other way to stream without a thread made before."""
+        """Start one stateless run. To stream in another way, a thread would have to be made before."""
         body = {"assistant_id": "bench", "input": metadata, "stream_mode": ["custom"]}
         return await self._send("POST", "/runs/stream", json.dumps(body).encode())
 
 
 def produced(answer: Answer, count: int) -> list[tuple[int, int]]:
-    """When each event was made and when its last byte came; all of them, in order, and no error."""
+    """Check an answer, and return when each event was made and when its last byte came.
+
+    Raises:
+        WrongAnswerError: an event is missing or out of order, or the server reported an error.
+    """
     raw = b"".join(data for _, data in answer.parts)
     found, text, at = [], b"", raw.find(b"\r\n\r\n") + 4
     if not raw.startswith(b"HTTP/1.1 200 ") or not raw.endswith(b"\r\n0\r\n\r\n"):

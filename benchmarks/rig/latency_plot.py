@@ -1,4 +1,4 @@
-"""How late events are against the load, as an SVG made by hand: both axes, two lines, nothing to install."""
+"""Draws how late events are against the load, as an SVG with two lines. It needs no drawing library."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ COLOURS = {"p50": "#2563eb", "p99": "#dc2626"}
 
 
 def svg(points: Sequence[tuple[float, float, float]], facts: str) -> str:
-    """`points`: events/s, p50 ms, p99 ms. Milliseconds are drawn logarithmically.
+    """Return the SVG. Each point is (events/s, p50 ms, p99 ms); milliseconds are drawn logarithmically.
 
     Raises:
         ValueError: a line needs two points.

@@ -1,4 +1,4 @@
-"""Percentiles, readings of /proc, facts about the machine."""
+"""Computes percentiles, reads /proc, and collects facts about the machine."""
 
 import math
 import os
@@ -14,23 +14,23 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of all values do not exceed (nearest rank)."""
+    """Return the smallest value that `percent` of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def p50_p99(values: Sequence[float], prefix: str) -> dict[str, float]:
-    """Both, under `<prefix> p50` and `<prefix> p99`."""
+    """Return both percentiles, under `<prefix> p50` and `<prefix> p99`."""
     return {f"{prefix} p50": percentile(values, 50), f"{prefix} p99": percentile(values, 99)}
 
 
 def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Of several rounds with the same figures: the median of each."""
+    """Return the median of each figure over all rounds, which have the same figures."""
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def rss_mb(pid: int) -> float:
-    """Resident memory of a process, in MB."""
+    """Return the resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -38,13 +38,13 @@ def rss_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of all threads of a process so far."""
+    """Return the user and system time of all threads of a process so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def group(leader: int) -> list[int]:
-    """The processes of a process group that run now."""
+    """Return the pids of the running processes of a process group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile
@@ -54,7 +54,7 @@ def group(leader: int) -> list[int]:
 
 
 def machine() -> dict[str, str]:
-    """What a figure depends on and a reader must know."""
+    """Return the facts about the machine on which the figures depend."""
     load = os.getloadavg()[0]
     return {
         "cores": str(os.cpu_count()),

@@ -1,4 +1,4 @@
-"""Counts what a Redis server is asked to do: MONITOR tells a client's commands from those inside scripts."""
+"""Counts the commands that a Redis server runs. MONITOR tells those of clients from those inside scripts."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ READ_LIMIT_S = 5.0
 
 
 class Monitor:
-    """A context manager; afterwards `client` and `scripted` are the commands seen meanwhile.
+    """A context manager. Afterwards, `client` and `scripted` are the numbers of commands that were seen meanwhile.
 
     It slows the server down, so nothing is timed while it watches.
     """
@@ -35,7 +35,7 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with socket.create_connection(self._address, timeout=READ_LIMIT_S) as mark:
-            mark.sendall(b"ECHO turnwire-bench-end\r\n")  # everything before it was seen, too
+            mark.sendall(b"ECHO turnwire-bench-end\r\n")  # when this is seen, everything before it was seen, too
         self._reader.join(READ_LIMIT_S)
         self._socket.close()
 

@@ -1,7 +1,8 @@
-"""What one writes first: a stock arq worker that XADDs each event, an API that reads one XREAD BLOCK per client.
+"""A naive service: a stock arq worker that XADDs each event, and an API that runs one XREAD BLOCK per client.
 
-No lease, no checkpoint, no takeover, no replay. It speaks enough of our wire for the same client and the same checks.
-`python -m benchmarks.rig.naive_arq worker|api`; BENCH_REDIS_SOCKET, BENCH_REDIS_DB, BENCH_MAX_JOBS, BENCH_PORT.
+It has no lease, no checkpoint, no takeover and no replay. Its streams have the form of Turnwire's, so the same client
+and the same checks work. `python -m benchmarks.rig.naive_arq worker|api` reads BENCH_REDIS_SOCKET, BENCH_REDIS_DB,
+BENCH_MAX_JOBS and BENCH_PORT.
 """
 
 import json
@@ -29,7 +30,7 @@ LAST = b'"session.run.completed"'
 
 
 async def run_turn(ctx: dict[str, Any], run_id: str, metadata: dict[str, Any]) -> None:
-    """The job: each event goes into the turn's stream as it comes."""
+    """Run the job, and add each event to the turn's stream as it comes."""
     redis, seq, text = ctx["redis"], 0, ""
 
     async def append(kind: str, data: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ async def run_turn(ctx: dict[str, Any], run_id: str, metadata: dict[str, Any]) -
 
 
 async def say_ready(_: dict[str, Any]) -> None:
-    """For the benchmark, which waits for it."""
+    """Print that the worker is ready, because the benchmark waits for that."""
     print("worker ready", flush=True)
 
 
@@ -60,7 +61,7 @@ async def post(request: Request) -> StreamingResponse:
 
 
 async def lines(redis: ArqRedis, stream: str) -> AsyncGenerator[bytes]:
-    """A connection per client, held until the turn ends."""
+    """Yield the turn's lines. Each client holds a connection to Redis until the turn ends."""
     after = b"0"
     while True:
         for _, entries in await redis.xread({stream: after}, block=5000):
@@ -79,7 +80,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 def main(role: str) -> None:
-    """Both processes get uvloop, as ours do."""
+    """Start one of the two processes. Both get uvloop, as those of Turnwire do."""
     if role == "worker":
         uvloop.install()
         settings = {"functions": [run_turn], "redis_settings": REDIS, "on_startup": say_ready}

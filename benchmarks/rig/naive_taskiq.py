@@ -1,7 +1,7 @@
-"""taskiq's Redis Stream broker, a task that XADDs each event, an API that reads one XREAD BLOCK per client.
+"""A naive service on taskiq's Redis Stream broker: a task that XADDs each event, and one XREAD BLOCK per client.
 
-As `naive_arq`, in the interpreter that has taskiq: nothing of Turnwire's is imported. `python -m
-benchmarks.rig.naive_taskiq worker|api`; BENCH_REDIS, BENCH_PORT. No lease, no checkpoint, no replay.
+It is like `naive_arq`, but runs in the interpreter that has taskiq, so it imports nothing of Turnwire. It has no lease,
+no checkpoint and no replay. `python -m benchmarks.rig.naive_taskiq worker|api` reads BENCH_REDIS and BENCH_PORT.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from starlette.routing import Route
 from taskiq_redis import RedisStreamBroker
 
 MAX_JOBS = "100"
-CLIENTS = 1000  # connections: one per client, held until its turn ends
+CLIENTS = 1000  # the most connections: one per client, held until its turn ends
 LAST = b'"session.run.completed"'
 broker = RedisStreamBroker(url=os.environ["BENCH_REDIS"])
 redis = Redis.from_url(os.environ["BENCH_REDIS"], max_connections=CLIENTS)
@@ -29,7 +29,7 @@ redis = Redis.from_url(os.environ["BENCH_REDIS"], max_connections=CLIENTS)
 
 @broker.task(task_name="turn")
 async def turn(run_id: str, events: int, rate_per_s: float) -> None:
-    """The job: each event goes into the turn's stream as it comes."""
+    """Run the job, and add each event to the turn's stream as it comes."""
     seq, clock = 0, asyncio.get_running_loop().time
 
     async def append(kind: str, data: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ async def post(request: Request) -> StreamingResponse:
 
 
 async def lines(stream: str) -> AsyncGenerator[bytes]:
-    """Until the turn ends."""
+    """Yield the turn's lines until it ends."""
     after = b"0"
     while True:
         for _, entries in await redis.xread({stream: after}, block=5000):
@@ -76,7 +76,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
 
 
 def main(role: str) -> None:
-    """Both processes get uvloop."""
+    """Start one of the two processes. Both get uvloop."""
     if role == "worker":
         tasks = ["--max-async-tasks", MAX_JOBS, "--workers", "1", "--log-level", "WARNING"]
         os.execv(sys.executable, [sys.executable, "-m", "taskiq", "worker", f"{__spec__.name}:broker", *tasks])

@@ -1,4 +1,4 @@
-"""Many turns at the pace of a model, as `pace` measures them: one load beside the floor, then up to saturation."""
+"""Measures many turns at the pace of a model, as `pace` does: one load beside the floor, then up to saturation."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,10 @@ Step = tuple[float, float, float]  # events/s, p50 ms, p99 ms
 
 
 def loads(sizes: Sizes) -> Iterator[tuple[int, dict[str, float], dict[str, float] | None]]:
-    """Turns, our figures, the floor's for the load that is compared. Ends after the first load that is too much."""
+    """Yield each number of turns with Turnwire's figures, and the floor's for the load that is compared.
+
+    Ends after the first load that is too much.
+    """
     for turns in sizes.steps:
         with scene({"TURNWIRE_MAX_JOBS": str(turns)}) as at:
             rounds = [
@@ -32,12 +35,12 @@ def loads(sizes: Sizes) -> Iterator[tuple[int, dict[str, float], dict[str, float
 
 
 def too_much(turns: int, ours: dict[str, float]) -> bool:
-    """Does it not keep up?"""
+    """Return whether the service does not keep up with the load."""
     return ours["late ms p50"] > LATE_MS or ours["events/s"] < turns * RATE_PER_S * KEPT
 
 
 def run(sizes: Sizes, report: Report) -> list[Step]:
-    """Returns the points of the plot."""
+    """Measure all loads, and add the rows to the report. Returns the points of the plot."""
     report.columns = ["turns", *FIGURES]
     report.row("goal, 300 turns", *FIGURES.values())
     points, saturated = [], "not reached"

@@ -1,4 +1,4 @@
-"""The same turns at other services in the same run: a naive one on arq, one on taskiq, LangGraph's own server."""
+"""Measures the same turns at other services in the same run: a naive one on arq, one on taskiq, LangGraph's server."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ from turnwire import __version__
 
 LIMIT_S = 180.0
 PACE_PER_S = 30.0
-LONGEST_PAUSE_S = 0.5  # between lone turns: arq's poll
+LONGEST_PAUSE_S = 0.5  # the longest pause between two lone turns, which is the time between two polls of arq
 FIGURES = {  # figure -> is more better?
     "lone turn: first event, p50 ms": False,
     "lone turn: first event, p99 ms": False,
@@ -41,14 +41,14 @@ FIGURES = {  # figure -> is more better?
 
 
 def our_events(answer: Answer, count: int) -> list[tuple[int, int]]:
-    """When each of the product's events was made and read, of an answer that is right."""
+    """Check an answer, and return when each of the product's events was made and when it was read."""
     events = answer.events(count + TURNWIRE_EVENTS)
     return [(event.data["at"], event.at_ns) for event in events if event.type == "message.part.updated"]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One service, and how its answers are read."""
+    """One service, and the function that reads its answers."""
 
     name: str
     client: TailClient
@@ -56,7 +56,7 @@ class Peer:
 
 
 async def measure(peer: Peer, sizes: Sizes, mark: str) -> dict[str, float]:
-    """One round."""
+    """Measure one round of one service."""
 
     async def ask(name: str, events: int, rate_per_s: float = 0) -> Answer:
         return await peer.client.ask(f"{mark}{name}", {"events": events, "rate_per_s": rate_per_s, "stamp": True})
@@ -84,7 +84,7 @@ async def measure(peer: Peer, sizes: Sizes, mark: str) -> dict[str, float]:
 
 @contextmanager
 def taskiq(directory: Path, redis: RedisServer, python: Path) -> Iterator[str]:
-    """Its worker and API; the URL."""
+    """Start the worker and the API of the taskiq service. Yields its URL."""
     port = free_port()
     env = bare_environment() | {"BENCH_REDIS": f"{redis.url.rpartition('/')[0]}/2", "BENCH_PORT": str(port)}
     program = ["-m", "benchmarks.rig.naive_taskiq"]
@@ -99,7 +99,7 @@ def taskiq(directory: Path, redis: RedisServer, python: Path) -> Iterator[str]:
 
 @contextmanager
 def services(sizes: Sizes, report: Report) -> Iterator[list[Peer]]:
-    """All that can be had; all idle but the one that is measured."""
+    """Start every service that can be installed. All are idle but the one that is measured."""
     with ExitStack() as stack:
         at = stack.enter_context(scene())
         found = [Peer(f"Turnwire {__version__}", TailClient(at.stack.base_urls[0], timeout_s=LIMIT_S))]
@@ -122,7 +122,7 @@ def services(sizes: Sizes, report: Report) -> Iterator[list[Peer]]:
 
 
 def run(sizes: Sizes, report: Report) -> None:
-    """Rounds, one service after the other."""
+    """Measure all rounds, taking the services in turn, and add the rows to the report."""
     rounds: dict[str, list[dict[str, float]]] = {}
     with services(sizes, report) as peers:
         for number in range(sizes.rounds):
@@ -135,7 +135,7 @@ def run(sizes: Sizes, report: Report) -> None:
 
 
 def rows(report: Report, results: dict[str, dict[str, float]]) -> None:
-    """A column for each service, then how many times better ours is."""
+    """Add the rows: a column for each service, then how many times better Turnwire is."""
     report.columns = ["", *results, *(f"against {name.partition(' ')[0]}" for name in list(results)[1:])]
     for figure, more in FIGURES.items():
         values = [one[figure] for one in results.values()]

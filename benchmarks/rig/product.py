@@ -1,6 +1,6 @@
-"""The product under load: a turn's metadata says how many events it yields, how fast and how big.
+"""The product under load. A turn's metadata says how many events it yields, how fast and how big.
 
-With BENCH_STARTS in the environment each turn also writes down when its producer got control.
+With BENCH_STARTS in the environment, each turn also writes down when its producer began.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from turnwire import ChatTurnHooks, Turn
 
 
 class Load(msgspec.Struct, frozen=True):
-    """`events` text deltas of `bytes` characters, `rate_per_s` of them a second (0: as fast as they are taken)."""
+    """The events of a turn: text deltas, and perhaps a signal that the turn waits for after them."""
 
     events: int = 0
     rate_per_s: float = 0
@@ -27,7 +27,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-    """The events of one turn. A late one is not made up for by a pause: the schedule counts from the start."""
+    """Yield the events of one turn. The schedule counts from the start, so a late event delays no later one."""
     load = msgspec.convert(metadata, Load)
     clock = asyncio.get_running_loop().time
     started_s, text = clock(), "x" * load.bytes
@@ -43,7 +43,7 @@ async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
 
 
 class LoadHooks(ChatTurnHooks):
-    """Only `produce`: what the benchmarks measure is the service, not a product."""
+    """Has only `produce`, because the benchmarks measure the service and not a product."""
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         stamp_start(turn.run_id)

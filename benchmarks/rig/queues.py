@@ -1,4 +1,4 @@
-"""The job queues that are compared: how to start a worker of each, how to fill it, how to see that it is done."""
+"""Starts a worker of each job queue that is compared, fills the queue, and waits until the jobs have run."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ class Queue:
 
     @property
     def python(self) -> str:
-        """The interpreter that has its library."""
+        """The interpreter that has the library of this system."""
         return sys.executable if self.system in {"turnwire", "arq"} else str(interpreter(PEERS_LOCK, PEERS_VENV))
 
     def program(self, role: str) -> list[str]:
@@ -61,7 +61,7 @@ class Pool:
 
     @property
     def starts(self) -> dict[str, int]:
-        """Job -> when its first line ran."""
+        """The time at which each job's first line ran, by job."""
         return read_stamps(self._directory / "starts")
 
     def drive(self, jobs: int, rate: float = 0) -> dict[str, int]:
@@ -79,7 +79,7 @@ class Pool:
         return read_stamps(sent)
 
     def wait(self, jobs: dict[str, int], limit_s: float) -> dict[str, int]:
-        """Until all of these jobs ran. Returns their starts."""
+        """Wait until all of these jobs have run. Returns their starts."""
         deadline = time.monotonic() + limit_s
         while not jobs.keys() <= (starts := self.starts).keys():
             dead = [worker.last_lines() for worker in self.workers if not worker.running]
@@ -92,7 +92,7 @@ class Pool:
 
 @contextmanager
 def idle_pool(queue: Queue, workers: int) -> Iterator[Pool]:
-    """Redis and workers of its own, after a few jobs, so that nothing is measured that happens once."""
+    """Start workers on a Redis of their own, and run a few jobs, so that nothing is measured that happens only once."""
     with ExitStack() as stack:
         directory = stack.enter_context(workspace())
         redis = stack.enter_context(RedisServer(directory / "redis", port=0))

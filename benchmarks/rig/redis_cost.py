@@ -1,4 +1,4 @@
-"""What Redis keeps of a finished turn, beside the events' own bytes, and how many commands a turn and an event take."""
+"""Measures what Redis keeps of a finished turn, beside the events' own bytes, and the commands per turn and event."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,13 +12,13 @@ from benchmarks.rig.scene import Scene, Sizes, scene
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 from turnwire.shared.keys import SessionKey, TurnKey
 
-SETTLE_S = 0.3  # the record is written after the last event
+SETTLE_S = 0.3  # wait so long after the last event, because the record is written after it
 PACE_PER_S = 30.0
 SHORT_EVENTS = 3
 
 
 def memory(at: Scene, events: int, report: Report) -> None:
-    """Of one turn that is over: its log, and everything that names its session."""
+    """Measure the memory of one turn that is over: of its log, and of all keys that name its session."""
     session = f"stored{events}"
     answer = uvloop.run(whole_turn(at, session, events))
     got = answer.events(events + TURNWIRE_EVENTS)
@@ -38,12 +38,12 @@ def memory(at: Scene, events: int, report: Report) -> None:
 
 
 async def whole_turn(at: Scene, session: str, events: int) -> Answer:
-    """From the POST to the end."""
+    """Ask a turn and read it to its end."""
     return await TailClient(at.stack.base_urls[0]).ask(session, {"events": events})
 
 
 async def many(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> None:
-    """All at once, each checked."""
+    """Ask many turns at once, and check each answer."""
     client = TailClient(at.stack.base_urls[0])
     ask: Callable[[str], Awaitable[Answer]] = lambda name: client.ask(name, load)  # noqa: E731
     for answer in await closed_loop(ask, [f"{mark}{number}" for number in range(sizes.counted)], sizes.counted):
@@ -51,7 +51,7 @@ async def many(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> No
 
 
 def commands(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> tuple[float, float]:
-    """Per turn: what clients sent, what scripts did."""
+    """Return the commands per turn: those that clients sent, and those inside scripts."""
     with Monitor(at.redis.url) as monitor:
         uvloop.run(many(at, sizes, mark, load))
         time.sleep(SETTLE_S)
@@ -59,7 +59,7 @@ def commands(at: Scene, sizes: Sizes, mark: str, load: dict[str, float]) -> tupl
 
 
 def run(sizes: Sizes, report: Report) -> None:
-    """Once: these are counts."""
+    """Measure once, because these are counts, and add the rows to the report."""
     with scene() as at:
         uvloop.run(many(at, sizes, "warm", {"events": SHORT_EVENTS}))
         for events in sizes.stored:

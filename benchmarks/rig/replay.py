@@ -1,4 +1,4 @@
-"""Completed turns: the same POST again and again on kept connections, and a long log read from its start."""
+"""Measures completed turns: the same POST again and again on kept connections, and a long log read from its start."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ LOG_READS = 5
 
 
 class Repeater(asyncio.Protocol):
-    """Sends a request again as soon as its answer is there; each answer must be the first one's, byte for byte."""
+    """Sends a request again as soon as its answer is there. Each answer must equal the first one, byte for byte."""
 
     def __init__(self, request: bytes, times: int, body: bytes) -> None:
         self.took_ms: list[float] = []

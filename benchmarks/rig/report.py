@@ -1,10 +1,11 @@
-"""A benchmark's command line and its result: one table as text and, if asked, as JSON."""
+"""The command line of a benchmark, and its result: one table as text and, with `--json`, as JSON."""
 
 import argparse
 import json
 import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.rig.measure import machine
@@ -13,12 +14,20 @@ Cell = str | float | None
 
 
 def options(doc: str | None, name: str, *, rounds: int) -> argparse.ArgumentParser:
-    """The options that all benchmarks have."""
+    """Return a parser with the options that all benchmarks have."""
     parser = argparse.ArgumentParser(prog=f"python3 dev.py bench {name}", description=doc)
     parser.add_argument("--rounds", type=int, default=rounds, help="measure so often, print medians (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="small and rough: does it work at all?")
+    parser.add_argument("--quick", action="store_true", help="a short run, whose figures are rough")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     return parser
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a benchmark's `main`. Ctrl-C ends it with exit status 130 and without a traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 class Report:
@@ -34,15 +43,15 @@ class Report:
         self._began_s = time.monotonic()
 
     def row(self, *cells: Cell) -> None:
-        """One line of the table; numbers are rounded when printed only."""
+        """Add a line to the table. Numbers are rounded only when they are printed."""
         self._rows.append(list(cells))
 
     def note(self, text: str) -> None:
-        """A line below the table."""
+        """Add a line below the table."""
         self._notes.append(text)
 
     def publish(self) -> None:
-        """Print, and write the file of `--json`."""
+        """Print the table, and write the file of `--json`."""
         given = {name: value for name, value in vars(self._args).items() if name != "json"}
         settings = ", ".join(f"{name} {value}" for name, value in given.items())
         facts = ", ".join(f"{name} {value}" for name, value in self._facts.items())
@@ -63,7 +72,7 @@ class Report:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table that reads well as text, too."""
+    """Return a markdown table that is also readable as text."""
     texts = [list(columns), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in texts]
@@ -71,7 +80,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def ratio(ours: float, theirs: float, *, higher_is_better: bool = False) -> str:
-    """How many times better ours is; below 1 it is worse."""
+    """Return how many times better Turnwire is; below 1 it is worse."""
     better, worse = (ours, theirs) if higher_is_better else (theirs, ours)
     times = better / worse if worse else math.inf
     return f"{times:.0f}x" if times >= 10 else f"{times:.1f}x"

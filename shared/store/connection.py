@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 ROLE_AGE_S: Final = 2.0  # a pool asks a connection for its server's role again after this time
 
-# What a server that must be left answers to a command. In the errors of a script, Redis 6.2 writes a dash before it.
-# Of an error READONLY that is not a script's, redis-py makes a ReadOnlyError without this word.
+# Errors with which a server that must be left refuses a command. In the errors of a script, Redis 6.2 writes a dash
+# before the word. redis-py turns an error READONLY that comes from no script into a ReadOnlyError without the word.
 _WRONG_SERVER = re.compile(r"(?:^|-)(?:READONLY|MASTERDOWN|UNBLOCKED)\b")
 _of_thread = threading.local()  # `connections`: those that are open; a thread has one event loop at a time
 
@@ -43,7 +43,7 @@ class PrimaryConnection(AbstractConnection):
         """Log in, then ask for the server's role.
 
         Raises:
-            WrongServer: it is a replica.
+            WrongServer: the server is a replica.
         """
         await super().on_connect()
         self._loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class PrimaryConnection(AbstractConnection):
         """Ask for the server's role, unless it is known from a moment ago.
 
         Raises:
-            WrongServer: it is a replica.
+            WrongServer: the server is a replica.
         """
         if asyncio.get_running_loop().time() >= self._role_until_s:
             await self._ask_role()
@@ -109,18 +109,18 @@ class PrimaryConnection(AbstractConnection):
         return str(self._host_error())
 
     def leads_where(self, loop: asyncio.AbstractEventLoop | None, address: str) -> bool:
-        """True if it is open in this loop, and to this address."""
+        """Return whether the connection is open in this loop, and to this address."""
         return self.is_connected and self._loop is loop and self._address == address
 
     def abort(self) -> None:
-        """Close it at once. Whoever waits for a reply gets an error."""
+        """Close the connection at once. Whoever waits for a reply gets an error."""
         _open_connections().discard(self)
         if self._writer is not None:
             self._writer.transport.abort()
 
 
 class TcpConnection(PrimaryConnection, Connection):
-    """Such a connection over plain TCP."""
+    """A PrimaryConnection over plain TCP."""
 
 
 class _TlsConnection(PrimaryConnection, SSLConnection):
@@ -142,7 +142,7 @@ class PrimaryPool(BlockingConnectionPool):
     """A pool that hands out no connection to a server which has become a replica."""
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Connect it, or check the connection that is there.
+        """Connect, or check the connection if it is open already.
 
         Raises:
             RedisError: there is no primary at this address.

@@ -1,1 +1,1 @@
-"""`dev.py demo`: a turn loses its worker before your eyes, goes on in another one, and nothing is paid for twice."""
+"""`dev.py demo` shows a turn that loses its worker and continues in another one, while nothing is paid for twice."""

@@ -1,4 +1,4 @@
-"""`python -m stack.demo`: the crash demo. Exit status 0 if everything that it claims was seen to be so."""
+"""`python -m stack.demo` runs the crash demo. Its exit status is 0 if it saw everything that it claims."""
 
 import signal
 import sys
@@ -32,7 +32,7 @@ class Demo:
         self._holders: list[str] = []  # of the lease, each time that we looked
 
     def run(self) -> bool:
-        """True if every check held."""
+        """Run the scenes. Returns True if every check held."""
         screen, scene = self._screen, self._scene
         screen.title("a turn of three steps: plan (model), search (tool), answer (model)")
         screen.command(f"curl -N -X POST …{TURN} -d '{msgspec.json.encode(BODY).decode()}'")
@@ -76,7 +76,7 @@ class Demo:
         self._check("the ledger has a row for each attempt, with every call that was whole", known)
 
     def _stream_and_kill(self) -> tuple[list[Line], dict[int, dict[str, Any]]]:
-        """Every line of the one connection, and the checkpoints just before the kill."""
+        """Return every line of the one connection, and the checkpoints just before the kill."""
         lines: list[Line] = []
         checkpoints: dict[int, dict[str, Any]] = {}
         with self._scene.http.stream("POST", self._scene.turn_url, json=BODY) as response:
@@ -137,7 +137,7 @@ class Demo:
 
 
 def main() -> int:
-    """Run it."""
+    """Run the demo. Returns the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is ended and removed
     screen = Screen()
     screen.line("Starting Redis, one API, two workers and a model server that keeps a bill ...")

@@ -25,10 +25,10 @@ billing = threading.Lock()
 
 
 class Model(BaseHTTPRequestHandler):
-    """Says what it is asked for by name: the last part of the Idempotency-Key."""
+    """Answers with the text that the request names in the last part of its Idempotency-Key."""
 
     def do_GET(self) -> None:
-        """The bill."""
+        """Answer with the bill."""
         with billing:
             body = json.dumps(bill).encode()
         self.send_response(200 if self.path == "/bill" else 404)
@@ -37,7 +37,7 @@ class Model(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        """One call of the model. It is on the bill from its first byte, as it is with those who sell it."""
+        """Answer one call of the model. It is on the bill from its first byte, as it is at real model servers."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.headers["Idempotency-Key"]
         words = TEXTS[key.rpartition("/")[2]].split(" ")
@@ -62,16 +62,16 @@ class Model(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the standard library
-        """No access log: the bill says it all."""
+        """Write no access log, because the bill has every call."""
 
 
 class Server(ThreadingHTTPServer):
-    """A client that hangs up, as a killed worker does, is no error of ours."""
+    """A server that reports no error if a client hangs up, as a killed worker does."""
 
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Show what is not a broken connection."""
+        """Show an error, unless it is a broken connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 

@@ -12,13 +12,13 @@ SEARCH_S = 0.3
 
 
 class DemoProduct(ChatTurnHooks):
-    """Plan, search, answer."""
+    """Plans, searches and answers."""
 
     def __init__(self, backend: OpenAIBackend) -> None:
         self._backend = backend
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any] | ChatStreamEvent]:
-        """Plan, search, answer: whichever has ended is not run again."""
+        """Plan, search and answer. A step that has ended is not run again."""
         question = {"role": "user", "content": turn.message}
         plan = await turn.step("plan", lambda: self._plan(turn, question), kind="llm")
         yield {"type": "plan", "data": {"text": plan}}
@@ -37,7 +37,7 @@ class DemoProduct(ChatTurnHooks):
         return ["leases.md", "checkpoints.md"]
 
     async def aclose(self) -> None:
-        """The worker stops."""
+        """Close the connections, because the worker stops."""
         await self._backend.aclose()
 
 

@@ -1,4 +1,4 @@
-"""What can be read from the lines of a stream, from checkpoints and from what was counted. Pure."""
+"""Reads the lines of a stream, the checkpoints and the counts of the demo. It does no I/O."""
 
 from typing import Any
 
@@ -10,32 +10,32 @@ Line = dict[str, Any]
 
 
 def text(lines: list[Line]) -> str:
-    """What a reader of the deltas sees."""
+    """Return the text that a reader of the deltas sees."""
     return "".join(line["data"]["delta"] for line in lines if line["type"] == PART_UPDATED)
 
 
 def shortened(data: str) -> str:
-    """Enough of it to recognise it."""
+    """Return the beginning of a text, long enough to recognise it."""
     return data if len(data) <= SHOWN_CHARACTERS else data[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def tokens(counted: dict[str, Any]) -> int:
-    """Of a call on the bill, or of a row of the ledger."""
+    """Return the tokens of a call on the bill, or of a row of the ledger."""
     return int(counted["tokens_in"]) + int(counted["tokens_out"])
 
 
 def counts(counted: dict[str, Any]) -> str:
-    """The same, to read."""
+    """Return the tokens as text."""
     return f"{counted['tokens_in']:>3} tokens in, {counted['tokens_out']:>3} out"
 
 
 def words(lines: list[Line]) -> int:
-    """How many deltas there are."""
+    """Return how many deltas there are."""
     return sum(line["type"] == PART_UPDATED for line in lines)
 
 
 def standing(lines: list[Line]) -> list[Line]:
-    """What is left when a client does as `session.run.resumed` says: drop what came after its cursor."""
+    """Return the lines that a client keeps, which drops the events after the cursor of `session.run.resumed`."""
     kept: list[Line] = []
     for line in lines:
         if line["type"] == RUN_RESUMED:
@@ -46,6 +46,6 @@ def standing(lines: list[Line]) -> list[Line]:
 
 
 def keeps(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> bool:
-    """The product's two steps were done, and their records are still the same."""
+    """Return whether the product's two steps were done, and their records are still the same."""
     done = [step["intent"] for step in before.values() if step["status"] == "completed"]
     return done == ["plan", "search"] and all(after[position] == step for position, step in before.items())

@@ -1,4 +1,4 @@
-"""What the demo runs, and what can be seen of it from outside: processes, leases, checkpoints, the model's bill."""
+"""Runs the processes of the demo, and looks at them from outside: at leases, checkpoints and the model's bill."""
 
 import sys
 import tempfile
@@ -33,33 +33,33 @@ class Scene:
         self._model_url = model_url
 
     def lease(self) -> tuple[str, int]:
-        """Who has the turn, `<worker>#<attempt>`, and for how many ms more."""
+        """Return who has the turn, `<worker>#<attempt>`, and for how many more ms."""
         holder: bytes = self._redis.get(KEY.lease) or b""
         return holder.decode(), self._redis.pttl(KEY.lease)
 
     def worker_of(self, holder: str) -> Service:
-        """The process behind a lease: `host/pid/…`."""
+        """Return the process that holds a lease, whose name is `host/pid/…`."""
         return next(worker for worker in self.workers if f"/{worker.pid}/" in holder)
 
     def checkpoints(self) -> dict[int, dict[str, Any]]:
-        """The steps of the producer and of the worker that are done, by position; those of hooks have other names."""
+        """Return the steps of the producer and of the worker that are done, by position, without those of hooks."""
         stored = self._redis.hgetall(KEY.steps)
         return {int(name): msgspec.json.decode(step) for name, step in sorted(stored.items()) if name.isdigit()}
 
     def ledger(self) -> list[dict[str, Any]]:
-        """What Turnwire says that the turn used: a row for each attempt."""
+        """Return the turn's ledger, which has a row for each attempt."""
         rows: list[dict[str, Any]] = self.http.get(f"{self.turn_url}/ledger").json()["rows"]
         return rows
 
     def bill(self) -> list[dict[str, Any]]:
-        """Every call that the model server was asked for."""
+        """Return every call that the model server got."""
         calls: list[dict[str, Any]] = self.http.get(f"{self._model_url}/bill").json()
         return calls
 
 
 @contextmanager
 def running() -> Iterator[Scene]:
-    """All of it, started and answering; ended and removed afterwards, whatever happened."""
+    """Start everything and yield it when it answers. It is ended and removed afterwards, whatever happened."""
     with tempfile.TemporaryDirectory(prefix="turnwire-demo-") as name, RedisServer(Path(name) / "redis") as redis:
         directory, port = Path(name), free_port()
         model_url = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""What the demo shows: text that flows, notes, commands and their answers. Colours only on a terminal."""
+"""Shows the demo: text that flows, notes, commands and their answers. It uses colours only on a terminal."""
 
 import os
 import sys
@@ -15,25 +15,25 @@ class Screen:
         self._flowing = False  # text without an end of line stands on the screen
 
     def title(self, text: str) -> None:
-        """What comes next."""
+        """Show the title of the next scene."""
         self._line(f"\n== {text}", BOLD)
 
     def line(self, text: str) -> None:
-        """One line of its own."""
+        """Show a line."""
         self._line(text, "")
 
     def command(self, text: str, answer: Any = "") -> None:
-        """What somebody could have typed, and what came of it."""
+        """Show a command as somebody could have typed it, and its output."""
         self._line(f"   $ {text}", CYAN)
         if answer != "":
             self.line(f"     {answer}")
 
     def check(self, text: str, *, holds: bool) -> None:
-        """One of the things that must be so."""
+        """Show a check and whether it held."""
         self._line(f"   {'ok  ' if holds else 'FAIL'}  {text}", GREEN if holds else RED)
 
     def flow(self, text: str) -> None:
-        """A piece of an answer."""
+        """Show a piece of an answer."""
         self._write(text if self._flowing else f"   {text.lstrip()}")
         self._flowing = True
 

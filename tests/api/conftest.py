@@ -20,7 +20,7 @@ HubMaker = Callable[..., AbstractAsyncContextManager[Hub]]
 
 @pytest.fixture
 async def writer(store: TurnStore) -> Writer:
-    """Of a turn that was submitted."""
+    """Yield a log writer for a turn that was submitted."""
     return await Writer(store, KEY).submit()
 
 

@@ -31,7 +31,7 @@ async def scene(client_stack: Stack, tmp_path: Path) -> AsyncIterator[Scene]:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """Where `eventsource` is installed; kept in the checkout's own cache."""
+    """Return the folder where `eventsource` is installed, which is kept in the checkout's own cache."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs node and npm")

@@ -44,7 +44,7 @@ class Recorder:
         return [call["hook"] for call in self.calls(run_id) if call["hook"] != "on_event"]
 
     def wait_call(self, run_id: str, hook: str, count: int = 1) -> None:
-        """Until this hook of this turn was called `count` times."""
+        """Wait until this hook of this turn was called `count` times."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: self._count(run_id, hook) >= count, LIMIT_S)
         assert arrived, (
@@ -52,7 +52,7 @@ class Recorder:
         )
 
     def wait_held(self, name: str) -> None:
-        """Until a producer waits at this hold."""
+        """Wait until a producer waits at this hold."""
         with self._changed:
             assert self._changed.wait_for(lambda: name in self._held, LIMIT_S), f"nobody came to the hold {name}"
 
@@ -107,6 +107,6 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Write no log, because nobody reads it."""
 
     return Handler

@@ -20,7 +20,7 @@ def find_programs() -> Path | None:
 
 
 def find_user() -> pwd.struct_passwd | None:
-    """Who runs it: whoever runs the tests, but not root, as PostgreSQL refuses that."""
+    """Return the user who runs PostgreSQL: the one who runs the tests, but not root, which PostgreSQL refuses."""
     users = {user.pw_name: user for user in pwd.getpwall()}
     names = ["postgres", "nobody"] if os.getuid() == 0 else [pwd.getpwuid(os.getuid()).pw_name]
     return next((users[name] for name in names if name in users), None)

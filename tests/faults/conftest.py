@@ -16,7 +16,7 @@ def module_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def product() -> dict[str, str]:
-    """What else is set for a module's processes; its default product is the one of chaos."""
+    """Return more settings for a module's processes. Their default product is that of chaos."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What the stories are made of: methods of a machine, each as often as its weight says."""
+"""The actions of the stories: methods of a machine, each chosen as often as its weight says."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -47,7 +47,7 @@ RECORD_TIMES = {"created_at": 0, "started_at": None, "updated_at": 0, "completed
 
 @dataclass
 class World:
-    """What the machine plays with: the two stores and their loop, and a client to look with."""
+    """The two stores and their event loop, and a client that looks at Redis."""
 
     store: TurnStore
     redis: Redis
@@ -69,7 +69,7 @@ class World:
 
 @dataclass
 class Handle:
-    """What a worker's process knows of its attempt, in each of the two stores."""
+    """The knowledge of a worker's process about its attempt, in each of the two stores."""
 
     index: int
     claimed: tuple[Claimed, Claimed]
@@ -198,7 +198,7 @@ class Comparison(RuleBasedStateMachine):
         return [index for index, turn in self.turns.items() if turn.fields.get("persist") == "pending"]
 
     def index(self, pick: int) -> int:
-        """Of a turn that is there, sometimes of one that is not."""
+        """Return the index of a turn that is there, or sometimes of one that is not."""
         next_index = int(self.here.fields.get("next_index", "0"))
         return [*self.turns, next_index][pick % (len(self.turns) + pick // 7)]
 
@@ -256,13 +256,13 @@ class Comparison(RuleBasedStateMachine):
 
 
 def refused(reply: Any) -> bool:
-    """It is an error, or a list of nothing else."""
+    """Return whether the reply is an error, or a list of errors only."""
     errors = reply if isinstance(reply, list) else [reply]
     return bool(errors) and all(isinstance(error, TurnwireError) for error in errors)
 
 
 def check_change(before: Stored, now: Stored, *, erased: bool) -> None:
-    """What one rule may do to a turn."""
+    """Check that one rule has changed a turn only in ways that are allowed."""
     was, became = before.text("status"), now.text("status")
     if erased:
         return

@@ -1,4 +1,4 @@
-"""What Redis holds of a session, read in one round trip, and what the store in memory holds of it."""
+"""Reads everything that Redis holds of a session in one round trip, and the same from the store in memory."""
 
 from dataclasses import dataclass
 from typing import Any

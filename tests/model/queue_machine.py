@@ -49,7 +49,7 @@ def row(attempt: int) -> bytes:
 
 @dataclass
 class Seen:
-    """What a queue knows of one job. `job`: its bytes, which are never the same in two queues."""
+    """The data that a queue has of one job. `job`: its bytes, which are never the same in two queues."""
 
     job: bytes | None
     queued: bool

@@ -17,7 +17,7 @@ LIMIT_S: Final = 0 if HUNT else 900  # 0: none
 
 
 def stories(count: int) -> settings:
-    """So many stories, or as many as the hunt asks for."""
+    """Run so many stories, or as many as MODEL_STORIES asks for."""
     return settings(
         max_examples=HUNT or count,
         stateful_step_count=30,

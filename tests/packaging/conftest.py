@@ -26,7 +26,7 @@ def outside() -> dict[str, str]:
 
 
 def run(*argv: str | Path, cwd: Path = ROOT) -> str:
-    """What the command prints. It must succeed."""
+    """Run a command, which must succeed, and return what it prints."""
     done = subprocess.run(argv, cwd=cwd, env=outside(), capture_output=True, text=True, check=False, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""What makes two requests the same, what names a turn, and what cannot name one."""
+"""Two requests are the same if their inputs are; and a turn's name cannot be forged."""
 
 from typing import Any
 

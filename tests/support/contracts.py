@@ -94,7 +94,7 @@ def kind_of(key: str) -> str:
 
 
 def misfits(script: str, names: Sequence[str], args: Sequence[object]) -> list[str]:
-    """How a call differs from the script's contract; empty if it fits."""
+    """Return how a call differs from the script's contract; empty if it fits."""
     contract = contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
     found = []
     wanted, kinds = contract.fixed("KEYS"), [kind_of(name) for name in names]

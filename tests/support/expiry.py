@@ -1,4 +1,4 @@
-"""When keys expire, on every version of Redis: PEXPIRETIME is as young as Redis 7."""
+"""Tells when keys expire, on every version of Redis. PEXPIRETIME exists only since Redis 7."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -43,7 +43,7 @@ class Pair:
             return await client.execute_command(*command)
 
     async def synced(self) -> None:
-        """Until the replica has everything that the primary had when this was called."""
+        """Wait until the replica has everything that the primary had when this was called."""
         target = await self._offset(self.first, "master_repl_offset")
 
         async def has_it() -> bool:

@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 def page_name(path: Path) -> str:
-    """As tests name it: `docs/protocol.md`."""
+    """Return the name of the page as tests show it, for example `docs/protocol.md`."""
     return path.relative_to(ROOT).as_posix()
 
 

@@ -53,15 +53,15 @@ class Observed:
         return RunningTurn(self.store, claimed)
 
     async def connections(self) -> int:
-        """How many connections the Redis has, without the observer's own."""
+        """Return how many connections the Redis has, without the observer's own."""
         return len(await self.redis.client_list()) - 1
 
     async def subscriptions(self) -> int:
-        """How many channels anybody listens to; from Redis' own list of its clients."""
+        """Return how many channels anybody listens to, from Redis' own list of its clients."""
         return sum(int(client["sub"]) for client in await self.redis.client_list())
 
     async def reads(self) -> int:
-        """How often a log was read so far."""
+        """Return how often a log was read so far."""
         commands: dict[str, Any] = await self.redis.info("commandstats")
         return int(commands.get("cmdstat_xrange", {"calls": 0})["calls"])
 
@@ -71,14 +71,14 @@ class Observed:
         return sum(name not in to_redis for name in self._open())
 
     def clients(self) -> int:
-        """How many connections of clients the API process has open."""
+        """Return how many connections of clients the API process has open."""
         port = f":{urlsplit(self.url).port:04X}"
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         accepted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(port) and row[3] != LISTENING}
         return sum(name in accepted for name in self._open())
 
     def _open(self) -> list[str]:
-        """What the API process' descriptors lead to, in the words of the kernel."""
+        """Return the targets of the API process' file descriptors, in the words of the kernel."""
         names = []
         for descriptor in Path(f"/proc/{self.stack.api[0].pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed since
@@ -86,7 +86,7 @@ class Observed:
         return names
 
     def memory_mib(self) -> float:
-        """Its resident memory."""
+        """Return the resident memory of the process, in MiB."""
         pages = int(Path(f"/proc/{self.stack.api[0].pid}/statm").read_text().split()[1])
         return pages * PAGE_KIB / 1024
 
@@ -96,7 +96,7 @@ class Observed:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
 
     async def quiet(self) -> None:
-        """Until no log is read any more: every reader waits, for its client or for an event."""
+        """Wait until no log is read any more, because every reader waits for its client or for an event."""
         last, since_s = -1, 0.0
 
         async def unchanged() -> bool:

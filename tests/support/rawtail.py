@@ -42,7 +42,7 @@ def wait_for_a_byte(connection: socket.socket) -> None:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the stream ends or the connection breaks, without its HTTP framing."""
+    """Return the bytes until the stream ends or the connection breaks, without their HTTP framing."""
     raw = b""
     try:
         while not raw.endswith(LAST_CHUNK) and (data := connection.recv(1_048_576)):

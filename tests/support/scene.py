@@ -1,4 +1,4 @@
-"""What a fault test acts on: a Stack with the chaos product, its clients, its ledger, its Redis seen from outside."""
+"""A running service for a fault test: a Stack with the chaos product, clients, the product's calls, and its Redis."""
 
 import asyncio
 import sys
@@ -98,7 +98,7 @@ class Scene:
         return self.directory / f"gate-{uuid.uuid4().hex[:12]}-{{attempt}}"
 
     def calls(self, answer: Answer, name: str | None = None) -> list[dict[str, Any]]:
-        """What the product was asked for this turn so far."""
+        """Return the calls that the product got for this turn so far."""
         return [call for call in verify.read_ledger(self.ledger)[answer.run_id] if name in (None, call["call"])]
 
     def count(self, answer: Answer) -> Counter[str]:
@@ -160,7 +160,7 @@ class Scene:
         await self.redis.zadd(keys.OPEN_TURNS, {answer.run_id: 0})
 
     async def crashes(self, answer: Answer) -> int:
-        """How many of the turn's workers count as crashed."""
+        """Return how many of the turn's workers count as crashed."""
         return int(await self.redis.hget(TurnKey.parse(answer.run_id).record, "crashes"))  # type: ignore[misc]
 
     def worker(self, name: str, module: str = "worker", **env: str) -> Service:

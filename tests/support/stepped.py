@@ -1,4 +1,4 @@
-"""What must hold of a completed turn of the product in `stepping`, whatever happened while it ran."""
+"""Checks a completed turn of the product in `stepping`, whatever happened while it ran."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ TOKENS_IN: Final = 7
 
 
 def _expected_text(steps: dict[str, Any], fresh: list[Line], payload: str) -> str:
-    """What the answer has to read: the words of one attempt around the answer that the checkpoint holds."""
+    """Return the text that the answer must have: one attempt's words around the answer in the checkpoint."""
     answer = verify.text_of(steps["answer"]["result"])
     first = verify.text_of(fresh).partition("begin ")[0]
     return f"{first}begin {answer}{payload}end"

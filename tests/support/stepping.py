@@ -16,7 +16,7 @@ DELTAS: Final = 5  # of a model call, each a token
 
 
 class SteppingHooks(ChaosHooks):
-    """Its answer reads `begin 1.0 1.1 … end`: which attempt asked the model can be read."""
+    """Its answer is `begin 1.0 1.1 … end`, which shows the attempt that asked the model."""
 
     async def produce(self, turn: Turn) -> AsyncIterator[Any]:
         """A step, a stream, a signal, a step."""

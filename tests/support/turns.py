@@ -46,12 +46,12 @@ async def submit_and_claim(store: TurnStore, key: TurnKey = KEY, worker: str = W
 
 
 async def lose_lease(store: TurnStore, key: TurnKey = KEY) -> None:
-    """What the passing of the lease's time does."""
+    """Do what happens when the time of the lease is over."""
     assert await store.redis.delete(key.lease) == 1
 
 
 async def renew(runner: TurnRunner, store: TurnStore) -> None:
-    """What a heartbeat does for the leases of a runner's attempts."""
+    """Do what a heartbeat does for the leases of a runner's attempts."""
     held = runner.held()
     replies = await store.renew_many([claimed for _, claimed in held])
     for (attempt, claimed), reply in zip(held, replies, strict=True):
@@ -72,7 +72,7 @@ async def append(store: TurnStore, claimed: Claimed, seq: int, *events: bytes) -
 
 
 async def log_of(store: TurnStore, key: TurnKey = KEY) -> list[tuple[str, str, dict[str, Any]]]:
-    """Its whole log: (id, type, data)."""
+    """Return the turn's whole log: (id, type, data) of each event."""
     events = [(entry.id.decode(), msgspec.json.decode(entry.event)) for entry in await store.read(key, None, 10_000)]
     return [(entry_id, event["type"], event["data"]) for entry_id, event in events]
 
@@ -93,7 +93,7 @@ async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
 
 
 async def calls_of(redis: Redis, command: str) -> int:
-    """How often the server has run a command since CONFIG RESETSTAT, also in scripts."""
+    """Return how often the server has run a command since CONFIG RESETSTAT, also in scripts."""
     stats: dict[str, dict[str, int]] = await redis.info("commandstats")
     return stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]
 

@@ -45,7 +45,7 @@ class Shop(ChatTurnHooks):
 
 
 class Fails(Shop):
-    """Its database is away for so many calls; the model says no."""
+    """Its database is away for the first so many calls."""
 
     def __init__(self, persist_fails: int = 0) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Fails(Shop):
 
 
 class Careless(ChatTurnHooks):
-    """Its text depends on how often it ran, and it forgets nothing that it should not know."""
+    """Its text depends on how often it ran, because it keeps in memory what it should not."""
 
     def __init__(self) -> None:
         self.runs = 0

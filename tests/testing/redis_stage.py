@@ -114,7 +114,7 @@ class RedisStage:
                 await worker.run(taken[0])
 
     async def _let_time_pass(self, key: TurnKey) -> None:
-        """What is claimed or waits is due now; the leases of the dead have ended."""
+        """Make the jobs that are claimed or wait due now, and end the leases of the dead."""
         for job_id in await self.redis.zrange(keys.QUEUE, 0, -1):
             await self.redis.delete(keys.in_progress(job_id.decode()), key.lease)
             await self.redis.zadd(keys.QUEUE, {job_id: 1})

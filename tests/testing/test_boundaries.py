@@ -1,4 +1,4 @@
-"""What the kit may need and what it may not, and how it looks to a consumer."""
+"""The kit needs no Redis and no sockets, and a consumer of it passes a strict type check."""
 
 import inspect
 import subprocess

@@ -41,7 +41,7 @@ async def test_what_turnwire_cannot_see_is_counted_by_the_caller():
     calls = Calls()
 
     async def mail() -> None:
-        """Nothing."""
+        """Stands for a mail, and does nothing."""
 
     sent = calls.counted(lambda: None, "mail")
     report = await crash_at_each_write(lambda: Mails(sent, calls.counted(mail, "book")), "hello", calls=calls)

@@ -46,7 +46,7 @@ def no_pause_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def chaos_ledger(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where chaos/product.py writes down its calls; it looks for it when it is imported."""
+    """Names the file for the calls of chaos/product.py, which reads the name when it is imported."""
     monkeypatch.setenv("CHAOS_LEDGER", str(tmp_path / "ledger"))
 
 
@@ -171,7 +171,7 @@ async def test_a_turn_that_is_given_up(redis, settings):
 
 
 class Model:
-    """In the place of the backend of examples/agent.py: calls both tools, then answers."""
+    """Takes the place of the backend of examples/agent.py. It calls both tools, then answers."""
 
     async def ask(self, turn: Turn, messages: list[Any], *, name: str, tools: Any):
         turn.usage.add(ModelCall("m", tokens_in=len(messages), tokens_out=1))

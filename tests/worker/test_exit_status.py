@@ -1,4 +1,4 @@
-"""How the two processes end when a setting is wrong."""
+"""Both processes end with a line and an exit status when a setting is wrong."""
 
 import os
 import subprocess

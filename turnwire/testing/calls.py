@@ -1,4 +1,4 @@
-"""Counts the calls of what has effects outside of Turnwire: a payment, a mail, a row in a database."""
+"""Counts calls that have effects outside of Turnwire: a payment, a mail, a row in a database."""
 
 import functools
 import inspect
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class Calls:
-    """Give a product `calls.counted(charge)` where it would call `charge`; `calls.counts["charge"]` says how often.
+    """Counts calls by name: give a product `calls.counted(charge)` in place of `charge`, and read `calls.counts`.
 
-    `crash_at_each_write` sets the counts back before each of its runs.
+    `counts` is a Counter: name -> number of calls. `crash_at_each_write` clears it before each of its runs.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,10 @@ class Calls:
         self.counts[name] += 1
 
     def counted(self, function: Callable[P, T], name: str | None = None) -> Callable[P, T]:
-        """The same function, plain or a coroutine function, whose calls are counted under its name or this one."""
+        """Return a function that does the same, and counts its calls under `name`, by default the function's own name.
+
+        `function` may be a plain or a coroutine function.
+        """
         named = str(name or getattr(function, "__name__", type(function).__name__))
         if inspect.iscoroutinefunction(function):
 

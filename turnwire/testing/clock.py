@@ -6,7 +6,7 @@ START_MS: Final = 1_767_225_600_000  # 2026-01-01T00:00:00Z: every run starts at
 
 
 class ManualClock:
-    """Time for tests: leases, signal timeouts, retention and the due times of jobs are read from it.
+    """The time for leases, signal timeouts, retention and the due times of jobs in a test.
 
     It does not move by itself. `advance` moves it, and so does `run_turn` when the only thing left to do is to wait.
     """

@@ -1,4 +1,4 @@
-"""Runs a product through a crash at each write of its turn, and says what that did."""
+"""Runs a product through a crash at each write of its turn, and reports the effects."""
 
 import asyncio
 from collections import Counter
@@ -22,25 +22,25 @@ _OPTION: Final = {"before": "crash_before", "after": "crash_after", "lost": "los
 class CrashRun(msgspec.Struct, frozen=True):
     """One run with one fault. `run` is None if it could not be run to its end."""
 
-    fault: str  # in words, with the number and the name of the write
+    fault: str  # the fault in words, with the number and the name of the write
     run: TurnRun | None
     calls: Counter[str]
     problems: list[str]
 
 
 class CrashReport:
-    """What happened in all runs, beside the one without a fault.
+    """The outcome of all runs, compared with the run without a fault.
 
     Attributes:
-        undisturbed: the run without a fault
-        runs: one for each write and way to fail
-        problems: what must not be, each with the fault at which it happened. Empty: the turn always ended as it does
-            without a fault, with the same text, the same message id, and a log that was whole for every reader
-        repeated_steps: intent -> how often its work ran in one turn at most, of those that ran more often than without
-            a fault. A step is run again if its worker dies before the result is stored, so its work must bear that
-        repeated_calls: the same for `calls`
-        model_calls: how many `turn.usage.add` one turn had at most
-        persist_calls: how many calls of `persist_assistant_message` one turn had at most
+        undisturbed: TurnRun, the run without a fault.
+        runs: list[CrashRun], one for each write and each kind of fault.
+        problems: list[str], each with the fault at which it happened. It is empty if the turn always ended as it does
+            without a fault: with the same text, the same message id, and a log that was whole for every reader.
+        repeated_steps: dict[str, int], the steps that ran more often than without a fault: intent -> the most runs in
+            one turn. A step runs again if its worker dies before the result is stored, so its work must be repeatable.
+        repeated_calls: dict[str, int], the same for `calls`.
+        model_calls: int, the most `turn.usage.add` in one turn.
+        persist_calls: int, the most calls of `persist_assistant_message` in one turn.
     """
 
     def __init__(self, undisturbed: CrashRun, runs: Sequence[CrashRun]) -> None:
@@ -70,14 +70,14 @@ class CrashReport:
 async def crash_at_each_write(
     hooks: Any, message: str, *, calls: Calls | None = None, modes: Sequence[Mode] = MODES, **options: Any
 ) -> CrashReport:
-    """Run a turn once without a fault; then, for each write, let the worker die before it, after it, or miss its reply.
+    """Run a turn once without a fault. Then run it again for each write and each kind of fault.
 
     Args:
-        hooks: as of `run_turn`. An instance is used in every run; what makes hooks is called for each worker.
+        hooks: as for `run_turn`. An instance is used in every run. A class or a function is called for each worker.
         message: the user's message.
         calls: counts effects that Turnwire cannot see.
-        modes: which faults: `before`, `after`, `lost`.
-        options: the other arguments of `run_turn`, but for `clock`: each run has its own.
+        modes: the kinds of faults: the worker dies `before` the write, `after` it, or its reply is `lost`.
+        options: the other arguments of `run_turn`, except `clock`, because each run has a clock of its own.
 
     Raises:
         WrongUse: the turn waits for a signal that is not in `signals`, or `clock` is given.
@@ -96,7 +96,7 @@ async def crash_at_each_write(
 
 
 def crash_at_each_write_sync(hooks: Any, message: str, **options: Any) -> CrashReport:
-    """`crash_at_each_write` for tests that are no coroutines. It may not be called where an event loop runs."""
+    """Do the same as `crash_at_each_write`, in a test that is not a coroutine. No event loop may run there."""
     return asyncio.run(crash_at_each_write(hooks, message, **options))
 
 
@@ -116,7 +116,7 @@ async def _disturbed(
     undisturbed: CrashRun,
     fault: tuple[Mode, int],
 ) -> CrashRun | None:
-    """None: there is no write of this number."""
+    """Run the turn with one fault. Returns None if there is no write with this number."""
     mode, number = fault
     calls.counts.clear()
     try:
@@ -143,7 +143,7 @@ def _problems(undisturbed: TurnRun, run: TurnRun) -> list[str]:
 
 
 def _steps_of(run: TurnRun) -> Counter[str]:
-    """How often the work of each intent ran. Steps of one intent at several positions do not count as repeats."""
+    """Count the runs of each intent's work. Steps of one intent at several positions do not count as repeats."""
     positions = Counter((step.intent, step.position) for step in run.step_runs)
     most: Counter[str] = Counter()
     for (intent, _), times in positions.items():

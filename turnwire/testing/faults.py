@@ -1,9 +1,9 @@
-"""Faults on purpose: at a given write a worker dies before it, dies after it, or loses the reply.
+"""Plants faults: at a given write, a worker dies before it, dies after it, or loses its reply.
 
 The writes of all workers of a turn are counted together, from 1. They have the names of the methods that make them:
 `claim`, `append`, `checkpoint.<intent>`, `suspend`, `rewind`, `enqueue_persist`, `settle`, `keep_step.<intent>`,
-`try_to_persist`, `persisted`, `end`, `park`, `again`. What changes nothing of a turn is not counted: taking a job,
-renewing a lease.
+`try_to_persist`, `persisted`, `end`, `park`, `again`. Writes that change nothing of a turn are not counted, for example
+the renewal of a lease.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def faults_at(mode: Mode, points: CrashPoint | Sequence[CrashPoint] | None) -> list[Fault]:
-    """One fault for each of the points that a caller named: one, several, or none."""
+    """Return a fault for each of the points that a caller named: one, several, or none."""
     if points is None:
         return []
     named = [points] if isinstance(points, int | str) else points
@@ -68,7 +68,7 @@ class WorkerLife:
 
         Raises:
             StoreUnavailable: the write happened, and its reply is lost.
-            AttemptFenced: the worker is dead. Where the caller was cancelled, its CancelledError comes first.
+            AttemptFenced: the worker is dead. If the caller was cancelled, its CancelledError comes first.
         """
         if self.dead:
             await _refuse()
@@ -89,5 +89,5 @@ class WorkerLife:
 
 
 async def _refuse() -> None:
-    await asyncio.sleep(0)  # the work of a dead worker is cancelled: let that arrive
+    await asyncio.sleep(0)  # the work of a dead worker is cancelled; let the cancellation arrive first
     raise AttemptFenced("the worker has crashed")

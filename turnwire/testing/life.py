@@ -1,4 +1,4 @@
-"""The life of one worker: every write of its store and queue goes through here, where a crash may be planted."""
+"""The life of one worker. Every write of its store and queue goes through here, so that a crash may be planted."""
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,19 +14,19 @@ class Life(Protocol):
     """Decides whether a write happens."""
 
     async def write(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the write of this name."""
+        """Do the write with this name, or let the worker die."""
 
 
 class Unharmed:
-    """The life of somebody who never dies: every write happens."""
+    """The life of a worker or a client that never dies. Every write happens."""
 
     async def write(self, name: str, work: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002 - as the protocol has it
-        """Do it."""
+        """Do the write."""
         return await work()
 
 
 class Living(Protocol):
-    """What has a life."""
+    """A store or a queue whose writes go through a life."""
 
     life: Life
 
@@ -35,7 +35,7 @@ L = TypeVar("L", bound=Living)
 
 
 def write(method: Callable[Concatenate[L, P], Awaitable[T]]) -> Callable[Concatenate[L, P], Coroutine[Any, Any, T]]:
-    """A decorator for methods that write. A checkpoint's name has its intent: `checkpoint.search`."""
+    """Decorate a method that writes. The name of a checkpoint contains the step's intent: `checkpoint.search`."""
 
     @functools.wraps(method)
     async def guarded(self: L, /, *args: P.args, **kwargs: P.kwargs) -> T:

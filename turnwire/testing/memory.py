@@ -1,4 +1,4 @@
-"""What the memory store keeps of sessions and turns: the content of the keys in Redis, as Python objects.
+"""The data of the memory store: the content of the keys that sessions and turns have in Redis, as Python objects.
 
 A turn's `fields` have the names and the text values of the turn hash, so the two can be compared field by field.
 """
@@ -16,7 +16,7 @@ Published: TypeAlias = Callable[[TurnKey, Cursor, Sequence[bytes]], None]
 
 @dataclass
 class MemoryTurn:
-    """One turn. Everything of it ends together, at `ends_ms`; None while the turn is open."""
+    """One turn. All its data expires together, at `ends_ms`; None while the turn is open."""
 
     fields: dict[str, str] = field(default_factory=dict)
     log: list[tuple[Cursor, bytes]] | None = None  # None: nothing was ever written
@@ -30,7 +30,7 @@ class MemoryTurn:
 
     @property
     def status(self) -> str | None:
-        """The state's name; None only while a turn is being made."""
+        """The name of the turn's state; None only while the turn is being made."""
         return self.fields.get("status")
 
     @property
@@ -40,16 +40,16 @@ class MemoryTurn:
 
     @property
     def is_open(self) -> bool:
-        """It has not ended."""
+        """Whether the turn has not ended."""
         return self.status in {"queued", "running", "suspended"}
 
     @property
     def next_seq(self) -> int:
-        """The seq after the last event that stands."""
+        """The seq after the last event in the log."""
         return self.log[-1][0].seq + 1 if self.log else 0
 
     def holder(self, now_ms: int) -> str | None:
-        """The value of the lease, if it has not lapsed."""
+        """Return the value of the lease, or None if it has lapsed."""
         return self.lease[0] if self.lease is not None and self.lease[1] > now_ms else None
 
 
@@ -77,7 +77,7 @@ class MemorySession:
 
 
 class Memory:
-    """All sessions, and whoever wants to hear of what is written. Several stores may share one memory."""
+    """All sessions, and the listeners that are told what is written. Several stores may share one memory."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -89,11 +89,11 @@ class Memory:
 
     @property
     def now_ms(self) -> int:
-        """The time, by the clock."""
+        """The time of the clock, in ms."""
         return self.clock.now_ms
 
     def session(self, key: SessionKey) -> MemorySession | None:
-        """The session without what retention has removed; None if nothing is left of it."""
+        """Return the session, without the turns whose retention is over; None if nothing is left of it."""
         session = self._sessions.get(key)
         if session is None:
             return None
@@ -108,46 +108,46 @@ class Memory:
         return session
 
     def made(self, key: SessionKey) -> MemorySession:
-        """The session, which is made if it is not there."""
+        """Return the session. It is made if it is not there."""
         found = self.session(key)
         return found if found is not None else self._sessions.setdefault(key, MemorySession())
 
     def turn(self, key: TurnKey) -> MemoryTurn | None:
-        """The turn, or None."""
+        """Return the turn, or None."""
         session = self.session(key.session)
         return session.turns.get(key.index) if session is not None else None
 
     def next_index(self, key: SessionKey) -> str:
-        """The index that the session gives to its next turn."""
+        """Return the index that the session gives to its next turn."""
         session, (kept, ends_ms) = self.session(key), self._numbering.get(key, ("0", 0))
         known = session.fields.get("next_index") if session is not None else None
         return known or ("0" if self._is_over(ends_ms) else kept)
 
     def numbering(self, key: SessionKey) -> str | None:
-        """The next index as it is kept beside the session's hash; None if it is not there."""
+        """Return the next index as it is kept beside the session's hash; None if it is not there."""
         kept, ends_ms = self._numbering.get(key, (None, 0))
         return None if self._is_over(ends_ms) else kept
 
     def number(self, key: SessionKey, next_index: str, retention_ms: int | None) -> None:
-        """Keep the next index; `retention_ms` None: as long as before. Nothing is kept of index 0."""
+        """Keep the next index for `retention_ms`; None: for as long as before. Index 0 is not kept."""
         ends_ms = self._numbering[key][1] if retention_ms is None else self.now_ms + retention_ms
         self._numbering[key] = next_index, ends_ms
         if next_index == "0":
             del self._numbering[key]
 
     def forget(self, key: SessionKey) -> bool:
-        """Delete everything of a session; False if there is nothing."""
+        """Delete everything of a session. Returns False if there was nothing."""
         numbered = self.numbering(key) is not None
         self._numbering.pop(key, None)
         return self._sessions.pop(key, None) is not None or numbered
 
     def new_mark(self) -> str:
-        """A text that is unlike every earlier one: microseconds, as Redis would give them."""
+        """Return a text that differs from every earlier one: microseconds, as Redis would give them."""
         self._last_mark = max(self.now_ms * 1000, self._last_mark + 1)
         return str(self._last_mark)
 
     def sessions(self) -> Iterator[SessionKey]:
-        """The keys of all sessions that are there."""
+        """Return the keys of all sessions that are there."""
         return iter([key for key in list(self._sessions) if self.session(key) is not None])
 
     def _is_over(self, ends_ms: int | None) -> bool:

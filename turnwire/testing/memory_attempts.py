@@ -1,4 +1,4 @@
-"""The worker's writes, in memory: what AttemptWrites offers, with the same results, refusals and fences."""
+"""The worker's writes in memory: the methods of AttemptWrites, with the same results, refusals and fences."""
 
 from collections.abc import Mapping, Sequence
 
@@ -181,7 +181,7 @@ class MemoryAttempts(MemoryReads):
         return Settled(session.next_open, turn.ledger.get(attempt, b""))
 
     def _is_last(self, turn: MemoryTurn, claimed: Claimed) -> bool:
-        """No other attempt has come after this one, or has the lease."""
+        """Return whether the turn is still this attempt's: no later attempt has come, and no other has the lease."""
         mine = turn.attempt == claimed.attempt and f"{turn.fields.get('worker')}#{claimed.attempt}" == claimed.token
         return mine and turn.holder(self.memory.now_ms) in (None, claimed.token)
 
@@ -293,5 +293,5 @@ class MemoryAttempts(MemoryReads):
 
 
 def as_text(value: Arg) -> str:
-    """A value as Redis would give it back."""
+    """Return the value as Redis would give it back."""
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""Reading turns in memory: what TurnReads offers, without Redis."""
+"""Reading turns in memory: the methods of TurnReads, without Redis."""
 
 from collections.abc import Iterable, Sequence
 
@@ -121,12 +121,12 @@ class MemoryReads(TurnStore):
 
 
 def record_of(key: TurnKey, turn: MemoryTurn) -> TurnRecord:
-    """The turn's fields, read as the turn hash is."""
+    """Read the turn's fields in the way in which the turn hash is read."""
     record = TurnRecord.from_hash(key, {name.encode(): value.encode() for name, value in turn.fields.items()})
     assert record is not None, "a turn has a status"
     return record
 
 
 def decoded_steps(turn: MemoryTurn) -> dict[int | str, StepRecord]:
-    """The turn's checkpoints, by position."""
+    """Return the turn's checkpoints, by position."""
     return {position: msgspec.json.decode(step, type=StepRecord) for position, step in turn.steps.items()}

@@ -17,17 +17,17 @@ from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
 
 
 def quoted(text: str) -> str:
-    """A JSON string in the form that Redis gives it: also `/` is escaped, letters beyond ASCII are not."""
+    """Return the text as a JSON string in the form of Redis: `/` is escaped, letters beyond ASCII are not."""
     return json.dumps(text, ensure_ascii=False).replace("/", "\\/").replace("\x7f", "\\u007f")
 
 
 def text_or_null(text: str | None) -> str:
-    """A JSON string; null for an absent or empty text."""
+    """Return the text as a JSON string; `null` for an absent or empty text."""
     return quoted(text) if text else "null"
 
 
 def runs(turn: MemoryTurn | None, attempt: int, token: str) -> bool:
-    """The turn is this attempt's, of this worker."""
+    """Return whether the turn belongs to this attempt of this worker."""
     if turn is None or turn.status != "running" or turn.attempt != attempt:
         return False
     return f"{turn.fields.get('worker')}#{attempt}" == token
@@ -55,7 +55,7 @@ def steps_behind(turn: MemoryTurn, known: int) -> None:
 
 
 def fence(memory: Memory, turn: MemoryTurn | None, attempt: int, token: str, lease_ms: int) -> MemoryTurn:
-    """The turn of this attempt, whose lease is extended; one that lapsed but that nobody took comes back.
+    """Return the turn of this attempt, and extend its lease. A lease that lapsed comes back if nobody took the turn.
 
     Raises:
         AttemptFenced: the turn is not this attempt's any more.
@@ -67,7 +67,7 @@ def fence(memory: Memory, turn: MemoryTurn | None, attempt: int, token: str, lea
 
 
 def add_events(memory: Memory, key: TurnKey, turn: MemoryTurn, first: Cursor, events: Sequence[bytes]) -> None:
-    """Append events and publish them. Ids that are there already are a success.
+    """Append events and publish them. Events whose ids are in the log already count as appended.
 
     Raises:
         AttemptFenced: a newer attempt has written, or there is no log to append to.
@@ -97,7 +97,7 @@ def delete_after(turn: MemoryTurn, after: Cursor) -> list[bytes]:
 
 
 def cut_log(turn: MemoryTurn) -> tuple[Cursor | None, list[bytes]]:
-    """Delete what no completed step and no suspension covers.
+    """Delete the events that no completed step and no suspension covers.
 
     Returns: the last event that stands (None: there is no log), and the events that were deleted.
     """
@@ -111,13 +111,13 @@ def cut_log(turn: MemoryTurn) -> tuple[Cursor | None, list[bytes]]:
 
 
 def unknown_use(turn: MemoryTurn, attempt: int) -> bytes:
-    """What a dead attempt is known to have used by its last checkpoint; it may have used more."""
+    """Return the usage that a dead attempt's last checkpoint tells. The attempt may have used more."""
     used = json.loads(turn.fields.get("used") or "{}")
     return json.dumps((used if used.get("attempt") == str(attempt) else {}) | {"partial": "true"}).encode()
 
 
 def keep_progress(turn: MemoryTurn, covers: str, used: bytes) -> None:
-    """Note how far an attempt came, in case its worker dies; both fields only ever grow."""
+    """Note how far an attempt came, in case its worker dies. Both fields only ever grow."""
     fields = turn.fields
     stands, known = fields.get("stands", ""), fields.get("used", "")
     goes_on = covers != "" and (not stands or Cursor.parse(covers) > Cursor.parse(stands))
@@ -139,7 +139,7 @@ def add_row(
     used: bytes,
     ended_ms: int | None = None,
 ) -> bytes:
-    """Write the ledger row of an attempt that ends here: once, counted once. Returns the row that stays."""
+    """Write the ledger row of an attempt that ends here, and count it, both only once. Returns the row that stays."""
     if attempt in turn.ledger:
         return turn.ledger[attempt]
     fields, now_ms = turn.fields, memory.now_ms if ended_ms is None else ended_ms
@@ -188,7 +188,7 @@ def add_to_sums(sums: dict[str, str], prefix: str, row: bytes) -> None:
 def open_attempt(
     memory: Memory, key: TurnKey, session: MemorySession, turn: MemoryTurn, reason: str, worker: str
 ) -> list[bytes]:
-    """Start the next attempt and write its first event; a running one has crashed, and gets its row.
+    """Start the next attempt and write its first event. If an attempt was running, it has crashed, and gets its row.
 
     Returns: the events that were cut off.
     """
@@ -210,14 +210,14 @@ def open_attempt(
 
 
 def resumed(attempt: int, after: object, reason: str) -> bytes:
-    """The first event of an attempt after the first one."""
+    """Return the first event of an attempt that continues a turn."""
     return encode_event(RUN_RESUMED, {"attempt": attempt, "after": str(after), "reason": reason})
 
 
 def give_up(
     memory: Memory, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str, retention_ms: int
 ) -> None:
-    """End an attempt that nobody runs."""
+    """End the turn in an attempt that nobody runs."""
     failed = (
         f'{{"type":"session.run.failed","data":{{"sessionId":"{turn.fields["session"]}"'
         f',"message":{quoted(message)},"code":"{code}"}}}}'
@@ -242,7 +242,7 @@ def close_turn(
     fields: Mapping[str, str],
     retention_ms: int,
 ) -> None:
-    """End a turn: its fields, its lease, and the time for which it is kept."""
+    """End a turn: write its outcome, drop its lease, and set the time at which it expires."""
     now = str(memory.now_ms)
     turn.fields |= {"status": status, "completed_at": now, "updated_at": now, **fields}
     remove(turn.fields, "cancel_requested", "resume_reason")
@@ -255,29 +255,29 @@ def close_turn(
 
 
 def keep_session(memory: Memory, session: MemorySession, retention_ms: int) -> None:
-    """A session without an open turn ends when its last turn does."""
+    """Let a session without an open turn expire together with its last turn."""
     if not session.open:
         session.ends_ms = memory.now_ms + retention_ms
 
 
 def nothing_used() -> bytes:
-    """The use of an attempt that nobody ran."""
+    """Return the usage of an attempt that nobody ran."""
     return encode_use(Usage())
 
 
 def cancel_message(reason: str) -> str:
-    """What a cancelled turn says."""
+    """Return the message of a cancelled turn."""
     return f"the turn was cancelled: {reason}" if reason else "the turn was cancelled"
 
 
 def wake(memory: Memory, turn: MemoryTurn) -> None:
-    """A suspended turn is queued again, because its signal or its timeout is stored."""
+    """Queue a suspended turn again, because its signal or its timeout is stored."""
     turn.fields |= {"status": "queued", "resume_reason": "signal", "updated_at": str(memory.now_ms)}
     remove(turn.fields, "awaiting", "deadline")
 
 
 def forget_timeout(turn: MemoryTurn) -> None:
-    """Remove the last step whose signal did not come, and what stands for this signal."""
+    """Remove the last step whose signal did not come, and the timeout that is stored in place of the signal."""
     for position in sorted(turn.steps, reverse=True):
         step = json.loads(turn.steps[position])
         result = step["result"]

@@ -1,4 +1,4 @@
-"""Which jobs are suspects, and which worker runs them, in memory.
+"""Knows, in memory, which jobs are suspects and which worker runs them.
 
 Each function does what its namesake in shared/store/lua/parts does (`suspicion.lua`, `isolation.lua`).
 """
@@ -14,7 +14,7 @@ OF_A_TRY: Final = ("persist_company", "persist_crashes", "persist_crashes_alone"
 
 @dataclass
 class Suspicion:
-    """What is known of a job over which workers died; see `suspicion.lua`."""
+    """The knowledge about a job during which workers died; see `suspicion.lua`."""
 
     crashes: int
     alone: int
@@ -36,7 +36,7 @@ class Suspicion:
             self.limit = min(self.limit or quarter, quarter)
 
     def may_run(self, company: int) -> bool:
-        """The job may run in a worker that runs so many jobs at most, all of them suspects; 0: any jobs."""
+        """Return whether the job may run in a worker that runs at most `company` jobs, all suspects; 0: any jobs."""
         return self.limit is None or 0 < company <= self.limit
 
     def fields(self, prefix: str = "") -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Fixtures for pytest. A product's `conftest.py` asks for them: `pytest_plugins = ["turnwire.testing.pytest"]`.
+"""Fixtures for pytest. A product's `conftest.py` loads them: `pytest_plugins = ["turnwire.testing.pytest"]`.
 
-They are no entry point, so nobody gets them by surprise. Nothing else in `turnwire.testing` imports pytest.
+They are not an entry point, so pytest never loads them by itself. Nothing else in `turnwire.testing` imports pytest.
 """
 
 import pytest
@@ -11,11 +11,11 @@ from turnwire.testing.clock import ManualClock
 
 @pytest.fixture
 def turn_clock() -> ManualClock:
-    """A clock for `run_turn(…, clock=turn_clock)`, which the test and the product's code may move."""
+    """Return a clock for `run_turn(…, clock=turn_clock)`. The test and the product's code may move it."""
     return ManualClock()
 
 
 @pytest.fixture
 def turn_calls() -> Calls:
-    """Counts the calls of effects that Turnwire cannot see."""
+    """Return a counter for calls of effects that Turnwire cannot see."""
     return Calls()

@@ -1,4 +1,4 @@
-"""What the queue in memory keeps: the content of the queue's keys in Redis."""
+"""The data of the queue in memory: the content of the queue's keys in Redis."""
 
 from turnwire.shared.store.queue import JOB_TTL_MS
 from turnwire.testing.clock import ManualClock
@@ -6,7 +6,7 @@ from turnwire.testing.memory_suspects import Suspects
 
 
 class QueueMemory:
-    """What the queue keeps: the content of its keys in Redis. Several queues may share one memory."""
+    """The data of the queue: the content of its keys in Redis. Several queues may share one memory."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -24,16 +24,16 @@ class QueueMemory:
 
     @property
     def now_ms(self) -> int:
-        """The time, by the clock."""
+        """The time of the clock, in ms."""
         return self.clock.now_ms
 
     def job(self, job_id: str) -> bytes | None:
-        """The bytes of a job, unless it has expired."""
+        """Return the bytes of a job; None if it has expired."""
         found = self._jobs.get(job_id)
         return found[0] if found is not None and found[1] > self.now_ms else None
 
     def put_job(self, job_id: str, function: str) -> None:
-        """Store a job; its bytes are unlike those of every job before."""
+        """Store a job. Its bytes differ from those of every earlier job."""
         self._nonce += 1
         self._jobs[job_id] = f"{function} {job_id} {self._nonce}".encode(), self.now_ms + JOB_TTL_MS
 
@@ -42,16 +42,16 @@ class QueueMemory:
         self._jobs.pop(job_id, None)
 
     def holder(self, job_id: str) -> str | None:
-        """The worker that has claimed a job, if its claim has not lapsed."""
+        """Return the worker that has claimed a job; None if nobody has, or the claim has lapsed."""
         found = self._claims.get(job_id)
         return found[0] if found is not None and found[1] > self.now_ms else None
 
     def claim_ends_ms(self, job_id: str) -> int:
-        """When the claim on a job ends."""
+        """Return the time at which the claim on a job ends, in ms."""
         return self._claims[job_id][1]
 
     def claim(self, job_id: str, worker: str, lease_ms: int) -> None:
-        """Claim a job for a time: it is out of sight until then."""
+        """Claim a job for a time. No other worker sees it until then."""
         self._claims[job_id] = worker, self.now_ms + lease_ms
         self.scores[job_id] = self.now_ms + lease_ms
 

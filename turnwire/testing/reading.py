@@ -1,4 +1,4 @@
-"""A client that was connected from the first event on, and follows the rules for cursors."""
+"""A client that is connected from the first event on and follows the rules for cursors, and checks of its log."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 def event_of(entry: Entry) -> Event:
-    """An entry of the log, decoded."""
+    """Decode an entry of the log."""
     event = msgspec.json.decode(entry.event, type=ChatStreamEvent)
     return Event(entry.id.decode(), event.type, event.data)
 
@@ -35,7 +35,7 @@ def event_of(entry: Entry) -> Event:
 class Reader:
     """Takes each publication of a turn's log, as the API would pass it on.
 
-    It skips what it has already. At `session.run.resumed` it drops what it got after the cursor `after`.
+    It skips events that it has already. At `session.run.resumed` it drops the events after the cursor `after`.
     """
 
     def __init__(self, key: TurnKey) -> None:
@@ -57,7 +57,7 @@ class Reader:
             self.entries.append((cursor, event))
 
     def flaws_beside(self, log: Sequence[Entry]) -> list[str]:
-        """What this client has otherwise than a fresh reader; empty if both have the same."""
+        """Return how this client's events differ from those of a fresh reader; empty if they are the same."""
         theirs = [(Cursor.parse(entry.id.decode()), entry.event) for entry in log]
         if self.entries == theirs:
             return []
@@ -66,7 +66,7 @@ class Reader:
 
 
 def flaws_of_log(log: Sequence[Entry], *, ended: bool) -> list[str]:
-    """What is wrong with a log as a fresh reader sees it; empty if it is whole."""
+    """Return the flaws of a log as a fresh reader sees it; empty if it is whole."""
     cursors = [Cursor.parse(entry.id.decode()) for entry in log]
     flaws = []
     if [cursor.seq for cursor in cursors] != list(range(len(cursors))):

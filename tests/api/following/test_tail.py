@@ -165,7 +165,7 @@ class Pushed(Asked):
 
 @asynccontextmanager
 async def waiting(asked: Asked) -> AsyncIterator[asyncio.Task[list[str]]]:
-    """Its reader waits for the next batch."""
+    """Yield while the tail's reader waits for the next batch."""
     asked.tail._idle_s = None
     task = asyncio.create_task(asked.next())
     await asyncio.sleep(0)

@@ -28,7 +28,7 @@ SUSPENDED = b'{"type":"session.run.suspended","data":{}}'
 
 
 def used(calls: int = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
-    """What a worker says of an attempt."""
+    """Return what a worker tells about an attempt."""
     usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
     return encode_use(usage, first_event_ms=3, first_token_ms=4)
 

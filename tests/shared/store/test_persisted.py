@@ -56,7 +56,7 @@ async def test_a_session_with_an_open_turn_stays_without_an_end(store, redis, pe
 
 
 async def test_a_turn_that_was_asked_again_meanwhile_is_left_alone(store, redis, pending):
-    """Its keys got an end while it was open."""
+    """Its keys had got a TTL while it was open."""
     await store.submit(KEY, request())
     before = await snapshot(redis)
     assert not await store.persisted(KEY, "Half")

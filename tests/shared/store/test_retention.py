@@ -1,4 +1,4 @@
-"""What a session still knows when the retention of its turns is over, and what it has forgotten by then."""
+"""When the retention of its turns is over, a session keeps its next index and forgets the rest."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def complete(store, index):
 
 
 async def expire_turn(redis, index):
-    """What Redis does when the TTL of a turn's keys is over."""
+    """Do what Redis does when the TTL of a turn's keys is over."""
     await redis.delete(*SESSION.turn(index).all_keys()[3:])
 
 

@@ -1,4 +1,4 @@
-"""What the claim of a later attempt does to the log, and how often it may happen."""
+"""The claim of a later attempt cuts the log, and there may be only so many such attempts."""
 
 from tests.support.turns import (
     KEY,

@@ -69,7 +69,7 @@ async def test_a_failed_turn_that_is_asked_again_keeps_nothing_of_its_old_text(s
 
 
 class Crashing(Product):
-    """Its store kills the worker: the attempt is gone, and its lease is."""
+    """Its store kills the worker, so the attempt and its lease are gone."""
 
     def __init__(self, store, *script):
         super().__init__(*script)

@@ -88,7 +88,7 @@ async def test_one_round_trip_takes_the_events_of_all_turns(store, writing):
 
 @pytest.mark.parametrize("cause", ["flush", "first event"])
 async def test_while_several_turns_write_a_round_trip_waits_for_more(store, writing, monkeypatch, cause):
-    """But not with the first event of an attempt, nor when somebody waits."""
+    """The first event of an attempt does not wait, nor does an event for which somebody waits."""
     monkeypatch.setattr(appender_module, "GATHER_S", 60.0)
     one, two, late = [
         writing.open(await submit_and_claim(store, SESSION.turn(index), on_busy="concurrent")) for index in range(3)

@@ -1,4 +1,4 @@
-"""What the worker counts: an attempt's own calls, priced by their models, so that the rows' sum is what was paid."""
+"""The worker counts an attempt's own calls, priced by their models, so that the sum of the rows is what was paid."""
 
 import asyncio
 from typing import Any
@@ -216,7 +216,7 @@ async def test_a_suspension_ends_a_row_and_the_signal_begins_another(store, run)
 
 
 async def test_a_diverged_attempt_ends_where_it_diverged(store, run):
-    """What was used until then is its own; what comes after belongs to the next number. Nothing counts twice."""
+    """The use until then belongs to its row, and the use after it to the next attempt's. Nothing counts twice."""
 
     async def script(turn, agent):
         turn.usage.add(SMALL)
@@ -254,7 +254,7 @@ async def test_who_loses_its_turn_still_passes_on_the_rows_that_it_knows(store, 
 
 
 async def test_rows_cross_from_the_data_redis_to_the_queues_redis(store, redis, settings, redis_url):
-    """They may be two servers: no script touches both."""
+    """The two may be different servers, so no script touches both."""
     other = connect(f"{redis_url}?db=1", connections=2)
     queue = TurnQueue(other, settings)
     await store.submit(KEY, request())

@@ -1,4 +1,4 @@
-"""What must be in Redis before what, and what is closed before what."""
+"""The order in which an attempt writes to Redis, and in which it closes things."""
 
 import asyncio
 from typing import cast

@@ -13,7 +13,7 @@ from turnwire.worker.products import Products
 
 
 class Mailing(Scripted):
-    """Its hooks ask for steps; `persist_fails` times its store does not work after that."""
+    """Its hooks ask for steps. After that, its store fails `persist_fails` times."""
 
     def __init__(self, persist_fails=0):
         super().__init__(text("hello"))

@@ -112,7 +112,7 @@ async def _noting(turn, agent):
 
 
 async def test_a_producer_may_go_on_where_the_text_broke_off(store, runner_of):
-    """Its stream, which was cut, is asked to continue; a reader sees the whole answer once."""
+    """The model is asked to continue the stream that was cut, and a reader sees the whole answer once."""
 
     async def script(turn, agent):
         if turn.partial_text:

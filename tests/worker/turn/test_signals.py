@@ -152,7 +152,7 @@ async def test_a_suspended_turn_is_cancelled_at_once(store, suspended):
 
 
 async def test_a_cancel_that_arrives_while_it_suspends_is_not_forgotten(store, runner_of):
-    """Its worker was told, but the turn had given up its lease before the worker could stop it."""
+    """The worker was told, but the turn had given up its lease before the worker could stop it."""
     await store.submit(KEY, request())
     claimed = await claim(store)
     assert (await store.cancel(KEY)).verdict is CancelVerdict.REQUESTED

@@ -18,7 +18,7 @@ LIMIT_S = 3.0
 
 
 class Threaded(Agent):
-    """Its producer works in a thread, which looks whether it should end."""
+    """Its producer works in a thread that checks whether it should end."""
 
     def __init__(self):
         super().__init__(self.script_of_thread)
