@@ -14,7 +14,7 @@ from typing import Final, Self
 from redis.asyncio import Redis
 
 from turnwire.api.following.encode import NDJSON, SSE, SSE_DATA, Encoder, Framing
-from turnwire.api.following.ending import Ending
+from turnwire.api.following.ending import EndWaiter
 from turnwire.api.following.listener import Listener
 from turnwire.api.following.publication import ERASED, Publication
 from turnwire.api.following.tail import Tail
