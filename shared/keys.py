@@ -29,6 +29,7 @@ WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heart
 SUSPECTS: Final = "turnwire:suspects"  # zset    job id -> how many jobs may run in its worker, all of them suspects
 ISOLATING: Final = "turnwire:isolating"  # zset    worker that runs suspects -> until when that counts (ms); TTL
 CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing until it is idle, for suspects; TTL
+SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever

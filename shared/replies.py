@@ -1,4 +1,4 @@
-"""The store's answers to those writes of a turn that are answered with more than one value."""
+"""The answers of the store and of the queue that have more than one value."""
 
 from enum import StrEnum
 
@@ -66,3 +66,11 @@ class Suspect(msgspec.Struct, frozen=True):
     """Workers died twice while they ran the turn. Its next one may run at most `limit` jobs, all of them suspects."""
 
     limit: int
+
+
+class Due(msgspec.Struct, frozen=True):
+    """The open jobs that the sweep should look at."""
+
+    jobs: list[tuple[str, str]]  # (job id, mark for `forget`) of each
+    next_ms: int | None  # in how many ms the next one is due; None if there is none, or if another worker sweeps
+    sweeps: bool  # False: another worker sweeps

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.ledger import UsageSums, encode_counted
+from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import Arg, Script, answered_within
@@ -40,6 +41,8 @@ _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
 ASIDE_MS = 15_000  # any worker looks again at a suspect that no idle worker has taken for this time
+SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
+WAITING_MS = 60_000  # the sweep looks again at a turn whose job waits in the queue
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
@@ -174,7 +177,7 @@ class TurnQueue:
     async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """Take a dead worker off the list and make its jobs due. Returns False if it has registered since `entry`."""
         args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *job_ids]
-        names = [keys.WORKERS, keys.QUEUE, keys.HINTS, keys.claims(worker)]
+        names = [keys.WORKERS, keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SWEEPER]
         return bool(await BURY(self._courier, names, args))
 
     async def announce(self, run_id: str) -> str:
@@ -188,14 +191,16 @@ class TurnQueue:
             names = [keys.OPEN_TURNS, keys.PENDING, _billed(job_id)]
             await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
 
-    async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
-        """Take the open jobs that somebody should look at. Each is handed out to one caller in 15 s.
+    async def due(self, worker: str, limit: int = 100) -> Due:
+        """Take the open jobs that somebody should look at. Each is handed out once in 15 s.
 
-        Returns: (job id, mark for `forget`) of each, and in how many ms the next one is due (None: there is none).
+        One worker sweeps at a time. It is the first that asks, and stays it for as long as it asks again within 8 s.
         """
-        wait_ms, *due = await DUE(self._courier, [keys.OPEN_TURNS, keys.QUEUE], [limit, SWEEP_MS, keys.JOB_PREFIX])
+        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER]
+        args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]
+        sweeps, wait_ms, *due = await DUE(self._courier, names, args)
         marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
-        return marked, None if wait_ms < 0 else wait_ms
+        return Due(marked, None if wait_ms < 0 else wait_ms, sweeps=bool(sweeps))
 
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """List the answers that are not persisted yet, oldest first.

@@ -225,21 +225,24 @@ class QueueMachine(RuleBasedStateMachine):
         if taken_back:
             self.both(lambda queue, place: queue.forget(name, marks[place]))
 
-    @action(name=JOBS, over=st.booleans(), late=st.booleans(), later=st.booleans())
-    def sweep(self, name, over, late, later):
+    @action(worker=WORKERS, name=JOBS, over=st.booleans(), late=st.booleans(), later=st.booleans())
+    def sweep(self, worker, name, over, late, later):
         if name not in self.memory.looks:
             return
         self.world.redis.zadd(keys.OPEN_TURNS, {name: 1})
         self.memory.looks[name] = 1
         marks: list[str] = []
 
-        async def due(queue: TurnQueue, _: int) -> tuple[list[str], str]:
-            found, wait_ms = await queue.due()
-            marks.extend(mark for _, mark in found)
-            return [job_id for job_id, _ in found], str(when(wait_ms, 0))
+        async def due(queue: TurnQueue, _: int) -> tuple[bool, list[str], str]:
+            found = await queue.due(worker)
+            marks.extend(mark for _, mark in found.jobs)
+            return found.sweeps, [job_id for job_id, _ in found.jobs], str(when(found.next_ms, 0))
 
         memory = self.in_memory(name)
-        self.both(due)
+        sweeps, *_ = self.both(due)
+        if not sweeps:
+            assert not marks, "one worker sweeps at a time"
+            return
         assert bool(marks) is not (memory.queued and memory.job is not None), "a job in the queue will be taken"
         if not marks:
             return

@@ -125,5 +125,5 @@ class RedisStage:
         """The time of the signal that the turn waits for is up."""
         await self.redis.hset(KEY.record, "deadline", 1)
         await self.redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1})
-        await Sweep(self.store, self.queue).once()
+        await Sweep(self.store, self.queue, "sweeper").once()
         await self._run_what_is_due(hooks)

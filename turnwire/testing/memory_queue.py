@@ -9,6 +9,7 @@ from types import MappingProxyType
 from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
 from turnwire.shared.ledger import UsageSums, decode_row
+from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import (
     ANNOUNCED_MS,
@@ -17,6 +18,8 @@ from turnwire.shared.store.queue import (
     PERSIST_TURN,
     RUN_TURN,
     SWEEP_MS,
+    SWEEPER_MS,
+    WAITING_MS,
     Pending,
     Room,
     Rows,
@@ -146,6 +149,8 @@ class MemoryQueue(TurnQueue):
                     memory.scores[job_id] = memory.now_ms
                 memory.drop_claim(job_id)
         del memory.workers[worker]
+        if memory.sweeper[0] == worker:
+            memory.sweeper = ("", 0)
         return True
 
     @write
@@ -164,18 +169,24 @@ class MemoryQueue(TurnQueue):
             self.memory.looks.pop(job_id, None)
 
     @write
-    async def due(self, limit: int = 100) -> tuple[list[tuple[str, str]], int | None]:
+    async def due(self, worker: str, limit: int = 100) -> Due:
         """See TurnQueue."""
         memory = self.memory
+        sweeper, term_ends_ms = memory.sweeper
+        if sweeper != worker and term_ends_ms > memory.now_ms:
+            return Due([], None, sweeps=False)
+        memory.sweeper = worker, memory.now_ms + SWEEPER_MS
         mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
         marked: list[tuple[str, str]] = []
         for place, (job_id, due_ms) in enumerate(_by_score(memory.looks)[: limit + 1]):
             if due_ms > memory.now_ms or place >= limit:
-                return marked, int(max(due_ms - memory.now_ms, 0))
-            memory.looks[job_id] = mark_ms
-            if job_id not in memory.scores or memory.job(job_id) is None:  # otherwise the job will be taken
+                return Due(marked, int(max(due_ms - memory.now_ms, 0)), sweeps=True)
+            if job_id in memory.scores and memory.job(job_id) is not None:  # the job will be taken
+                memory.looks[job_id] = memory.now_ms + WAITING_MS
+            else:
+                memory.looks[job_id] = mark_ms
                 marked.append((job_id, str(mark_ms)))
-        return marked, None
+        return Due(marked, None, sweeps=True)
 
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """See TurnQueue."""

@@ -17,6 +17,7 @@ class QueueMemory:
         self.ledger: list[bytes] = []  # the published rows, oldest first
         self.billed: dict[str, tuple[int, int]] = {}  # run id -> creation and attempt of its last published row
         self.usage: dict[str, dict[str, str]] = {}  # tenant -> sums of its published rows
+        self.sweeper = ("", 0)  # the worker that sweeps, and when its term ends
         self.suspects = Suspects()
         self._jobs: dict[str, tuple[bytes, int]] = {}
         self._claims: dict[str, tuple[str, int]] = {}

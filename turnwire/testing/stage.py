@@ -28,6 +28,7 @@ from turnwire.worker.pool.sweep import Sweep
 JOBS: Final = 1000  # a turn that takes more jobs never ends
 OUTBOX_TRIES: Final = 2  # an answer that cannot be persisted is tried so often after its turn has ended
 EARLIER: Final = "earlier"  # the name of the worker that made the history
+SWEEPER: Final = "sweeper"  # the name of the worker that sweeps
 
 History: TypeAlias = Sequence[tuple[str, str] | Mapping[str, str]]
 
@@ -172,7 +173,7 @@ class Stage:
     async def wait(self, key: TurnKey, seconds: float) -> None:
         """Let time pass, and run the jobs that fall due."""
         self.clock.advance(seconds)
-        await Sweep(self.store, self._queue).once()
+        await Sweep(self.store, self._queue, SWEEPER).once()
         await self._run_what_is_due(key)
 
     async def record(self, key: TurnKey) -> TurnRecord:
@@ -197,7 +198,7 @@ class Stage:
             raise WrongUse(f"the signal {turn.fields['awaiting']!r} cannot time out: the turn waits without a limit")
         left_ms = int(turn.fields["deadline"]) - self.clock.now_ms
         self.clock.advance(max(left_ms, 0) / 1000)
-        await Sweep(self.store, self._queue).once()
+        await Sweep(self.store, self._queue, SWEEPER).once()
 
     async def _run_what_is_due(self, key: TurnKey) -> None:
         """Run jobs until none is left. If the only thing left to do is to wait, the clock is moved."""

@@ -25,7 +25,7 @@ from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
-from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked, SetAside, unserved_ms
+from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.hooks import ChatTurnHooks
@@ -88,7 +88,7 @@ class TurnRunner:
                 logger.info("%s: workers died while they ran it; it waits for an idle worker", run_id)
                 return SetAside(limit)
             case Suspended(rows):
-                return Parked(rows=rows)
+                return Parked(SUSPENDED_MS, rows)
             case Ended(next_index, rows):
                 await until_answered(wake_next, self._queue, key, next_index)
                 return Done(rows)

@@ -1,7 +1,8 @@
 """Finds open turns that nobody works on, and enqueues them again.
 
 This helps a turn whose submit was interrupted between its steps, whose job was lost or has expired, or whose
-predecessor ended without waking it. Every worker sweeps; each due turn is handed to one of them.
+predecessor ended without waking it. One worker of the pool sweeps. When it stops, dies or does not reach Redis, another
+one does: all others ask every few seconds whether somebody sweeps.
 """
 
 import asyncio
@@ -12,41 +13,54 @@ from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailabl
 from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
-from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.replies import Due
+from turnwire.shared.store.queue import SWEEPER_MS, TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S: Final = 4.0
-SHORTEST_S: Final = 0.02  # between two sweeps
+SWEEP_S: Final = 1.0  # between two sweeps, unless a turn is due earlier
+SHORTEST_S: Final = 0.02  # the same, at least
+STANDBY_S: Final = 4.0  # how often a worker asks that does not sweep
+GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long sweeps no more
 
 
 class Sweep:
-    """Looks at the turns that are due, every few seconds."""
+    """Looks at the turns that are due, if no other worker does."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+    def __init__(self, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
         self._store = store
         self._queue = queue
+        self._worker_id = worker_id
 
     async def run(self) -> None:
-        """Sweep until cancelled: every few seconds, or when the next turn is due."""
+        """Sweep until cancelled, or stand by for as long as another worker sweeps."""
         wait_s = SWEEP_S
         while True:
             await asyncio.sleep(wait_s)
             try:
-                found, next_ms = await self.once()
+                due = await self._queue.due(self._worker_id)
             except StoreUnavailable as error:
-                logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, SWEEP_S)
-                wait_s = SWEEP_S
+                logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)
+                wait_s = STANDBY_S
+                continue
+            try:
+                await self._look_at(due.jobs)
+            except StoreUnavailable as error:
+                logger.warning("the sweep could not look at a turn (%s); another worker may sweep now", error)
+                wait_s = GIVE_UP_S
             else:
-                until_next_s = SWEEP_S if next_ms is None else next_ms / 1000
-                wait_s = 0 if found else min(SWEEP_S, max(until_next_s, SHORTEST_S))
+                wait_s = _pause_s(due)
 
-    async def once(self) -> tuple[int, int | None]:
-        """Look at what is due, at most 100 jobs. Returns how many, and in how many ms the next one is due."""
-        due, next_ms = await self._queue.due()
-        for job_id, mark in due:
+    async def once(self) -> int:
+        """Look at what is due, at most 100 jobs. Returns how many were looked at."""
+        due = await self._queue.due(self._worker_id)
+        await self._look_at(due.jobs)
+        return len(due.jobs)
+
+    async def _look_at(self, jobs: list[tuple[str, str]]) -> None:
+        for job_id, mark in jobs:
             is_persist = is_persist_id(job_id)
             try:
                 record = await self._record(run_id_of(job_id))
@@ -65,7 +79,6 @@ class Sweep:
             elif await self._queue.enqueue(record.run_id, accepted=True) and not record.terminal:
                 # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
                 logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
-        return len(due), next_ms
 
     async def _look_at_suspended(self, key: TurnKey) -> None:
         left_ms = await self._store.expire(key)
@@ -80,3 +93,12 @@ class Sweep:
         except BadRequest:
             logger.warning("%r is not a run id; the sweep forgets it", run_id)
             return None
+
+
+def _pause_s(due: Due) -> float:
+    """Return how long to wait before the next look."""
+    if not due.sweeps:
+        return STANDBY_S
+    if due.jobs:
+        return 0
+    return SWEEP_S if due.next_ms is None else min(SWEEP_S, max(due.next_ms / 1000, SHORTEST_S))

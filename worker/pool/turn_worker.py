@@ -58,7 +58,7 @@ class TurnWorker(Worker):
         self._store = TurnStore(self._data, settings)
         self.queue = TurnQueue(queue_redis, settings)
         self.runner = TurnRunner(self._store, self.queue, products, self.id, prices)
-        self._sweep = Sweep(self._store, self.queue)
+        self._sweep = Sweep(self._store, self.queue, self.id)
         jobs = Jobs(self.id, self.queue, self.runner, Outbox(self._store, products))
         claims = Claims()
         hints = Hints(self._waiting, settings)

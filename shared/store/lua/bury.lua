@@ -1,10 +1,12 @@
--- Takes a dead worker off the list of workers and makes its jobs due at once.
+-- Takes a dead worker off the list of workers and makes its jobs due at once. If it was the one that swept, another
+-- worker may do so from now on.
 -- Safe to repeat: the worker's entry goes last, and a job that somebody else has claimed since is left alone.
 -- KEYS
 --   workers               hash: worker -> entry of its last heartbeat
 --   queue                 zset: job id -> when it may start
 --   hints                 list: wakes idle workers
 --   claims                set: the jobs that the worker has claimed
+--   sweeper               string: the worker that sweeps
 -- ARGV
 --   worker
 --   entry                 the entry that the caller took for dead
@@ -15,7 +17,7 @@
 --   0    nothing was changed: the worker has registered again, so it lives
 -- include: time
 
-local workers, queue, hints, claims = unpack(KEYS)
+local workers, queue, hints, claims, sweeper = unpack(KEYS)
 local worker, entry, in_progress_prefix = unpack(ARGV, 1, 3)
 if (redis.call('HGET', workers, worker) or '') ~= entry then  -- '': a worker that stops before it has registered
     return 0
@@ -32,5 +34,8 @@ for i = 4, #ARGV do
 end
 redis.call('LTRIM', hints, -1000, -1)
 redis.call('DEL', claims)
+if redis.call('GET', sweeper) == worker then
+    redis.call('DEL', sweeper)
+end
 redis.call('HDEL', workers, worker)
 return 1

@@ -1,33 +1,45 @@
--- Hands out the open turns that somebody should look at, each once in `sweep_ms`. A turn whose job is in the queue is
--- not handed out: the job will be taken.
+-- Hands out the open turns that somebody should look at, each once in `sweep_ms`, to the one worker that sweeps. A turn
+-- whose job waits in the queue is not handed out, because the job will be taken. Whoever asks while nobody sweeps
+-- becomes the one that does, and stays it for as long as it asks within `term_ms`.
 -- Safe to repeat: turns that a lost reply named are handed out again after `sweep_ms`.
 -- KEYS
 --   open_turns    zset: job id -> when the sweep should look at it
 --   queue         zset: job id -> when it may start
+--   sweeper       string: the worker that sweeps
 -- ARGV
+--   worker        who asks
+--   term_ms       how long a worker stays the one that sweeps, if it does not ask again
 --   limit         how many entries to look at, at most
---   sweep_ms      when to look at each of them again
+--   sweep_ms      when to look again at a turn that is handed out
+--   waiting_ms    when to look again at a turn whose job waits in the queue
 --   job_prefix    of the keys that hold the serialized jobs
--- RETURNS {wait_ms, job_id, mark, job_id, mark, …}
---   wait_ms       ms until the next entry is due; -1 if there is none
+-- RETURNS {sweeps, wait_ms, job_id, mark, job_id, mark, …}
+--   sweeps        1: the caller sweeps; 0: another worker does
+--   wait_ms       ms until the next entry is due; -1 if there is none, or if another worker sweeps
 --   mark          with which `forget` takes the entry back
 -- include: time
 
-local open_turns, queue = unpack(KEYS)
-local limit, sweep_ms, job_prefix = unpack(ARGV)
+local open_turns, queue, sweeper = unpack(KEYS)
+local worker, term_ms, limit, sweep_ms, waiting_ms, job_prefix = unpack(ARGV)
+if (redis.call('GET', sweeper) or worker) ~= worker then
+    return {0, -1}
+end
+redis.call('SET', sweeper, worker, 'PX', term_ms)
 local now = now_ms()
 -- `enqueue` writes whole ms. The fraction lets `forget` tell this mark from one of the same ms.
 local mark = string.format('%d.5', now + sweep_ms)
-local reply = {-1}
+local reply = {1, -1}
 local entries = redis.call('ZRANGEBYSCORE', open_turns, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
 for i = 1, #entries, 2 do
     local job_id, due = entries[i], tonumber(entries[i + 1])
     if due > now or i > limit * 2 then
-        reply[1] = math.max(due - now, 0)
+        reply[2] = math.max(due - now, 0)
         break
     end
-    redis.call('ZADD', open_turns, mark, job_id)
-    if not (redis.call('ZSCORE', queue, job_id) and redis.call('EXISTS', job_prefix .. job_id) == 1) then
+    if redis.call('ZSCORE', queue, job_id) and redis.call('EXISTS', job_prefix .. job_id) == 1 then
+        redis.call('ZADD', open_turns, now + waiting_ms, job_id)
+    else
+        redis.call('ZADD', open_turns, mark, job_id)
         reply[#reply + 1] = job_id
         reply[#reply + 1] = mark
     end

@@ -31,7 +31,7 @@ async def test_the_sweep_puts_it_on_the_queue_and_the_end_of_that_job_publishes_
     with pytest.raises(QueueFull):
         await intake.enqueue(await intake.submit(KEY, request()))
     await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1}, xx=True)
-    assert (await Sweep(store, full).once())[0] == 1
+    assert await Sweep(store, full, WORKER).once() == 1
     taken = next(job for job in (await full.take(WORKER, 5))[0] if job.job_id == KEY.run_id)
     end = await TurnRunner(store, full, Products({}), WORKER).run(KEY.run_id)
     assert isinstance(end, Done)

@@ -75,7 +75,7 @@ async def test_it_goes_when_the_sweep_finds_nothing_to_store(queue, redis):
     await queue.enqueue_persist(KEY.run_id)
     await redis.zadd(keys.OPEN_TURNS, {keys.persist_id(KEY.run_id): 0})
     await redis.delete(keys.job(keys.persist_id(KEY.run_id)))
-    [(job_id, mark)], _ = await queue.due()
+    [(job_id, mark)] = (await queue.due(WORKER)).jobs
     await queue.forget(job_id, "1")
     assert await listed(queue) == [KEY.run_id]
     await queue.forget(job_id, mark)

@@ -117,7 +117,7 @@ async def test_an_answer_that_is_persisted_leaves_the_mark_of_a_turn_that_runs_a
     if forgotten:
         await redis.zadd(keys.OPEN_TURNS, {keys.persist_id(RUN_ID): 1})
         await redis.delete(keys.job(keys.persist_id(RUN_ID)))
-        [due] = (await queue.due())[0]
+        [due] = (await queue.due(WORKER)).jobs
         await queue.forget(*due)
     else:
         await queue.end(WORKER, persisting)
@@ -136,7 +136,7 @@ async def test_a_late_repeat_of_an_earlier_end_does_not_keep_the_mark(redis, que
 async def test_an_erased_turn_leaves_its_mark_for_a_while_only(redis, queue, settings):
     await queue.park(WORKER, await take(queue), rows={1: row(1)})
     await redis.zadd(keys.OPEN_TURNS, {RUN_ID: 1})
-    [due] = (await queue.due())[0]
+    [due] = (await queue.due(WORKER)).jobs
     await queue.forget(*due)
     assert 0 < await redis.pttl(keys.billed(RUN_ID)) <= settings.retention_ms
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.support.turns import KEY, SESSION, request, snapshot
+from tests.support.turns import KEY, SESSION, WORKER, request, snapshot
 from turnwire.shared import keys
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import session_key
@@ -53,7 +53,7 @@ async def test_the_sweep_leaves_it_and_goes_on_with_the_others(store, redis, que
     await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1, other.run_id: 2})
     before = await redis.dump(KEY.record)
     with caplog.at_level(logging.WARNING):
-        assert (await Sweep(store, queue).once())[0] == 2
+        assert await Sweep(store, queue, WORKER).once() == 2
     assert "the sweep leaves it" in caplog.text
     assert await redis.dump(KEY.record) == before
     assert await redis.zscore(keys.OPEN_TURNS, KEY.run_id) > 2

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.support.product import text
-from tests.support.turns import KEY, claim, log_of, request
+from tests.support.turns import KEY, WORKER, claim, log_of, request
 from tests.support.waiting import wait_until
 from turnwire import ChatTurnHooks
 from turnwire.api.endpoints.turns import replay_events
@@ -189,12 +189,12 @@ async def test_a_lost_job_is_put_back_by_the_sweep_until_the_answer_is_stored(st
     await redis.zrem(keys.QUEUE, JOB)
     await redis.delete(keys.job(JOB))
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
-    await Sweep(store, queue).once()
+    await Sweep(store, queue, WORKER).once()
     assert await redis.zscore(keys.QUEUE, JOB) is not None
     assert isinstance(await outbox.run(KEY), Done)
     await redis.delete(keys.job(JOB))
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
-    await Sweep(store, queue).once()
+    await Sweep(store, queue, WORKER).once()
     assert await redis.zscore(keys.OPEN_TURNS, JOB) is None
 
 

@@ -13,7 +13,7 @@ RUN_ID = KEY.run_id
 
 @pytest.fixture
 def sweep(store, queue):
-    return Sweep(store, queue)
+    return Sweep(store, queue, WORKER)
 
 
 async def make_due(redis, *run_ids: str) -> None:
@@ -24,7 +24,7 @@ async def test_a_submit_that_was_cut_before_its_job_is_healed(store, redis, queu
     await queue.announce(RUN_ID)
     await store.submit(KEY, request())
     await make_due(redis, RUN_ID)
-    assert (await sweep.once())[0] == 1
+    assert await sweep.once() == 1
     [taken], _ = await queue.take(WORKER, 1)
     assert taken.job_id == RUN_ID
 
@@ -34,7 +34,7 @@ async def test_a_job_that_waits_already_is_left_alone(store, redis, queue, sweep
     await queue.enqueue(RUN_ID)
     job = await redis.get(keys.job(RUN_ID))
     await make_due(redis, RUN_ID)
-    (await sweep.once())[0]
+    await sweep.once()
     assert await redis.get(keys.job(RUN_ID)) == job
     assert await redis.zcard(keys.QUEUE) == 1
 
@@ -43,7 +43,7 @@ async def test_a_turn_that_ended_without_its_job_gets_one_to_publish_its_ledger(
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [encode_event(RUN_COMPLETED, {})], {})
     await make_due(redis, RUN_ID)
-    assert (await sweep.once())[0] == 1
+    assert await sweep.once() == 1
     [taken], _ = await queue.take(WORKER, 1)
     assert taken.job_id == RUN_ID
 
@@ -51,7 +51,7 @@ async def test_a_turn_that_ended_without_its_job_gets_one_to_publish_its_ledger(
 @pytest.mark.parametrize("run_id", [SESSION.turn(9).run_id, "no turn at all"])
 async def test_what_is_not_there_any_more_is_forgotten(redis, sweep, run_id):
     await make_due(redis, run_id)
-    assert (await sweep.once())[0] == 1
+    assert await sweep.once() == 1
     assert await redis.zcard(keys.OPEN_TURNS) == 0
     assert await redis.zcard(keys.QUEUE) == 0
 
@@ -65,12 +65,12 @@ async def test_a_full_queue_does_not_keep_a_turn_from_being_put_back(store, redi
     await queue.enqueue(SESSION.turn(1).run_id)
     await store.submit(KEY, request())
     await make_due(redis, RUN_ID)
-    await Sweep(store, queue).once()
+    await Sweep(store, queue, WORKER).once()
     assert await redis.zcard(keys.QUEUE) == 2
 
 
 async def test_nothing_due_is_nothing_done(sweep):
-    assert (await sweep.once())[0] == 0
+    assert await sweep.once() == 0
 
 
 async def test_a_turn_that_waits_for_the_one_before_it_is_not_enqueued_and_that_one_is_seen(
@@ -80,10 +80,10 @@ async def test_a_turn_that_waits_for_the_one_before_it_is_not_enqueued_and_that_
     await submit_and_claim(store)
     await store.submit(second, request())
     await make_due(redis, second.run_id)
-    assert (await sweep.once())[0] == 1
+    assert await sweep.once() == 1
     assert await redis.zcard(keys.QUEUE) == 0
     assert await redis.zscore(keys.OPEN_TURNS, RUN_ID) is not None
-    assert (await sweep.once())[0] == 0
+    assert await sweep.once() == 0
     assert caplog.messages == []
 
 

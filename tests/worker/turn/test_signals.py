@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.agent import Agent
 from tests.support.product import text
-from tests.support.turns import KEY, OTHER_WORKER, claim, log_of, request, seqs_of, types_of
+from tests.support.turns import KEY, OTHER_WORKER, WORKER, claim, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
 from turnwire import SignalTimeoutError
 from turnwire.shared import keys
@@ -106,7 +106,7 @@ async def test_c20_a_timeout_fires_with_no_worker_waiting(store, queue, runner_o
     parked = await runner_of(agent).run(KEY.run_id)
     assert parked.look_ms == 50
     await queue.park("w", taken, parked.look_ms)
-    sweep = Sweep(store, queue)
+    sweep = Sweep(store, queue, WORKER)
 
     async def queued():
         await sweep.once()
@@ -140,7 +140,7 @@ async def _expired(store):
 async def test_a_suspended_turn_that_is_looked_at_stays_suspended(store, queue, runner_of, suspended):
     assert isinstance(await runner_of(suspended, OTHER_WORKER).run(KEY.run_id), Parked)
     await store.redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 0})
-    assert (await Sweep(store, queue).once())[0] == 1
+    assert await Sweep(store, queue, WORKER).once() == 1
     assert (await store.record(KEY)).status is TurnState.SUSPENDED
     assert await store.redis.zscore(keys.QUEUE, KEY.run_id) is None
 
