@@ -29,6 +29,7 @@ WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heart
 SUSPECTS: Final = "turnwire:suspects"  # zset    job id -> how many jobs may run in its worker, all of them suspects
 ISOLATING: Final = "turnwire:isolating"  # zset    worker that runs suspects -> until when that counts (ms); TTL
 CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing until it is idle, for suspects; TTL
+RING: Final = "turnwire:ring"  # zset    the ids of the workers, in order: each one watches those that follow it
 SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
@@ -184,6 +185,11 @@ def channel_prefix(deployment: str) -> str:
 def cancels_channel(deployment: str) -> str:
     """Return the pub/sub channel, on the data Redis, that tells workers which turns may have been cancelled."""
     return channel_prefix(deployment) + "turnwire:cancels"
+
+
+def alive_channel(deployment: str, worker: str) -> str:
+    """The pub/sub channel (queue Redis) to which a worker's process subscribes, to show that it lives."""
+    return channel_prefix(deployment) + "turnwire:alive:" + worker
 
 
 def persist_id(run_id: str) -> str:

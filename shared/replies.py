@@ -74,3 +74,13 @@ class Due(msgspec.Struct, frozen=True):
     jobs: list[tuple[str, str]]  # (job id, mark for `forget`) of each
     next_ms: int | None  # in how many ms the next one is due; None if there is none, or if another worker sweeps
     sweeps: bool  # False: another worker sweeps
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What a worker sees when it looks at others."""
+
+    queued: int  # how many jobs there are, waiting or running
+    sweeps: bool  # the worker that asks is the one that sweeps
+    looked_at: int  # how many workers were looked at
+    server: str  # the run id of the server process that has been asked; empty if nobody is missing
+    missing: dict[str, bytes]  # id of a worker whose process holds no connection -> the entry of its last heartbeat

@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.ledger import UsageSums, encode_counted
-from turnwire.shared.replies import Due
+from turnwire.shared.replies import Due, Watched
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.scripts import Arg, Script, answered_within
+from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 ANNOUNCE = Script("announce")
 BURY = Script("bury")
@@ -31,6 +31,7 @@ FORGET = Script("forget")
 OWNED = Script("owned")
 POSTPONE = Script("postpone")
 SET_ASIDE = Script("set_aside")
+WATCH = Script("watch")
 TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a lost reply named: see Dispatch
 
 RUN_TURN = "run_turn"  # the names of arq's functions
@@ -42,7 +43,7 @@ _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
 ASIDE_MS = 15_000  # any worker looks again at a suspect that no idle worker has taken for this time
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
-WAITING_MS = 60_000  # the sweep looks again at a turn whose job waits in the queue
+WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
@@ -161,13 +162,27 @@ class TurnQueue:
 
         A job that another worker has claimed meanwhile is left alone.
         """
+        names = [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.RING, keys.claims(worker)]
         args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *job_ids]
-        await EXTEND(self._courier, [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.claims(worker)], args)
+        await EXTEND(self._courier, names, args)
 
     async def workers(self) -> dict[str, bytes]:
         """Return the entry of each worker's last heartbeat, by worker id."""
         async with answered_within(self._timeout_s):
             return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
+
+    async def ring_size(self) -> int:
+        """Return how many workers stand in the ring."""
+        with typed_refusals():
+            return int(await self._courier.send("ZCARD", keys.RING))
+
+    async def watch(self, worker: str, count: int = -1) -> Watched:
+        """Look which of the `count` workers that follow this one in the ring are gone. With -1, look at all others."""
+        names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.SWEEPER]
+        prefix = keys.alive_channel(self._settings.deployment_name, "")
+        queued, sweeps, looked_at, server, *found = await WATCH(self._courier, names, [worker, count, prefix])
+        missing = {name.decode(): entry for name, entry in zip(found[::2], found[1::2], strict=True)}
+        return Watched(queued, bool(sweeps), looked_at, server.decode(), missing)
 
     async def owned(self, worker: str) -> list[str]:
         """Return the ids of the jobs that a worker has claimed."""
@@ -177,7 +192,7 @@ class TurnQueue:
     async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """Take a dead worker off the list and make its jobs due. Returns False if it has registered since `entry`."""
         args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *job_ids]
-        names = [keys.WORKERS, keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SWEEPER]
+        names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SWEEPER]
         return bool(await BURY(self._courier, names, args))
 
     async def announce(self, run_id: str) -> str:
@@ -191,7 +206,7 @@ class TurnQueue:
             names = [keys.OPEN_TURNS, keys.PENDING, _billed(job_id)]
             await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
 
-    async def due(self, worker: str, limit: int = 100) -> Due:
+    async def due(self, worker: str, limit: int = 500) -> Due:
         """Take the open jobs that somebody should look at. Each is handed out once in 15 s.
 
         One worker sweeps at a time. It is the first that asks, and stays it for as long as it asks again within 8 s.

@@ -1,4 +1,7 @@
-"""Many sessions while workers die, one every two seconds. The long and varied form is `python3 dev.py chaos`."""
+"""Many workers die: one every two seconds, or all but one at once.
+
+The long and varied form is `python3 dev.py chaos`.
+"""
 
 import asyncio
 import random
@@ -8,7 +11,7 @@ import pytest
 from chaos.load import Load
 from chaos.monkey import Monkey
 from chaos.reconcile import reconcile
-from tests.support.scene import scene
+from tests.support.scene import open_gate, scene
 from tests.support.waiting import let_pass
 
 SESSIONS, TURNS = 24, 4
@@ -33,6 +36,27 @@ async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
         assert len(load.answers) == SESSIONS * TURNS
         assert sum(bool(answer.metadata["stream"]) for answer in load.answers) > SESSIONS
         assert {answer.connections for answer in load.answers} == {1}  # no client noticed anything but time
+
+
+async def test_all_workers_but_one_die_at_once(tmp_path):
+    """They are neighbours in the ring, so most of them have lost those who watched them. The lease is of no help."""
+    async with scene(tmp_path, env={"TURNWIRE_LEASE_MS": "60000"}) as view:
+        gate = view.gate_of_each_attempt()
+        answers = [view.turn(gate={"3": str(gate)}) for _ in range(4)]
+        survivor = view.stack.worker[0]
+        survivor.pause()
+        readers = [view.ask(answer) for answer in answers]
+        victims = [view.worker(f"victim{number}", TURNWIRE_MAX_JOBS="1").start() for number in range(len(answers))]
+        for answer in answers:
+            await view.called(answer, "produce")
+        survivor.resume()
+        open_gate(gate, 2)
+        for victim in victims:
+            victim.kill()
+        await asyncio.wait_for(asyncio.gather(*readers), 15)
+        await view.check(*answers)
+        assert survivor.running
+        assert {answer.connections for answer in answers} == {1}
 
 
 def storm_shape(chance: random.Random) -> dict[str, object]:

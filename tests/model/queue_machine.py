@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -16,6 +17,7 @@ from tests.model.comparison import REDIS, World, ask_each
 from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
+from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import SWEEP_MS, Pending, Room, Taken, TurnQueue
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_queue import MemoryQueue
@@ -64,6 +66,11 @@ def when(ms: float | None, now_ms: float) -> str | None:
     if ms is None:
         return None
     return "now" if ms <= now_ms else "soon" if ms <= now_ms + SWEEP_MS + 1 else "later"
+
+
+async def watched(queue: TurnQueue, worker: str) -> list[Watched]:
+    """What a worker sees of its neighbour and of all others, but for the server's name."""
+    return [msgspec.structs.replace(await queue.watch(worker, count), server="") for count in (1, -1)]
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -125,6 +132,8 @@ class QueueMachine(RuleBasedStateMachine):
         mine = sorted({taken.job_id for owner, (taken, _) in self.taken if owner == worker})
         self.both(lambda queue, _: queue.extend(worker, b"{}", mine))
         self.both(lambda queue, _: queue.workers())
+        self.both(lambda queue, _: queue.ring_size())
+        self.both(lambda queue, _: watched(queue, worker))
 
     @action(3, name=JOBS, again=AGAIN, accepted=st.booleans())
     def enqueue(self, name, again, accepted):

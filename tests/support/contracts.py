@@ -29,6 +29,7 @@ _KINDS = {
     keys.OPEN_TURNS: "open_turns",
     keys.PENDING: "pending",
     keys.HINTS: "hints",
+    keys.RING: "ring",
     keys.SWEEPER: "sweeper",
     keys.WORKERS: "workers",
     keys.LEDGER: "rows",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
 from turnwire.shared.ledger import UsageSums, decode_row
-from turnwire.shared.replies import Due
+from turnwire.shared.replies import Due, Watched
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import (
     ANNOUNCED_MS,
@@ -133,6 +133,22 @@ class MemoryQueue(TurnQueue):
         """See TurnQueue."""
         return dict(self.memory.workers)
 
+    async def ring_size(self) -> int:
+        """See TurnQueue."""
+        return len(self.memory.workers)
+
+    async def watch(self, worker: str, count: int = -1) -> Watched:
+        """See TurnQueue. No process here holds a connection."""
+        memory = self.memory
+        others = sorted(set(memory.workers) - {worker})
+        following = [other for other in others if other > worker] + [other for other in others if other < worker]
+        sweeper, term_ends_ms = memory.sweeper
+        sweeps = sweeper == worker and term_ends_ms > memory.now_ms
+        watched = following if count < 0 else following[:count]
+        return Watched(
+            len(memory.scores), sweeps, len(watched), "", {other: memory.workers[other] for other in watched}
+        )
+
     async def owned(self, worker: str) -> list[str]:
         """See TurnQueue."""
         return [job_id for job_id, _ in _by_score(self.memory.scores) if self.memory.holder(job_id) == worker]
@@ -169,7 +185,7 @@ class MemoryQueue(TurnQueue):
             self.memory.looks.pop(job_id, None)
 
     @write
-    async def due(self, worker: str, limit: int = 100) -> Due:
+    async def due(self, worker: str, limit: int = 500) -> Due:
         """See TurnQueue."""
         memory = self.memory
         sweeper, term_ends_ms = memory.sweeper
@@ -178,15 +194,15 @@ class MemoryQueue(TurnQueue):
         memory.sweeper = worker, memory.now_ms + SWEEPER_MS
         mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
         marked: list[tuple[str, str]] = []
-        for place, (job_id, due_ms) in enumerate(_by_score(memory.looks)[: limit + 1]):
-            if due_ms > memory.now_ms or place >= limit:
-                return Due(marked, int(max(due_ms - memory.now_ms, 0)), sweeps=True)
+        due = [job_id for job_id, due_ms in _by_score(memory.looks) if due_ms <= memory.now_ms]
+        for job_id in due[:limit]:
             if job_id in memory.scores and memory.job(job_id) is not None:  # the job will be taken
                 memory.looks[job_id] = memory.now_ms + WAITING_MS
             else:
                 memory.looks[job_id] = mark_ms
                 marked.append((job_id, str(mark_ms)))
-        return Due(marked, None, sweeps=True)
+        first_ms = min(memory.looks.values(), default=None)
+        return Due(marked, None if first_ms is None else max(int(first_ms) - memory.now_ms, 0), sweeps=True)
 
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """See TurnQueue."""

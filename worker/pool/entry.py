@@ -21,8 +21,7 @@ class WorkerEntry(msgspec.Struct, frozen=True):
     at: int  # ms, by the clock of the worker's host
     running: int
     capacity: int
-    client_id: int  # of the connection that stands for the process; 0: there is none now
-    server: str  # the Redis process that gave out this client id
+    server: str  # run id of the Redis process that the connection leads to which stands for this process; "": none
 
 
 _decoder = msgspec.json.Decoder(WorkerEntry)
@@ -45,7 +44,7 @@ class OwnEntry:
         self._started_at_ms = timestamp_ms()
         self._beats = 0
 
-    def next(self, client_id: int, server: str) -> bytes:
+    def next(self, server: str) -> bytes:
         """Return the entry for the next heartbeat. Called in the pulse's thread."""
         self._beats += 1
         entry = WorkerEntry(
@@ -57,7 +56,6 @@ class OwnEntry:
             at=timestamp_ms(),
             running=self._running(),
             capacity=self._capacity,
-            client_id=client_id,
             server=server,
         )
         return msgspec.json.encode(entry)

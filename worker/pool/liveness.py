@@ -1,62 +1,91 @@
 """Notices within a second that another worker's process is gone, because its connection to Redis is gone.
 
-Each worker registers the client id of one connection. While others run turns, every worker asks Redis for those ids
-every 250 ms. A worker whose id is missing twice, and that has sent no heartbeat in between, is buried: its leases end
-now and its jobs are due now. A wrong suspicion does no harm, because the fence refuses what the suspect still writes.
+The process of each worker holds a connection on which it subscribes to a channel of its own. All workers form a ring in
+the order of their ids. Each worker asks Redis whether the eight workers that follow it still subscribe: every second in
+a large pool, and every 250 ms in a small one, where fewer watch the same worker. If one of them does not, it asks about
+all workers, because others may have died at the same moment. A worker that is missing again 250 ms later, and that has
+sent no heartbeat in between, is buried: its leases end now and its jobs are due now. A wrong suspicion does no harm,
+because the fence refuses what the suspect still writes.
 
-Wrong suspicions are rare. An id counts only on the Redis process that gave it out, so a restart of Redis buries nobody.
-A worker that reconnects registers its new id at once. Where CLIENT LIST is not permitted, nobody is suspected, and a
-dead worker is noticed when its leases end.
+So the cost of watching grows with the number of workers, not with its square, and not with the number of clients:
+CLIENT LIST ID, which could tell the same, reads all connections on some servers.
+
+Wrong suspicions are rare. A worker counts as missing only on the Redis process on which it has subscribed, so a restart
+or a failover of Redis buries nobody. A worker that loses its connection subscribes again at once. Where PUBSUB is not
+permitted, nobody is suspected, and a dead worker is noticed when its leases end.
+
+The worker that sweeps also takes those off the list whose entries have not changed for many heartbeats: they stand
+still, their hosts are gone, or they are dead workers of a version that joined no ring.
 """
 
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from turnwire.shared.errors import BadRequest, StoreUnavailable
-from turnwire.shared.keys import QUEUE, TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import TurnKey, alive_channel, is_persist_id, run_id_of
+from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.pool.entry import read_entry
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 0.25  # between two looks at the other workers
-IDLE_LOOK_S: Final = 0.6  # the same, while no other worker runs anything
+LOOK_S: Final = 0.25  # between two looks at a worker that two others watch; all others of a small pool, and suspects
+IDLE_LOOK_S: Final = 0.6  # the same, at least, while no other worker runs anything
+ALONE_LOOK_S: Final = 1.0  # between two looks whether there are other workers, while there are none
+NEIGHBOURS: Final = 8  # how many workers each worker watches
+WHOLE_S: Final = 5.0  # between two looks of the worker that sweeps at the list of workers
+SILENT_S: Final = 15.0  # a worker whose entry has not changed for so long, and for three leases, is taken off the list
+PING_S: Final = 5.0  # after so much silence, a ping checks that the held connection still works
 ANSWER_S: Final = 2.0  # a connection that does not answer for so long counts as broken
+
+_REFUSED = re.compile(r"can't run this command|no permissions")  # inside a script, Redis tells it in words only
 
 
 class HeldConnection:
-    """One connection. Unlike those of a pool, it is not replaced silently when it breaks: its next call fails."""
+    """One connection that subscribes to a channel. Its end is noticed at once, here and by the server."""
 
     def __init__(self, redis: Redis) -> None:
         pool: Any = redis.connection_pool
         self._connection = pool.make_connection()
 
-    async def connect(self) -> tuple[int, str]:
-        """Connect. Returns the client id, and the run id of the server that gave it out."""
-        async with asyncio.timeout(ANSWER_S):
-            await self._connection.connect()
-        client_id = await self.call("CLIENT", "ID")
-        server = re.search(rb"run_id:(\w+)", await self.call("INFO", "server"))
-        return client_id, server[1].decode() if server else ""
-
-    async def call(self, *command: str | int) -> Any:
-        """Send a command. Returns the raw reply.
+    async def subscribe(self, channel: str) -> str:
+        """Connect and subscribe. Returns the run id of the server.
 
         Raises:
-            ResponseError: Redis refuses the command.
-            RedisError, OSError, TimeoutError: the connection broke, or Redis did not answer within 2 s.
+            ResponseError: Redis refuses it.
+            RedisError, OSError, TimeoutError: there is no connection, or Redis did not answer within 2 s.
         """
         async with asyncio.timeout(ANSWER_S):
+            await self._connection.connect()
+        server = re.search(rb"run_id:(\w+)", await self._call("INFO", "server"))
+        await self._call("SUBSCRIBE", channel)
+        return server[1].decode() if server else ""
+
+    async def until_broken(self) -> None:
+        """Wait for as long as the connection works; raises RedisError, OSError or TimeoutError then."""
+        while True:
+            try:
+                async with asyncio.timeout(PING_S):
+                    await self._read()
+            except TimeoutError:
+                await self._call("PING")
+
+    async def _call(self, *command: str) -> Any:
+        async with asyncio.timeout(ANSWER_S):
             await self._connection.send_command(*command, check_health=False)
-            return await self._connection.read_response()
+            return await self._read()
+
+    async def _read(self) -> Any:
+        return await self._connection.read_response(disconnect_on_error=False)
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in."""
@@ -64,65 +93,106 @@ class HeldConnection:
 
 
 class Liveness:
-    """Watches the other workers over a connection of its own. This connection also stands for this process."""
+    """Watches the other workers, and holds the connection that stands for this process."""
 
     def __init__(self, redis: Redis, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
-        self.client_id = 0  # 0: no connection stands for this process now
-        self.server = ""
+        self.server = ""  # the Redis process that the connection leads to; empty: no connection stands for this process
         self._redis = redis
         self._store = store
         self._queue = queue
         self._worker_id = worker_id
+        self._channel = alive_channel(store.settings.deployment_name, worker_id)
         self._missed: dict[str, bytes] = {}  # worker id -> its entry when it was first missed
+        self._silent: dict[str, tuple[bytes, float]] = {}  # worker id -> its entry, and since when it has not changed
+        self._whole_at_s = 0.0  # when to look at the list again, if this worker sweeps
+        self._alone = False  # there was no other worker at the last look
 
     async def run(self, running: Callable[[], int], register: Callable[[], None]) -> None:
         """Watch until cancelled. `running`: turns here; `register`: has a heartbeat sent now."""
         while True:
-            connection = HeldConnection(self._redis)
+            began_s, connection = time.monotonic(), HeldConnection(self._redis)
             try:
-                self.client_id, self.server = await connection.connect()
+                self.server = await connection.subscribe(self._channel)
                 register()
-                await self._watch(connection, running)
+                await self._watch_while(connection, running)
             except NoPermissionError as error:  # any other refusal may be over in a moment
-                logger.warning("Redis refuses CLIENT LIST (%s): dead workers are noticed when leases end", error)
+                logger.warning("Redis refuses PUBSUB (%s): dead workers are noticed when leases end", error)
                 return
-            except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+            except (RedisError, OSError, TimeoutError) as error:
                 logger.warning("watching workers: Redis failed (%s); connecting again", type(error).__name__)
             finally:
-                self.client_id, self._missed = 0, {}
+                self.server, self._missed = "", {}
                 await connection.close()
-            await asyncio.sleep(LOOK_S)
+            if time.monotonic() - began_s < LOOK_S:
+                await asyncio.sleep(LOOK_S)
 
-    async def _watch(self, connection: HeldConnection, running: Callable[[], int]) -> None:
-        while True:
-            others_run = await connection.call("ZCARD", QUEUE) > running()
-            if others_run:
-                await self._look(connection)
-            await asyncio.sleep(LOOK_S if others_run else IDLE_LOOK_S)
+    async def _watch_while(self, connection: HeldConnection, running: Callable[[], int]) -> None:
+        """Watch until the connection breaks; raises what broke it."""
+        broken = asyncio.create_task(connection.until_broken(), name="held connection")
+        try:
+            while not broken.done():
+                await asyncio.wait({broken}, timeout=await self._look(running()))
+            await broken
+        finally:
+            broken.cancel()
+            await asyncio.wait({broken})
 
-    async def _look(self, connection: HeldConnection) -> None:
-        entries = {
-            worker: entry for worker, entry in (await self._queue.workers()).items() if worker != self._worker_id
-        }
-        expected: dict[int, str] = {}
-        for worker, raw in entries.items():
+    async def _look(self, running: int) -> float:
+        """Look at the neighbours; and at all workers if one is missing. Returns after how many s to look again."""
+        whole = time.monotonic() >= self._whole_at_s
+        try:
+            if self._alone and not whole and await self._queue.ring_size() <= 1:
+                return ALONE_LOOK_S
+            watched = await self._queue.watch(self._worker_id, NEIGHBOURS)
+            self._alone = not watched.looked_at
+            if watched.missing or self._missed:
+                await self._bury_missing(await self._queue.watch(self._worker_id))
+            if whole:
+                self._whole_at_s = time.monotonic() + WHOLE_S
+                await self._bury_silent(sweeps=watched.sweeps)
+        except StoreUnavailable as error:
+            logger.warning("watching workers: %s; trying again", error)
+            self._missed = {}
+            return LOOK_S
+        except ResponseError as error:
+            raise NoPermissionError(str(error)) if _REFUSED.search(str(error)) else error from None
+        if self._missed:
+            return LOOK_S
+        if self._alone:
+            return ALONE_LOOK_S
+        pause_s = LOOK_S * max(watched.looked_at / 2, 1)
+        return pause_s if watched.queued > running else max(pause_s, IDLE_LOOK_S)
+
+    async def _bury_missing(self, watched: Watched) -> None:
+        missed, self._missed = self._missed, {}
+        for worker, raw in watched.missing.items():
             entry = read_entry(raw)
-            if entry is not None and entry.client_id and entry.server == self.server:
-                expected[entry.client_id] = worker
-        if not expected:
+            if entry is None or entry.server != watched.server:
+                continue  # it has not subscribed on this server process yet
+            if missed.get(worker) == raw:
+                await self._bury(worker, raw, "is gone")
+            else:
+                self._missed[worker] = raw
+
+    async def _bury_silent(self, *, sweeps: bool) -> None:
+        now_s, silent = time.monotonic(), self._silent
+        self._silent = {}
+        limit_s = max(SILENT_S, 3 * self._store.settings.lease_ms / 1000)
+        if not sweeps:
             return
-        clients = await connection.call("CLIENT", "LIST", "ID", *expected)
-        connected = {int(client_id) for client_id in re.findall(rb"(?m)^id=(\d+)", clients)}
-        missing = {worker for client_id, worker in expected.items() if client_id not in connected}
-        dead = [worker for worker in missing if self._missed.get(worker) == entries[worker]]
-        self._missed = {worker: entries[worker] for worker in missing}
-        for worker in dead:
-            entry = read_entry(entries[worker])
-            ran = entry.running if entry is not None else 0
-            count = await bury(self._store, self._queue, worker, entries[worker], ran)
-            if count is not None:
-                logger.warning("worker %s is gone; its %d jobs can be taken over now", worker, count)
-            self._missed.pop(worker, None)
+        for worker, raw in (await self._queue.workers()).items():
+            before, since_s = silent.get(worker, (raw, now_s))
+            since_s = since_s if before == raw else now_s
+            if now_s - since_s >= limit_s and worker != self._worker_id:
+                await self._bury(worker, raw, f"has sent no heartbeat for {limit_s:g} s")
+            else:
+                self._silent[worker] = raw, since_s
+
+    async def _bury(self, worker: str, raw: bytes, why: str) -> None:
+        entry = read_entry(raw)
+        count = await bury(self._store, self._queue, worker, raw, entry.running if entry is not None else 0)
+        if count is not None:
+            logger.warning("worker %s %s; its %d jobs can be taken over now", worker, why, count)
 
 
 async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ran: int | None) -> int | None:

@@ -21,8 +21,8 @@ from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
 logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0  # between two sweeps, unless a turn is due earlier
-SHORTEST_S: Final = 0.02  # the same, at least
-STANDBY_S: Final = 4.0  # how often a worker asks that does not sweep
+SHORTEST_S: Final = 0.05  # the same, at least
+STANDBY_S: Final = 4.0  # how often a worker asks that does not sweep, or that has seen an empty list
 GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long sweeps no more
 
 
@@ -54,7 +54,7 @@ class Sweep:
                 wait_s = _pause_s(due)
 
     async def once(self) -> int:
-        """Look at what is due, at most 100 jobs. Returns how many were looked at."""
+        """Look at what is due, at most 500 jobs. Returns how many were looked at."""
         due = await self._queue.due(self._worker_id)
         await self._look_at(due.jobs)
         return len(due.jobs)
@@ -101,4 +101,4 @@ def _pause_s(due: Due) -> float:
         return STANDBY_S
     if due.jobs:
         return 0
-    return SWEEP_S if due.next_ms is None else min(SWEEP_S, max(due.next_ms / 1000, SHORTEST_S))
+    return STANDBY_S if due.next_ms is None else min(SWEEP_S, max(due.next_ms / 1000, SHORTEST_S))

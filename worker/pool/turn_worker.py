@@ -69,7 +69,7 @@ class TurnWorker(Worker):
             settings,
             self.id,
             self.runner,
-            entry=lambda liveness: entry.next(liveness.client_id, liveness.server),
+            entry=lambda liveness: entry.next(liveness.server),
             claims=claims,
             running=running,
             on_death=self.drain,

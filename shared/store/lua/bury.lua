@@ -3,6 +3,7 @@
 -- Safe to repeat: the worker's entry goes last, and a job that somebody else has claimed since is left alone.
 -- KEYS
 --   workers               hash: worker -> entry of its last heartbeat
+--   ring                  zset: the ids of the workers, in order
 --   queue                 zset: job id -> when it may start
 --   hints                 list: wakes idle workers
 --   claims                set: the jobs that the worker has claimed
@@ -17,7 +18,7 @@
 --   0    nothing was changed: the worker has registered again, so it lives
 -- include: time
 
-local workers, queue, hints, claims, sweeper = unpack(KEYS)
+local workers, ring, queue, hints, claims, sweeper = unpack(KEYS)
 local worker, entry, in_progress_prefix = unpack(ARGV, 1, 3)
 if (redis.call('HGET', workers, worker) or '') ~= entry then  -- '': a worker that stops before it has registered
     return 0
@@ -37,5 +38,6 @@ redis.call('DEL', claims)
 if redis.call('GET', sweeper) == worker then
     redis.call('DEL', sweeper)
 end
+redis.call('ZREM', ring, worker)
 redis.call('HDEL', workers, worker)
 return 1

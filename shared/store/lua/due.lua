@@ -24,18 +24,16 @@ local worker, term_ms, limit, sweep_ms, waiting_ms, job_prefix = unpack(ARGV)
 if (redis.call('GET', sweeper) or worker) ~= worker then
     return {0, -1}
 end
-redis.call('SET', sweeper, worker, 'PX', term_ms)
+-- A full server refuses SET, but not PEXPIRE, nor the writes of a script that has written already.
+if redis.call('PEXPIRE', sweeper, term_ms) == 0 then
+    redis.call('SET', sweeper, worker, 'PX', term_ms)
+end
 local now = now_ms()
 -- `enqueue` writes whole ms. The fraction lets `forget` tell this mark from one of the same ms.
 local mark = string.format('%d.5', now + sweep_ms)
 local reply = {1, -1}
-local entries = redis.call('ZRANGEBYSCORE', open_turns, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, limit + 1)
-for i = 1, #entries, 2 do
-    local job_id, due = entries[i], tonumber(entries[i + 1])
-    if due > now or i > limit * 2 then
-        reply[2] = math.max(due - now, 0)
-        break
-    end
+local due = redis.call('ZRANGEBYSCORE', open_turns, '-inf', now, 'LIMIT', 0, limit)
+for _, job_id in ipairs(due) do
     if redis.call('ZSCORE', queue, job_id) and redis.call('EXISTS', job_prefix .. job_id) == 1 then
         redis.call('ZADD', open_turns, now + waiting_ms, job_id)
     else
@@ -43,5 +41,9 @@ for i = 1, #entries, 2 do
         reply[#reply + 1] = job_id
         reply[#reply + 1] = mark
     end
+end
+local first = redis.call('ZRANGE', open_turns, 0, 0, 'WITHSCORES')
+if first[2] then
+    reply[2] = math.max(tonumber(first[2]) - now, 0)
 end
 return reply

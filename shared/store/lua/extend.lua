@@ -5,6 +5,7 @@
 --   queue                 zset: job id -> when it may start
 --   open_turns            zset: job id -> when the sweep should look at it
 --   workers               hash: worker -> entry of its last heartbeat
+--   ring                  zset: the ids of the workers, in order
 --   claims                set: the jobs that this worker has claimed; it outlives them by one lease
 -- ARGV
 --   worker
@@ -17,11 +18,12 @@
 --   1
 -- include: time
 
-local queue, open_turns, workers, claims = unpack(KEYS)
+local queue, open_turns, workers, ring, claims = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
 -- A full server refuses a script's first write if it needs memory, and takes all writes after it. PEXPIRE needs none.
 redis.call('PEXPIRE', claims, 2 * lease_ms)
 redis.call('HSET', workers, worker, entry)
+redis.call('ZADD', ring, 0, worker)
 if #ARGV == 5 then
     return 1
 end
