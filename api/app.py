@@ -11,11 +11,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from turnwire.api.durability import say_durability
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.endpoints import pages
-from turnwire.api.endpoints.probes import say_durability
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         async with services.running(), asyncio.TaskGroup() as group:
-            group.create_task(say_durability(services.redis))
+            group.create_task(say_durability(services.redis, fails_over=settings.names_sentinels))
             yield
 
     app = Starlette(

@@ -113,6 +113,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.queue_redis_url or self.redis_url
 
     @property
+    def names_sentinels(self) -> bool:
+        """True if the URL of the data Redis names Sentinels, and not a server."""
+        return urlsplit(self.redis_url).scheme.endswith("+sentinel")
+
+    @property
     def deployment_name(self) -> str:
         """The name that is part of every pub/sub channel; by default `db<N>`, or empty for database 0.
 
@@ -122,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return self.deployment
         url = urlsplit(self.redis_url)
         path = "" if url.scheme == "unix" else url.path  # the path of a unix socket's URL is a file, not a database
+        if self.names_sentinels:
+            path = path.removeprefix("/").partition("/")[2]  # behind the name of the service
         database = parse_qs(url.query).get("db", [path])[0].strip("/")
         return f"db{int(database)}" if database.isdecimal() and int(database) else ""
 

@@ -47,6 +47,8 @@ class SentinelGroup:
         primary, *replicas = self.servers
         for server in self.servers:
             server.start()
+            with client_of(server) as redis:
+                redis.config_set("repl-diskless-sync-delay", 0)
         for replica in replicas:
             with client_of(replica) as redis:
                 redis.replicaof("127.0.0.1", port_of(primary))
@@ -63,7 +65,7 @@ class SentinelGroup:
             )  # fmt: skip
             argv = [*find_server(), str(config), "--sentinel"]
             self.sentinels.append(Service(f"sentinel{number}", argv, dict(os.environ), directory / "log").start())
-        _wait(lambda: all(self._knows_all(port) for port in self._ports), "Sentinels that know each other")
+        self.wait_whole()
         return self
 
     def _knows_all(self, port: int) -> bool:

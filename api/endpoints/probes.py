@@ -1,8 +1,6 @@
-"""Answers /healthz and /readyz, and logs at the start whether Redis is durable."""
+"""Answers /healthz and /readyz."""
 
 import asyncio
-import logging
-from typing import Any
 
 import msgspec
 from redis.exceptions import NoPermissionError, RedisError
@@ -13,7 +11,6 @@ from turnwire.api.services import Services
 from turnwire.shared.errors import StoreUnavailable
 
 READY_WITHIN_S = 1.0
-logger = logging.getLogger(__name__)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -49,29 +46,3 @@ async def is_ready(services: Services, exchange: Exchange) -> None:
     if "slave" in roles:
         raise StoreUnavailable("the store is not the primary")
     await exchange.answer_json(Health("ready"))
-
-
-async def say_durability(redis: Any) -> None:
-    """Log whether accepted turns survive a crash of Redis. It never fails and never waits long."""
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            info = {**await redis.info("persistence"), **await redis.info("memory")}
-    except (RedisError, OSError, TimeoutError):
-        logger.warning("the store does not answer yet; requests are answered with 503 until it does")
-        return
-    problems = durability_problems(info)
-    for text in problems:
-        logger.warning("%s", text)
-    if not problems:
-        logger.info("the store has an append-only file and evicts nothing")
-
-
-def durability_problems(info: dict[str, Any]) -> list[str]:
-    """Return a sentence for each setting in the INFO of Redis that can lose turns."""
-    problems = []
-    if int(info.get("aof_enabled", 0)) != 1:
-        problems.append("the store has no append-only file: its crash loses accepted turns (set appendonly yes)")
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy != "noeviction":
-        problems.append(f"the store may evict keys of running turns: maxmemory-policy is {policy}, not noeviction")
-    return problems

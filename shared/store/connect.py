@@ -3,17 +3,21 @@
 Every timeout, retry and size is set here, because the defaults of redis-py differ between its versions 5 and 8.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connection import PRIMARY_KIND, PrimaryPool, TcpConnection
+from turnwire.shared.store.connection import PRIMARY_KIND, PrimaryPool
+from turnwire.shared.store.sentinel import SENTINEL_KIND
+from turnwire.shared.store.sentinel_url import SentinelUrl
+
+P = TypeVar("P", bound=ConnectionPool)
 
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
@@ -55,17 +59,13 @@ def connect(url: str, *, connections: int) -> ArqRedis:
         SettingsError: the URL cannot be read.
     """
     try:
-        pool = PrimaryPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=None,
-            **_OPTIONS,
-        )
-        _lead_to_primary(pool)
+        pool = _pool(PrimaryPool, url, max_connections=connections, timeout=None)
         checked: Any = pool  # redis-py does not annotate the next method
         checked.make_connection()  # opens no socket, but refuses an unknown option in the URL
     except (ValueError, TypeError, RedisError):  # the error's own text may hold the password
-        raise SettingsError("not a Redis URL (redis://…, rediss://… or unix://…), or an unknown option in it") from None
+        raise SettingsError(
+            "not a Redis URL (redis://…, rediss://…, unix://… or redis+sentinel://…), or an unknown option in it"
+        ) from None
     client = ArqRedis(pool)
     client.set_response_callback("XRANGE", _as_sent)  # the default makes a dict of each entry, which costs too much
     return client
@@ -77,12 +77,16 @@ def _as_sent(response: Any, **_: Any) -> Any:
 
 def connect_listener(url: str) -> Redis:
     """Make a client for connections that wait for long, such as a blocking pop or a subscription."""
-    pool = ConnectionPool.from_url(url, **_OPTIONS)
-    _lead_to_primary(pool)
-    return Redis(connection_pool=pool)
+    return Redis(connection_pool=_pool(ConnectionPool, url))
 
 
-def _lead_to_primary(pool: ConnectionPool) -> None:
-    pool.connection_class = PRIMARY_KIND[pool.connection_class]
-    if pool.connection_class is TcpConnection:  # so that a peer that vanished does not hold the connection for ever
+def _pool(kind: type[P], url: str, **options: Any) -> P:
+    sentinels = SentinelUrl.read(url)
+    pool = kind.from_url(sentinels.plain if sentinels else url, **options, **_OPTIONS)
+    plain = pool.connection_class
+    pool.connection_class = (SENTINEL_KIND if sentinels else PRIMARY_KIND)[plain]
+    if sentinels:
+        pool.connection_kwargs["sentinel_url"] = sentinels
+    if plain is Connection:  # so that a peer that vanished does not hold the connection for ever
         pool.connection_kwargs["socket_keepalive"] = True
+    return pool

@@ -101,7 +101,10 @@ class PrimaryConnection(AbstractConnection):
         ]
         for connection in {self, *others}:
             connection.abort()
-        logger.warning("the Redis server is not the primary (%s): %d connections to it are closed", why, len(others))
+        level = (
+            logging.WARNING if others else logging.INFO
+        )  # while a failover lasts, connections are tried again and again
+        logger.log(level, "the Redis server is not the primary (%s): %d connections to it are closed", why, len(others))
         return WrongServer("the server is not the primary")
 
     @property
@@ -123,8 +126,8 @@ class TcpConnection(PrimaryConnection, Connection):
     """A PrimaryConnection over plain TCP."""
 
 
-class _TlsConnection(PrimaryConnection, SSLConnection):
-    pass
+class TlsConnection(PrimaryConnection, SSLConnection):
+    """Such a connection over TLS."""
 
 
 class _SocketConnection(PrimaryConnection, UnixDomainSocketConnection):
@@ -133,7 +136,7 @@ class _SocketConnection(PrimaryConnection, UnixDomainSocketConnection):
 
 PRIMARY_KIND: Final[dict[type[AbstractConnection], type[PrimaryConnection]]] = {
     Connection: TcpConnection,
-    SSLConnection: _TlsConnection,
+    SSLConnection: TlsConnection,
     UnixDomainSocketConnection: _SocketConnection,
 }
 

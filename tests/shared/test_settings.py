@@ -109,7 +109,15 @@ def test_what_is_not_set_is_shown_as_none():
     assert "queue_redis_url=None" in repr(Settings())
 
 
-@pytest.mark.parametrize("url", ["redis://u:hun/ter@h/0", "redis://h/0?password=hunter&db=1", "unix://:hunter@/r.sock"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:hun/ter@h/0",
+        "redis://h/0?password=hunter&db=1",
+        "unix://:hunter@/r.sock",
+        "redis+sentinel://u:hunter@a,b/s?sentinel_password=hunter",
+    ],
+)
 def test_a_password_is_hidden_wherever_it_stands_in_a_url(url):
     assert "hun" not in repr(Settings(redis_url=url))
 
@@ -124,6 +132,20 @@ def test_a_password_is_hidden_wherever_it_stands_in_a_url(url):
 def test_the_deployment_is_named_after_the_database_that_the_client_takes(url: str):
     database = parse_url(url).get("db", 0)
     assert Settings(redis_url=url).deployment_name == (f"db{database}" if database else "")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("redis+sentinel://a:1,b:2/main", ""),
+        ("redis+sentinel://u:p@a:1,b:2/main/0", ""),
+        ("rediss+sentinel://a:1,b:2/7/3", "db3"),
+        ("redis+sentinel://a/main?db=4", "db4"),
+    ],
+)
+def test_the_database_stands_behind_the_service_in_a_url_of_sentinels(url: str, name: str):
+    settings = Settings(redis_url=url)
+    assert (settings.deployment_name, settings.names_sentinels) == (name, True)
 
 
 def test_a_deployment_may_have_a_name_of_its_own():

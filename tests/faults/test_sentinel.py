@@ -1,0 +1,75 @@
+"""Real Sentinels fail over while turns stream: no log gets a hole or two answers, and no model is asked again.
+
+SENTINEL_TURNS sets how many turns stream at a time, and SENTINEL_ROUNDS how many failovers there are of each kind.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from chaos.client import Answer
+from stack.redis_server import RedisServer, server_version
+from stack.sentinels import SentinelGroup
+from tests.support.scene import Scene, scene
+from tests.support.waiting import wait_until
+
+TURNS = int(os.environ.get("SENTINEL_TURNS", "20"))
+ROUNDS = int(os.environ.get("SENTINEL_ROUNDS", "1"))
+ENV = {"TURNWIRE_LEASE_MS": "20000", "TURNWIRE_REDIS_TIMEOUT_S": "1"}  # the lease is longer than any failover here
+STREAMED = 10  # deltas of each turn before the failover
+EVENTS = 400
+GATE = EVENTS - 20  # nobody gets further before the failover is over
+LIMIT_S = 60.0
+FIRST_WITH_COORDINATED = "Valkey 9"
+
+
+async def ordered(group: SentinelGroup) -> None:
+    await asyncio.to_thread(group.fail_over)
+
+
+async def planned(group: SentinelGroup) -> None:
+    if server_version() < FIRST_WITH_COORDINATED:
+        pytest.skip("this server fails over at once, or not at all")
+    await asyncio.to_thread(group.fail_over, coordinated=True)
+
+
+async def killed(group: SentinelGroup) -> None:
+    primary = await asyncio.to_thread(lambda: group.primary)
+    primary.kill()
+    await asyncio.to_thread(group.wait_switched, primary)
+    primary.start()  # it comes back as a primary of its own, until the Sentinels tell it otherwise
+
+
+@pytest.mark.timeout(180 * ROUNDS)
+@pytest.mark.parametrize("fail_over", [ordered, planned, killed], ids=lambda kind: kind.__name__)
+async def test_turns_outlive_a_failover(tmp_path: Path, fail_over: Callable[[SentinelGroup], Awaitable[None]]):
+    with SentinelGroup(tmp_path / "redis") as group:
+        redis = cast("RedisServer", group)  # all that a stack asks of it is its URL
+        async with scene(tmp_path, workers=2, env=ENV, redis=redis) as view:
+            processes = {service.name: service.pid for service in view.stack.services}
+            for _ in range(ROUNDS):
+                await one_failover(view, lambda: fail_over(group))
+                await asyncio.to_thread(group.wait_whole)
+            assert {service.name: service.pid for service in view.stack.services if service.running} == processes
+
+
+async def one_failover(view: Scene, fail_over: Callable[[], Awaitable[None]]) -> None:
+    gate = view.gate()
+    shape: dict[str, Any] = {"events": EVENTS, "pace_ms": 20, "gate": {str(GATE): str(gate)}}
+    turns = [view.turn(**shape, stream=number % 2 == 0) for number in range(TURNS)]
+    readers = [view.ask(answer, retry=True) for answer in turns]
+    await wait_until(lambda: all(answer.deltas() >= STREAMED for answer in turns), "turns that stream", LIMIT_S)
+    await fail_over()
+    gate.touch()
+    async with asyncio.timeout(LIMIT_S):
+        await asyncio.gather(*readers)
+    await view.check(*turns)
+    assert produced(view, turns) == {1}
+
+
+def produced(view: Scene, turns: list[Answer]) -> set[Any]:
+    return {view.count(answer)["produce"] for answer in turns}
