@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import httpx
 from redis.asyncio import Redis
 
 from chaos import verify
@@ -35,18 +37,35 @@ async def reconcile(
     for first in range(0, len(answers), AT_ONCE):
         some = answers[first : first + AT_ONCE]
         for found in await asyncio.gather(
-            *(verify.check_turn(client, redis, answer, calls[answer.run_id]) for answer in some)
+            *(check_if_there(client, redis, answer, calls[answer.run_id]) for answer in some)
         ):
             for text in found:
                 yield text
+    # A turn that was not produced was cancelled in the queue, out of order.
     produced = [answer for answer in answers if any(call["call"] == "produce" for call in calls[answer.run_id])]
-    records = [await client.record(answer) for answer in produced]  # others were cancelled in the queue, out of order
+    records = [record for answer in produced if (record := await record_of(client, answer))]
     again = {answer.run_id for answer in answers if answer.refusals and allowed_ends(answer.metadata) != {COMPLETED}}
     order = [] if clock_stepped else verify.check_order(records, again)
     for text in [*order, *check_identities(calls), *check_indexes(answers)]:
         yield text
     for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue, queue_was_lost=queue_was_lost):
         yield text
+
+
+async def check_if_there(client: Client, redis: Redis, answer: Answer, calls: Sequence[verify.ProductCall]) -> list[str]:
+    """What is wrong with a turn; it may also be that nobody can read it."""
+    try:
+        return await verify.check_turn(client, redis, answer, calls)
+    except httpx.HTTPError as error:
+        return [f"{answer.run_id}: it cannot be read: {error!r}"]
+
+
+async def record_of(client: Client, answer: Answer) -> dict[str, Any] | None:
+    """The turn's record, if it can be read; `check_if_there` tells if it cannot."""
+    try:
+        return await client.record(answer)
+    except httpx.HTTPError:
+        return None
 
 
 def check_identities(calls: dict[str, list[verify.ProductCall]]) -> list[str]:
