@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -28,6 +29,8 @@ class Answer:
     on_busy: str = "enqueue"
     deployment: str = ""  # the name that each text of its deployment begins with
     accepted: bool = False  # and must not be asked again, because that would run a turn anew that has failed
+    asked_s: float = math.inf  # when its client began to read it, monotonic
+    expired: bool = False  # it may have been gone before its client could read its end
     lines: list[Line] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)  # when each line arrived, monotonic
     connections: int = 0  # that delivered something
@@ -57,6 +60,10 @@ class Answer:
     def types(self) -> list[str]:
         """The type of each line."""
         return [line["type"] for line in self.lines]
+
+    def is_older_than(self, seconds: float) -> bool:
+        """Its client began to read it longer ago than that."""
+        return time.monotonic() - self.asked_s > seconds
 
     def deltas(self) -> int:
         """How many text deltas arrived."""

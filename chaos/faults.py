@@ -108,5 +108,6 @@ def allowed_ends(metadata: Mapping[str, Any]) -> set[End]:
 
 
 def late_hooks(metadata: Mapping[str, Any]) -> set[str]:
-    """The hooks of which one call hangs: their checkpoint may be missing, or be made by the outbox."""
-    return set(metadata.get("hang", {}))
+    """The hooks of which one call hangs, and those that follow: the outbox may call them, several times if it dies."""
+    hanging = set(metadata.get("hang", {}))
+    return hanging | ({"on_turn_complete"} if "persist_assistant_message" in hanging else set())

@@ -1,7 +1,9 @@
 """Clients that ask sessions of several turns, cancel some of them, and send others the signal that they wait for."""
 
 import asyncio
+import math
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -24,10 +26,13 @@ LOOK_S = 0.02
 class Load:
     """Asks turns and keeps every answer. `deployment`: the name that the texts of the product begin with.
 
-    `ended` is called with each answer that a client has read to its end.
+    `ended` is called with each answer that a client has read to its end. `kept_s` is how long turns are kept: a client
+    that everything keeps waiting may come too late for one. `expired` counts these.
     """
 
     ended: Callable[[Answer], Awaitable[None]] | None = None
+    kept_s: float = math.inf
+    expired = 0
 
     def __init__(self, client: Client, chance: random.Random, shape: Shape, deployment: str = "") -> None:
         self.answers: list[Answer] = []
@@ -56,7 +61,7 @@ class Load:
     @property
     def open(self) -> int:
         """How many turns have not ended for their clients."""
-        self._reading = [answer for answer in self._reading if not answer.ended]
+        self._reading = [answer for answer in self._reading if not answer.ended and not answer.expired]
         return len(self._reading)
 
     async def over(self, limit_s: float) -> list[str]:
@@ -65,7 +70,7 @@ class Load:
         for task in late:
             task.cancel()
         results = await asyncio.gather(*self._sessions, return_exceptions=True)
-        stuck = [answer for answer in self.answers if not answer.ended]
+        stuck = [answer for answer in self.answers if not answer.ended and not answer.expired]
         found = [f"{answer.run_id}: no end within {limit_s:g} s; got {answer.types[-3:]}" for answer in stuck]
         found += [f"a client failed: {error!r}" for error in results if isinstance(error, Exception)]
         return found + self.findings
@@ -73,14 +78,28 @@ class Load:
     async def read(self, answer: Answer) -> None:
         """Read an accepted turn to its end; meanwhile cancel it or signal it, if its metadata says so."""
         answer.accepted = allowed_ends(answer.metadata) != {COMPLETED}
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._client.ask(answer))
-            if "cancel_at" in answer.metadata:
-                group.create_task(self._cancel(answer))
-            if "signal" in answer.metadata:
-                group.create_task(self._signal(answer))
-        if self.ended:
+        answer.asked_s = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ask_while_kept(answer))
+                if "cancel_at" in answer.metadata:
+                    group.create_task(self._cancel(answer))
+                if "signal" in answer.metadata:
+                    group.create_task(self._signal(answer))
+        except* _ExpiredError:
+            self.expired += 1
+            answer.expired = True
+        if self.ended and not answer.expired:
             await self.ended(answer)
+
+    async def _ask_while_kept(self, answer: Answer) -> None:
+        while True:
+            await self._client.ask(answer, retry=False)
+            if answer.ended:
+                return
+            if answer.refusals[-1:] == ["404 not_found"] and answer.is_older_than(self.kept_s / 2):
+                raise _ExpiredError
+            await asyncio.sleep(RETRY_S)
 
     async def _ask(self, answers: list[Answer]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -97,6 +116,8 @@ class Load:
                     return response
                 answer.refusals.append(refusal(response))
                 if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    if answer.is_older_than(self.kept_s / 2):
+                        raise _ExpiredError
                     self.findings.append(f"{answer.run_id}: {response.request.url.path}: {refusal(response)}")
                     return response
             except httpx.TransportError as error:
@@ -114,6 +135,10 @@ class Load:
             return
         key, payload = answer.metadata["signal"], answer.metadata["payload"]
         await self.until_answered(answer, lambda: self._client.signal(answer, key, payload))
+
+
+class _ExpiredError(Exception):
+    """The turn may have expired before its client could see that it had ended."""
 
 
 async def _until(reached: Callable[[], bool]) -> None:

@@ -52,7 +52,9 @@ async def reconcile(
         yield text
 
 
-async def check_if_there(client: Client, redis: Redis, answer: Answer, calls: Sequence[verify.ProductCall]) -> list[str]:
+async def check_if_there(
+    client: Client, redis: Redis, answer: Answer, calls: Sequence[verify.ProductCall]
+) -> list[str]:
     """What is wrong with a turn; it may also be that nobody can read it."""
     try:
         return await verify.check_turn(client, redis, answer, calls)

@@ -63,8 +63,9 @@ class Run:
         self.keeper = keeper
         self.monkey = monkey
         self.visits = Visits(second, RETENTION_S)
-        self.at_once = CheckedAtOnce(second, RETENTION_S)
+        self.at_once = CheckedAtOnce(second)
         second.load.ended = self.at_once
+        second.load.kept_s = RETENTION_S
 
     async def rage(self, chance: random.Random, until_s: float) -> None:
         """Ask and break, until the time has come."""
@@ -110,7 +111,7 @@ class Run:
         return summary(self.first.load.answers, self.first.ledger) | {
             "turns of the second": len(self.second.load.answers),
             "checked while kept": self.at_once.checked,
-            "expired unchecked": self.at_once.expired,
+            "expired unchecked": self.second.load.expired,
             "retention crossed": self.visits.crossed,
             "strikes": dict(sorted(self.monkey.strikes.items())),
             "ended processes": dict(self.keeper.ended),

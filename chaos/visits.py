@@ -1,7 +1,6 @@
 """Turns that are checked while they are kept, and sessions that come again after their turns have expired."""
 
 import asyncio
-import time
 import uuid
 from typing import Final
 
@@ -19,15 +18,13 @@ MARGIN_S: Final = 1.0  # beyond the retention
 class CheckedAtOnce:
     """Checks each turn of a deployment when it has ended, because later it is gone.
 
-    While everything is broken, this may come too late. Where such a check finds something, it counts as `expired`.
+    While everything is broken, this may come too late. Where such a check finds something, the turn counts as expired.
     """
 
-    def __init__(self, deployment: Deployment, retention_s: float) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         self.findings: list[str] = []
         self.checked = 0
-        self.expired = 0
         self._deployment = deployment
-        self._retention_s = retention_s
         self._owners: dict[str, str] = {}  # message id -> the run id of its turn
 
     async def __call__(self, answer: Answer) -> None:
@@ -38,8 +35,8 @@ class CheckedAtOnce:
             if self._owners.setdefault(name, answer.run_id) != answer.run_id:
                 self.findings.append(f"message {name} is the answer of {self._owners[name]} and {answer.run_id}")
         found = await self._check(answer, calls)
-        if found and time.monotonic() - answer.at_s[-1] > self._retention_s / 4:
-            self.expired += 1
+        if found and answer.is_older_than(deployment.load.kept_s / 2):
+            deployment.load.expired += 1
         else:
             self.findings += found
             self.checked += 1

@@ -28,29 +28,33 @@ class Client:
 
 
 def answer_of(index: int) -> Answer:
-    return Answer("s", index, {}, at_s=[time.monotonic()])
+    return Answer("s", index, {}, asked_s=time.monotonic())
 
 
 async def test_a_message_id_that_comes_again_is_found(tmp_path):
     ledger = tmp_path / "ledger"
     lines = [{"run_id": f"chat:s:{index}", "call": "persisted", "message_id": "m"} for index in range(2)]
     ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    deployment: Any = SimpleNamespace(ledger=ledger, client=Client(200), redis=None)
-    check = CheckedAtOnce(deployment, 60)
+    deployment: Any = SimpleNamespace(
+        ledger=ledger, client=Client(200), redis=None, load=SimpleNamespace(kept_s=60, expired=0)
+    )
+    check = CheckedAtOnce(deployment)
     for index in range(2):
         await check(answer_of(index))
     assert "message m is the answer of chat:s:0 and chat:s:1" in check.findings
     assert sum("it ended as" in text for text in check.findings) == check.checked == 2
 
 
-@pytest.mark.parametrize(("age_s", "found"), [(0, 1), (30, 0)])
+@pytest.mark.parametrize(("age_s", "found"), [(0, 1), (31, 0)])
 async def test_a_turn_that_is_gone_too_early_is_found_unless_it_may_have_expired(tmp_path, age_s, found):
-    deployment: Any = SimpleNamespace(ledger=tmp_path / "none", client=Client(404), redis=None)
-    check = CheckedAtOnce(deployment, 60)
+    deployment: Any = SimpleNamespace(
+        ledger=tmp_path / "none", client=Client(404), redis=None, load=SimpleNamespace(kept_s=60, expired=0)
+    )
+    check = CheckedAtOnce(deployment)
     answer = answer_of(0)
-    answer.at_s = [time.monotonic() - age_s]
+    answer.asked_s -= age_s
     await check(answer)
-    assert (len(check.findings), check.expired) == (found, 1 - found)
+    assert (len(check.findings), deployment.load.expired) == (found, 1 - found)
 
 
 class Load:
