@@ -31,6 +31,7 @@ VISITORS: Final = 12  # of the second one, side by side
 RETENTION_S: Final = 40  # of the second one
 TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
 END_LIMIT_S: Final = 90.0
+LOOK_S: Final = 0.05
 DATABASES: Final = 3  # of the first deployment, of the second one, and of the first one's queue
 
 
@@ -62,6 +63,7 @@ class Run:
         self.second = second
         self.keeper = keeper
         self.monkey = monkey
+        self.longest_lag_s = 0.0  # how long this program, which holds all clients, was kept from running
         self.visits = Visits(second, RETENTION_S)
         self.at_once = CheckedAtOnce(second)
         second.load.ended = self.at_once
@@ -78,7 +80,9 @@ class Run:
                     striking.result()
                 striking = asyncio.create_task(self.monkey.strike())
                 strike_at_s = time.monotonic() + chance.uniform(0.5, 3)
-            await asyncio.sleep(0.05)
+            began_s = time.monotonic()
+            await asyncio.sleep(LOOK_S)
+            self.longest_lag_s = max(self.longest_lag_s, time.monotonic() - began_s - LOOK_S)
         if striking:
             await striking
 
@@ -115,6 +119,7 @@ class Run:
             "retention crossed": self.visits.crossed,
             "strikes": dict(sorted(self.monkey.strikes.items())),
             "ended processes": dict(self.keeper.ended),
+            "longest lag here, s": round(self.longest_lag_s, 1),
         }
 
     def _start_clients(self, chance: random.Random) -> None:
