@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from chaos import verify
 from chaos.client import Answer
 from stack.redis_server import RedisServer, server_version
 from stack.sentinels import SentinelGroup
@@ -19,11 +20,14 @@ from tests.support.waiting import wait_until
 
 TURNS = int(os.environ.get("SENTINEL_TURNS", "20"))
 ROUNDS = int(os.environ.get("SENTINEL_ROUNDS", "1"))
-ENV = {"TURNWIRE_LEASE_MS": "20000", "TURNWIRE_REDIS_TIMEOUT_S": "1"}  # the lease is longer than any failover here
+# The lease is longer than any failover here.
+ENV = {"TURNWIRE_LEASE_MS": "20000", "TURNWIRE_REDIS_TIMEOUT_S": "1", "TURNWIRE_MAX_JOBS": str(TURNS)}
 STREAMED = 10  # deltas of each turn before the failover
-EVENTS = 400
-GATE = EVENTS - 20  # nobody gets further before the failover is over
+PACE_MS = max(20, TURNS // 2)
+EVENTS = 8000 // PACE_MS  # so that turns stream for longer than a failover takes
+GATE = EVENTS - 5  # nobody gets further before the failover is over
 LIMIT_S = 60.0
+QUEUE_URL = "TURNWIRE_QUEUE_REDIS_URL"
 FIRST_WITH_COORDINATED = "Valkey 9"
 
 
@@ -49,7 +53,8 @@ async def killed(group: SentinelGroup) -> None:
 async def test_turns_outlive_a_failover(tmp_path: Path, fail_over: Callable[[SentinelGroup], Awaitable[None]]):
     with SentinelGroup(tmp_path / "redis") as group:
         redis = cast("RedisServer", group)  # all that a stack asks of it is its URL
-        async with scene(tmp_path, workers=2, env=ENV, redis=redis) as view:
+        queue = {QUEUE_URL: f"{group.url}/1"} if fail_over is ordered else {}
+        async with scene(tmp_path, workers=2, env=ENV | queue, redis=redis) as view:
             processes = {service.name: service.pid for service in view.stack.services}
             for _ in range(ROUNDS):
                 await one_failover(view, lambda: fail_over(group))
@@ -59,7 +64,7 @@ async def test_turns_outlive_a_failover(tmp_path: Path, fail_over: Callable[[Sen
 
 async def one_failover(view: Scene, fail_over: Callable[[], Awaitable[None]]) -> None:
     gate = view.gate()
-    shape: dict[str, Any] = {"events": EVENTS, "pace_ms": 20, "gate": {str(GATE): str(gate)}}
+    shape: dict[str, Any] = {"events": EVENTS, "pace_ms": PACE_MS, "gate": {str(GATE): str(gate)}}
     turns = [view.turn(**shape, stream=number % 2 == 0) for number in range(TURNS)]
     readers = [view.ask(answer, retry=True) for answer in turns]
     await wait_until(lambda: all(answer.deltas() >= STREAMED for answer in turns), "turns that stream", LIMIT_S)
@@ -67,8 +72,12 @@ async def one_failover(view: Scene, fail_over: Callable[[], Awaitable[None]]) ->
     gate.touch()
     async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(*readers)
-    await view.check(*turns)
+    found = [await verify.check_turn(view.client, view.redis, answer, view.calls(answer)) for answer in turns]
+    assert not any(found), "\n".join(text for texts in found for text in texts)
+    if QUEUE_URL not in view.stack.worker[0].env:  # otherwise jobs and ledger rows are in another database
+        await view.nothing_left()
     assert produced(view, turns) == {1}
+    assert {answer.connections for answer in turns} == {1}
 
 
 def produced(view: Scene, turns: list[Answer]) -> set[Any]:
