@@ -27,6 +27,8 @@ ENV = {
     "TURNWIRE_HOOK_TIMEOUT_S": str(HOOK_TIMEOUT_S),
 }
 
+SENTINEL_SCHEME = "redis+sentinel://"
+
 
 @dataclass
 class Deployment:
@@ -70,7 +72,8 @@ async def deployment(
         queue = observer(queue_url) if queue_url else None
         if queue:
             exits.push_async_callback(queue.aclose)
-        client = await exits.enter_async_context(Client(stack.base_urls))
+        fails_over = redis_url.startswith(SENTINEL_SCHEME)
+        client = await exits.enter_async_context(Client(stack.base_urls, fails_over=fails_over))
         yield Deployment(name, stack, ledger, redis, queue, client, load(client))
 
 
@@ -78,7 +81,7 @@ def observer(redis_url: str) -> Redis:
     """A client that speaks to whatever server is there, also to a replica; it tries again for some seconds."""
     options: dict[str, Any] = {"retry": Retry(ConstantBackoff(0.2), 50), "retry_on_error": [RedisConnectionError]}
     client: Redis
-    if redis_url.startswith("redis+sentinel://"):
+    if redis_url.startswith(SENTINEL_SCHEME):
         parts = urlsplit(redis_url)
         hosts = [(host.partition(":")[0], int(host.partition(":")[2])) for host in parts.netloc.split(",")]
         _, service, database = parts.path.split("/")

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from chaos.visits import CheckedAtOnce, Visits
 from stack.process import Service
 from stack.redis_server import RedisServer
 from stack.sentinels import SentinelGroup
+from turnwire.shared.settings import Settings
 
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
@@ -53,6 +54,7 @@ class BrokenRedis:
     clock: SteppedClock | None = None
     proxy: Service | None = None
     proxied_url: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)  # settings that the topology needs
 
 
 class Run:
@@ -162,6 +164,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
                 redis_url=redis.urls[0],
                 queue_url=redis.urls[2] if "lose_queue" in choice.strikes else None,
                 proxied_url=redis.proxied_url,
+                env=redis.env,
             )
         )
         second = await exits.enter_async_context(
@@ -172,7 +175,7 @@ async def _running(chance: random.Random, directory: Path, choice: Choice) -> As
                 workers=1,
                 apis=1,
                 redis_url=redis.urls[1],
-                env={"TURNWIRE_RETENTION_S": str(RETENTION_S)},
+                env={"TURNWIRE_RETENTION_S": str(RETENTION_S), **redis.env},
             )
         )
         yield _run_of(first, second, redis, chance, choice)
@@ -201,7 +204,9 @@ def _run_of(first: Deployment, second: Deployment, redis: BrokenRedis, chance: r
 def _redis(directory: Path, choice: Choice) -> Iterator[BrokenRedis]:
     if choice.topology == "sentinel":
         with SentinelGroup(directory / "redis") as group:
-            yield BrokenRedis(group, [f"{group.url}/{database}" for database in range(DATABASES)])
+            urls = [f"{group.url}/{database}" for database in range(DATABASES)]
+            waits = hasattr(Settings, "redis_replicas")  # accepted turns can wait until a replica has them
+            yield BrokenRedis(group, urls, env={"TURNWIRE_REDIS_REPLICAS": "1"} if waits else {})
         return
     server = RedisServer(directory / "redis", aof=True)
     clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None

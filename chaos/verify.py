@@ -27,6 +27,7 @@ STEPS = {  # the step's intent -> the hook that it keeps from being called again
 }
 ProductCall = dict[str, Any]
 LOOK_S = 0.1
+SKIPPED_ATTEMPTS = 1000  # by the first attempt after a failover
 PERSIST_LIMIT_S = 60.0  # for an answer whose first try to persist it hung
 
 
@@ -37,9 +38,15 @@ def cursor(text: str) -> tuple[int, int]:
 
 
 def effective(lines: Iterable[Line]) -> list[Line]:
-    """What a client keeps: it drops what it got after the `after` of a resumed event."""
+    """What a client keeps: it drops what it got after the `after` of a resumed event.
+
+    It begins anew at a second `session.run.started` whose attempt is far ahead: Redis has lost the turn's events.
+    """
     kept: list[Line] = []
     for line in lines:
+        if kept and line["type"] == "session.run.started":
+            lost = cursor(line["id"])[0] - cursor(kept[-1]["id"])[0] >= SKIPPED_ATTEMPTS
+            kept = [] if lost else kept
         if line["type"] == "session.run.resumed":
             while kept and cursor(kept[-1]["id"]) > cursor(line["data"]["after"]):
                 kept.pop()

@@ -133,3 +133,11 @@ async def test_an_answer_that_is_stored_for_a_turn_without_one_is_found(redis):
     assert await verify.check_turn(client, redis, answer, [{"call": "produce"}]) == []
     found = await verify.check_turn(client, redis, answer, [{"call": "persist_assistant_message"}])
     assert "it has no answer" in " ".join(found)
+
+
+def test_a_reader_begins_anew_when_a_failover_lost_the_turns_events():
+    lines = whole("1.0 1.1 ")[:2]
+    anew = [line | {"id": line["id"].replace("1-", "1001-", 1)} for line in whole("1001.0 1001.1 ")]
+    assert check([*lines, *anew]) == ""
+    second = [line | {"id": line["id"].replace("1-", "2-", 1)} for line in whole("2.0 2.1 ")]
+    assert "seq is not dense" in check([*lines, *second])
