@@ -40,6 +40,7 @@ class Services:
         listener = connect_listener(self.settings.redis_url)
         try:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
+                self.cancels.start()
                 yield
         finally:
             await self.cancels.stop()

@@ -286,6 +286,8 @@ class Ended(msgspec.Struct, frozen=True):
 
     next_index: int | None = None
     rows: dict[int, bytes] = {}  # the turn's ledger rows, by attempt
+    record: TurnRecord | None = None  # if a script has ended the turn, so that no worker has shown its last events
+    events: list[bytes] = []  # these events
 
 
 class Submitted(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from turnwire.worker.turn.limits import CLOSE_S, call_within
 
 logger = logging.getLogger(__name__)
 
+TELL_S: Final = 60.0  # so often the log names a project whose turns wait
 MOST_TOLD: Final = 100  # the log names at most so many projects, because clients choose their names
 
 
@@ -21,7 +23,7 @@ class Products:
 
     def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
         self._hooks = dict(hooks)
-        self._told: set[str] = set()  # the projects that the log has named already as not served here
+        self._told_s: dict[str, float] = {}  # when the log last named a project that is not served here
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Products":
@@ -63,13 +65,16 @@ class Products:
         """Return whether this worker can run the project's turns."""
         return project in self._hooks or None in self._hooks
 
-    def tell_unserved(self, project: str | None) -> None:
-        """Log, once for each project, that its turns wait for another worker."""
-        name = project or ""
-        if name not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add(name)
-            whose = f"of project {name!r}" if name else "without a project"
-            logger.warning("this worker has no hooks for turns %s; they wait for a worker that has", whose)
+    def tell_unserved(self, project: str | None, waited_ms: int) -> None:
+        """Log, once a minute for each project, that its turns wait for another worker; this one for `waited_ms`."""
+        name, now_s = project or "", time.monotonic()
+        told_s = self._told_s.get(name)
+        if (told_s is None and len(self._told_s) >= MOST_TOLD) or (told_s is not None and now_s - told_s < TELL_S):
+            return
+        self._told_s[name] = now_s
+        whose = f"of project {name!r}" if name else "without a project"
+        text = "this worker has no hooks for turns %s; they wait for a worker that has, one for %d s so far"
+        logger.warning(text, whose, waited_ms // 1000)
 
     def names(self) -> str:
         """Return the projects and their hooks as text for the log."""

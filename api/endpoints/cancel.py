@@ -11,7 +11,6 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn
 from turnwire.api.services import Services
 from turnwire.shared.replies import CancelVerdict
-from turnwire.shared.store.waking import cancel_and_wake
 
 MAX_BODY_BYTES = 4096
 
@@ -27,8 +26,6 @@ async def cancel_turn(services: Services, exchange: Exchange) -> None:
     key = path_turn(exchange)
     with suppress(ClientGone):
         body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
-        verdict = await cancel_and_wake(services.store, services.queue, key, body.reason or "")
-        if verdict is CancelVerdict.REQUESTED:
-            services.cancels.look_again(key, body.reason or "")
+        verdict = await services.cancels.cancel(key, body.reason or "")
         record = await services.store.existing(key)
         await exchange.answer_json(record, 200 if verdict is CancelVerdict.ENDED else 202)

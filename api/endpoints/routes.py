@@ -9,12 +9,14 @@ from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
 from turnwire.api.endpoints.pending import PendingList, list_pending
 from turnwire.api.endpoints.probes import Health, is_alive, is_ready
+from turnwire.api.endpoints.queue import get_queue
 from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
 from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
 from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
 from turnwire.shared.ledger import LedgerRows, UsageSums
 from turnwire.shared.model import TurnRecord
+from turnwire.shared.store.queue_view import QueueView
 
 _LOCATED = ("Location", "Content-Location")
 _ASKED = (
@@ -122,6 +124,12 @@ OPERATIONS: Final = (
         parameters=("afterPage", "limit"),
         answers=(Answer(200, "One page of the list", PendingList),),
         problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/v1/admin/queue", method="GET", head=True, handler=get_queue,
+        summary="For operators: how many jobs and turns there are, and which turns wait for a worker that can run them",
+        answers=(Answer(200, "The queue", QueueView),),
+        problems=(406, 503),
     ),
     Operation(
         path="/healthz", method="GET", head=True, handler=is_alive,

@@ -1,12 +1,14 @@
 """The worker's writes to a turn. Each method runs one script, which the attempt and its lease fence."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.ledger import encode_progress
+from turnwire.shared.ledger import decode_row, encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import (
     Claimed,
@@ -18,21 +20,26 @@ from turnwire.shared.model import (
     TurnRecord,
     Unserved,
     Waits,
+    readable,
 )
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.reads import TurnReads, position_of
 from turnwire.shared.store.scripts import Arg, Call, Script
+
+Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended  # what becomes of a claim
 
 APPEND = Script("append")
 CHECKPOINT = Script("checkpoint")
 CLAIM = Script("claim")
 FREE = Script("free")
 HANDOVER = Script("handover")
+MINGLE = Script("mingle")
 RENEW = Script("renew")
 REWIND = Script("rewind")
 SETTLE = Script("settle")
 SUSPEND = Script("suspend")
 
+ASIDE_MS = 300_000  # a suspect that no idle worker has taken for this time may run beside any jobs
 GiveBackReason: TypeAlias = Literal["handover", "store_lost"]
 
 _step = msgspec.json.Decoder(StepRecord)
@@ -44,27 +51,29 @@ class AttemptWrites(TurnReads):
 
     async def claim(
         self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
-    ) -> Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended:
+    ) -> Claim:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event.
 
         `projects`: those that the worker has hooks for; None: it has hooks for every turn. `company`: how many jobs the
         worker runs at most, all of them suspects; 0: it runs any jobs.
+
+        Raises:
+            RecordUnreadable: another version wrote the turn. No attempt is spent.
         """
         settings = self.settings
-        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, company]
+        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, ASIDE_MS, company]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
-            case [b"ok", attempt, next_seq, now_ms, first_event, fields, steps, rows, cut]:
-                pairs = _pairs(fields)
-                record = TurnRecord.from_hash(key, pairs)
-                assert record is not None
-                stored = _pairs(steps)
-                history = stored.pop(b"history", None)
-                done = {position_of(position): _step.decode(step) for position, step in stored.items()}
-                ended = _rows(rows)
-                alone, start = int(pairs.get(b"crashes_alone", 0)), first_event
-                return Claimed(key, attempt, worker, next_seq, now_ms, start, record, done, ended, history, alone, cut)
+            case [b"ok", attempt, *granted]:
+                try:
+                    with readable(f"turn {key.run_id}"):
+                        return _claimed(key, attempt, worker, granted)
+                except RecordUnreadable:
+                    await self._give_back(key, attempt, worker)
+                    raise
+            case [b"unreadable"]:
+                raise RecordUnreadable(f"turn {key.run_id} cannot be read by this version")
             case [b"held", ms]:
                 return Held(max(ms, 0))
             case [b"wait", index, on_busy]:
@@ -75,10 +84,17 @@ class AttemptWrites(TurnReads):
                 return Unserved(project.decode(), max(waited_ms, 0))
             case [b"suspect", limit]:
                 return Suspect(limit)
-            case [b"ended", _, index, rows]:
+            case [b"ended", _, index, rows, fields, events]:
+                with suppress(RecordUnreadable):
+                    record = TurnRecord.from_hash(key, _pairs(fields))
+                    return Ended(int(index) if index else None, _rows(rows), record, events)
                 return Ended(int(index) if index else None, _rows(rows))
             case _:
                 return Ended()
+
+    async def _give_back(self, key: TurnKey, attempt: int, worker: str) -> None:
+        names = [key.session.record, key.record, key.lease, key.ledger]
+        await HANDOVER(self._courier, names, [attempt, f"{worker}#{attempt}", b"", "handover"])
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
         """Append to many logs in one round trip. Each of `appends` is (attempt, seq, events).
@@ -219,15 +235,51 @@ class AttemptWrites(TurnReads):
         args: list[Arg] = [claimed.attempt, claimed.token, used, reason]
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
-    async def free(self, keys: Sequence[TurnKey], worker: str, company: int, *, persists: bool = False) -> None:
+    async def mingle(self, keys: Sequence[TurnKey], worker: str) -> None:
+        """Note that a worker runs any jobs from now on beside these turns, which it had claimed to run beside few."""
+        for reply in await MINGLE.many(self._courier, [([key.record], [worker]) for key in keys]):
+            if isinstance(reply, Exception):
+                raise reply
+
+    async def free(
+        self, keys: Sequence[TurnKey], worker: str, company: int, *, elsewhere: int = 0, persists: bool = False
+    ) -> None:
         """Drop the leases that a dead worker holds on these turns; or note that it was persisting their answers.
 
-        `company`: how many jobs it had; 0: it has stopped in order, and that is no crash.
+        `company`: how many jobs it had; 0: it has stopped in order, and that is no crash. `elsewhere`: how many jobs
+        other workers had that died at the same time.
         """
-        calls: list[Call] = [([key.record, key.lease], [worker, company, int(persists)]) for key in keys]
+        args: list[Arg] = [worker, company, elsewhere, int(persists)]
+        calls: list[Call] = [([key.record, key.lease], args) for key in keys]
         for reply in await FREE.many(self._courier, calls):
             if isinstance(reply, Exception):
                 raise reply
+
+
+def _claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]) -> Claimed:
+    """Read what claim.lua returns for an attempt that it has started."""
+    next_seq, now_ms, first_event, fields, steps, rows, cut = granted
+    pairs, stored = _pairs(fields), _pairs(steps)
+    record = TurnRecord.from_hash(key, pairs)
+    assert record is not None
+    history = stored.pop(b"history", None)
+    ended = _rows(rows)
+    for row in ended.values():
+        decode_row(row)
+    return Claimed(
+        key=key,
+        attempt=attempt,
+        worker=worker,
+        next_seq=next_seq,
+        at_ms=now_ms,
+        first_event=first_event,
+        record=record,
+        steps={position_of(position): _step.decode(step) for position, step in stored.items()},
+        rows=ended,
+        history=history,
+        crashes_alone=int(pairs.get(b"crashes_alone", 0)),
+        cut=cut,
+    )
 
 
 def flat(fields: Mapping[str, Arg]) -> list[Arg]:

@@ -18,7 +18,9 @@ from turnwire.shared import keys
 from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.replies import Due, Watched
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 ANNOUNCE = Script("announce")
@@ -28,6 +30,7 @@ ENQUEUE = Script("enqueue")
 EXTEND = Script("extend")
 FINISH = Script("finish")
 FORGET = Script("forget")
+NOTE_UNSERVED = Script("note_unserved")
 OWNED = Script("owned")
 POSTPONE = Script("postpone")
 SET_ASIDE = Script("set_aside")
@@ -41,9 +44,9 @@ JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
-ASIDE_MS = 15_000  # any worker looks again at a suspect that no idle worker has taken for this time
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
 WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
+UNSERVED_MS = 15_000  # so long it counts that a worker had no hooks for a turn; it is looked at every 5 s
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
@@ -58,14 +61,6 @@ def decode_job(data: bytes) -> dict[str, Any]:
     """Read a job as arq does."""
     job: dict[str, Any] = msgspec.msgpack.decode(data)
     return job
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """An answer that the product has not persisted yet."""
-
-    run_id: str
-    since_us: int  # when it was put off; no two answers have the same time
-    next_try_ms: int | None  # when its job is due; during a try, when the claim on the job ends
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -232,6 +227,16 @@ class TurnQueue:
             Pending(keys.run_id_of(job_id.decode()), int(since), None if due is None else int(due))
             for (job_id, since), due in zip(found, due_ms, strict=True)
         ]
+
+    async def note_unserved(self, run_id: str, project: str, waited_ms: int) -> None:
+        """Let operators see that the turn waits for a worker with hooks for its project ('': it names none)."""
+        names = [keys.UNSERVED, keys.UNSERVED_SINCE]
+        await NOTE_UNSERVED(self._courier, names, [run_id, project, waited_ms, UNSERVED_MS])
+
+    async def view(self) -> QueueView:
+        """Return what operators see of the queue."""
+        async with answered_within(self._timeout_s):
+            return await view_queue(self.redis)
 
     async def postpone(self, run_id: str, delay_ms: int) -> None:
         """Let the sweep look at an open turn in `delay_ms`, and not earlier."""

@@ -62,6 +62,7 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "cancelTurn": ("POST", f"{turn}/cancel"),
         "signalTurn": ("POST", f"{turn}/signals/approval"),
         "listPending": ("GET", "/v1/admin/persist"),
+        "getQueue": ("GET", "/v1/admin/queue"),
         "isAlive": ("GET", "/healthz"),
         "isReady": ("GET", "/readyz"),
     }

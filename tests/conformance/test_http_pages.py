@@ -12,6 +12,7 @@ PATHS = {
     "/v1/sessions/{session}/turns/{index}": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}/events": {"get"},
     "/v1/admin/persist": {"get"},
+    "/v1/admin/queue": {"get"},
     "/v1/sessions/{session}/turns/{index}/ledger": {"get"},
     "/v1/sessions/{session}/usage": {"get"},
     "/v1/usage": {"get"},

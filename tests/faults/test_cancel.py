@@ -4,9 +4,12 @@ import asyncio
 import time
 from functools import partial
 
+import pytest
+
 from chaos.client import Answer
 from tests.support.scene import Scene, scene
 from tests.support.waiting import LOAD_S, wait_until
+from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.waking import cancel_and_wake
 
@@ -124,3 +127,29 @@ async def test_a_turn_is_cancelled_when_no_worker_is_left(tmp_path):
         assert answer.at_s[-1] - asked_at_s < 1.5 + 1 + LOAD_S
         await check_cancelled(view, answer)
         assert view.count(answer)["produce"] == 1
+
+
+@pytest.mark.parametrize("apis", [1, 2])
+async def test_a_cancel_outlives_its_api_when_no_worker_is_left(tmp_path, apis):
+    """A process that starts goes on with it, and so does one that runs already."""
+    async with scene(tmp_path, workers=1, apis=apis, env={"TURNWIRE_LEASE_MS": "1500"}) as view:
+        answer = view.turn(gate={"3": str(view.gate())})
+        await view.submit(answer)
+        await view.called(answer, "produce")
+        (await view.runs_on(answer)).kill()
+        cancelling = view.stack.api[0]
+        url = view.stack.base_urls[0] + answer.path
+        assert (await view.client.http.post(f"{url}/cancel", json={"reason": "enough"})).status_code == 202
+        assert await view.status(answer) == "running"
+        cancelling.kill()
+        if apis == 1:
+            cancelling.start()
+        await view.ended(answer, limit_s=20)
+        assert await view.status(answer) == "cancelled"
+        record = await view.redis.hget(TurnKey.parse(answer.run_id).record, "error_message")  # type: ignore[misc]
+        assert record == b"the turn was cancelled: enough"
+
+        async def list_is_empty() -> bool:
+            return not await view.redis.exists(keys.CANCELLING)
+
+        await wait_until(list_is_empty, "nobody to watch it any more")

@@ -25,7 +25,12 @@ class Accidents(Comparison):
     @action(needs="turns", worker=WORKERS, died_with=DIED_WITH, persists=st.booleans())
     def worker_is_declared_dead(self, worker, died_with, persists):
         turns = [self.session.turn(index) for index in self.turns]
-        self.both(lambda store, _: store.free(turns, worker, died_with, persists=persists))
+        self.both(lambda store, _: store.free(turns, worker, died_with, elsewhere=died_with // 9, persists=persists))
+
+    @action(needs="leased", worker=WORKERS)
+    def worker_takes_other_jobs(self, worker):
+        turns = [self.session.turn(index) for index in self.turns]
+        self.both(lambda store, _: store.mingle(turns, worker))
 
     @action(2, needs="suspended", pick=PICK, late=st.booleans())
     def deadline(self, pick, late):

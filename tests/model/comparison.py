@@ -93,11 +93,11 @@ def plain(reply: Any) -> Any:
             return msgspec.structs.replace(reply, **RECORD_TIMES)
         case Held() | Unserved():
             return type(reply), getattr(reply, "project", None)
-        case Suspended() | Ended():
-            return msgspec.structs.replace(reply, rows=plain(reply.rows))
+        case Ended():
+            return msgspec.structs.replace(reply, rows=plain(reply.rows), record=plain(reply.record))
         case Submitted():
             return msgspec.structs.replace(reply, mark="a mark" if reply.mark else "")
-        case Cancelled() | GivenUp() | Rewound() | Settled() | Signalled():
+        case Cancelled() | Suspended() | GivenUp() | Rewound() | Settled() | Signalled():
             return [type(reply), *map(plain, msgspec.structs.astuple(reply))]
         case TurnwireError():
             return type(reply), getattr(reply, "index", None)

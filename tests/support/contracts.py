@@ -37,6 +37,9 @@ _KINDS = {
     keys.SUSPECTS: "suspects",
     keys.ISOLATING: "isolating",
     keys.CLEARING: "clearing",
+    keys.CANCELLING: "cancelling",
+    keys.UNSERVED: "unserved",
+    keys.UNSERVED_SINCE: "unserved_since",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",

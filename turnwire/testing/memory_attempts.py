@@ -9,104 +9,19 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Ended, Held, Signal, StepRecord, Suspended, Unserved, Waits
-from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
+from turnwire.shared.model import Claimed, Signal, StepRecord
+from turnwire.shared.replies import GivenUp, Rewound, Settled
 from turnwire.shared.store.attempts import GiveBackReason
 from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
-from turnwire.testing.memory import MemorySession, MemoryTurn
-from turnwire.testing.memory_reads import MemoryReads, decoded_steps, record_of
-from turnwire.testing.memory_suspects import Suspicion, note_company
+from turnwire.testing.memory import MemoryTurn
+from turnwire.testing.memory_claims import MemoryClaims
+from turnwire.testing.memory_suspects import note_company
 
 
-class MemoryAttempts(MemoryReads):
+class MemoryAttempts(MemoryClaims):
     """The writes that an attempt makes."""
-
-    @write
-    async def claim(
-        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
-    ) -> Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended:
-        """See AttemptWrites."""
-        memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
-        if session is None or turn is None:
-            return Ended()
-        cancelled = None if "answered" in turn.fields else turn.fields.get("cancel_requested")
-        if turn.status == "suspended" and cancelled is None:
-            return Suspended(dict(turn.ledger))
-        if not turn.is_open:
-            return Ended(session.next_open, dict(turn.ledger))
-        holder = turn.holder(memory.now_ms)
-        if holder is not None and turn.lease is not None:
-            if turn.status == "running" and holder == f"{worker}#{turn.attempt}":
-                return self._granted(key, turn, worker, [])
-            return Held(max(turn.lease[1] - memory.now_ms, 0))
-        on_busy = turn.fields.get("on_busy")
-        if on_busy != "concurrent" and session.next_open != key.index and cancelled is None:
-            assert session.next_open is not None, "this turn itself is open"
-            return Waits(session.next_open, on_busy == "interrupt")
-        if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
-            return unserved
-        return self._started(key, session, turn, worker, company)
-
-    def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
-        project = turn.fields.get("project", "")
-        if projects is None or project in projects:
-            return None
-        return Unserved(project, self.memory.now_ms - int(turn.fields["updated_at"]))
-
-    def _started(
-        self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str, company: int
-    ) -> Claimed | Suspect | Ended:
-        memory, answered = self.memory, "answered" in turn.fields
-        cancelled = None if answered else turn.fields.get("cancel_requested")
-        reason, suspicion = turn.fields.get("resume_reason", "lease_expired"), Suspicion.read(turn.fields)
-        crashed = turn.status == "running" and turn.fields.get("company") != "stopped"
-        if turn.status == "running":
-            reason = "lease_expired"
-        if crashed:
-            suspicion.add_crash(int(turn.fields.get("company", "0")))
-        given_up = suspicion.alone >= self.settings.max_attempts and not answered
-        if cancelled is None and not given_up and not suspicion.may_run(company):
-            assert suspicion.limit is not None, "it is a suspect"
-            return Suspect(suspicion.limit)
-        cut = rules.open_attempt(memory, key, session, turn, reason, worker)
-        if crashed:
-            turn.fields |= suspicion.fields()
-        if cancelled is not None:
-            self._give_up(key, session, turn, "cancelled", rules.cancel_message(cancelled))
-        elif given_up:
-            message = f"the turn was given up: {suspicion.crashes} workers died while they ran it"
-            self._give_up(key, session, turn, "attempts_exhausted", message)
-        else:
-            turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
-            turn.fields["lease_end"] = str(memory.now_ms + self.settings.lease_ms)
-            rules.remove(turn.fields, "company")
-            if company:
-                turn.fields["company"] = str(company)
-            return self._granted(key, turn, worker, cut)
-        return Ended(session.next_open, dict(turn.ledger))
-
-    def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:
-        attempt = turn.attempt
-        first = next(event for cursor, event in turn.log or [] if cursor.attempt >= attempt)
-        return Claimed(
-            key,
-            attempt,
-            worker,
-            turn.next_seq,
-            self.memory.now_ms,
-            first,
-            record_of(key, turn),
-            decoded_steps(turn),
-            dict(turn.ledger) if attempt > 1 else {},
-            turn.history,
-            int(turn.fields.get("crashes_alone", "0")),
-            cut,
-        )
-
-    def _give_up(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str) -> None:
-        rules.give_up(self.memory, key, session, turn, code, message, self.settings.retention_ms)
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
         """See AttemptWrites."""
@@ -277,17 +192,26 @@ class MemoryAttempts(MemoryReads):
         return row
 
     @write
-    async def free(self, keys: Sequence[TurnKey], worker: str, company: int, *, persists: bool = False) -> None:
+    async def mingle(self, keys: Sequence[TurnKey], worker: str) -> None:
+        """See AttemptWrites."""
+        for turn in map(self.memory.turn, keys):
+            if turn is not None and (turn.status, turn.fields.get("worker")) == ("running", worker):
+                rules.remove(turn.fields, "company")
+
+    @write
+    async def free(
+        self, keys: Sequence[TurnKey], worker: str, company: int, *, elsewhere: int = 0, persists: bool = False
+    ) -> None:
         """See AttemptWrites."""
         for turn in map(self.memory.turn, keys):
             if turn is None:
                 continue
             if persists:
-                note_company(turn, "persist_company", company)
+                note_company(turn, "persist_company", company, elsewhere)
                 continue
             token, holder = f"{worker}#{turn.attempt}", turn.holder(self.memory.now_ms)
             if (turn.status, turn.fields.get("worker")) == ("running", worker) and holder in (None, token):
-                note_company(turn, "company", company)
+                note_company(turn, "company", company, elsewhere)
             if (holder or "").startswith(f"{worker}#"):
                 turn.lease = None
 

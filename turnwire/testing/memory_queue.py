@@ -3,6 +3,7 @@
 Nobody waits here: a worker asks for what is due, and learns when the next job falls due.
 """
 
+import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -11,21 +12,21 @@ from turnwire.shared.errors import QueueFull
 from turnwire.shared.ledger import UsageSums, decode_row
 from turnwire.shared.replies import Due, Watched
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.queue import (
     ANNOUNCED_MS,
-    ASIDE_MS,
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
     SWEEP_MS,
     SWEEPER_MS,
     WAITING_MS,
-    Pending,
     Room,
     Rows,
     Taken,
     TurnQueue,
 )
+from turnwire.shared.store.queue_view import Pending, QueueView
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import Life, Unharmed, write
 from turnwire.testing.queue_memory import QueueMemory
@@ -81,23 +82,27 @@ class MemoryQueue(TurnQueue):
         taken: list[Taken] = self._suspects_for(worker, Room() if room is None else room)
         if taken or (room is not None and room.company):
             return taken, None
+        soonest_ms: int | None = None
         for place, (job_id, due_ms) in enumerate(_by_score(memory.scores)[: count + 1]):
             if due_ms > memory.now_ms or place >= count:
-                return taken, int(max(due_ms - memory.now_ms, 0))
+                left_ms = int(max(due_ms - memory.now_ms, 0))
+                return taken, left_ms if soonest_ms is None else min(left_ms, soonest_ms)
             if memory.holder(job_id) is None:
                 memory.claim(job_id, worker, lease_ms)
                 taken.append(Taken(job_id, memory.job(job_id) or b""))
             else:
-                memory.scores[job_id] = memory.claim_ends_ms(job_id) + 1
-        return taken, None
+                left_ms = memory.claim_ends_ms(job_id) + 1 - memory.now_ms
+                memory.scores[job_id] = memory.now_ms + left_ms
+                soonest_ms = left_ms if soonest_ms is None else min(left_ms, soonest_ms)
+        return taken, soonest_ms
 
     def _suspects_for(self, worker: str, room: Room) -> list[Taken]:
         """Decide what the worker takes. Returns the suspects that it takes, if it takes any."""
         memory, suspects, lease_ms = self.memory, self.memory.suspects, self.settings.lease_ms
-        is_due = any(due_ms <= memory.now_ms for due_ms in memory.scores.values())
+        soonest_ms = min(memory.scores.values(), default=math.inf)
         room.company = suspects.isolation(
             worker, slots=room.slots, running=room.running, company=room.company, lease_ms=lease_ms,
-            now_ms=memory.now_ms, workers=memory.workers, is_due=is_due,
+            now_ms=memory.now_ms, workers=memory.workers, soonest_ms=soonest_ms,
         )  # fmt: skip
         taken: list[Taken] = []
         while room.company > room.running + len(taken) and (job_id := suspects.next(room.company)) is not None:
@@ -213,6 +218,14 @@ class MemoryQueue(TurnQueue):
             for job_id, since_us in later[:limit]
         ]
         return len(memory.pending), found
+
+    async def note_unserved(self, run_id: str, project: str, waited_ms: int) -> None:
+        """See TurnQueue. Nobody looks at it here."""
+
+    async def view(self) -> QueueView:
+        """See TurnQueue. Every worker here has hooks for every turn."""
+        memory = self.memory
+        return QueueView(len(memory.scores), len(memory.looks), len(memory.suspects.waiting), [])
 
     @write
     async def postpone(self, run_id: str, delay_ms: int) -> None:

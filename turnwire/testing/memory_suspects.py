@@ -9,6 +9,7 @@ from typing import Final
 from turnwire.testing.memory import MemoryTurn
 
 UNKNOWN_COMPANY: Final = 100
+PATIENCE_MS: Final = 30_000
 OF_A_TRY: Final = ("persist_company", "persist_crashes", "persist_crashes_alone", "persist_company_limit")
 
 
@@ -45,7 +46,7 @@ class Suspicion:
         return fields if self.limit is None else fields | {f"{prefix}company_limit": str(self.limit)}
 
 
-def note_company(turn: MemoryTurn, name: str, company: int) -> None:
+def note_company(turn: MemoryTurn, name: str, company: int, elsewhere: int) -> None:
     """Note how many jobs a dead worker had; 0: it has stopped in order. It had kept a promise of fewer."""
     promise = turn.fields.get(name)
     if name == "persist_company" and promise is None:
@@ -54,7 +55,7 @@ def note_company(turn: MemoryTurn, name: str, company: int) -> None:
         del turn.fields[name]
         return
     promised = int(promise) if promise is not None and promise.isdigit() else 0
-    had = min(promised, company) if promised else company
+    had = (min(promised, company) if promised else company) + elsewhere
     turn.fields[name] = str(had) if company else "stopped"
 
 
@@ -76,21 +77,29 @@ class Suspects:
         lease_ms: int,
         now_ms: int,
         workers: dict[str, bytes],
-        is_due: bool,
+        soonest_ms: float,
     ) -> int:
-        """Decide what a worker takes: 0: any jobs; n: suspects, n at a time; -1: nothing."""
+        """Decide what a worker takes: 0: any jobs; n: suspects, n at a time; -1: nothing.
+
+        `soonest_ms`: when the first job of the queue is due.
+        """
         until_ms = now_ms + 2 * lease_ms
-        if company > 0 and running > 0:
-            self.isolating[worker] = until_ms
-            return company
         first = max(self.waiting.values(), default=None)
-        if first is None:
+        if first is None and company <= 0:
             return 0
         live = {other for other, end_ms in self.isolating.items() if end_ms >= now_ms and other in workers}
         others = len(live - {worker})
+        if others + 1 >= len(workers) and soonest_ms <= now_ms - PATIENCE_MS:
+            self.isolating.pop(worker, None)
+            return 0
+        if company > 0 and running > 0:
+            self.isolating[worker] = until_ms
+            return company
+        if first is None:
+            return 0
         if running > 0:
             return self._cleared(worker, others, now_ms, until_ms)
-        if others > 0 and (is_due or others + 1 >= len(workers)):
+        if others > 0 and (soonest_ms <= now_ms or others + 1 >= len(workers)):
             return 0
         self.isolating[worker] = until_ms
         self.clearing = None

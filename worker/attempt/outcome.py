@@ -9,6 +9,8 @@ from turnwire.shared.settings import Settings
 BEHIND_MS: Final = 300_000  # how often the sweep looks at a turn that waits for the turn before it
 SUSPENDED_MS: Final = 1_000  # when the sweep looks at a turn whose job was left behind by its suspension
 
+UNREADABLE_MS: Final = 60_000  # how often the sweep looks at a turn that a worker could not read
+
 SOONEST_UNSERVED_MS: Final = 100
 LATEST_UNSERVED_MS: Final = 5_000
 

@@ -10,24 +10,24 @@ import logging
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, BadRequest, StoreLost
+from turnwire.shared.errors import AttemptFenced, BadRequest, RecordUnreadable, StoreLost
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
-from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnError, Unserved, Waits
-from turnwire.shared.replies import Suspect
-from turnwire.shared.store.attempts import GiveBackReason
+from turnwire.shared.model import Claimed, TurnError, readable
+from turnwire.shared.store.attempts import Claim, GiveBackReason
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-from turnwire.shared.store.waking import cancel_and_wake, wake_next
+from turnwire.shared.store.waking import wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
-from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
+from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, Parked, SetAside
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
+from turnwire.worker.attempt.unclaimed import Unclaimed
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import mark_product
@@ -57,6 +57,7 @@ class TurnRunner:
         self._products = products
         self._worker_id = worker_id
         self._prices = prices or Prices()
+        self._unclaimed = Unclaimed(store, queue, products)
 
     async def run(self, run_id: str, company: int = 0) -> Done | Parked | Again | SetAside:
         """Run one attempt of the turn, if it can run now. Returns what should become of the job.
@@ -65,35 +66,26 @@ class TurnRunner:
         """
         try:
             key = TurnKey.parse(run_id)
+            claim, cancelled = await self._claim(key, company)
         except BadRequest:
             logger.warning("job %r is not a turn; does another program use this queue?", run_id)
             return Again(FOREIGN_MS)
+        except RecordUnreadable as error:
+            logger.warning("%s; this worker leaves it: %s", error, error.__cause__)
+            return Parked(UNREADABLE_MS)
+        if isinstance(claim, Claimed):
+            return await self._run(claim, cancelled=cancelled)
+        return await self._unclaimed.finish(key, claim)
+
+    async def _claim(self, key: TurnKey, company: int) -> tuple[Claim, bool]:
+        """Claim the turn. Returns what became of that, and whether a cancel came meanwhile."""
+        run_id, projects = key.run_id, self._products.projects
         self._claiming[run_id] = False
         try:
-            projects = self._products.projects
             claim = await until_answered(self._store.claim, key, self._worker_id, projects, company=company)
         finally:
             cancelled = self._claiming.pop(run_id)
-        match claim:
-            case Held(ms):
-                return Again(ms + 1)
-            case Waits(index, interrupt):
-                if interrupt:
-                    await self._interrupt(key.session.turn(index))
-                return Parked(BEHIND_MS)
-            case Unserved(project, waited_ms):
-                self._products.tell_unserved(project)
-                return Again(unserved_ms(waited_ms))
-            case Suspect(limit):
-                logger.info("%s: workers died while they ran it; it waits for an idle worker", run_id)
-                return SetAside(limit)
-            case Suspended(rows):
-                return Parked(SUSPENDED_MS, rows)
-            case Ended(next_index, rows):
-                await until_answered(wake_next, self._queue, key, next_index)
-                return Done(rows)
-            case Claimed() as claimed:
-                return await self._run(claimed, cancelled=cancelled)
+        return claim, cancelled
 
     def held(self) -> list[tuple[Attempt, Claimed]]:
         """List the attempts that run here, each with the claim to be renewed. May be called in any thread."""
@@ -108,6 +100,11 @@ class TurnRunner:
             logger.warning("%s: the lease was not renewed (%s); trying again", attempt.claimed.key.run_id, reply)
         elif reply:
             attempt.stop(Stop.CANCEL)
+
+    async def mingle(self) -> None:
+        """Note that other turns run beside those that run here now, which had been claimed to run beside few."""
+        turns = [attempt.claimed.key for attempt in self.attempts.values()]
+        await until_answered(self._store.mingle, turns, self._worker_id)
 
     def give_back(self) -> None:
         """Stop every attempt and hand over its turn. Turns that are claimed from now on are handed over, too."""
@@ -133,11 +130,6 @@ class TurnRunner:
         claimed = attempt.claimed
         [reply] = await self._store.renew_many([claimed])
         self.renewed(attempt, claimed, reply)
-
-    async def _interrupt(self, earlier: TurnKey) -> None:
-        """Cancel the turn ahead in the session. Whoever ends it wakes the one that waits."""
-        reason = "a later turn of its session interrupts it"
-        await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
         attempt = Attempt(claimed, self.appender, self._prices)
@@ -177,6 +169,9 @@ class TurnRunner:
                 return Parked(attempt.look_ms, attempt.rows)
             if work.cancelled() and attempt.stopped is Stop.DRAIN:
                 return await self._hand_over(attempt)
+            if not work.cancelled() and isinstance(work.exception(), RecordUnreadable):
+                logger.warning("%s: what an earlier attempt stored cannot be read; this worker leaves it", run_id)
+                return Parked(UNREADABLE_MS, (await self._hand_over(attempt)).rows)
             ending = ending_of(attempt, work)
             if work.cancelled() and attempt.stopped is Stop.CANCEL:
                 ending = cancelled_for(await until_answered(self._store.cancel_reason, attempt.claimed.key))
@@ -216,7 +211,8 @@ class TurnRunner:
         """Return what the first attempt saw, if it has stored a step; otherwise what there is now."""
         claimed, settings = attempt.claimed, self._store.settings
         if claimed.history is not None:
-            return decode_messages(claimed.history)
+            with readable(f"the history of turn {claimed.key.run_id}"):
+                return decode_messages(claimed.history)
         records = await until_answered(self._store.history, claimed.key, settings.history_turns)
         messages = messages_of(records, settings.history_bytes)
         attempt.unsaved_history = encode_messages(messages)

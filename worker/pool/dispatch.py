@@ -52,6 +52,7 @@ class Dispatch:
 
     async def run(self) -> None:
         """Take jobs until cancelled. A cancellation does not stop the jobs that run."""
+        await until_answered(self._give_back_lost)
         woken = True  # there may be hints from before this worker started
         while True:
             self._slot_free.clear()
@@ -78,16 +79,23 @@ class Dispatch:
         self._room.running = len(self.tasks)
         if not self.tasks:
             self._room.company = 0
+        was_isolated = self._room.company > 0
         try:
-            return await self._queue.take(self._worker_id, count, woken=woken, room=self._room)
+            taken = await self._queue.take(self._worker_id, count, woken=woken, room=self._room)
         except StoreUnavailable:
-            return await until_answered(self._take_again, count)
+            taken = await until_answered(self._take_again, count)
+        if was_isolated and self._room.company == 0:
+            await self._jobs.mingle()
+        return taken
 
-    async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
-        """Take jobs after a lost reply. That call may have claimed jobs which do not run here: give them back."""
+    async def _give_back_lost(self) -> None:
+        """Give back what this worker has claimed and does not run: a reply was lost, or this loop failed in between."""
         for job_id in await self._queue.owned(self._worker_id):
             if job_id not in self.tasks:
                 await self._queue.again(self._worker_id, Taken(job_id, b""))
+
+    async def _take_again(self, count: int) -> tuple[list[Taken], int | None]:
+        await self._give_back_lost()
         return await self._queue.take(self._worker_id, count, room=self._room)
 
     def stop_outbox(self) -> None:

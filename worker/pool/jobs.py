@@ -26,6 +26,10 @@ class Jobs:
             return await self._outbox.run(TurnKey.parse(run_id_of(job_id)), company)
         return await self._runner.run(job_id, company)
 
+    async def mingle(self) -> None:
+        """Note that other jobs run beside the turns that run here now."""
+        await self._runner.mingle()
+
     async def finish(self, taken: Taken, end: Done | Parked | Again | SetAside) -> None:
         """Tell the queue what becomes of the job. It tries until Redis answers."""
         match end:

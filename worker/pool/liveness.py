@@ -34,7 +34,7 @@ from turnwire.shared.keys import TurnKey, alive_channel, is_persist_id, run_id_o
 from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.pool.entry import read_entry
+from turnwire.worker.pool.entry import WorkerEntry, read_entry
 
 logger = logging.getLogger(__name__)
 
@@ -165,14 +165,18 @@ class Liveness:
 
     async def _bury_missing(self, watched: Watched) -> None:
         missed, self._missed = self._missed, {}
+        dead: dict[str, WorkerEntry] = {}
         for worker, raw in watched.missing.items():
             entry = read_entry(raw)
             if entry is None or entry.server != watched.server:
                 continue  # it has not subscribed on this server process yet
             if missed.get(worker) == raw:
-                await self._bury(worker, raw, "is gone")
+                dead[worker] = entry
             else:
                 self._missed[worker] = raw
+        running = sum(entry.running for entry in dead.values())
+        for worker, entry in dead.items():  # those that are missed in the same look died together
+            await self._bury(worker, watched.missing[worker], "is gone", running - entry.running)
 
     async def _bury_silent(self, *, sweeps: bool) -> None:
         now_s, silent = time.monotonic(), self._silent
@@ -188,18 +192,22 @@ class Liveness:
             else:
                 self._silent[worker] = raw, since_s
 
-    async def _bury(self, worker: str, raw: bytes, why: str) -> None:
+    async def _bury(self, worker: str, raw: bytes, why: str, elsewhere: int = 0) -> None:
         entry = read_entry(raw)
-        count = await bury(self._store, self._queue, worker, raw, entry.running if entry is not None else 0)
+        ran = entry.running if entry is not None else 0
+        count = await bury(self._store, self._queue, worker, raw, ran, elsewhere)
         if count is not None:
             logger.warning("worker %s %s; its %d jobs can be taken over now", worker, why, count)
 
 
-async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ran: int | None) -> int | None:
+async def bury(
+    store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ran: int | None, elsewhere: int = 0
+) -> int | None:
     """End the leases of a worker, then let its jobs be taken: in this order, so that they can be claimed.
 
     Called for a dead worker by another one, and by a stopping worker for itself. `ran`: how many jobs its last
-    heartbeat said that it ran; None: it has stopped in order, and that counts against none of its jobs.
+    heartbeat said that it ran; None: it has stopped in order, and that counts against none of its jobs. `elsewhere`:
+    how many jobs the other workers ran that died at the same time.
 
     Returns: how many jobs it had; None if it has registered again since `entry`.
     """
@@ -209,6 +217,6 @@ async def bury(store: TurnStore, queue: TurnQueue, worker: str, entry: bytes, ra
         with suppress(BadRequest):  # it is no job of ours
             turns[is_persist_id(job_id)].append(TurnKey.parse(run_id_of(job_id)))
     company = 0 if ran is None else max(ran, len(job_ids))
-    await store.free(turns[False], worker, company)
-    await store.free(turns[True], worker, company, persists=True)
+    await store.free(turns[False], worker, company, elsewhere=elsewhere)
+    await store.free(turns[True], worker, company, elsewhere=elsewhere, persists=True)
     return len(job_ids) if await queue.bury(worker, entry, job_ids) else None

@@ -47,7 +47,7 @@ class Outbox:
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
         if not self._products.serves(record.project):
-            self._products.tell_unserved(record.project)
+            self._products.tell_unserved(record.project, 0)
             return Again(LATEST_UNSERVED_MS)
         if not record.terminal:  # it is being settled, or was asked again; then its next end enqueues this job anew
             return Again(NOT_YET_MS if record.status is TurnState.RUNNING else LONGEST_PAUSE_MS)

@@ -18,6 +18,7 @@
 --   lease_ms
 --   max_attempts      how many workers may die while they run this turn and nothing else
 --   retention_ms      how long an ended turn is kept
+--   aside_ms          a suspect that has waited for so long may run beside any other job
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
@@ -26,7 +27,9 @@
 --   wait            index of the earlier turn that must end first, on_busy
 --   unserved        ms since the turn changed last, its project or '': this worker has no hooks for it
 --   suspect         how many jobs its worker may run at most, all of them suspects: this worker may run more
---   ended           status, next open index of the session or '', ledger rows
+--   unreadable      another version wrote the turn, or somebody changed it by hand
+--   ended           status, next open index of the session or '', ledger rows; and if a script has ended the turn while
+--                   nobody ran it: turn fields, the events of its last attempt
 --   suspended       ledger rows
 --   gone            there is no such turn
 -- REFUSES
@@ -36,8 +39,9 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, company = unpack(ARGV, 1, 7)
+local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company = unpack(ARGV, 1, 8)
 
+local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 local function next_open()
     return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
 end
@@ -45,14 +49,26 @@ end
 local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
+-- What is left to do for a turn that has ended. If a script has ended it, no worker has shown its last events.
+local function ended()
+    local status, attempt, worker_then = unpack(redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker'))
+    local fields, events = {}, {}
+    if worker_then == '' then
+        fields = redis.call('HGETALL', keys.turn)
+        for i, entry in ipairs(redis.call('XRANGE', keys.events, attempt, '+')) do
+            events[i] = entry[2][2]
+        end
+    end
+    return {'ended', status, next_open(), rows(), fields, events}
+end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 8, #ARGV do
+    for i = 9, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 8
+    return #ARGV < 9
 end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
@@ -61,10 +77,13 @@ local function granted(attempt, cut)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
-    'answered', 'updated_at', 'company', 'project', unpack(SUSPICION))
-local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 10)
+    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', unpack(SUSPICION))
+local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 12)
 if not status then
     return {'gone'}
+end
+if not (STATES[status] and attempt and tonumber(state[7]) and tonumber(state[10])) then
+    return {'unreadable'}
 end
 local answered = state[6]
 local cancel = not answered and state[4]  -- a complete answer is not lost any more: only the hooks after it are left
@@ -72,7 +91,7 @@ if status == 'suspended' and not cancel then
     return {'suspended', rows()}
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
-    return {'ended', status, next_open(), rows()}
+    return ended()
 end
 local holder = redis.call('GET', keys.lease)
 if holder then
@@ -100,11 +119,13 @@ if has_crashed then
     add_crash(suspicion, tonumber(state[8] or '0'))
 end
 local is_given_up = suspicion.alone >= tonumber(max_attempts) and not answered
-if not cancel and not is_given_up and not may_run(suspicion, tonumber(company)) then
+local waited_ms = now - tonumber(status == 'running' and state[11] or state[7])
+if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
 attempt = attempt + 1
-local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
+local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
+local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now)
 if refused then
     return refused
 end
@@ -126,4 +147,4 @@ else
     end
     return granted(attempt, cut)
 end
-return refused or {'ended', redis.call('HGET', keys.turn, 'status'), next_open(), rows()}
+return refused or ended()

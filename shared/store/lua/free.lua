@@ -4,19 +4,20 @@
 --   turn      hash of the turn
 --   lease     string: the lease of the running attempt
 -- ARGV
---   worker    the dead worker
---   company   how many jobs it had; 0: it has stopped in order
---   persists  1: its job was to persist the answer of the turn; 0: to run the turn
+--   worker       the dead worker
+--   company      how many jobs it had; 0: it has stopped in order
+--   elsewhere    how many jobs other workers had that died at the same time, because something killed them all
+--   persists     1: its job was to persist the answer of the turn; 0: to run the turn
 -- RETURNS
 --   1         the lease is gone
 --   0         the lease was not that worker's
 
 local turn, lease = unpack(KEYS)
-local worker, company, persists = unpack(ARGV)
+local worker, company, elsewhere, persists = unpack(ARGV)
 -- Before it died, the worker had kept what it had promised: a smaller number stays.
 local function company_of(promise)
     promise = tonumber(promise or '0')
-    return promise and promise > 0 and math.min(promise, company) or company
+    return (promise and promise > 0 and math.min(promise, company) or company) + elsewhere
 end
 if persists == '1' then
     local promise = redis.call('HGET', turn, 'persist_company')

@@ -62,7 +62,7 @@ if company > 0 and running == 0 and #reply == 2 then
 end
 reply[2] = company
 
-local jobs = {}
+local jobs, soonest_ms = {}, nil
 if company == 0 then
     jobs = redis.call('ZRANGEBYSCORE', queue, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count + 1)
 end
@@ -73,8 +73,13 @@ for i = 1, #jobs, 2 do
         break
     end
     if not claim(job_id) then  -- another worker has it: it is due again when that claim ends
-        redis.call('ZADD', queue, now + math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1, job_id)
+        local left_ms = math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1
+        redis.call('ZADD', queue, now + left_ms, job_id)
+        soonest_ms = math.min(soonest_ms or left_ms, left_ms)
     end
+end
+if soonest_ms and (reply[1] < 0 or soonest_ms < reply[1]) then
+    reply[1] = soonest_ms
 end
 if #reply > 2 then
     redis.call('PEXPIRE', claims, 2 * lease_ms)

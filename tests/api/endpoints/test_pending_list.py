@@ -10,20 +10,11 @@ import pytest
 from tests.support.product import Product, text
 from tests.support.turns import KEY, SESSION, request
 from tests.support.waiting import wait_until
-from turnwire.api.app import create_app
 from turnwire.shared.keys import SessionKey
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
 
 PATH = "/v1/admin/persist"
-
-
-@pytest.fixture
-async def http(settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        yield client
-    await app.state.services.redis.aclose(close_connection_pool=True)
 
 
 @pytest.fixture

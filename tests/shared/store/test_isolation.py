@@ -4,7 +4,8 @@ import pytest
 
 from tests.support.turns import OTHER_WORKER, SESSION, WORKER
 from turnwire.shared import keys
-from turnwire.shared.store.queue import ASIDE_MS, Room, Taken
+from turnwire.shared.store.attempts import ASIDE_MS
+from turnwire.shared.store.queue import Room, Taken
 
 THIRD_WORKER = "host/3/cccccc"
 JOBS = [SESSION.turn(index).run_id for index in range(6)]
@@ -165,3 +166,40 @@ async def test_a_hint_that_a_worker_takes_for_suspects_wakes_another_one(queue, 
     await redis.delete(keys.HINTS)
     await queue.take(WORKER, 1, woken=True, room=Room(1))
     assert await redis.llen(keys.HINTS) == 1
+
+
+async def overdue(redis, job_id, seconds):
+    """The job has been due for so long."""
+    now, _ = await redis.time()
+    await redis.zadd(keys.QUEUE, {job_id: (now - seconds) * 1000})
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(20, True), (40, False)])
+async def test_other_jobs_wait_for_a_single_worker_for_half_a_minute_only(queue, redis, seconds, waits):
+    await queue.extend(WORKER, b"{}", [])
+    await aside(queue, JOBS[:2], 1)
+    [first], company = await take(queue, WORKER)
+    await queue.enqueue(JOBS[5])
+    await overdue(redis, JOBS[5], seconds)
+    expected = ([], 1) if waits else ([JOBS[5]], 0)
+    assert await take(queue, WORKER, running=1, company=company) == expected
+    assert (await redis.zscore(keys.ISOLATING, WORKER) is not None) is waits
+    assert first in JOBS[:2]
+
+
+async def test_a_single_worker_does_not_clear_itself_while_others_have_waited_for_long(queue, redis):
+    await queue.extend(WORKER, b"{}", [])
+    await aside(queue, JOBS[:1], 1)
+    await queue.enqueue(JOBS[5])
+    assert (await take(queue, WORKER, running=3))[1] == -1
+    await overdue(redis, JOBS[5], 40)
+    assert await take(queue, WORKER, running=3, company=-1) == ([JOBS[5]], 0)
+
+
+@pytest.mark.usefixtures("live")
+async def test_where_another_worker_is_left_for_other_jobs_suspects_stay_apart(queue, redis):
+    await aside(queue, JOBS[:1], 1)
+    assert (await take(queue, WORKER))[1] == 1
+    await queue.enqueue(JOBS[5])
+    await overdue(redis, JOBS[5], 40)
+    assert await take(queue, WORKER, running=1, company=1) == ([], 1)

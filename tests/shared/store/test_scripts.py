@@ -94,7 +94,7 @@ def test_what_is_no_verdict_of_ours_stays_as_it_is(error):
 async def test_a_bug_in_a_script_is_loud(redis):
     await redis.rpush(KEY.lease, "not a string")
     with pytest.raises(ResponseError):
-        await Script("free")(Courier(redis, 5), [KEY.record, KEY.lease], ["w", 1, 0])
+        await Script("free")(Courier(redis, 5), [KEY.record, KEY.lease], ["w", 1, 0, 0])
     await redis.delete(KEY.lease)
 
 
@@ -105,22 +105,22 @@ async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
         server.pause()
         try:
             with pytest.raises(StoreUnavailable):
-                await Script("free")(Courier(client, 0.1), [KEY.record, KEY.lease], ["w", 1, 0])
+                await Script("free")(Courier(client, 0.1), [KEY.record, KEY.lease], ["w", 1, 0, 0])
             [first, second] = await Script("free").many(
-                Courier(client, 0.1), [([KEY.record, KEY.lease], ["w", 1, 0])] * 2
+                Courier(client, 0.1), [([KEY.record, KEY.lease], ["w", 1, 0, 0])] * 2
             )
             assert isinstance(first, StoreUnavailable)
             assert isinstance(second, StoreUnavailable)
         finally:
             server.resume()
-        assert await Script("free")(Courier(client, 5), [KEY.record, KEY.lease], ["w", 1, 0]) == 0
+        assert await Script("free")(Courier(client, 5), [KEY.record, KEY.lease], ["w", 1, 0, 0]) == 0
         await client.aclose(close_connection_pool=True)
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path):
     client = connect(f"unix://{tmp_path}/nobody.sock", connections=1)
     with pytest.raises(StoreUnavailable):
-        await Script("free")(Courier(client, 0.3), [KEY.record, KEY.lease], ["w", 1, 0])
+        await Script("free")(Courier(client, 0.3), [KEY.record, KEY.lease], ["w", 1, 0, 0])
     await client.aclose(close_connection_pool=True)
 
 

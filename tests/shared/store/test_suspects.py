@@ -6,6 +6,7 @@ from tests.support.turns import KEY, SESSION, WORKER, claim, log_of, lose_lease,
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, Ended
 from turnwire.shared.replies import PersistTry, Suspect
+from turnwire.shared.store.attempts import ASIDE_MS
 
 MANY = 40  # jobs of a worker that died
 
@@ -106,6 +107,18 @@ async def test_where_nobody_buries_the_worker_its_promise_counts(store, settings
     assert (await store.record(KEY)).error.code == "attempts_exhausted"
 
 
+async def test_workers_that_die_at_the_same_time_are_one_crash_with_all_their_turns(store):
+    """A pool was killed: no turn is suspected for having been alone in its worker, and many may run together again."""
+    await store.submit(KEY, request())
+    await store.claim(KEY, WORKER)
+    await store.free([KEY], WORKER, 1, elsewhere=199)
+    await claim(store)
+    await store.free([KEY], WORKER, 1, elsewhere=199)
+    assert await limit(store) == 50
+    await claim(store)
+    assert await store.redis.hget(KEY.record, "crashes_alone") == b"0"
+
+
 async def test_without_a_promise_and_without_a_burial_nothing_counts(store):
     await store.submit(KEY, request())
     await store.claim(KEY, WORKER)
@@ -132,6 +145,26 @@ async def test_a_handover_is_no_crash_and_clears_nobody(store):
     claimed = await store.claim(KEY, WORKER, company=1)
     await store.handover(claimed)
     assert await limit(store) == 10
+
+
+async def test_a_suspect_that_found_no_idle_worker_for_long_runs_beside_others(store, redis):
+    await shared_crashes(store, MANY)
+    await store.claim(KEY, WORKER)
+    await die(store, MANY)
+    assert isinstance(await store.claim(KEY, WORKER), Suspect)
+    now, _ = await redis.time()
+    await redis.hset(KEY.record, "lease_end", now * 1000 - ASIDE_MS - 1000)
+    assert isinstance(await store.claim(KEY, WORKER), Claimed)
+
+
+async def test_a_worker_that_takes_other_jobs_after_all_breaks_its_promise(store, redis, twice):
+    await store.submit(KEY, request())
+    await claim(store)
+    await twice(lambda: store.mingle([KEY], WORKER))
+    await store.mingle([KEY], "host/9/other")
+    assert not await redis.hexists(KEY.record, "company")
+    await die(store, 2)
+    assert await redis.hget(KEY.record, "company") == b"2", "not alone"
 
 
 async def test_a_suspect_can_be_cancelled_by_any_worker(store):

@@ -21,7 +21,7 @@ async def test_a_turn_of_a_project_that_this_worker_does_not_serve_waits_for_one
     record = await store.record(KEY)
     assert (record.status, record.attempt) == (TurnState.QUEUED, 0)
     assert [line for line in caplog.messages if "'tax'" in line] == [
-        "this worker has no hooks for turns of project 'tax'; they wait for a worker that has"
+        "this worker has no hooks for turns of project 'tax'; they wait for a worker that has, one for 0 s so far"
     ]
     assert isinstance(await runner_of({"tax": Scripted(text("x"))}, OTHER_WORKER).run(RUN_ID), Done)
     assert (await store.record(KEY)).status is TurnState.COMPLETED

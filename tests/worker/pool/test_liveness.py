@@ -262,3 +262,15 @@ async def test_without_the_permission_nobody_is_suspected(redis, redis_url, sett
         await client.aclose(close_connection_pool=True)
         await redis.execute_command("ACL", "DELUSER", "plain")
     assert "dead workers are noticed when leases end" in caplog.text
+
+
+async def test_workers_that_are_found_dead_in_one_look_died_together(store, queue, monkeypatch):
+    """Each of them counts with the jobs of all, so nobody is taken for the one that killed a pool."""
+    freed = []
+
+    async def free(keys, worker, company, *, elsewhere=0, persists=False):
+        freed.append((worker, company, elsewhere))
+
+    monkeypatch.setattr(store, "free", free)
+    await bury(store, queue, OTHER_WORKER, b"", 3, 7)
+    assert freed == [(OTHER_WORKER, 3, 7)] * 2

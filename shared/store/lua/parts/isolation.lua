@@ -12,23 +12,40 @@ local function isolating_others(isolating, workers, worker, now)
     return count
 end
 
+local PATIENCE_MS = 30000
+
+-- others_starve(keys, others, now)
+-- RETURNS true if jobs that are no suspects have been due for long, and no other worker is left to take them
+local function others_starve(keys, others, now)
+    return others + 1 >= redis.call('HLEN', keys.workers)
+        and #redis.call('ZRANGEBYSCORE', keys.queue, '-inf', now - PATIENCE_MS, 'LIMIT', 0, 1) > 0
+end
+
 -- isolation(keys, worker, slots, running, company, lease_ms, now)
 -- Decides what a worker takes that runs so many jobs now; `company`: how many at most since it runs suspects, else 0.
 -- Only an idle worker begins with suspects. If nobody else runs any, it prefers them to other jobs; one more worker
 -- does so only if no other job is due, and if at least one worker is left for other jobs. If no worker is idle, one of
--- them clears itself: it takes nothing until it is idle.
+-- them clears itself: it takes nothing until it is idle. Where no worker is left for other jobs, these wait for half a
+-- minute; then the worker takes them, too.
 -- RETURNS 0 if it takes any jobs, n > 0 if it takes suspects that may run n at a time, -1 if it takes nothing
 local function isolation(keys, worker, slots, running, company, lease_ms, now)
+    local first = redis.call('ZREVRANGE', keys.suspects, 0, 0, 'WITHSCORES')
+    if #first == 0 and company <= 0 then
+        return 0
+    end
+    local others = isolating_others(keys.isolating, keys.workers, worker, now)
+    if others_starve(keys, others, now) then
+        redis.call('ZREM', keys.isolating, worker)
+        return 0
+    end
     if company > 0 and running > 0 then
         redis.call('ZADD', keys.isolating, now + 2 * lease_ms, worker)
         redis.call('PEXPIRE', keys.isolating, 2 * lease_ms)
         return company
     end
-    local first = redis.call('ZREVRANGE', keys.suspects, 0, 0, 'WITHSCORES')
     if #first == 0 then
         return 0
     end
-    local others = isolating_others(keys.isolating, keys.workers, worker, now)
     if running > 0 then
         if others == 0 and redis.call('SET', keys.clearing, worker, 'NX', 'PX', 2 * lease_ms) then
             return -1

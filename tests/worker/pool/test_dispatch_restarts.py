@@ -1,0 +1,44 @@
+"""The loop that takes jobs is started again after a failure, and loses none of them."""
+
+import asyncio
+
+import msgspec
+
+from tests.support.product import Scripted, text
+from tests.support.turns import SESSION, request
+from tests.support.waiting import wait_until
+from turnwire.worker.pool.dispatch import Dispatch
+from turnwire.worker.pool.turn_worker import TurnWorker
+from turnwire.worker.products import Products
+
+
+async def test_jobs_that_were_taken_and_not_begun_run_at_once_and_not_when_their_claims_lapse(
+    store, queue, settings, monkeypatch, caplog
+):
+    begin = Dispatch._start_or_put_off
+    failed: list[str] = []
+
+    async def fails_once(self, taken):
+        if not failed:
+            failed.append(taken.job_id)
+            raise RuntimeError("a bug")
+        await begin(self, taken)
+
+    monkeypatch.setattr(Dispatch, "_start_or_put_off", fails_once)
+    worker = TurnWorker(msgspec.structs.replace(settings, lease_ms=600_000), Products({None: Scripted(text("a"))}))
+    main = asyncio.create_task(worker.main())
+    turns = [SESSION.turn(index) for index in range(3)]
+    for turn in turns:
+        await store.submit(turn, request(on_busy="concurrent"))
+        await queue.enqueue(turn.run_id)
+
+    async def all_completed():
+        return all([(await store.existing(turn)).status == "completed" for turn in turns])
+
+    await wait_until(all_completed, "every turn, long before the lease of ten minutes ends", 15)
+    assert failed
+    assert "dispatch failed; it is started again" in caplog.text
+    worker.drain()
+    worker.drain()
+    await main
+    await worker.close()

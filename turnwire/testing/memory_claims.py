@@ -1,0 +1,111 @@
+"""The claim of a turn in memory: what AttemptWrites.claim does, with the same results."""
+
+from collections.abc import Sequence
+
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.model import Claimed, Ended, Held, Suspended, Unserved, Waits
+from turnwire.shared.replies import Suspect
+from turnwire.shared.store.attempts import ASIDE_MS, Claim
+from turnwire.testing import memory_rules as rules
+from turnwire.testing.life import write
+from turnwire.testing.memory import MemorySession, MemoryTurn
+from turnwire.testing.memory_reads import MemoryReads, decoded_steps, record_of
+from turnwire.testing.memory_suspects import Suspicion
+
+
+class MemoryClaims(MemoryReads):
+    """The claim, and what it decides."""
+
+    @write
+    async def claim(
+        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
+    ) -> Claim:
+        """See AttemptWrites."""
+        memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
+        if session is None or turn is None:
+            return Ended()
+        cancelled = None if "answered" in turn.fields else turn.fields.get("cancel_requested")
+        if turn.status == "suspended" and cancelled is None:
+            return Suspended(dict(turn.ledger))
+        if not turn.is_open:
+            return self._ended(key, session, turn)
+        holder = turn.holder(memory.now_ms)
+        if holder is not None and turn.lease is not None:
+            if turn.status == "running" and holder == f"{worker}#{turn.attempt}":
+                return self._granted(key, turn, worker, [])
+            return Held(max(turn.lease[1] - memory.now_ms, 0))
+        on_busy = turn.fields.get("on_busy")
+        if on_busy != "concurrent" and session.next_open != key.index and cancelled is None:
+            assert session.next_open is not None, "this turn itself is open"
+            return Waits(session.next_open, on_busy == "interrupt")
+        if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
+            return unserved
+        return self._started(key, session, turn, worker, company)
+
+    def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
+        project = turn.fields.get("project", "")
+        if projects is None or project in projects:
+            return None
+        return Unserved(project, self.memory.now_ms - int(turn.fields["updated_at"]))
+
+    def _started(
+        self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str, company: int
+    ) -> Claimed | Suspect | Ended:
+        memory, answered = self.memory, "answered" in turn.fields
+        cancelled = None if answered else turn.fields.get("cancel_requested")
+        reason, suspicion = turn.fields.get("resume_reason", "lease_expired"), Suspicion.read(turn.fields)
+        crashed = turn.status == "running" and turn.fields.get("company") != "stopped"
+        if turn.status == "running":
+            reason = "lease_expired"
+        if crashed:
+            suspicion.add_crash(int(turn.fields.get("company", "0")))
+        given_up = suspicion.alone >= self.settings.max_attempts and not answered
+        since_ms = turn.fields.get("lease_end" if turn.status == "running" else "updated_at", turn.fields["updated_at"])
+        waits = memory.now_ms - int(since_ms) < ASIDE_MS
+        if cancelled is None and not given_up and waits and not suspicion.may_run(company):
+            assert suspicion.limit is not None, "it is a suspect"
+            return Suspect(suspicion.limit)
+        runner = "" if cancelled is not None or given_up else worker
+        cut = rules.open_attempt(memory, key, session, turn, reason, runner)
+        if crashed:
+            turn.fields |= suspicion.fields()
+        if cancelled is not None:
+            self._give_up(key, session, turn, "cancelled", rules.cancel_message(cancelled))
+        elif given_up:
+            message = f"the turn was given up: {suspicion.crashes} workers died while they ran it"
+            self._give_up(key, session, turn, "attempts_exhausted", message)
+        else:
+            turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
+            turn.fields["lease_end"] = str(memory.now_ms + self.settings.lease_ms)
+            rules.remove(turn.fields, "company")
+            if company:
+                turn.fields["company"] = str(company)
+            return self._granted(key, turn, worker, cut)
+        return self._ended(key, session, turn)
+
+    def _ended(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> Ended:
+        if turn.fields.get("worker") != "":
+            return Ended(session.next_open, dict(turn.ledger))
+        last = [event for cursor, event in turn.log or [] if cursor.attempt >= turn.attempt]
+        return Ended(session.next_open, dict(turn.ledger), record_of(key, turn), last)
+
+    def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:
+        attempt = turn.attempt
+        first = next(event for cursor, event in turn.log or [] if cursor.attempt >= attempt)
+        return Claimed(
+            key,
+            attempt,
+            worker,
+            turn.next_seq,
+            self.memory.now_ms,
+            first,
+            record_of(key, turn),
+            decoded_steps(turn),
+            dict(turn.ledger) if attempt > 1 else {},
+            turn.history,
+            int(turn.fields.get("crashes_alone", "0")),
+            cut,
+        )
+
+    def _give_up(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str) -> None:
+        rules.give_up(self.memory, key, session, turn, code, message, self.settings.retention_ms)

@@ -1,0 +1,77 @@
+"""What becomes of a job whose turn was not claimed, because it waits for something or has ended."""
+
+import logging
+
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.model import Claimed, Ended, Held, Suspended, Unserved, Waits
+from turnwire.shared.replies import Suspect
+from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.waking import cancel_and_wake, wake_next
+from turnwire.worker.attempt.journal import EndedJournal
+from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
+from turnwire.worker.attempt.side_channel import SideChannel
+from turnwire.worker.products import Products, hook
+from turnwire.worker.turn.meter import Meter
+from turnwire.worker.turn.prices import Prices
+from turnwire.worker.turn.steps import Steps
+from turnwire.worker.turn.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+Unclaimable = Held | Waits | Suspended | Unserved | Suspect | Ended
+
+
+class Unclaimed:
+    """Does what is left to do, and says what becomes of the job."""
+
+    def __init__(self, store: TurnStore, queue: TurnQueue, products: Products) -> None:
+        self._store = store
+        self._queue = queue
+        self._products = products
+
+    async def finish(self, key: TurnKey, claim: Unclaimable) -> Done | Parked | Again | SetAside:
+        """Return what should become of the job, after this worker has asked for the turn in vain."""
+        match claim:
+            case Held(ms):
+                return Again(ms + 1)
+            case Waits(index, interrupt):
+                if interrupt:
+                    await self._interrupt(key.session.turn(index))
+                return Parked(BEHIND_MS)
+            case Unserved(project, waited_ms):
+                self._products.tell_unserved(project, waited_ms)
+                await until_answered(self._queue.note_unserved, key.run_id, project, waited_ms)
+                return Again(unserved_ms(waited_ms))
+            case Suspect(limit):
+                logger.info("%s: workers died while they ran it; it waits for an idle worker", key.run_id)
+                return SetAside(limit)
+            case Suspended(rows):
+                return Parked(SUSPENDED_MS, rows)
+            case Ended():
+                await until_answered(wake_next, self._queue, key, claim.next_index)
+                await self._show(key, claim)
+                return Done(claim.rows)
+
+    async def _interrupt(self, earlier: TurnKey) -> None:
+        """Cancel the turn ahead in the session. Whoever ends it wakes the one that waits."""
+        reason = "a later turn of its session interrupts it"
+        await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
+
+    async def _show(self, key: TurnKey, ended: Ended) -> None:
+        """Show the product the last events of a turn that no worker has ended. Its job is still there meanwhile.
+
+        So if this worker dies, the next one shows them again.
+        """
+        record = ended.record
+        if record is None or not self._products.serves(record.project):
+            return
+        on_event = hook(self._products.for_project(record.project), "on_event")
+        if on_event is None:
+            return
+        steps = Steps({}, self._store.settings, EndedJournal(self._store, key, record))
+        channel = SideChannel(on_event, Turn(Claimed.of_ended(key, record), [], Meter(Prices()), steps))
+        for event in ended.events:
+            channel.show(event)
+        await channel.close()
