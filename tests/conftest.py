@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from arq.connections import ArqRedis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from stack.redis_server import RedisServer
 from tests.support.keyleak import find_leaks
@@ -12,6 +14,12 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
+
+# The same examples each time, and none fails because the machine is slow.
+hypothesis_settings.register_profile(
+    "turnwire", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("turnwire")
 
 HERE = Path(__file__).parent
 # Those whose files take longest: in parallel processes they start first, so that none is left alone at the end.

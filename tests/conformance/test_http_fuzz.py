@@ -1,7 +1,6 @@
 """Whatever a client sends, it is never answered with a 5xx, and a refusal is always typed."""
 
 import json
-import os
 from typing import Final
 
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +12,6 @@ from tests.conformance.problem import check_form
 
 SHORT: Final = settings(
     max_examples=100,
-    derandomize=bool(os.environ.get("CI")),  # there a failure must be the same failure every time
     database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -41,7 +41,7 @@ def stream(ours: Stack) -> Iterator[Callable[[Conversation, int], list[str]]]:
     with redis.Redis.from_url(ours.redis.url) as client:
 
         def outcomes(chat: Conversation, count: int) -> list[str]:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 20
             while True:
                 rows = [json.loads(fields[b"row"]) for _, fields in client.xrange(LEDGER)]
                 mine = [row["outcome"] for row in rows if row["session_id"] == chat.id]

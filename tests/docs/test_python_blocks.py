@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.markdown import ROOT, Block, blocks
 
-LIMIT_S = 60
+LIMIT_S = 120
 PAGES = sorted({block.page for block in blocks("python")})
 
 
+@pytest.mark.timeout(300)  # it starts a process for each file of the page
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
     """A block with a file name is saved and imported, or run by pytest; the others are one script, in order."""

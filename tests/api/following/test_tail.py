@@ -234,10 +234,10 @@ async def test_it_ends_when_the_terminal_event_was_pushed():
 async def test_what_is_pushed_puts_the_report_of_silence_off():
     asked = Pushed()
     await asked.live("1-0")
-    asked.tail._idle_s = 0.1
+    asked.tail._idle_s = 0.6
     batch = asyncio.create_task(asked.next())
     for number in range(5):
-        await let_pass(0.04)
+        await let_pass(0.15)
         asked.tail.offer(publication(1, 1 + number, delta("a")))
     assert not batch.done()
     assert await batch == []
