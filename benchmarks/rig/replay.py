@@ -85,9 +85,12 @@ def body_of(raw: bytes) -> bytes:
     return raw.partition(b"\r\n\r\n")[2]
 
 
-def dechunked(raw: bytes) -> str:
-    """The text of an answer that came in one chunk."""
-    size, _, text = body_of(raw).partition(b"\r\n")
+def text_of(raw: bytes) -> str:
+    """The text of an answer that came in one chunk, or as a whole."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return body.decode()
+    size, _, text = body.partition(b"\r\n")
     return text[: int(size, 16)].decode()
 
 
@@ -102,7 +105,7 @@ async def posts(url: str, sizes: Sizes, name: str, raw: str = "") -> tuple[dict[
     if not raw:
         (await client.ask(name, load)).events(SHORT["events"] + TURNWIRE_EVENTS)
     answer = whole(await client.ask(name, load))
-    text = dechunked(answer)
+    text = text_of(answer)
     if [json.loads(line)["type"] for line in text.splitlines()] != [
         "session.run.started",
         "result",
