@@ -65,7 +65,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, number):
         children = children_of(process.pid)
         assert len(children) == 5
         process.send_signal(number)
-        assert process.wait(10) == 130, output.read_text()
+        assert process.wait(60) == 130, output.read_text()
     finally:
         process.kill()
         process.wait()

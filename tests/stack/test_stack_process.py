@@ -64,8 +64,8 @@ def test_ctrl_c_in_the_terminal_does_not_reach_a_child(tmp_path):
 
 def test_the_log_tells_starts_apart(tmp_path):
     child = python("import sys; print('out'); print('err', file=sys.stderr)", tmp_path)
-    assert child.start().wait(10) == 0
-    assert child.start().wait(10) == 0
+    assert child.start().wait(60) == 0
+    assert child.start().wait(60) == 0
     assert sorted(child.log(since_start=True).split()) == ["err", "out"]
     assert len(child.log().split()) == 4
 

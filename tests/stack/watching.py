@@ -20,7 +20,7 @@ def interruptible(*args: str) -> list[str]:
     return [sys.executable, "-c", HEEDS_SIGINT, *args]
 
 
-def until(condition, limit_s: float = 10.0) -> bool:
+def until(condition, limit_s: float = 60.0) -> bool:
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
