@@ -15,15 +15,15 @@ from tests.support.waiting import LOAD_S, wait_until
 async def test_turns_of_a_stopped_worker_are_handed_over_at_once_and_count_no_crash(tmp_path, drain_s: str):
     async with scene(tmp_path, workers=1, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": drain_s}) as view:
         gate = view.gate_of_each_attempt()
-        turns = [view.turn(gate={"3": str(gate)}) for _ in range(50)]
-        readers = [view.ask(answer) for answer in turns[:25]]  # all of these run on the worker that will stop
-        await wait_until(lambda: started(turns[:25], 3), "the first turns run")
+        turns = [view.turn(gate={"3": str(gate)}) for _ in range(30)]
+        readers = [view.ask(answer) for answer in turns[:15]]  # all of these run on the worker that will stop
+        await wait_until(lambda: started(turns[:15], 3), "the first turns run")
         await asyncio.to_thread(view.stack.add_worker)
-        readers += [view.ask(answer) for answer in turns[25:]]
+        readers += [view.ask(answer) for answer in turns[15:]]
         await wait_until(lambda: started(turns, 3), "all turns run")
         stopped = view.stack.worker[0]
         own = [answer for answer in turns if (await view.runs_on(answer)) is stopped]
-        assert len(own) >= 25
+        assert len(own) >= 15
         asked_at_s = time.monotonic()
         stopped.terminate()
         await exited(stopped, float(drain_s) + 2)

@@ -5,7 +5,7 @@ import asyncio
 from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
 
-TURNS = 50
+TURNS = 20
 LEASE_MS = 1000
 FULL_S = 4.0
 

@@ -124,9 +124,9 @@ def shared_stack(module_directory: Path, durable_redis: RedisServer) -> Iterator
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.__name__)
 async def test_turns_and_streams_outlive_it(view: Scene, durable_redis: RedisServer, outage: Outage):
     processes = {service.name: service.pid for service in view.stack.services}
-    running = [view.turn(events=60, pace_ms=20) for _ in range(8)]
+    running = [view.turn(events=60, pace_ms=20) for _ in range(5)]
     waiting = [view.turn(answer.session, 1) for answer in running]
-    accepted = [view.turn() for _ in range(20)]
+    accepted = [view.turn() for _ in range(10)]
     readers = [view.ask(answer) for answer in running]
     await wait_until(lambda: all(answer.deltas() for answer in running), "turns run")
     readers += [view.ask(answer) for answer in waiting]

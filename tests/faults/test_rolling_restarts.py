@@ -18,12 +18,12 @@ def is_ready(service: Service) -> bool:
 
 
 @pytest.mark.timeout(180)
-async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
+async def test_twelve_sigterms_at_random_moments_strand_nothing(tmp_path):
     chance = random.Random(7)
     async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:
         turns: list[Answer] = []
-        load = asyncio.create_task(keep_asking(view, turns, 0.01))
-        for round_ in range(10):
+        load = asyncio.create_task(keep_asking(view, turns, 0.02))
+        for round_ in range(6):
             pair = [view.stack.worker[(round_ % 2) * 2 + place] for place in range(2)]
             for service in pair:
                 await wait_until(partial(is_ready, service), f"{service.name} is ready")
@@ -37,7 +37,7 @@ async def test_twenty_sigterms_at_random_moments_strand_nothing(tmp_path):
         load.cancel()
         await view.ended(*turns)
         await view.nothing_left()
-        assert len(turns) > 50
+        assert len(turns) > 30
         for answer in turns:
             assert await view.status(answer) == "completed"
             assert await view.crashes(answer) == 0
@@ -53,7 +53,7 @@ async def keep_asking(view: Scene, turns: list[Answer], pause_s: float) -> None:
 
 async def test_a_rolling_restart_of_all_workers_costs_no_turn_and_no_connection(tmp_path):
     async with scene(tmp_path, workers=3, env=LONG_LEASE) as view:
-        turns = [view.turn(events=100, pace_ms=25) for _ in range(30)]
+        turns = [view.turn(events=100, pace_ms=25) for _ in range(15)]
         readers = [view.ask(answer) for answer in turns]
         await wait_until(lambda: started(turns), "all turns run")
         for service in view.stack.worker:

@@ -14,7 +14,7 @@ from chaos.reconcile import reconcile
 from tests.support.scene import open_gate, scene
 from tests.support.waiting import let_pass
 
-SESSIONS, TURNS = 24, 4
+SESSIONS, TURNS = 14, 4
 EVERY_S = 2.0
 
 

@@ -12,7 +12,7 @@ from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
 LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than each of these failovers
-TURNS = 50
+TURNS = 20
 
 
 @pytest.fixture
