@@ -6,7 +6,7 @@ Every timeout, retry and size is set here, because the defaults of redis-py diff
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -16,6 +16,7 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connection import PRIMARY_KIND, PrimaryPool
 from turnwire.shared.store.sentinel import SENTINEL_KIND
 from turnwire.shared.store.sentinel_url import SentinelUrl
+from turnwire.shared.store.url import FORMS, check_url
 
 P = TypeVar("P", bound=ConnectionPool)
 
@@ -58,14 +59,13 @@ def connect(url: str, *, connections: int) -> ArqRedis:
     Raises:
         SettingsError: the URL cannot be read.
     """
+    check_url(url)
     try:
         pool = _pool(PrimaryPool, url, max_connections=connections, timeout=None)
         checked: Any = pool  # redis-py does not annotate the next method
         checked.make_connection()  # opens no socket, but refuses an unknown option in the URL
     except (ValueError, TypeError, RedisError):  # the error's own text may hold the password
-        raise SettingsError(
-            "not a Redis URL (redis://…, rediss://…, unix://… or redis+sentinel://…), or an unknown option in it"
-        ) from None
+        raise SettingsError(f"not a Redis URL ({FORMS}), or an unknown option in it") from None
     client = ArqRedis(pool)
     client.set_response_callback("XRANGE", _as_sent)  # the default makes a dict of each entry, which costs too much
     return client
@@ -89,4 +89,6 @@ def _pool(kind: type[P], url: str, **options: Any) -> P:
         pool.connection_kwargs["sentinel_url"] = sentinels
     if plain is Connection:  # so that a peer that vanished does not hold the connection for ever
         pool.connection_kwargs["socket_keepalive"] = True
+    if plain is SSLConnection and pool.connection_kwargs.get("ssl_cert_reqs") != "none":
+        pool.connection_kwargs.setdefault("ssl_check_hostname", True)  # before version 6, redis-py does not
     return pool
