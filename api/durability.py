@@ -27,8 +27,9 @@ async def say_durability(redis: Any, *, fails_over: bool) -> None:
         async with asyncio.timeout(WITHIN_S):
             info = {**await redis.info("persistence"), **await redis.info("memory"), **await redis.info("replication")}
             options = await _options(redis)
-    except (RedisError, OSError, TimeoutError):
-        logger.warning("the store does not answer yet; requests are answered with 503 until it does")
+    except (RedisError, OSError, TimeoutError) as error:
+        reason = str(error) or "no answer in time"
+        logger.warning("the store does not answer yet (%s); requests are answered with 503 until it does", reason)
         return
     problems = crash_problems(info, options)
     if fails_over or int(info.get("connected_slaves", 0)):

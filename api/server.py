@@ -1,6 +1,7 @@
 """Runs uvicorn, and ends the open streams when the process is asked to stop."""
 
 import asyncio
+import logging
 import socket
 from types import FrameType
 
@@ -8,9 +9,12 @@ import uvicorn
 
 from turnwire.api.app import create_app
 from turnwire.api.edge.protocol import Protocol
+from turnwire.api.edge.site import is_loopback
 from turnwire.api.services import Services
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 GRACE_S = 5  # a client that does not read is cut off after this time; every other stream ends at once
 
@@ -49,6 +53,8 @@ def serve(settings: Settings) -> bool:
     """
     log_to_stderr(settings)
     app = create_app(settings)
+    if not is_loopback(settings.host):
+        logger.warning("the API authenticates nobody and listens on %s: let only a proxy reach it", settings.host)
     config = uvicorn.Config(
         app,
         host=settings.host,

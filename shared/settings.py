@@ -18,6 +18,8 @@ PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 Deployment = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
 
+RootPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+\Z")]
+
 _IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
 
 
@@ -31,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_timeout_s: PositiveSeconds = 5.0  # a command without a reply after this time counts as lost
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    root_path: RootPath | None = None  # under which a proxy shows the API
     allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -19,8 +19,10 @@ from turnwire.shared.model import OnBusy, TurnRequest
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
 BODIES: Final = Bodies()  # of this process
+MAX_DETAIL_CHARACTERS: Final = 300
 NOT_JSON: Final = "the body must be application/json, and its Content-Type must say so"
 
+_LONG_QUOTE = re.compile(r"(['`])(.{40}).*\1", re.DOTALL)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -103,13 +105,18 @@ def parse(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise InvalidInput(str(error)) from None
+        raise InvalidInput(_without_input(str(error))) from None
     except UnicodeDecodeError:
         raise BadRequest("the body is not UTF-8") from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deeply") from None
+
+
+def _without_input(text: str) -> str:
+    """The decoder's words, with at most the first characters of each value that they quote."""
+    return _LONG_QUOTE.sub(r"\1\2…\1", text)[:MAX_DETAIL_CHARACTERS]
 
 
 def _is_json(headers: Headers) -> bool:

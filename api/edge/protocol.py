@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from turnwire.api.edge.deadline import Deadline, Phase
 from turnwire.api.edge.problems import HeadTooLarge, RequestTimeout
-from turnwire.api.edge.refusal import Lingering, refuse
+from turnwire.api.edge.refusal import Lingering, refuse, warn_of_shortage
 from turnwire.api.edge.wire import CONNECTION
 from turnwire.shared.errors import BadRequest, TurnwireError
 
@@ -50,6 +50,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        warn_of_shortage(transport)
         self._deadline = Deadline(self.loop, self._late)
         self._deadline.start(Phase.HEAD, self.head_s)
 

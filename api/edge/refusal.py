@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 from http import HTTPStatus
 from typing import Final
 
@@ -11,6 +12,7 @@ from turnwire.shared.errors import TurnwireError
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 1_048_576
 LOG_EVERY_S: Final = 10.0
+ALMOST_ALL: Final = 0.9
 
 logger = logging.getLogger(__name__)
 
@@ -35,30 +37,43 @@ class Lingering:
             self._transport.close()
 
 
-class Refusals:
-    """Logs refusals. Anybody can cause many of them, so one is logged at once, and those of the next 10 s together."""
+class Seldom:
+    """Logs one line at once, and counts those of the next seconds: anybody may cause them, at any rate."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int) -> None:
+        self._level = level
         self._unsaid = 0
         self._next_at_s = 0.0
 
-    def say(self, client: object, text: str) -> None:
-        """Log that a request of this client was refused, with the reason."""
+    def say(self, text: str) -> None:
+        """Log this line, or count it."""
         now_s = asyncio.get_running_loop().time()
         if now_s < self._next_at_s:
             self._unsaid += 1
             return
         more = f" ({self._unsaid} others since the last line)" if self._unsaid else ""
-        logger.info("refused a request of %s: %s%s", client, text, more)
+        logger.log(self._level, "%s%s", text, more)
         self._unsaid, self._next_at_s = 0, now_s + LOG_EVERY_S
 
 
-_refusals: Final = Refusals()
+_refusals: Final = Seldom(logging.INFO)
+_shortages: Final = Seldom(logging.WARNING)
+
+
+def warn_of_shortage(transport: asyncio.Transport) -> None:
+    """Say when the file descriptors of this process are about to be used up, because then nothing says so any more.
+
+    The system gives the lowest free number to each new connection. When there is none, it closes the connection.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and transport.get_extra_info("socket").fileno() >= limit * ALMOST_ALL:
+        _shortages.say(f"almost all of the {limit} file descriptors are in use: clients will be cut off (ulimit -n)")
 
 
 def refuse(transport: asyncio.Transport, error: TurnwireError | None, client: tuple[str, int] | None) -> Lingering:
     """Answer with the problem document of `error`, or with nothing if it is None, and close the connection."""
-    _refusals.say(":".join(map(str, client)) if client else "a local client", str(error or "it sent nothing"))
+    named = ":".join(map(str, client)) if client else "a local client"
+    _refusals.say(f"refused a request of {named}: {error or 'it sent nothing'}")
     if error is not None:
         response = problem_response(error)
         status = HTTPStatus(response.status_code)

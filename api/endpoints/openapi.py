@@ -124,7 +124,7 @@ _INDEX: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _NAME: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 _SECONDS: Final = {"type": "number", "minimum": 0, "maximum": 60}
 _LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_TURNS, "default": PAGE_TURNS}
-_TURN_PATH: Final = {"type": "string", "pattern": "^/v1/sessions/[^/]+/turns/[0-9]+$"}
+_TURN_PATH: Final = {"type": "string", "pattern": "/v1/sessions/[^/]+/turns/[0-9]+$"}
 
 PARAMETERS: Final = {
     "session": _parameter("session", "path", _NAME, "the session's id, chosen by you"),

@@ -41,4 +41,5 @@ def _policy() -> str:
     """Return a policy that lets only the page's own script run, and lets it send requests only to this server."""
     script = _html().partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'"
+    own = "style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
+    return f"default-src 'none'; script-src 'sha256-{digest}'; {own}"

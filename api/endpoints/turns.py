@@ -62,7 +62,7 @@ class _Answer:
         self._accepted = accepted
         self._exchange = exchange
         self._key = accepted.key
-        self._headers = _location(accepted.key)
+        self._headers = _location(accepted.key, services.settings.root_path or "")
 
     async def send(self, form: Form, asked: AskedTurn) -> None:
         if self._accepted.is_replay:
@@ -125,6 +125,6 @@ def _form(exchange: Exchange) -> Form:
     return Form(framing, silence_s(exchange, framing))
 
 
-def _location(key: TurnKey) -> dict[str, str]:
-    path = turn_path(key)
+def _location(key: TurnKey, root_path: str) -> dict[str, str]:
+    path = root_path + turn_path(key)
     return {"location": path, "content-location": path}

@@ -74,7 +74,7 @@ class Listener:
             finally:
                 await connection.disconnect(nowait=True)
             if failures == 0:
-                logger.warning("the subscription was lost, connecting again: %s", type(lost).__name__)
+                logger.warning("the subscription was lost, connecting again: %s: %s", type(lost).__name__, lost)
             await asyncio.sleep(min(MAX_BACKOFF_S, 0.05 * 2**failures))
             failures = min(failures + 1, 10)
 

@@ -154,3 +154,10 @@ def test_a_deployment_may_have_a_name_of_its_own():
     assert Settings(redis_url="redis://h/3", deployment="").deployment_name == ""
     with pytest.raises(SettingsError):
         Settings.from_env({"TURNWIRE_DEPLOYMENT": "a\n"})
+
+
+@pytest.mark.parametrize("path", ["chat", "/", "/chat/", "//evil.example", "/a b", "/a/../b?c"])
+def test_a_root_path_begins_with_a_slash_and_does_not_end_with_one(path: str):
+    with pytest.raises(SettingsError, match="TURNWIRE_ROOT_PATH"):
+        Settings.from_env({"TURNWIRE_ROOT_PATH": path})
+    assert Settings.from_env({"TURNWIRE_ROOT_PATH": "/chat/v2"}).root_path == "/chat/v2"

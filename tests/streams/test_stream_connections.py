@@ -1,9 +1,14 @@
 """Many readers cost Redis no more connections, subscriptions and reads than a few."""
 
+import resource
+from contextlib import ExitStack
+
 import httpx
+import pytest
 
 from tests.support.observed import Observed
-from tests.support.rawtail import readers
+from tests.support.rawtail import open_stalled, readers
+from tests.support.waiting import wait_until
 from turnwire.shared.settings import Settings
 
 FEW, MANY = 5, 500
@@ -65,3 +70,23 @@ async def test_the_log_s_own_bytes_arrive(service: Observed):
         lines = it.aiter_lines()
         await anext(lines)
         assert await anext(lines) == '{"id":"1-1",' + odd[1:]
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
+async def test_a_process_says_when_its_file_descriptors_run_out(service: Observed):
+    turn, before = await service.turn("descriptors"), service.descriptors()
+    pid = service.stack.api[0].pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        async with readers(service.url, turn.events) as (reader,):
+            with ExitStack() as stack:
+                for _ in range(100):
+                    stack.enter_context(open_stalled(service.url, turn.events))
+                log = service.stack.api[0].log
+                await wait_until(lambda: "almost all of the 100 file descriptors are in use" in log(), "it says so")
+                await turn.end()
+                await wait_until(lambda: reader.complete, "who was there reads on")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    await service.left(before)

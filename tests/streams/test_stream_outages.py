@@ -79,3 +79,13 @@ async def test_a_request_is_held_for_less_time_than_proxies_give_it(
         path = turn.events.removesuffix("/events")
         answer = await http.get(f"http://127.0.0.1:{port}{path}", params={"wait": wait})
     assert (answer.status_code, answer.json()["status"]) == (200, "running")
+
+
+async def test_an_answer_is_located_under_the_path_of_the_proxy(service: Observed):
+    assert service.stack.redis is not None
+    app = create_app(Settings(redis_url=service.stack.redis.url, root_path="/chat"))
+    async with listening(app, lifespan="on") as port, httpx.AsyncClient(timeout=8, trust_env=False) as http:
+        url = f"http://127.0.0.1:{port}/v1/sessions/rooted/turns"
+        answer = await http.post(url, json={"message": "hi"}, headers={"Prefer": "respond-async"})
+    assert (answer.status_code, answer.headers["location"]) == (202, "/chat/v1/sessions/rooted/turns/0")
+    assert answer.headers["content-location"] == answer.headers["location"]

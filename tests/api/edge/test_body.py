@@ -112,3 +112,19 @@ async def test_bad_bodies(body: bytes, error: type[TurnwireError]):
 def test_no_body_raises_anything_else(body: Any):
     with contextlib.suppress(BadRequest, InvalidInput):
         parse(body, TurnBody)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "a", "on_busy": "x" * 100_000},
+        {"message": "a", "x" * 100_000: 1},
+        {"message": "a", "on_busy": "it's 'quoted' `so` " * 5000},
+        {"message": "a", "metadata": {"x" * 5000: {"y" * 5000: float("1e300")}}, "user": 7},
+    ],
+)
+async def test_a_refusal_does_not_repeat_the_body(body: dict[str, Any]):
+    with pytest.raises(InvalidInput) as refused:
+        await read(msgspec.json.encode(body), limit=1_000_000)
+    assert 10 < len(str(refused.value)) <= 300
+    assert "x" * 50 not in str(refused.value)

@@ -253,7 +253,7 @@ async def test_requests_that_were_sent_ahead_are_answered_in_order(server: Serve
 async def test_refusals_are_logged_with_their_client_but_not_each(
     server: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(refusal, "_refusals", refusal.Refusals())
+    monkeypatch.setattr(refusal, "_refusals", refusal.Seldom(logging.INFO))
     with caplog.at_level(logging.INFO, logger="turnwire.api.edge.refusal"):
         for _ in range(5):
             assert status(await server.answer(b"nonsense\r\n\r\n")) == 400
