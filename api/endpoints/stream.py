@@ -86,7 +86,9 @@ async def send_events(
 ) -> None:  # fmt: skip
     """Answer with events that are in no log."""
     body = framing.answer(events)
-    await exchange.send(start_of_stream(framing, {**headers, "content-length": str(len(body))}))
+    if exchange.scope["http_version"] == "1.0":  # it knows no chunks
+        headers = {**headers, "content-length": str(len(body))}
+    await exchange.send(start_of_stream(framing, headers))
     await exchange.send({"type": "http.response.body", "body": body})
 
 
