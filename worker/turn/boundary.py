@@ -18,13 +18,13 @@ async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
     out as an Exception; see `contained`.
 
     Raises:
-        TypeError: the source is none of these.
+        ProducerError: the source is none of these.
     """
     stream: Any = source
     if not _makes_events(stream):
         stream = getattr(source, "stream", None)
     if not _makes_events(stream):
-        raise TypeError(f"a {type(source).__name__} is not an async iterator of events, and has none as `stream`")
+        raise ProducerError(f"a {type(source).__name__} is not an async iterator of events, and has none as `stream`")
     if isinstance(stream, Generator):
         stream = iterated(stream)
     with contained():

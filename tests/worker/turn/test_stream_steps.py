@@ -137,7 +137,7 @@ async def test_a_stream_that_is_left_early_is_closed_before_the_turn_ends_and_no
 async def test_a_stream_that_fails_keeps_its_error_and_is_asked_for_again(store, twice):
     model = Model(calls={1: (text("half"), OSError("cut")), 2: (text("whole"),)})
     first, second = await twice(answering(model, fails=0))
-    assert (first.status, first.error.message) == (TurnState.FAILED, "cut")
+    assert (first.status, first.error.message) == (TurnState.FAILED, "the product failed (OSError)")
     assert second.final_text == "whole"
     stream = (await store.steps(KEY))[0]
     assert (stream.status, stream.attempts, stream.error) == ("completed", 2, None)
