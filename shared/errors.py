@@ -19,6 +19,7 @@ TurnwireError
 ├── SettingsError          the process cannot start with this environment
 ├── AttemptFenced          the attempt does not own the turn any more and must write nothing; products never see it
 │   └── StoreLost          the store has lost more of the attempt than its worker can write again
+├── AttemptStopped         the attempt is being stopped and takes no more events; products never see it
 ├── IndexMoved             the session's next index has changed meanwhile        (shared/store/scripts.py)
 ├── LogBehind              the store has lost events of a running attempt        (shared/store/scripts.py)
 ├── StepsBehind            the store has lost steps of a running attempt         (shared/store/scripts.py)
@@ -165,6 +166,15 @@ class AttemptFenced(TurnwireError):
 
 class StoreLost(AttemptFenced):
     """The store has lost more of the attempt than its worker can write again: the turn goes back to the queue."""
+
+
+class AttemptStopped(TurnwireError):
+    """The attempt is being stopped, so its log takes no more events. Why it is stopped says how the turn ends.
+
+    A product's code never sees it: it is raised where its events are taken, and that closes the product's stream.
+    """
+
+    code = "attempt_stopped"
 
 
 class TurnFailure(TurnwireError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from turnwire.shared.errors import AttemptFenced, StoreLost, StoreUnavailable, TurnFailure
+from turnwire.shared.errors import AttemptFenced, AttemptStopped, StoreLost, StoreUnavailable, TurnFailure
 from turnwire.shared.events import Cursor
 from turnwire.shared.model import Claimed
 from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
@@ -44,7 +44,8 @@ class TurnLog:
         self._kept: deque[bytes] = deque()  # the last acknowledged events of this attempt
         self._kept_bytes = 0
         self._written_seq = claimed.next_seq  # the seq of the first event that is not acknowledged
-        self._error: Exception | None = None
+        self._error: Exception | None = None  # nothing more is written
+        self._refusal: Exception | None = None  # nothing more is taken
         self._changed = asyncio.Event()
         self.appended_bytes = 0
 
@@ -68,10 +69,11 @@ class TurnLog:
 
         Raises:
             AttemptFenced: the lease was lost. Nothing more will be written.
+            AttemptStopped: the log was closed.
             TurnFailure: `log_too_large`: the log has reached one of its limits.
         """
-        if self._error is not None:
-            raise self._error
+        if self._refusal is not None:
+            raise self._refusal
         pending, size = self._pending, len(event)
         full = self._written_seq + len(pending) >= self._max_events or self.appended_bytes + size > self._max_bytes
         if full and (not own or size > self._max_bytes):
@@ -108,11 +110,16 @@ class TurnLog:
         self._kept_bytes = 0
         self._written_seq = claimed.next_seq
 
+    def close(self) -> None:
+        """Take no more events. Those that were put before are still written."""
+        if self._refusal is None:
+            self._refusal = AttemptStopped("the attempt is being stopped")
+
     def abandon(self) -> None:
         """Drop the events that are not written, because nobody waits for them any more."""
         self._pending, self._pending_bytes = [], 0
         if self._error is None:
-            self._error = AttemptFenced("the attempt has ended")
+            self._error = self._refusal = AttemptFenced("the attempt has ended")
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -173,7 +180,7 @@ class TurnLog:
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
-            self._error = error
+            self._error = self._refusal = error
             self._pending, self._pending_bytes = [], 0
             self._on_lost(error)
             self._changed.set()

@@ -2,15 +2,18 @@
 
 import asyncio
 from enum import Enum, auto
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from turnwire.shared.errors import StoreLost
 from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.kept_steps import KeptSteps
 from turnwire.worker.attempt.shown import Shown
+from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
+
+CANCEL_PAUSES_S: Final = (1.0, 1.0, 2.0)  # after each cancellation of the work; at their end it is given up
 
 
 class Stop(Enum):
@@ -18,12 +21,13 @@ class Stop(Enum):
 
     LOST = auto()  # another attempt owns the turn: nothing more may be written
     CANCEL = auto()  # somebody asked for it
+    LIMIT = auto()  # the turn has taken longer than it may
     SUSPEND = auto()  # it waits for a signal, and has given up its lease
     DRAIN = auto()  # this worker stops: the turn goes back to the queue
     STORE_LOST = auto()  # the store has lost more of it than is kept here: the turn goes back to the queue
 
 
-_LOSSES = (Stop.LOST, Stop.STORE_LOST)
+_LOSSES: Final = (Stop.LOST, Stop.STORE_LOST)
 
 
 class Lease(Enum):
@@ -34,7 +38,11 @@ class Lease(Enum):
 
 
 class Attempt:
-    """Holds what belongs to one attempt. `rows`: attempt -> ledger row, for all attempts that have ended."""
+    """Holds what belongs to one attempt. `rows`: attempt -> ledger row, for all attempts that have ended.
+
+    A product may swallow a cancellation. So the work is cancelled several times, and at last given up: then its task
+    still runs, but nobody waits for it, and it can write nothing to the turn any more.
+    """
 
     def __init__(self, claimed: Claimed, appender: Appender, prices: Prices) -> None:
         self.claimed = claimed
@@ -47,27 +55,66 @@ class Attempt:
         self.lease = Lease.HELD
         self.look_ms = 0  # how soon the sweep should look at the turn, once it is suspended
         self.stopped: Stop | None = None
-        # True once the producer has ended: from then on, a cancel comes too late.
+        # True once the producer has ended: from then on, a cancel and the time limit come too late.
         self.answered = any(step.is_answer for step in claimed.steps.values())
+        self.given_up = False
         self._work: asyncio.Task[Any] | None = None
+        self._over = asyncio.Event()  # the work has ended, or was given up
+        self._timers: list[asyncio.TimerHandle] = []
 
-    def begin(self, work: "asyncio.Task[Any]") -> None:
-        """Set the task that `stop` cancels."""
+    async def end_of(self, work: "asyncio.Task[Any]") -> None:
+        """Wait until the work has ended by itself, was stopped, or was given up."""
         self._work = work
+        work.add_done_callback(self._ended)
         if self.stopped is not None:
-            work.cancel()
+            self._cancel()
+        await self._over.wait()
+        for timer in self._timers:
+            timer.cancel()
+
+    def limit(self, left_s: float) -> None:
+        """Stop the work in so many seconds, unless the answer is complete by then."""
+        if left_s > 0:
+            self._timers.append(asyncio.get_running_loop().call_later(left_s, self.stop, Stop.LIMIT))
+        else:
+            self.stop(Stop.LIMIT)
 
     def _on_lost(self, error: Exception) -> None:
         self.stop(Stop.STORE_LOST if isinstance(error, StoreLost) else Stop.LOST)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the work. The first reason counts, except that a loss always counts."""
-        if reason is Stop.CANCEL and self.answered:
+        if reason in (Stop.CANCEL, Stop.LIMIT) and self.answered:
             return
-        if self.stopped is None or (reason in _LOSSES and self.stopped not in _LOSSES):
+        first = self.stopped is None
+        if first or (reason in _LOSSES and self.stopped not in _LOSSES):
             self.stopped = reason
-        if self._work is not None:
-            self._work.cancel()
+        self.log.close()
+        if first and self._work is not None:
+            self._cancel()
+
+    def _cancel(self, times: int = 0) -> None:
+        assert self._work is not None
+        if self._work.done():
+            return
+        if times == len(CANCEL_PAUSES_S):
+            self.given_up = True
+            given_up.add_task(self._work)
+            self._over.set()
+            return
+        self._work.cancel()
+        again = asyncio.get_running_loop().call_later(CANCEL_PAUSES_S[times], self._cancel, times + 1)
+        self._timers.append(again)
+
+    def _ended(self, work: "asyncio.Task[Any]") -> None:
+        if not work.cancelled():
+            work.exception()  # asyncio would report an exception that nobody has looked at
+        self._over.set()
+
+    async def leave_if_stopped(self) -> None:
+        """Let a task that has swallowed a cancellation not go on."""
+        if self.stopped is not None:
+            await self.leave(self.stopped)
 
     async def leave(self, reason: Stop) -> NoReturn:
         """Stop the attempt from within its work, for example from a step. The calling task gets a CancelledError.
@@ -77,7 +124,7 @@ class Attempt:
         """
         self.stop(reason)
         task = asyncio.current_task()
-        if task is not None and task is not self._work:  # a task that the product itself has started
+        if task is not None:  # the work, again if it has swallowed a cancellation; or a task that the product started
             task.cancel()
         await asyncio.Event().wait()
         raise AssertionError("a cancelled task was not cancelled")

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, storable
+from turnwire.shared.errors import AttemptFenced, ProducerError, RecordUnreadable, StoreLost, TurnFailure, storable
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Persist, TurnError
@@ -64,20 +65,38 @@ def cancelled_for(reason: str) -> Ending:
     return Ending(None, error=TurnError(CANCELLED, message, retryable=False))
 
 
-def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending:
-    """Return how the work ended. Whatever it raised becomes an ending with an error.
+TIMED_OUT: Final = Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
+
+
+Stopped: TypeAlias = Literal[Stop.SUSPEND, Stop.DRAIN, Stop.LIMIT, Stop.CANCEL]
+
+
+def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending | Stopped:
+    """Return how the work ended by itself, or the reason why it was stopped, if it has no result.
+
+    Whatever the work raised becomes an ending with an error. A product may swallow its cancellation, or turn it into an
+    error of its own: then the reason for the stop counts all the same.
 
     Raises:
         AttemptFenced: the lease was lost.
+        StoreLost: the store has lost the last writes of the attempt.
+        RecordUnreadable: what an earlier attempt stored cannot be read.
     """
+    if attempt.stopped is Stop.LOST:
+        raise AttemptFenced("the lease was lost")
+    if attempt.stopped is Stop.STORE_LOST:
+        raise StoreLost("the store has lost the last writes of this attempt")
+    if attempt.stopped is Stop.SUSPEND:
+        return attempt.stopped
+    ended = work.done() and not work.cancelled()
+    error = work.exception() if ended else None
+    if attempt.stopped is not None and (not ended or error is not None):
+        return attempt.stopped
     if work.cancelled():
-        if attempt.stopped is Stop.CANCEL:
-            return cancelled_for("")
         return Ending(None, error=TurnError(ProducerError.code, "the producer cancelled itself", retryable=False))
-    error = work.exception()
     if error is None:
         return work.result()
-    if isinstance(error, AttemptFenced):
+    if isinstance(error, AttemptFenced | RecordUnreadable):
         raise error
     if isinstance(error, TurnFailure):  # a product may have set its attributes to anything
         return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))

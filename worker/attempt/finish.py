@@ -18,7 +18,7 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
 from turnwire.worker.turn.hook_positions import in_hook
-from turnwire.worker.turn.limits import HookTimeoutError, call_within
+from turnwire.worker.turn.limits import CallTimeoutError, call_within
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ async def _retried(work: Callable[..., Awaitable[Any]], policy: HookPolicy, *arg
     for attempt in range(1, policy.tries):
         try:
             return await work(policy, *args)
-        except HookTimeoutError:
+        except CallTimeoutError:
             raise
         except Exception as error:  # noqa: BLE001 - a product may raise anything, and the hook is tried again
             logger.warning("try %d of %d failed: %s", attempt, policy.tries, error)

@@ -35,6 +35,8 @@ class AttemptJournal:
             await self._save_of_hook(record)
             return
         attempt = self._attempt
+        if attempt.given_up:
+            await attempt.leave_if_stopped()
         try:
             await attempt.log.flush()
             used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
@@ -95,6 +97,7 @@ class AttemptJournal:
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
         """Return the signal if it is there. Otherwise suspend the turn, which cancels the caller."""
         attempt = self._attempt
+        await attempt.leave_if_stopped()
         try:
             await attempt.log.flush()
             stored = await self._suspend(key, timeout_ms)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, ProducerError, TurnFailure, storable
+from turnwire.shared.errors import AttemptFenced, AttemptStopped, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks
@@ -96,6 +96,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
 
     Raises:
         AttemptFenced: the lease was lost.
+        AttemptStopped: the producer yielded an event after it was stopped.
         TurnFailure: the producer raised it, or one of its events is refused.
         ProducerError: the producer raised another exception. The message names its type only.
     """
@@ -107,7 +108,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
                 if canonical is not None and sink.put(canonical):
                     await sink.room()
         final_text = await call(source.final_text) if hasattr(source, "final_text") else None
-    except (TurnFailure, AttemptFenced):
+    except (TurnFailure, AttemptFenced, AttemptStopped):
         raise
     except Exception as error:
         said = storable(error)

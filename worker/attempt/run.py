@@ -21,7 +21,7 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
-from turnwire.worker.attempt.ending import Ending, cancelled_for, ending_of, settle
+from turnwire.worker.attempt.ending import TIMED_OUT, Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, Parked, SetAside
@@ -155,27 +155,24 @@ class TurnRunner:
         """Start the work and wait for its end. Then settle the turn, give it back, or write nothing."""
         run_id = attempt.claimed.key.run_id
         work = asyncio.create_task(self._work(attempt), name=f"work {run_id}")
-        attempt.begin(work)
-        await asyncio.wait({work})
-        if not work.cancelled():
-            work.exception()  # asyncio would report an exception that nobody has looked at
+        await attempt.end_of(work)
         try:
-            if attempt.stopped is Stop.LOST:
-                raise AttemptFenced("the lease was lost")
-            if attempt.stopped is Stop.STORE_LOST:
-                raise StoreLost("the store has lost the last writes of this attempt")
-            if attempt.stopped is Stop.SUSPEND:
-                logger.info("%s: the turn is suspended until its signal comes", run_id)
-                return Parked(attempt.look_ms, attempt.rows)
-            if work.cancelled() and attempt.stopped is Stop.DRAIN:
-                return await self._hand_over(attempt)
-            if not work.cancelled() and isinstance(work.exception(), RecordUnreadable):
-                logger.warning("%s: what an earlier attempt stored cannot be read; this worker leaves it", run_id)
-                return Parked(UNREADABLE_MS, (await self._hand_over(attempt)).rows)
-            ending = ending_of(attempt, work)
-            if work.cancelled() and attempt.stopped is Stop.CANCEL:
-                ending = cancelled_for(await until_answered(self._store.cancel_reason, attempt.claimed.key))
+            match ending_of(attempt, work):
+                case Stop.SUSPEND:
+                    logger.info("%s: the turn is suspended until its signal comes", run_id)
+                    return Parked(attempt.look_ms, attempt.rows)
+                case Stop.DRAIN:
+                    return await self._hand_over(attempt)
+                case Stop.LIMIT:
+                    ending = TIMED_OUT
+                case Stop.CANCEL:
+                    ending = cancelled_for(await until_answered(self._store.cancel_reason, attempt.claimed.key))
+                case ending:
+                    pass
             return await self._last_word(attempt, ending)
+        except RecordUnreadable:
+            logger.warning("%s: what an earlier attempt stored cannot be read; this worker leaves it", run_id)
+            return Parked(UNREADABLE_MS, (await self._hand_over(attempt)).rows)
         except StoreLost:
             return await self._hand_over(attempt, "store_lost")
         except AttemptFenced:
@@ -192,19 +189,14 @@ class TurnRunner:
         earlier = await self._history(attempt)
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
-        left_s = None if steps.completed(PRODUCE) else max(settings.turn_timeout_s - spent_s, 0)
-        limit = asyncio.timeout(left_s)
-        turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None or limit.expired())
+        turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None)
         attempt.shown.open(hooks, turn)
-        try:
-            async with limit:
-                await asyncio.sleep(0)  # a limit that is over before this attempt begins ends it here
-                produced = await self._answer(attempt, hooks, turn, steps)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return Ending(None, error=TurnError("timeout", "the turn took longer than it may", retryable=True))
-        attempt.answered = True
+        if steps.completed(PRODUCE) is None:
+            attempt.limit(settings.turn_timeout_s - spent_s)
+            await asyncio.sleep(0)  # a limit that is over before this attempt begins ends it here
+        produced = await self._answer(attempt, hooks, turn, steps)
+        await attempt.leave_if_stopped()
+        attempt.answered = True  # from here on, neither a cancel nor the time limit stops the work
         return await self._finish(attempt, hooks, turn, steps, produced)
 
     async def _history(self, attempt: Attempt) -> list[Message]:

@@ -10,7 +10,7 @@ import msgspec
 from turnwire.shared.events import OWN_EVENT_PREFIX, ChatStreamEvent, encode_event
 from turnwire.worker.turn.calling import call
 from turnwire.worker.turn.hook_positions import ON_EVENT, in_hook
-from turnwire.worker.turn.limits import CLOSE_S
+from turnwire.worker.turn.limits import CLOSE_S, give_up
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,12 @@ class SideChannel:
         """Let the hook see what is queued, for a limited time."""
         self._tell_skipped()
         self._queue.put_nowait(None)
-        _, late = await asyncio.wait({self._task}, timeout=CLOSE_S)
-        self._task.cancel()
+        try:
+            _, late = await asyncio.wait({self._task}, timeout=CLOSE_S)
+        finally:
+            self._task.cancel()
+        if late:
+            await give_up(self._task)
         if late or self._all_skipped:
             left = self._queue.qsize()
             logger.warning(

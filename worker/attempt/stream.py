@@ -67,6 +67,7 @@ class AttemptStream:
         if not self._standing.left:
             return
         attempt, claimed = self._attempt, self._attempt.claimed
+        await attempt.leave_if_stopped()
         await attempt.log.flush()
         attempt.lease = Lease.CHANGING
         try:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from turnwire.worker.turn.calling import ProductExitError, call
+from turnwire.worker.turn.given_up import given_up
 
 CLOSE_S: Final = 5.0  # time limit of each call of a product when a turn or a worker ends
 LEAVE_S: Final = 1.0  # a call that is cancelled may take so long to clean up
 
 
-class HookTimeoutError(Exception):
+class CallTimeoutError(TimeoutError):
     """A product's code took longer than its time limit."""
 
 
@@ -21,7 +22,7 @@ async def call_within(limit_s: float, function: Callable[..., Any], *args: Any) 
     function swallows its cancellation.
 
     Raises:
-        HookTimeoutError: the function took longer.
+        CallTimeoutError: the function took longer.
         ProductExitError: the function cancelled itself, or see `call`.
         Exception: whatever the function raises.
     """
@@ -30,22 +31,23 @@ async def call_within(limit_s: float, function: Callable[..., Any], *args: Any) 
     try:
         await asyncio.wait({task}, timeout=limit_s)
     except asyncio.CancelledError:
-        await _give_up(task)
+        await give_up(task)
         raise
     if not task.done():
-        await _give_up(task)
-        raise HookTimeoutError(f"{name} took longer than {limit_s:g} s")
+        await give_up(task)
+        raise CallTimeoutError(f"{name} took longer than {limit_s:g} s")
     if task.cancelled():
         raise ProductExitError(f"{name} cancelled itself")
     return task.result()
 
 
-async def _give_up(task: "asyncio.Task[Any]") -> None:
+async def give_up(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task that runs a product's code, and wait for its end, but not for long."""
     task.cancel()
-    task.add_done_callback(_seen)
-    await asyncio.wait({task}, timeout=LEAVE_S)
-
-
-def _seen(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        task.exception()  # nobody waits for it any more
+    try:
+        await asyncio.wait({task}, timeout=LEAVE_S)
+    finally:
+        if not task.done():
+            given_up.add_task(task)
+        elif not task.cancelled():
+            task.exception()  # asyncio would report an exception that nobody has looked at

@@ -1,11 +1,13 @@
-"""The request of a product for a step, and the runs that it may take."""
+"""The request of a product for a step, the runs that it may take, and its work."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
 
 from turnwire.shared.model import StepRecord
+from turnwire.worker.turn.calling import call
+from turnwire.worker.turn.limits import CallTimeoutError, call_within
 
 
 class StepPolicy(msgspec.Struct, frozen=True):
@@ -34,3 +36,24 @@ class Run(msgspec.Struct, frozen=True):
 
     record: StepRecord
     pause_s: float | None
+
+
+async def done(asked: StepRequest) -> Any:
+    """Do the work of a step.
+
+    Raises:
+        TimeoutError: it took longer than it may.
+        Exception: whatever the work raises.
+    """
+    limit_s = asked.policy.timeout_s
+    if limit_s is None:
+        return await call(asked.work)
+    try:
+        return await call_within(limit_s, asked.work)
+    except CallTimeoutError:
+        raise TimeoutError(f"step {asked.intent!r} took longer than {limit_s:g} s") from None
+
+
+async def closed(stream: AsyncGenerator[Any]) -> None:
+    """Close a stream, which runs its `finally` blocks."""
+    await stream.aclose()

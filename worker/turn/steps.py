@@ -17,8 +17,9 @@ from turnwire.shared.keys import signal_key
 from turnwire.shared.model import ANSWER, Signal, StepRecord
 from turnwire.shared.settings import Settings
 from turnwire.worker.turn.boundary import opened
-from turnwire.worker.turn.calling import call, source_of
+from turnwire.worker.turn.calling import source_of
 from turnwire.worker.turn.hook_positions import current_hook
+from turnwire.worker.turn.limits import CLOSE_S, call_within
 from turnwire.worker.turn.recording import Recording, recorded
 from turnwire.worker.turn.running_steps import RunningSteps
 from turnwire.worker.turn.step_errors import (
@@ -30,7 +31,7 @@ from turnwire.worker.turn.step_errors import (
     StepResultError,
 )
 from turnwire.worker.turn.step_json import canonical, result_of
-from turnwire.worker.turn.step_request import Run, StepPolicy, StepRequest
+from turnwire.worker.turn.step_request import Run, StepPolicy, StepRequest, closed, done
 
 logger = logging.getLogger(__name__)
 
@@ -171,8 +172,7 @@ class Steps:
     async def _result(self, draft: StepRecord, asked: StepRequest) -> bytes:
         for run in self._runs(draft, asked.policy):
             try:
-                async with asyncio.timeout(asked.policy.timeout_s):
-                    result = result_of(asked.intent, await call(asked.work), self._settings.max_step_bytes)
+                result = result_of(asked.intent, await done(asked), self._settings.max_step_bytes)
             except Exception as error:
                 if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
@@ -231,10 +231,13 @@ class Steps:
     async def close_streams(self) -> None:
         """Close the streams that the producer left before their end."""
         while self._streams:
+            stream = self._streams.pop()
+            if getattr(stream, "ag_frame", None) is None:  # it has ended
+                continue
             try:
-                await self._streams.pop().aclose()
+                await call_within(CLOSE_S, closed, stream)
             except Exception:
-                logger.exception("a stream that the producer left before its end raised while it was closed")
+                logger.exception("a stream that was left before its end could not be closed")
 
     def _begin(self, position: int | str, asked: StepRequest) -> tuple[StepRecord, msgspec.Raw | None]:
         """Return the record that counts the runs of earlier attempts, and the result if one is stored already.

@@ -6,7 +6,6 @@ at once. Its thread is used again when the function returns, if it ever does.
 """
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
-logger = logging.getLogger(__name__)
+from turnwire.worker.turn.given_up import GivenUp, given_up
 
 T = TypeVar("T")
 
@@ -29,12 +28,12 @@ class ProductThreads:
 
     Attributes:
         limit: how many calls may run at a time. Calls that were given up do not count.
-        abandoned: how many calls that were given up are still running.
+        given_up: counts the calls that were given up and still run.
     """
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, given_up: GivenUp = given_up) -> None:
         self.limit = limit
-        self.abandoned = 0
+        self.given_up = given_up
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle: deque[SimpleQueue[Job]] = deque()  # appended by threads, popped by the loop: both are atomic
@@ -53,7 +52,7 @@ class ProductThreads:
 
         def land(outcome: tuple[Any, BaseException | None]) -> None:
             if done.done():
-                self.abandoned -= 1
+                self.given_up.thread_returned()
             else:
                 done.set_result(outcome)
 
@@ -74,9 +73,7 @@ class ProductThreads:
         try:
             result, error = await done
         except asyncio.CancelledError:
-            self.abandoned += 1
-            name = getattr(function, "__qualname__", type(function).__name__)
-            logger.warning("gave up on %s, which still runs in its thread (%d such threads)", name, self.abandoned)
+            self.given_up.add_thread(getattr(function, "__qualname__", type(function).__name__))
             raise
         finally:
             self._leave()

@@ -11,12 +11,13 @@ import pytest
 from tests.support.waiting import wait_until
 from turnwire.worker.turn import calling
 from turnwire.worker.turn.calling import ProductExitError, call, contain_tasks, contained, iterated
+from turnwire.worker.turn.given_up import GivenUp
 from turnwire.worker.turn.threads import ProductThreads
 
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> ProductThreads:
-    own = ProductThreads(limit=2)
+    own = ProductThreads(limit=2, given_up=GivenUp())
     monkeypatch.setattr(calling, "product_threads", own)
     return own
 
@@ -102,10 +103,10 @@ async def test_hung_functions_do_not_take_the_places_of_others(threads: ProductT
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await call(release.wait)
-    assert threads.abandoned == 5
+    assert threads.given_up.count == 5
     assert await call(lambda: "served") == "served"
     release.set()
-    await wait_until(lambda: threads.abandoned == 0, "the hung functions returned")
+    await wait_until(lambda: threads.given_up.count == 0, "the hung functions returned")
 
 
 async def test_callers_beyond_the_limit_wait_in_their_order(threads: ProductThreads):
