@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 from types import FrameType
 
@@ -33,10 +34,15 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
+        """Stop. A second Ctrl-C stops at once.
+
+        Unlike uvicorn, which raises the signal again after its shutdown, this process then ends with exit status 0.
+        """
         if self._loop:
             self._loop.call_soon_threadsafe(self._services.drain)
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     def _crash(self) -> None:
         """End the process after a defect that leaves every stream silent. A supervisor starts the process again."""

@@ -7,7 +7,7 @@ from typing import Any
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 
@@ -44,9 +44,7 @@ class Services:
                 yield
         finally:
             await self.cancels.stop()
-            await self.redis.aclose(close_connection_pool=True)
-            if self.queue_redis is not self.redis:
-                await self.queue_redis.aclose(close_connection_pool=True)
+            await disconnect(self.redis, self.queue_redis)
 
     def drain(self) -> None:
         """Refuse new requests, and end every stream after a whole line. Its client can resume in another process."""

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
     hook_timeout_s: PositiveSeconds = 60.0  # one call of a hook that follows the answer may take so long
+    blocked_s: PositiveSeconds = 60.0  # an event loop that has not run for so long counts as dead
     poll_s: PositiveSeconds = 4.0  # an idle worker looks at the queue so often, in case a wake-up was lost
 
     # the ledger

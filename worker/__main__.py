@@ -5,35 +5,60 @@ import asyncio
 import os
 import signal
 import sys
+from typing import Final
 
 import uvloop
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
+from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
+from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.prices import Prices
 
+FAULT: Final = 1  # exit status: a supervisor should start a new process
+LEAVE_S: Final = 5.0  # for what a product registered with `atexit`, and its threads
+GIVEN_UP_S: Final = 0.5  # the same, if calls that were given up still run: these would hold the exit for ever
 
-async def run(settings: Settings, products: Products, prices: Prices) -> None:
-    """Run one worker until it is drained.
+
+async def run(settings: Settings, products: Products, prices: Prices) -> int:
+    """Run one worker until it is drained. Returns the exit status.
 
     Raises:
         SettingsError: a Redis URL cannot be read.
     """
     worker = TurnWorker(settings, products, prices)
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, worker.drain)
+    leaving = Leaving()
+    _drain_on_signals(worker, leaving)
+    status = FAULT
     try:
         await worker.main()
+        status = FAULT if worker.has_to_be_replaced else 0
     finally:
         await worker.close()
+        leaving.within(GIVEN_UP_S if given_up.count else LEAVE_S, status)
+    return status
+
+
+def _drain_on_signals(worker: TurnWorker, leaving: Leaving) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop(*_: object) -> None:  # unlike a handler of the event loop, it runs also while product code blocks the loop
+        loop.call_soon_threadsafe(worker.drain)
+        leaving.within(worker.longest_stop_s, FAULT)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
 
 
 def main() -> int:
-    """Read the settings and work until drained. Returns the exit status: 2 if the settings are refused."""
+    """Read the settings and work until drained.
+
+    Returns: the exit status: 0 after a stop in order, 2 if the settings are refused, and 1 after a fault that only a
+        new process can mend.
+    """
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.parse_args()
     sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module in the caller's folder
@@ -43,11 +68,10 @@ def main() -> int:
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, products, prices))
+            return runner.run(run(settings, products, prices))
     except SettingsError as error:
         sys.stderr.write(f"turnwire worker: {error}\n")
         return 2
-    return 0
 
 
 if __name__ == "__main__":

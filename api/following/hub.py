@@ -21,6 +21,7 @@ from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Reader, Topic
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.store.connect import disconnect
 from turnwire.shared.store.turns import TurnStore
 
 BUFFER_BYTES: Final = 262_144  # the size of each reader's inbox; the readers of a turn share the publications in it
@@ -80,7 +81,7 @@ class Hub:
         if self._pump:
             self._pump.cancel()
         await self._group.__aexit__(kind, error, trace)
-        await self._redis.aclose(close_connection_pool=True)
+        await disconnect(self._redis)
 
     @contextmanager
     def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:

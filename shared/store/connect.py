@@ -3,7 +3,9 @@
 Every timeout, retry and size is set here, because the defaults of redis-py differ between its versions 5 and 8.
 """
 
-from typing import Any, TypeVar
+import asyncio
+import logging
+from typing import Any, Final, TypeVar
 
 from arq.connections import ArqRedis
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
@@ -19,6 +21,10 @@ from turnwire.shared.store.sentinel_url import SentinelUrl
 from turnwire.shared.store.url import FORMS, check_url
 
 P = TypeVar("P", bound=ConnectionPool)
+
+logger = logging.getLogger(__name__)
+
+DISCONNECT_S: Final = 2.0  # a peer that has vanished holds up no exit for longer
 
 _OPTIONS: dict[str, Any] = {
     "protocol": 2,
@@ -78,6 +84,19 @@ def _as_sent(response: Any, **_: Any) -> Any:
 def connect_listener(url: str) -> Redis:
     """Make a client for connections that wait for long, such as a blocking pop or a subscription."""
     return Redis(connection_pool=_pool(ConnectionPool, url))
+
+
+async def disconnect(*clients: Redis) -> None:
+    """Close the connections of these clients, side by side and for a limited time. An error is only logged."""
+    await asyncio.gather(*(_disconnect(client) for client in set(clients)))
+
+
+async def _disconnect(client: Redis) -> None:
+    try:
+        async with asyncio.timeout(DISCONNECT_S):
+            await client.aclose(close_connection_pool=True)
+    except (RedisError, OSError, TimeoutError) as error:
+        logger.warning("closing a connection to Redis: %s", type(error).__name__)
 
 
 def _pool(kind: type[P], url: str, **options: Any) -> P:

@@ -3,7 +3,7 @@
 The thread has its own small event loop and its own connections. It renews every lease and every claim three times in a
 lease's time, registers the worker, and watches the other workers. It also watches this process's event loop: a product
 that blocks it is named in the log, with the stack of the code that blocks. A loop that stays blocked for longer than
-`BLOCKED_S` counts as dead: its leases are no longer renewed, so that other workers take its turns over.
+TURNWIRE_BLOCKED_S counts as dead: its leases are no longer renewed, so that other workers take its turns over.
 
 C code that holds Python's global lock for seconds stops this thread, too. Nothing in the process can help there.
 """
@@ -22,7 +22,7 @@ import uvloop
 
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25  # between two looks at the event loop
 WARN_S: Final = 1.0  # a loop that has not run for so long is reported, and again after three times as long
-BLOCKED_S: Final = 60.0  # a loop that has not run for so long counts as dead
 STACK_FRAMES: Final = 12  # of the code that blocks, the innermost ones
 STOP_S: Final = 2.0  # how long the end of a worker waits for the thread
 
@@ -70,6 +69,7 @@ class Pulse:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()  # there is something new to tell
         self._stopping = False
+        self._ended = asyncio.Event()  # the thread has ended
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -87,7 +87,9 @@ class Pulse:
         if self._own_loop is not None:
             with suppress(RuntimeError):  # the thread has ended by itself
                 self._own_loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, STOP_S)
+        with suppress(TimeoutError):  # not in asyncio's executor: a product may have filled that with hung functions
+            async with asyncio.timeout(STOP_S):
+                await self._ended.wait()
 
     def _run(self) -> None:
         try:
@@ -96,6 +98,9 @@ class Pulse:
         except BaseException:
             logger.exception("the heartbeat failed; this worker stops, because its leases are no longer renewed")
             self._watched.call(self._on_death)
+        finally:
+            with suppress(RuntimeError):  # the loop has ended before
+                self._watched.call(self._ended.set)
 
     async def _beat(self) -> None:
         self._own_loop = asyncio.get_running_loop()
@@ -127,14 +132,13 @@ class Pulse:
                 await asyncio.wait({beating}, timeout=STOP_S)  # no command of ours may arrive after the worker's last
                 beating.cancel()
         finally:
-            for redis in {data, queue_redis, watching}:
-                await redis.aclose(close_connection_pool=True)
+            await disconnect(data, queue_redis, watching)
 
     async def _heartbeat(self, store: TurnStore, queue: TurnQueue, liveness: Liveness) -> None:
         """Beat three times in a lease's time, and at once when there is something new to tell."""
         while not self._stop.is_set():
             self._hurry.clear()
-            if self._watched.blocked_s < BLOCKED_S:
+            if self._watched.blocked_s < self._settings.blocked_s:
                 await self._renew(store)
                 await self._register(queue, liveness)
             with suppress(TimeoutError):

@@ -8,7 +8,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any, Final
 
 from arq.worker import Worker, func
@@ -18,7 +17,7 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect_data_and_queue, connect_listener
+from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TurnQueue, decode_job, encode_job
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
@@ -35,13 +34,14 @@ from turnwire.worker.pool.supervision import kept_running
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import contain_tasks
-from turnwire.worker.turn.limits import CLOSE_S
+from turnwire.worker.turn.given_up import PER_SLOT, given_up
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.threads import product_threads
 
 logger = logging.getLogger(__name__)
 
-GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back
+GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back; longer than CANCEL_PAUSES_S together
+LONGEST_CLOSE_S: Final = 20.0  # what comes after that: the hooks and the connections are closed
 HEALTH_S: Final = 15  # between two writes of arq's health key
 
 
@@ -72,8 +72,9 @@ class TurnWorker(Worker):
             entry=lambda liveness: entry.next(liveness.server),
             claims=claims,
             running=running,
-            on_death=self.drain,
+            on_death=self.stop_for_a_fault,
         )
+        self.has_to_be_replaced = False
         self._draining = asyncio.Event()
         super().__init__(
             functions=[func(run_turn, name=RUN_TURN), func(run_turn, name=PERSIST_TURN)],
@@ -93,10 +94,21 @@ class TurnWorker(Worker):
             self.runner.give_back()
         self._draining.set()
 
+    @property
+    def longest_stop_s(self) -> float:
+        """How long a stop takes at most, unless product code holds the event loop."""
+        return self._settings.drain_s + GIVE_BACK_S + LONGEST_CLOSE_S
+
+    def stop_for_a_fault(self) -> None:
+        """Drain, because only a new process can go on. Its supervisor should start one: see the exit status."""
+        self.has_to_be_replaced = True
+        self._draining.set()
+
     async def main(self) -> None:
         """Work until drained. Replaces arq's poll loop."""
         contain_tasks(asyncio.get_running_loop())
         product_threads.limit = self.max_jobs + outbox_slots(self.max_jobs)
+        given_up.limit, given_up.on_too_many = product_threads.limit * PER_SLOT, self.stop_for_a_fault
         self._pulse.start()
         try:
             await self._work()
@@ -147,20 +159,17 @@ class TurnWorker(Worker):
             await asyncio.sleep(HEALTH_S)
 
     async def close(self) -> None:
-        """Close the product's hooks and the connections, each for 5 s at most.
+        """Close the product's hooks, for 5 s at most, and the connections, for 2 s at most.
 
         arq's health key stays, because other workers share it.
         """
         await self._products.aclose()
-        with suppress(StoreUnavailable):  # this gives back what was claimed and not begun
+        try:  # this gives back what was claimed and not begun
             entry = (await self.queue.workers()).get(self.id, b"")
             await bury(self._store, self.queue, self.id, entry, None)
-        for redis in (self._waiting, self._cancels, self._data, self.queue.redis):
-            try:
-                async with asyncio.timeout(CLOSE_S):
-                    await redis.aclose(close_connection_pool=True)
-            except (RedisError, OSError, TimeoutError) as error:
-                logger.warning("closing a connection: %s", type(error).__name__)
+        except (StoreUnavailable, RedisError) as error:
+            logger.warning("the worker could not take itself off the list of workers: %s", error)
+        await disconnect(self._waiting, self._cancels, self._data, self.queue.redis)
         self._pool = None
 
 

@@ -8,9 +8,10 @@ import pytest
 from turnwire.api.edge import problems
 from turnwire.api.edge.problems import STATUS, Draining, MethodNotAllowed, problem, problem_response
 from turnwire.shared import errors
-from turnwire.shared.errors import AttemptFenced, SettingsError, TurnFailure, TurnwireError
+from turnwire.shared.errors import AttemptFenced, AttemptStopped, SettingsError, TurnFailure, TurnwireError
 
-NEVER_ANSWERED = (TurnFailure, AttemptFenced, SettingsError)  # they end a turn, an attempt or the process
+# They end a turn, an attempt or the process.
+NEVER_ANSWERED = (TurnFailure, AttemptFenced, AttemptStopped, SettingsError)
 
 
 def kinds() -> Iterator[type[TurnwireError]]:

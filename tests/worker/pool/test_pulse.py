@@ -88,12 +88,11 @@ async def test_a_lost_lease_is_told_to_the_runner_in_the_event_loop(store, redis
 
 
 async def test_a_loop_that_is_blocked_for_long_counts_as_dead(store, redis, settings, pulse_of, monkeypatch):
-    monkeypatch.setattr(pulses, "BLOCKED_S", 0.3)
     monkeypatch.setattr(pulses, "LOOK_S", 0.05)
     await store.submit(KEY, request())
     claimed = await store.claim(KEY, WORKER)
     runner = Runner(("attempt", claimed))
-    short = msgspec.structs.replace(settings, lease_ms=300)
+    short = msgspec.structs.replace(settings, lease_ms=300, blocked_s=0.3)
     pulse_of(runner, settings=short)
     await wait_until(lambda: redis.hexists("turnwire:workers", WORKER), "its first heartbeat")
     with Redis.from_url(settings.redis_url) as other:
@@ -107,7 +106,10 @@ async def test_a_loop_that_is_blocked_for_long_counts_as_dead(store, redis, sett
 async def test_it_stops_before_it_has_begun(pulse_of):
     one, _ = pulse_of(Runner())
     await one.stop()
-    assert not any(thread.name == "pulse" and thread.is_alive() for thread in threading.enumerate())
+    await wait_until(
+        lambda: not any(thread.name == "pulse" and thread.is_alive() for thread in threading.enumerate()),
+        "the end of its thread",
+    )
 
 
 async def test_the_worker_hears_of_it_when_the_heartbeat_ends_by_itself(pulse_of, monkeypatch, caplog):
