@@ -79,9 +79,9 @@ async def test_a_stream_has_no_more_events_than_a_log_even_if_nobody_passes_them
 
 
 @pytest.mark.parametrize("work", [lambda: [text("x")], lambda: None])
-async def test_work_that_is_no_async_iterator_fails_in_words(store, runner_of, work):
+async def test_work_that_is_no_async_iterator_fails_in_words(store, runner_of, work, caplog):
     await store.submit(KEY, request())
     await runner_of(answering(work)).run(KEY.run_id)
     error = (await store.record(KEY)).error
     assert error.code == "producer_error"
-    assert "not an async iterator of events" in error.message
+    assert "not an async iterator of events" in caplog.text
