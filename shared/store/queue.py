@@ -35,6 +35,7 @@ OWNED = Script("owned")
 POSTPONE = Script("postpone")
 SET_ASIDE = Script("set_aside")
 WATCH = Script("watch")
+TAKE_ANSWERS = Script("take_answers", repeat=False)
 TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a lost reply named: see Dispatch
 
 RUN_TURN = "run_turn"  # the names of arq's functions
@@ -47,6 +48,7 @@ MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end witho
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
 WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
 UNSERVED_MS = 15_000  # so long it counts that a worker had no hooks for a turn; it is looked at every 5 s
+LOOK = 200  # pending answers in one call of `take_answers`
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
@@ -151,6 +153,27 @@ class TurnQueue:
         wait_ms, room.company, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
+
+    async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
+        """Claim up to `count` due jobs that persist answers, in one round trip. Looks at LOOK pending answers at most.
+
+        As `take`, this call must not simply be repeated after StoreUnavailable.
+
+        Args:
+            worker: the id of the worker that claims.
+            count: how many jobs to claim at most.
+            after: what the last call returned; 0: begin with the oldest answer.
+
+        Returns: the jobs, and `after` for the next call.
+        """
+        reply = await TAKE_ANSWERS(
+            self._courier,
+            [keys.QUEUE, keys.PENDING, keys.claims(worker)],
+            [worker, self._settings.lease_ms, count, after, LOOK, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX],
+        )
+        next_after, *jobs = reply
+        taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
+        return taken, int(next_after)
 
     async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
         """Send the heartbeat: register the worker with `entry`, and extend its claims on these jobs.

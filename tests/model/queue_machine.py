@@ -168,6 +168,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.both(taken)
         self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
 
+    @action(2, worker=WORKERS, after=st.sampled_from([0, 0, 2**52]), count=st.integers(0, 2))
+    def take_answers(self, worker, after, count):
+        found: list[list[Taken]] = []
+
+        async def taken(queue: TurnQueue, _: int) -> list[str]:
+            jobs, _ = await queue.take_answers(worker, count, after)
+            found.append(jobs)
+            return [job.job_id for job in jobs]
+
+        self.both(taken)
+        self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
+
     @action(
         3,
         needs="taken",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -13,17 +14,13 @@ from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.hints import Hints
 from turnwire.worker.pool.jobs import Jobs
+from turnwire.worker.pool.outbox_slots import OutboxSlots
 
 logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
 ISOLATED_LOOK_S: Final = 1.0  # how often a worker looks that runs suspects, or waits until it is idle
-PUT_OFF_MS: Final = 5000  # a job of the outbox that found no free slot is looked at again after this time
-
-
-def outbox_slots(slots: int) -> int:
-    """Return how many answers a worker persists at a time. They take no turn's slot, so a slow store delays no turn."""
-    return max(slots // 4, 1)
+OUTBOX_LOOK_S: Final = 1.0  # how often a worker without a free slot for a turn looks for answers to persist
 
 
 class Dispatch:
@@ -40,10 +37,10 @@ class Dispatch:
         self._jobs = jobs
         self._claims = claims
         self._slots = slots
-        self._outbox_slots = outbox_slots(slots)
-        self._outbox: set[str] = set()  # the jobs among `tasks` that persist an answer; they take no turn's slot
+        self._outbox = OutboxSlots(slots)  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
         self._room = Room(slots)
+        self._looked_after = 0  # how far `take_answers` has come
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
     def running(self) -> int:
@@ -58,12 +55,12 @@ class Dispatch:
             self._slot_free.clear()
             free = self._slots - (len(self.tasks) - len(self._outbox))
             if free == 0 and self._room.company <= 0:
-                await self._slot_free.wait()
+                await self._persist_meanwhile()
+                await self._until_slot_free(OUTBOX_LOOK_S)
                 continue
             count = min(free, max(self._slots // SHARES, 1))
             taken, due_ms = await self._take(count, woken=woken)
-            for job in taken:
-                await self._start_or_put_off(job)
+            await self._start_or_put_off(taken)
             if self._room.company:
                 woken = False  # hints are for those who take any job
                 await self._until_slot_free(ISOLATED_LOOK_S)
@@ -98,17 +95,35 @@ class Dispatch:
         await self._give_back_lost()
         return await self._queue.take(self._worker_id, count, room=self._room)
 
+    async def _persist_meanwhile(self) -> None:
+        """Every slot for turns is taken, maybe for hours: take jobs of the outbox alone."""
+        free = self._outbox.free
+        if free <= 0 or self._room.company:
+            return
+        try:
+            taken, self._looked_after = await self._queue.take_answers(self._worker_id, free, self._looked_after)
+        except StoreUnavailable:
+            await until_answered(self._give_back_lost)
+        else:
+            await self._start_or_put_off(taken)
+
     def stop_outbox(self) -> None:
         """Stop the jobs that persist answers. Another worker tries them again."""
-        for job_id in self._outbox:
+        for job_id in self._outbox.job_ids:
             self.tasks[job_id].cancel()
 
-    async def _start_or_put_off(self, taken: Taken) -> None:
-        full = len(self._outbox) >= self._outbox_slots
-        if full and is_persist_id(taken.job_id) and taken.job_id not in self.tasks:
-            await until_answered(self._queue.again, self._worker_id, taken, PUT_OFF_MS)
-        else:
-            self._start(taken)
+    async def _start_or_put_off(self, taken: Sequence[Taken]) -> None:
+        """Start these jobs, but put off those of the outbox for which there is no slot, all in one round trip."""
+        late: list[Taken] = []
+        for job in taken:
+            if is_persist_id(job.job_id) and job.job_id not in self.tasks and not self._outbox.free:
+                late.append(job)
+            else:
+                self._start(job)
+        if late:
+            pending, _ = await until_answered(self._queue.pending, 0, 0)
+            again, put_off_ms = self._queue.again, self._outbox.put_off_ms
+            await asyncio.gather(*(until_answered(again, self._worker_id, job, put_off_ms(pending)) for job in late))
 
     def _start(self, taken: Taken) -> None:
         job_id = taken.job_id
@@ -119,12 +134,12 @@ class Dispatch:
         task = asyncio.create_task(self._run(taken, max(self._room.company, 0)), name=f"job {job_id}")
         self.tasks[job_id] = task
         if is_persist_id(job_id):
-            self._outbox.add(job_id)
+            self._outbox.begin(job_id)
         task.add_done_callback(lambda _: self._ended(job_id))
 
     def _ended(self, job_id: str) -> None:
         del self.tasks[job_id]
-        self._outbox.discard(job_id)
+        self._outbox.end(job_id)
         self._claims.discard(job_id)
         self._slot_free.set()
         if retaken := self._retaken.pop(job_id, None):

@@ -23,12 +23,13 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
-from turnwire.worker.pool.dispatch import Dispatch, outbox_slots
+from turnwire.worker.pool.dispatch import Dispatch
 from turnwire.worker.pool.entry import OwnEntry
 from turnwire.worker.pool.hints import Hints
 from turnwire.worker.pool.jobs import Jobs
 from turnwire.worker.pool.liveness import bury
 from turnwire.worker.pool.outbox import Outbox
+from turnwire.worker.pool.outbox_slots import outbox_slots
 from turnwire.worker.pool.pulse import Pulse
 from turnwire.worker.pool.supervision import kept_running
 from turnwire.worker.pool.sweep import Sweep
