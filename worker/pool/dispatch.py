@@ -41,6 +41,7 @@ class Dispatch:
         self._slot_free = asyncio.Event()
         self._room = Room(slots)
         self._looked_after = 0  # how far `take_answers` has come
+        self._look_at_s = 0.0  # when it may look again, so that it costs a busy worker nothing for each turn
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
     def running(self) -> int:
@@ -97,14 +98,17 @@ class Dispatch:
 
     async def _persist_meanwhile(self) -> None:
         """Every slot for turns is taken, maybe for hours: take jobs of the outbox alone."""
-        free = self._outbox.free
-        if free <= 0 or self._room.company:
+        free, now_s = self._outbox.free, asyncio.get_running_loop().time()
+        if free <= 0 or self._room.company or now_s < self._look_at_s:
             return
+        self._look_at_s = now_s + OUTBOX_LOOK_S
         try:
             taken, self._looked_after = await self._queue.take_answers(self._worker_id, free, self._looked_after)
         except StoreUnavailable:
             await until_answered(self._give_back_lost)
         else:
+            if len(taken) == free:  # there may be more, as soon as one of them ends
+                self._look_at_s = now_s
             await self._start_or_put_off(taken)
 
     def stop_outbox(self) -> None:

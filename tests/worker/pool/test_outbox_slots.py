@@ -13,6 +13,7 @@ from tests.support.waiting import wait_until
 from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.store.queue import TurnQueue
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.pool import dispatch
 from turnwire.worker.pool.outbox_slots import OutboxSlots
@@ -147,3 +148,19 @@ async def test_an_answer_is_put_off_until_about_its_turn_would_come(takes_s, pen
     slots.end("persist:slow")
     slots.end("chat:x")
     assert slots.job_ids == ["persist:quick"]
+
+
+async def test_a_busy_worker_does_not_look_for_answers_after_each_turn(settings, redis, ask, monkeypatch):
+    looks = []
+    take_answers = TurnQueue.take_answers
+
+    async def counted(self, *args):
+        looks.append(args)
+        return await take_answers(self, *args)
+
+    monkeypatch.setattr(dispatch, "OUTBOX_LOOK_S", 60.0)
+    monkeypatch.setattr(TurnQueue, "take_answers", counted)
+    asked = [await ask(f"quick{number}") for number in range(10)]
+    async with working(settings, Shop(), max_jobs=1) as worker:
+        await wait_until(lambda: worker._dispatch.complete == len(asked), "every turn to end")
+    assert len(looks) == 1
