@@ -4,14 +4,11 @@ A job id names a turn in one of two ways. `chat:…`, which is the turn's run id
 the answer of a turn that has ended.
 """
 
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
-from arq.jobs import serialize_job
 from redis.asyncio import Redis
 
 from turnwire.shared import keys
@@ -20,6 +17,7 @@ from turnwire.shared.replies import Due, Watched
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.job_bytes import new_job
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
@@ -52,17 +50,6 @@ LOOK = 200  # pending answers in one call of `take_answers`
 SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
-
-
-def encode_job(job: dict[str, Any]) -> bytes:
-    """Serialize a job for arq: with msgpack, never with pickle."""
-    return msgspec.msgpack.encode(job)
-
-
-def decode_job(data: bytes) -> dict[str, Any]:
-    """Read a job as arq does."""
-    job: dict[str, Any] = msgspec.msgpack.decode(data)
-    return job
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -111,20 +98,12 @@ class TurnQueue:
         return await self._enqueue(PERSIST_TURN, keys.persist_id(run_id), accepted=True, listed=True)
 
     async def _enqueue(self, function: str, job_id: str, *, accepted: bool, listed: bool) -> bool:
-        job = serialize_job(
-            function,
-            (job_id,),
-            {"nonce": secrets.token_hex(4)},  # the bytes differ if it is enqueued again while it runs, so it runs again
-            None,
-            time.time_ns() // 1_000_000,
-            serializer=encode_job,
-        )
         limit = _NO_LIMIT if accepted else self._settings.max_queued
         return bool(
             await ENQUEUE(
                 self._courier,
                 [*_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING, _billed(job_id)],
-                [job_id, job, JOB_TTL_MS, limit, SWEEP_MS, int(listed)],
+                [job_id, new_job(function, job_id), JOB_TTL_MS, limit, SWEEP_MS, int(listed)],
             )
         )
 
@@ -155,16 +134,10 @@ class TurnQueue:
         return taken, None if wait_ms < 0 else wait_ms
 
     async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
-        """Claim up to `count` due jobs that persist answers, in one round trip. Looks at LOOK pending answers at most.
+        """Claim up to `count` due jobs that persist answers. Like `take`, this call must not simply be repeated.
 
-        As `take`, this call must not simply be repeated after StoreUnavailable.
-
-        Args:
-            worker: the id of the worker that claims.
-            count: how many jobs to claim at most.
-            after: what the last call returned; 0: begin with the oldest answer.
-
-        Returns: the jobs, and `after` for the next call.
+        It looks at some pending answers only: those after `after`, which the last call returned (0: begin with the
+        oldest). Returns the jobs, and `after` for the next call.
         """
         reply = await TAKE_ANSWERS(
             self._courier,

@@ -15,7 +15,6 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.queue import (
     ANNOUNCED_MS,
-    LOOK,
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
@@ -100,17 +99,8 @@ class MemoryQueue(TurnQueue):
     @write
     async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
         """See TurnQueue."""
-        memory, taken = self.memory, list[Taken]()
-        later = [(job_id, int(since)) for job_id, since in _by_score(memory.pending) if since > after][:LOOK]
-        for job_id, since_us in later:
-            if len(taken) == count:
-                return taken, after
-            after = since_us
-            is_due = job_id in memory.scores and memory.scores[job_id] <= memory.now_ms
-            if is_due and memory.holder(job_id) is None:
-                memory.claim(job_id, worker, self.settings.lease_ms)
-                taken.append(Taken(job_id, memory.job(job_id) or b""))
-        return taken, after if len(later) == LOOK else 0
+        claimed, after = self.memory.claim_answers(worker, count, after, self.settings.lease_ms)
+        return [Taken(job_id, self.memory.job(job_id) or b"") for job_id in claimed], after
 
     def _suspects_for(self, worker: str, room: Room) -> list[Taken]:
         """Decide what the worker takes. Returns the suspects that it takes, if it takes any."""

@@ -1,6 +1,6 @@
 """The data of the queue in memory: the content of the queue's keys in Redis."""
 
-from turnwire.shared.store.queue import JOB_TTL_MS
+from turnwire.shared.store.queue import JOB_TTL_MS, LOOK
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_suspects import Suspects
 
@@ -59,3 +59,16 @@ class QueueMemory:
     def drop_claim(self, job_id: str) -> None:
         """Give up the claim on a job."""
         self._claims.pop(job_id, None)
+
+    def claim_answers(self, worker: str, count: int, after: int, lease_ms: int) -> tuple[list[str], int]:
+        """Claim due answers, as the script `take_answers` does. Returns their job ids, and the next `after`."""
+        claimed: list[str] = []
+        later = sorted((since_us, job_id) for job_id, since_us in self.pending.items() if since_us > after)[:LOOK]
+        for since_us, job_id in later:
+            if len(claimed) == count:
+                return claimed, after
+            after = since_us
+            if self.scores.get(job_id, self.now_ms + 1) <= self.now_ms and self.holder(job_id) is None:
+                self.claim(job_id, worker, lease_ms)
+                claimed.append(job_id)
+        return claimed, after if len(later) == LOOK else 0

@@ -18,7 +18,8 @@ from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
-from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TurnQueue, decode_job, encode_job
+from turnwire.shared.store.job_bytes import decode_job, encode_job
+from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen

@@ -10,7 +10,8 @@ from arq.jobs import Job, JobStatus
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, snapshot
 from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
-from turnwire.shared.store.queue import RUN_TURN, TurnQueue, decode_job, encode_job
+from turnwire.shared.store.job_bytes import decode_job, encode_job
+from turnwire.shared.store.queue import RUN_TURN, TurnQueue
 
 RUN_ID = KEY.run_id
 
