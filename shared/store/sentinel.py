@@ -137,19 +137,27 @@ class Sentinels:
 
     @asynccontextmanager
     async def _connected(self, host: Address) -> AsyncGenerator[AbstractConnection]:
-        options: dict[str, Any] = dict(parse_url(self._url.plain))
-        kind = options.pop("connection_class", Connection)
-        secure = {name: value for name, value in options.items() if name.startswith("ssl_")}
-        connection = kind(
-            host=host[0], port=host[1], username=self._url.username, password=self._url.password, protocol=2,
-            socket_connect_timeout=ASK_S, **secure,
-        )  # fmt: skip
+        connection: Any = connection_to(self._url, host)
         try:
             async with asyncio.timeout(ASK_S):
                 await connection.connect()
             yield connection
         finally:
             await connection.disconnect(nowait=True)
+
+
+def connection_to(url: SentinelUrl, host: Address) -> Connection:
+    """Return a connection to one of the Sentinels. It takes the TLS options of the URL, but not user and password."""
+    options: dict[str, Any] = dict(parse_url(url.plain))
+    kind = options.pop("connection_class", Connection)
+    secure = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    if kind is SSLConnection:
+        secure.setdefault("ssl_check_hostname", True)  # before version 6, redis-py does not
+    connection: Connection = kind(
+        host=host[0], port=host[1], username=url.username, password=url.password, protocol=2,
+        socket_connect_timeout=ASK_S, **secure,
+    )  # fmt: skip
+    return connection
 
 
 _of_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[SentinelUrl, Sentinels]]" = (

@@ -1,9 +1,12 @@
 """URLs that name Sentinels."""
 
+from typing import Any
+
 import pytest
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.sentinel import connection_to
 from turnwire.shared.store.sentinel_url import SentinelUrl
 
 
@@ -45,3 +48,19 @@ def test_both_kinds_of_clients_get_what_the_url_says():
         options = pool.connection_kwargs
         assert (options["username"], options["password"], options["db"]) == ("me", "secret", 4)
         assert options["sentinel_url"].hosts == (("a", 1), ("b", 2))
+
+
+@pytest.mark.parametrize(("option", "checked"), [("", True), ("&ssl_check_hostname=false", False)])
+def test_sentinels_are_asked_with_tls_and_with_their_own_password(option: str, checked: bool):
+    url = SentinelUrl.read(f"rediss+sentinel://me:secret@a:1/main?sentinel_username=s&sentinel_password=p{option}")
+    assert url is not None
+    connection: Any = connection_to(url, ("a", 1))
+    assert (connection.host, connection.port, connection.username, connection.password) == ("a", 1, "s", "p")
+    assert connection.check_hostname is checked
+
+
+def test_a_plain_url_asks_sentinels_without_a_password():
+    url = SentinelUrl.read("redis+sentinel://me:secret@a:1/main")
+    assert url is not None
+    connection: Any = connection_to(url, ("a", 1))
+    assert (connection.username, connection.password) == (None, None)
