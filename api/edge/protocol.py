@@ -23,6 +23,7 @@ from turnwire.api.edge.wire import CONNECTION
 from turnwire.shared.errors import BadRequest, TurnwireError
 
 MAX_HEAD_BYTES: Final = 65_536  # the request line and the headers, also the trailers; uvicorn would keep any amount
+HEADER_BYTES: Final = 32  # what a header counts for beside its name and value, as in HTTP/2: an empty one is not free
 MAX_HELD_BYTES: Final = 65_536  # a client may send so much while its earlier requests are not answered yet
 
 
@@ -133,7 +134,7 @@ class Protocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        self._count(len(name) + len(value) + HEADER_BYTES)
         if self._phase is Phase.HEAD:  # a trailer is no header: nobody has looked at it when the request is decided
             super().on_header(name, value)
 
@@ -148,7 +149,7 @@ class Protocol(HttpToolsProtocol):
         self._heard = True
         if self._offers_upgrade():
             return
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             self._refusal = BadRequest("a request must have one Host header")
             raise RefusedError

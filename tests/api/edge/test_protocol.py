@@ -53,6 +53,7 @@ ENDLESS = {
     "header name": (b"GET / HTTP/1.1\r\nHost: test\r\n", b"x"),
     "header value": (b"GET / HTTP/1.1\r\nHost: test\r\nX: ", b"a"),
     "headers": (b"GET / HTTP/1.1\r\nHost: test\r\n", b"X: a\r\n"),
+    "empty headers": (b"GET / HTTP/1.1\r\nHost: test\r\n", b"a:\r\n"),
     "blank lines": (b"", b"\r\n"),
     "trailer": (b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ", b"a"),
     "trailers": (b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: aaaaaa\r\n"),
@@ -71,6 +72,13 @@ async def test_what_never_ends_is_refused_before_it_is_large(server: Served, nam
         answer = await raw.rest()
     assert (status(answer), document(answer)["code"]) == (431, "head_too_large")
     assert not server.requests
+
+
+async def test_small_headers_are_refused_before_they_are_many(server: Served):
+    """Each costs far more memory than its bytes."""
+    for count, expected in ((1000, 200), (3000, 431)):
+        request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n" + b"a:\r\n" * count + b"\r\n"
+        assert status(await server.answer(request)) == expected
 
 
 async def test_the_largest_head_is_served(server: Served):
