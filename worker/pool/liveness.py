@@ -20,6 +20,7 @@ still, their hosts are gone, or they are dead workers of a version that joined n
 
 import asyncio
 import logging
+import random
 import re
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ ALONE_LOOK_S: Final = 1.0  # between two looks whether there are other workers, 
 NEIGHBOURS: Final = 8  # how many workers each worker watches
 WHOLE_S: Final = 5.0  # between two looks of the worker that sweeps at the list of workers
 SILENT_S: Final = 15.0  # a worker whose entry has not changed for so long, and for three leases, is taken off the list
-PING_S: Final = 5.0  # after so much silence, a ping checks that the held connection still works
+PING_S: Final = 15.0  # after so much silence, a ping checks that the held connection still works
 ANSWER_S: Final = 2.0  # a connection that does not answer for so long counts as broken
 
 _REFUSED = re.compile(r"can't run this command|no permissions")  # inside a script, Redis tells it in words only
@@ -161,6 +162,8 @@ class Liveness:
         if self._alone:
             return ALONE_LOOK_S
         pause_s = LOOK_S * max(watched.looked_at / 2, 1)
+        if watched.looked_at > 2:  # so that workers which were started together do not look together
+            pause_s *= random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return pause_s if watched.queued > running else max(pause_s, IDLE_LOOK_S)
 
     async def _bury_missing(self, watched: Watched) -> None:
