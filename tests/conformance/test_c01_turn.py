@@ -28,7 +28,7 @@ def test_c03_a_failed_turn_runs_again_from_the_top_when_it_is_asked_again(chat: 
     broken = [say("old "), {"raise": {"kind": "plain", "message": "the tool broke"}}]
     order = {"plays": [broken, [say("new "), say("text")]]}
     first = chat.ask(0, order)
-    assert only(first, "error")["message"] == "the tool broke"
+    assert only(first, "error")["message"] == "the product failed (RuntimeError)"
     assert chat.record()["status"] == "failed"
     second = chat.ask(0, order)
     assert types(second)[-1] == "session.run.completed"

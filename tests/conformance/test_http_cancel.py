@@ -105,7 +105,8 @@ def test_an_unknown_turn_or_a_bad_body_is_refused(chat: Conversation):
     check_problem(cancel(chat, 0, reason=5), 422, "invalid")
     check_problem(cancel(chat, 0, why="x"), 422, "invalid")
     check_problem(cancel(chat, 0, reason="x" * 501), 422, "invalid")
-    check_problem(chat.http.post(chat.path(0, "/cancel"), content=b"{"), 400, "bad_request")
+    broken = chat.http.post(chat.path(0, "/cancel"), content=b"{", headers={"Content-Type": "application/json"})
+    check_problem(broken, 400, "bad_request")
 
 
 def test_a_turn_that_interrupts_cancels_the_one_before_it(chat: Conversation):
