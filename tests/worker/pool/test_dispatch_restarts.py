@@ -19,8 +19,8 @@ async def test_jobs_that_were_taken_and_not_begun_run_at_once_and_not_when_their
     failed: list[str] = []
 
     async def fails_once(self, taken):
-        if not failed:
-            failed.append(taken.job_id)
+        if taken and not failed:
+            failed.extend(job.job_id for job in taken)
             raise RuntimeError("a bug")
         await begin(self, taken)
 
