@@ -84,8 +84,8 @@ def unpacked(code: str, section: str) -> list[str]:
     """The names that a script gives to its KEYS or ARGV, in order."""
     by_number = re.findall(rf"(\w+) = {section}\[(\d+)\]", code)
     assert [int(number) for _, number in by_number] == list(range(1, len(by_number) + 1))
-    in_a_row = re.findall(rf"^local ([\w, ]+) = unpack\({section}(?:, 1, \d+)?\)$", code, re.MULTILINE)
-    return [name for name, _ in by_number] + [name for row in in_a_row for name in row.split(", ")]
+    in_a_row = re.findall(rf"^local ([\w,\s]+?) = unpack\({section}(?:, 1, \d+)?\)$", code, re.MULTILINE)
+    return [name for name, _ in by_number] + [name for row in in_a_row for name in re.split(r",\s+", row)]
 
 
 def test_every_script_has_a_file_and_every_file_a_script():

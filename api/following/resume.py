@@ -25,10 +25,13 @@ async def at_end(store: TurnStore, key: TurnKey, after: Cursor | None) -> bool:
         record = await store.existing(key)
         try:
             return await _at_end_of(record, store, key, after)
-        except (BadRequest, CursorGone):
+        except (BadRequest, CursorGone) as error:
             # a takeover or a new request between the two reads can make a valid cursor look invalid
-            if await store.record(key) == record:
-                raise
+            if await store.record(key) != record:
+                continue
+            if isinstance(error, BadRequest) and await store.has_failed_over(key):  # the loss is not the client's fault
+                raise CursorGone("the events at that cursor were lost: read the turn from its start") from None
+            raise
 
 
 async def _at_end_of(record: TurnRecord, store: TurnStore, key: TurnKey, after: Cursor | None) -> bool:

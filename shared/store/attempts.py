@@ -23,6 +23,7 @@ from turnwire.shared.model import (
     readable,
 )
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
+from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.reads import TurnReads, position_of
 from turnwire.shared.store.scripts import Arg, Call, Script
 
@@ -30,7 +31,7 @@ Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | End
 
 APPEND = Script("append")
 CHECKPOINT = Script("checkpoint")
-CLAIM = Script("claim")
+CLAIM = Script("claim", lineage=True)
 FREE = Script("free")
 HANDOVER = Script("handover")
 MINGLE = Script("mingle")
@@ -61,7 +62,14 @@ class AttemptWrites(TurnReads):
             RecordUnreadable: another version wrote the turn. No attempt is spent.
         """
         settings = self.settings
-        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, ASIDE_MS, company]
+        limits: list[Arg] = [
+            settings.lease_ms,
+            settings.max_attempts,
+            settings.retention_ms,
+            ASIDE_MS,
+            company,
+            LINEAGE,
+        ]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:

@@ -5,11 +5,15 @@ Connections to the old one stay open. They would answer reads with old data, and
 process is restarted. So a connection asks for the server's role when it is made, and a pool asks again every two
 seconds before it hands one out. A server that turns out to be a replica, or that is still loading, is left: this
 connection and all others of the same event loop to the same address are closed, and their users connect again.
+
+The same answer names the lineage of the server's data. A failover and a restart begin a new one, which may lack the
+last writes of the one before.
 """
 
 import asyncio
 import logging
 import re
+import secrets
 import threading
 import weakref
 from typing import Any, Final
@@ -23,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 ROLE_AGE_S: Final = 2.0  # a pool asks a connection for its server's role again after this time
 
+LINEAGE: Final = secrets.token_hex(20)  # stands in a command for the lineage of the server that it is sent to
+UNKNOWN_LINEAGE: Final = b"0" * 40  # of a server that the user may not ask for it
+
+_REPLID = re.compile(rb"master_replid:([0-9a-f]{40})\r")
 # Errors with which a server that must be left refuses a command. In the errors of a script, Redis 6.2 writes a dash
 # before the word. redis-py turns an error READONLY that comes from no script into a ReadOnlyError without the word.
 _WRONG_SERVER = re.compile(r"(?:^|-)(?:READONLY|MASTERDOWN|UNBLOCKED)\b")
@@ -36,6 +44,7 @@ class WrongServer(RedisConnectionError):
 class PrimaryConnection(AbstractConnection):
     """A connection that is closed as soon as its server turns out not to be the primary."""
 
+    lineage = UNKNOWN_LINEAGE  # as it was ROLE_AGE_S ago, at most; a server that is demoted meanwhile is left
     _role_until_s = 0.0
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -67,6 +76,8 @@ class PrimaryConnection(AbstractConnection):
             info = b""
         if b"role:slave" in info:
             raise self._wrong("it is a replica")
+        if replid := _REPLID.search(info):
+            self.lineage = replid[1]
         self._role_until_s = asyncio.get_running_loop().time() + ROLE_AGE_S
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -153,6 +164,12 @@ class PrimaryPool(BlockingConnectionPool):
         await super().ensure_connection(connection)
         if isinstance(connection, PrimaryConnection):
             await connection.check_role()
+
+
+def with_lineage(packed: bytes, connection: AbstractConnection) -> bytes:
+    """Name the lineage of the connection's server in a packed command that holds LINEAGE."""
+    lineage = connection.lineage if isinstance(connection, PrimaryConnection) else UNKNOWN_LINEAGE
+    return packed.replace(LINEAGE.encode(), lineage)
 
 
 def _open_connections() -> "weakref.WeakSet[PrimaryConnection]":

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from turnwire.shared.errors import UnstorableValue
+from turnwire.shared.store.connection import with_lineage
 
 MAX_INT: Final = 2**63 - 1  # the largest integer of Redis
 MAX_CALLS: Final = 200  # one round trip carries at most so many calls, so that Redis can serve others in between
@@ -26,10 +27,11 @@ PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their co
 
 
 class Command(NamedTuple):
-    """A command in the form in which Redis reads it. `repeat`: it may be sent again if its reply was lost."""
+    """A command in the form in which Redis reads it; `repeat` and `lineage` are those of `Courier.send`."""
 
     packed: bytes
     repeat: bool
+    lineage: bool
     reply: "asyncio.Future[Any]"
 
 
@@ -42,8 +44,13 @@ class Courier:
         self._waiting: list[Command] = []
         self._flight: asyncio.Task[None] | None = None
 
-    def send(self, *command: str | bytes | int, repeat: bool = True) -> "asyncio.Future[Any]":
-        """Queue a command; await its reply. `repeat`: if the connection breaks, send it again, three times at most.
+    def send(self, *command: str | bytes | int, repeat: bool = True, lineage: bool = False) -> "asyncio.Future[Any]":
+        """Queue a command; await its reply.
+
+        Args:
+            command: its words.
+            repeat: if the connection breaks, send it again, three times at most.
+            lineage: one of the words is LINEAGE. It becomes the lineage of the server that the command is sent to.
 
         Raises (when awaited):
             RedisError, OSError: Redis answered with an error, or the connection broke. The command may have run.
@@ -58,7 +65,7 @@ class Courier:
             future.set_exception(UnstorableValue(f"a value cannot be stored: {type(error).__name__}"))
             future.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
             return future
-        self._waiting.append(Command(packed, repeat, future))
+        self._waiting.append(Command(packed, repeat, lineage, future))
         if self._flight is None:
             self._flight = loop.create_task(self._fly(), name="courier")
         return future
@@ -115,7 +122,8 @@ class Courier:
 
 async def _exchange(connection: Any, batch: list[Command]) -> list[Any]:
     """Do what a pipeline of redis-py does. That one packs every argument in Python, which is a third of its cost."""
-    await connection.send_packed_command(b"".join([command.packed for command in batch]), check_health=False)
+    packed = [with_lineage(command.packed, connection) if command.lineage else command.packed for command in batch]
+    await connection.send_packed_command(b"".join(packed), check_health=False)
     replies: list[Any] = []
     for _ in batch:
         try:

@@ -170,6 +170,14 @@ class TurnReads:
         over = status is None or status.decode(errors="replace") in TERMINAL_STATES
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
 
+    async def has_failed_over(self, key: TurnKey) -> bool:
+        """Whether the store has another history than at the turn's last claim, and so may lack its last writes."""
+        with typed_refusals():
+            known, info = await asyncio.gather(
+                self._courier.send("HGET", key.record, "lineage"), self._courier.send("INFO", "replication")
+            )
+        return bool(known) and b"master_replid:" + known not in info
+
     async def ledger(self, key: TurnKey) -> list[LedgerRow]:
         """Return the turn's ledger rows, oldest first."""
         async with answered_within(self._timeout_s):

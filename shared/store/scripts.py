@@ -84,11 +84,12 @@ Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
 
 
 class Script:
-    """One file in shared/store/lua. `repeat`: it may be sent again after a lost reply, and then is."""
+    """One file in shared/store/lua. `repeat` and `lineage` are those of `Courier.send`."""
 
-    def __init__(self, name: str, *, repeat: bool = True) -> None:
+    def __init__(self, name: str, *, repeat: bool = True, lineage: bool = False) -> None:
         self.name = name
         self.repeat = repeat
+        self.lineage = lineage
         self.source = source(name)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
@@ -121,7 +122,7 @@ class Script:
         return replies
 
     def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
-        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args, repeat=self.repeat)
+        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args, repeat=self.repeat, lineage=self.lineage)
 
     async def _landed(
         self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]
@@ -129,7 +130,8 @@ class Script:
         try:
             return await flight
         except NoScriptError:  # a new server, or one that restarted
-            return await courier.send("EVAL", self.source, len(keys), *keys, *args, repeat=self.repeat)
+            whole = "EVAL", self.source, len(keys), *keys, *args
+            return await courier.send(*whole, repeat=self.repeat, lineage=self.lineage)
 
 
 @cache

@@ -10,15 +10,16 @@ from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, cancels_ch
 from turnwire.shared.model import StepRecord, Submitted, TurnRequest
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
 from turnwire.shared.store.attempts import AttemptWrites, flat
+from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 
-CANCEL = Script("cancel")
+CANCEL = Script("cancel", lineage=True)
 ERASE = Script("erase")
 EXPIRE = Script("expire")
 KEEP_STEP = Script("keep_step")
 PERSISTED = Script("persisted")
 SIGNAL = Script("signal")
-SUBMIT = Script("submit")
+SUBMIT = Script("submit", lineage=True)
 WITHDRAW = Script("withdraw")
 
 ERASE_TURNS = 200  # in one call, so that Redis can serve other clients in between
@@ -62,6 +63,7 @@ class TurnStore(AttemptWrites):
             request.on_busy,
             settings.max_turns_per_session,
             settings.session_retention_ms,
+            LINEAGE,
             *flat(fields),
         ]
         try:
@@ -153,7 +155,7 @@ class TurnStore(AttemptWrites):
         """
         cancels = cancels_channel(self.settings.deployment_name)
         named: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms]
-        args: list[Arg] = [*named, cancels, key.run_id, int(repeated)]
+        args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, int(repeated)]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 

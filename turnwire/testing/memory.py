@@ -86,6 +86,7 @@ class Memory:
         self._sessions: dict[SessionKey, MemorySession] = {}
         self._numbering: dict[SessionKey, tuple[str, int]] = {}  # the next index, and until when it is kept (ms)
         self._last_mark = 0
+        self.lineage = "1"  # the history of the data; another one may lack the last writes of the one before
 
     @property
     def now_ms(self) -> int:

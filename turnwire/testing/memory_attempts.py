@@ -17,6 +17,7 @@ from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemoryTurn
 from turnwire.testing.memory_claims import MemoryClaims
+from turnwire.testing.memory_losses import behind, steps_behind
 from turnwire.testing.memory_suspects import note_company
 
 
@@ -46,7 +47,7 @@ class MemoryAttempts(MemoryClaims):
         held = turn is not None and turn.holder(self.memory.now_ms) == claimed.token
         if turn is None or not (held or rules.runs(turn, claimed.attempt, claimed.token)):
             raise AttemptFenced("the turn is not this attempt's any more")
-        rules.behind(turn, seq)
+        behind(turn, seq)
         rules.add_events(self.memory, claimed.key, turn, Cursor(claimed.attempt, seq), events)
 
     @write
@@ -55,8 +56,8 @@ class MemoryAttempts(MemoryClaims):
     ) -> None:
         """See AttemptWrites."""
         turn = self._fenced(claimed)
-        rules.behind(turn, next_seq)
-        rules.steps_behind(turn, known)
+        behind(turn, next_seq)
+        steps_behind(turn, known)
         turn.steps[step.index] = msgspec.json.encode(step)
         turn.fields["lease_end"] = str(self.memory.now_ms + self.settings.lease_ms)
         if step.is_answer:
@@ -85,7 +86,7 @@ class MemoryAttempts(MemoryClaims):
         if session is None or turn is None or not self._is_last(turn, claimed):
             raise AttemptFenced("the lease of this attempt was lost")
         if turn.status == "running":
-            rules.behind(turn, seq)
+            behind(turn, seq)
             rules.add_events(memory, key, turn, Cursor(attempt, seq), events)
             code = as_text(fields.get("error_code", ""))
             rules.add_row(memory, session, turn, attempt, status.value, code, used)
@@ -141,8 +142,8 @@ class MemoryAttempts(MemoryClaims):
         if turn is not None and waits and f"{turn.fields.get('worker')}#{turn.attempt}" == claimed.token:
             return GivenUp(turn.ledger.get(attempt, b""))
         turn = self._fenced(claimed)
-        rules.behind(turn, seq)
-        rules.steps_behind(turn, known)
+        behind(turn, seq)
+        steps_behind(turn, known)
         if signal in turn.signals:
             return msgspec.json.decode(turn.signals[signal], type=Signal)
         rules.add_events(memory, key, turn, Cursor(attempt, seq), [event])

@@ -12,8 +12,8 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow, decode_row, encode_use
 from turnwire.shared.model import Usage
 from turnwire.shared.store.reads import SESSION_SUMS
-from turnwire.shared.store.scripts import LogBehind, StepsBehind
 from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
+from turnwire.testing.memory_losses import next_attempt
 
 
 def quoted(text: str) -> str:
@@ -31,27 +31,6 @@ def runs(turn: MemoryTurn | None, attempt: int, token: str) -> bool:
     if turn is None or turn.status != "running" or turn.attempt != attempt:
         return False
     return f"{turn.fields.get('worker')}#{attempt}" == token
-
-
-def behind(turn: MemoryTurn, seq: int) -> None:
-    """Refuse a write that comes after events which the log does not have.
-
-    Raises:
-        LogBehind: it lacks events before `seq`.
-    """
-    if turn.log and len(turn.log) < seq:
-        raise LogBehind(str(len(turn.log)))
-
-
-def steps_behind(turn: MemoryTurn, known: int) -> None:
-    """Refuse a write that comes after steps which are not there.
-
-    Raises:
-        StepsBehind: there are fewer than `known`, the history included.
-    """
-    stands = len(turn.steps) + (turn.history is not None)
-    if stands < known:
-        raise StepsBehind(str(stands))
 
 
 def fence(memory: Memory, turn: MemoryTurn | None, attempt: int, token: str, lease_ms: int) -> MemoryTurn:
@@ -192,7 +171,8 @@ def open_attempt(
 
     Returns: the events that were cut off.
     """
-    attempt, fields, now = turn.attempt + 1, turn.fields, str(memory.now_ms)
+    before, fields, now = turn.attempt, turn.fields, str(memory.now_ms)
+    attempt = next_attempt(memory, turn)
     stands, cut = cut_log(turn)
     if stands is not None:
         event = resumed(attempt, stands, reason)
@@ -200,9 +180,9 @@ def open_attempt(
         names = {"sessionId": fields["session"], "tenantId": fields["tenant"]}
         event = encode_event(RUN_STARTED, {**names, "turnIndex": key.index, "attempt": attempt})
     add_events(memory, key, turn, Cursor(attempt, turn.next_seq), [event])
-    if attempt > 1 and turn.status == "running":
+    if turn.status == "running":
         ended_ms = min(memory.now_ms, int(fields.get("lease_end", now)))
-        add_row(memory, session, turn, attempt - 1, "crashed", "", unknown_use(turn, attempt - 1), ended_ms)
+        add_row(memory, session, turn, before, "crashed", "", unknown_use(turn, before), ended_ms)
     fields |= {"status": "running", "attempt": str(attempt), "attempt_at": now, "worker": worker, "updated_at": now}
     fields.setdefault("started_at", now)
     remove(fields, "resume_reason", "awaiting", "deadline", "asked", "next_index_before")

@@ -93,7 +93,13 @@ class MemoryStore(MemoryAttempts):
             rules.remove(turn.fields, *_OF_THE_LAST_END)
             rules.cut_log(turn)
         else:
-            created = {"attempt": "0", "crashes": "0", "created_at": now, "input_hash": digest}
+            created = {
+                "attempt": "0",
+                "crashes": "0",
+                "created_at": now,
+                "input_hash": digest,
+                "lineage": memory.lineage,
+            }
             turn = session.turns[key.index] = MemoryTurn(fields | created)
             session.fields.setdefault("created_at", now)
             session.fields["tenant"] = names.tenant

@@ -18,6 +18,7 @@
 --   retention_ms      how long the ended turn is kept
 --   cancels           pub/sub channel on which workers hear of cancels
 --   run_id
+--   lineage           of the server's data; see parts/attempt.lua
 --   repeated          1: only if an earlier request still stands; 0: in any case
 -- RETURNS {verdict, next open index of the session or ''}
 --   ended           it was terminal already, or the earlier request does not stand any more
@@ -31,8 +32,8 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, reason, retention_ms, cancels, run_id, repeated = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested')
+local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, repeated = unpack(ARGV)
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage')
 local status = state[1]
 if not status then
     return redis.error_reply('NOT_FOUND no such turn')
@@ -49,7 +50,7 @@ if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) t
     return {'requested', ''}
 end
 local now = now_ms()
-local attempt = tonumber(state[2]) + 1
+local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage)
 local message = cancel_message(state[4] or reason)
 local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
     or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)

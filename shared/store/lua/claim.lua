@@ -20,6 +20,7 @@
 --   retention_ms      how long an ended turn is kept
 --   aside_ms          a suspect that has waited for so long may run beside any other job
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
+--   lineage           of the server's data; see parts/attempt.lua
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
@@ -39,7 +40,8 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company = unpack(ARGV, 1, 8)
+local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
+    lineage = unpack(ARGV, 1, 9)
 
 local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 local function next_open()
@@ -63,12 +65,12 @@ local function ended()
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 9, #ARGV do
+    for i = 10, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 9
+    return #ARGV < 10
 end
 local function granted(attempt, cut)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
@@ -77,8 +79,8 @@ local function granted(attempt, cut)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
-    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', unpack(SUSPICION))
-local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 12)
+    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', 'lineage', unpack(SUSPICION))
+local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 13)
 if not status then
     return {'gone'}
 end
@@ -123,7 +125,7 @@ local waited_ms = now - tonumber(status == 'running' and state[11] or state[7])
 if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
-attempt = attempt + 1
+attempt = next_attempt(keys.turn, attempt, state[12], lineage)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
 local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now)
 if refused then

@@ -19,6 +19,7 @@
 --   on_busy            what to do while an earlier turn of the session is in progress
 --   max_turns          how many turns a session may have
 --   numbering_ms       how long the next index is kept from now on
+--   lineage            of the server's data; see parts/attempt.lua
 --   field value …      the request's fields of the turn hash
 -- RETURNS {verdict, attempt, mark}
 --   created            the turn is new
@@ -37,7 +38,8 @@
 -- include: time cut keyed timeout
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
-local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms = unpack(ARGV, 1, 8)
+local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
+    lineage = unpack(ARGV, 1, 9)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field)
@@ -87,7 +89,7 @@ if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
 end
 
 local now, asked = now_ms(), mark()
-redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 9))
+redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 10))
 if status then
     if status == 'failed' and old[4] == 'signal_timeout' then
         forget_timeout(steps, signals)
@@ -103,7 +105,8 @@ else
         moved = {'next_index_before', next_index}
         next_index = string.format('%d', index + 1)
     end
-    redis.call('HSET', turn, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, unpack(moved))
+    redis.call('HSET', turn, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage,
+        unpack(moved))
     redis.call('HSETNX', session, 'created_at', now)
     redis.call('HSET', session, 'tenant', tenant, 'next_index', next_index)
     redis.call('ZADD', turns, index, index)

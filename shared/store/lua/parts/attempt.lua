@@ -7,6 +7,21 @@ local function next_seq(log)
     return #last == 0 and 0 or tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
 end
 
+local SKIPPED_ATTEMPTS = 1000
+
+-- next_attempt(turn, attempt, known, lineage)
+-- `attempt` is the last attempt that the turn knows, and `known` the lineage of the data in which it was accepted or
+-- claimed. Another lineage begins with a failover or a restart, and may lack a later claim. Readers know the number of
+-- that claim, so it must not come again: some numbers are skipped, and the cursors of a turn stay in order.
+-- RETURNS the number of the next attempt
+local function next_attempt(turn, attempt, known, lineage)
+    if not known or known == lineage then
+        return attempt + 1
+    end
+    redis.call('HSET', turn, 'lineage', lineage)
+    return attempt + SKIPPED_ATTEMPTS + 1
+end
+
 -- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
 -- attempt before was still running, its worker has died, and its ledger row is written here.
@@ -26,11 +41,11 @@ local function open_attempt(keys, channel_prefix, index, attempt, reason, worker
     if refused then
         return refused
     end
-    if attempt > 1 and redis.call('HGET', keys.turn, 'status') == 'running' then
+    local before = redis.call('HMGET', keys.turn, 'status', 'attempt', 'lease_end')
+    if before[1] == 'running' then
         -- Nobody ran it after its lease had ended, however late somebody notices.
-        local lease_end = tonumber(redis.call('HGET', keys.turn, 'lease_end') or now)
-        local ended_at = math.min(now, lease_end)
-        add_row(keys, attempt - 1, 'crashed', '', unknown_use(keys.turn, attempt - 1), ended_at)
+        local ended_at = math.min(now, tonumber(before[3] or now))
+        add_row(keys, before[2], 'crashed', '', unknown_use(keys.turn, before[2]), ended_at)
     end
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
         'updated_at', now)

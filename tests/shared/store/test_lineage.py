@@ -1,0 +1,98 @@
+"""A replica that lacks a claim takes over: the number of the lost attempt does not come again."""
+
+import pytest
+
+from tests.support.failover import Pair
+from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, submit_and_claim
+from turnwire.api.following.resume import at_end
+from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
+from turnwire.shared.events import Cursor
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.turns import TurnStore
+
+
+@pytest.fixture
+async def pair(tmp_path):
+    async with Pair(tmp_path) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def store(pair):
+    client = connect(pair.url, connections=4)
+    yield TurnStore(client, Settings(redis_url=pair.url, lease_ms=3000))
+    await client.aclose(close_connection_pool=True)
+
+
+async def lose_from_here(pair):
+    await pair.synced()
+    pair.link.set("hold")
+
+
+async def fail_over(pair):
+    pair.first.kill()
+    await pair.fail_over()
+
+
+async def test_a_lost_first_claim_is_not_mixed_with_the_next_one(store, pair):
+    await store.submit(KEY, request())
+    await lose_from_here(pair)
+    lost = await claim(store)
+    await append(store, lost, 1, delta("lost"))
+    await fail_over(pair)
+    with pytest.raises(AttemptFenced):
+        await append(store, lost, 2, delta("lost"))
+    with pytest.raises(CursorGone):  # nobody has claimed it yet
+        await at_end(store, KEY, Cursor(1, 1))
+    again = await claim(store, worker=OTHER_WORKER)
+    assert again.attempt == 1001
+    await append(store, again, 1, delta("new"))
+    with pytest.raises(CursorGone):
+        await at_end(store, KEY, Cursor(1, 1))
+    assert await at_end(store, KEY, Cursor(1001, 0)) is False
+    assert [entry_id for entry_id, _, _ in await log_of(store)] == ["1001-0", "1001-1"]
+
+
+async def test_a_lost_takeover_is_not_mixed_with_the_next_one(store, pair):
+    first = await submit_and_claim(store)
+    await append(store, first, 1, delta("first"))
+    await lose_from_here(pair)
+    await store.redis.delete(KEY.lease)
+    lost = await claim(store, worker=OTHER_WORKER)
+    assert lost.attempt == 2
+    await append(store, lost, 2, delta("lost"))
+    await fail_over(pair)
+    await store.redis.delete(KEY.lease)
+    again = await claim(store, worker=OTHER_WORKER)
+    assert again.attempt == 1002
+    assert [row for row in await store.ledger(KEY) if row.attempt != 1] == []
+    log = await log_of(store)
+    assert [entry_id for entry_id, _, _ in log] == ["1-0", "1002-1"]
+    assert log[1][2] == {"attempt": 1002, "after": "1-0", "reason": "lease_expired"}
+    assert await at_end(store, KEY, Cursor(2, 2)) is False  # the reader is told to drop what it has after 1-0
+
+
+async def test_later_attempts_are_numbered_without_another_gap(store, pair):
+    await store.handover(await submit_and_claim(store))
+    await pair.synced()
+    await fail_over(pair)
+    for attempt in (1002, 1003):
+        claimed = await claim(store)
+        assert claimed.attempt == attempt
+        await store.handover(claimed)
+
+
+async def test_a_cancel_of_a_turn_whose_claim_was_lost_takes_a_new_number(store, pair):
+    await store.submit(KEY, request())
+    await lose_from_here(pair)
+    await claim(store)
+    await fail_over(pair)
+    await store.cancel(KEY)
+    assert {entry_id.partition("-")[0] for entry_id, _, _ in await log_of(store)} == {"1001"}
+
+
+async def test_without_a_failover_a_cursor_that_never_was_is_the_clients_fault(store, pair):
+    await submit_and_claim(store)
+    with pytest.raises(BadRequest):
+        await at_end(store, KEY, Cursor(2, 0))

@@ -1,0 +1,36 @@
+"""What the memory store does about a store that has lost its last writes, as parts/behind.lua and parts/attempt.lua."""
+
+from typing import Final
+
+from turnwire.shared.store.scripts import LogBehind, StepsBehind
+from turnwire.testing.memory import Memory, MemoryTurn
+
+SKIPPED_ATTEMPTS: Final = 1000
+
+
+def behind(turn: MemoryTurn, seq: int) -> None:
+    """Refuse a write that comes after events which the log does not have.
+
+    Raises:
+        LogBehind: it lacks events before `seq`.
+    """
+    if turn.log and len(turn.log) < seq:
+        raise LogBehind(str(len(turn.log)))
+
+
+def steps_behind(turn: MemoryTurn, known: int) -> None:
+    """Refuse a write that comes after steps which are not there.
+
+    Raises:
+        StepsBehind: there are fewer than `known`, the history included.
+    """
+    stands = len(turn.steps) + (turn.history is not None)
+    if stands < known:
+        raise StepsBehind(str(stands))
+
+
+def next_attempt(memory: Memory, turn: MemoryTurn) -> int:
+    """The number of the next attempt; some are skipped if the store has failed over, as parts/attempt.lua says."""
+    known = turn.fields.get("lineage", memory.lineage)
+    turn.fields["lineage"] = memory.lineage
+    return turn.attempt + 1 + (SKIPPED_ATTEMPTS if known != memory.lineage else 0)
