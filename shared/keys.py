@@ -24,6 +24,8 @@ PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this pre
 # Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
+BEAT: Final = "turnwire:beat"  # string  when the last heartbeat of any worker came (ms); TTL
+GRACE: Final = "turnwire:grace"  # string  lapsed claims are left alone while it is there; TTL
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 SUSPECTS: Final = "turnwire:suspects"  # zset    job id -> how many jobs may run in its worker, all of them suspects

@@ -126,7 +126,7 @@ class TurnQueue:
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), room.slots, room.running, room.company]
         names = [
             keys.QUEUE, keys.HINTS, keys.claims(worker),
-            keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS,
+            keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS, keys.BEAT, keys.GRACE,
         ]  # fmt: skip
         reply = await TAKE(self._courier, names, [*args, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX])
         wait_ms, room.company, *jobs = reply
@@ -153,7 +153,9 @@ class TurnQueue:
 
         A job that another worker has claimed meanwhile is left alone.
         """
-        names = [keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.RING, keys.claims(worker)]
+        names = [
+            keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.RING, keys.claims(worker), keys.BEAT, keys.GRACE,
+        ]  # fmt: skip
         args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *job_ids]
         await EXTEND(self._courier, names, args)
 

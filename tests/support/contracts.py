@@ -40,6 +40,8 @@ _KINDS = {
     keys.CANCELLING: "cancelling",
     keys.UNSERVED: "unserved",
     keys.UNSERVED_SINCE: "unserved_since",
+    keys.BEAT: "beat",
+    keys.GRACE: "grace",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",

@@ -7,6 +7,8 @@
 --   workers               hash: worker -> entry of its last heartbeat
 --   ring                  zset: the ids of the workers, in order
 --   claims                set: the jobs that this worker has claimed; it outlives them by one lease
+--   beat                  string: when the last heartbeat of any worker came
+--   grace                 string: is there while lapsed claims are left alone
 -- ARGV
 --   worker
 --   entry                 JSON: what the worker says of itself
@@ -16,18 +18,19 @@
 --   job_id …              the jobs that this worker has claimed
 -- RETURNS
 --   1
--- include: time
+-- include: time grace
 
-local queue, open_turns, workers, ring, claims = unpack(KEYS)
+local queue, open_turns, workers, ring, claims, beat, grace = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
 -- A full server refuses a script's first write if it needs memory, and takes all writes after it. PEXPIRE needs none.
 redis.call('PEXPIRE', claims, 2 * lease_ms)
 redis.call('HSET', workers, worker, entry)
 redis.call('ZADD', ring, 0, worker)
+local now = now_ms()
+keep_beat({queue = queue, open_turns = open_turns, beat = beat, grace = grace}, tonumber(lease_ms), now)
 if #ARGV == 5 then
     return 1
 end
-local now = now_ms()
 for i = 6, #ARGV do
     local job_id = ARGV[i]
     local key = in_progress_prefix .. job_id
@@ -35,7 +38,7 @@ for i = 6, #ARGV do
     local is_ours = not holder or holder == worker
     if is_ours and redis.call('ZSCORE', queue, job_id) then  -- a job that is not in the queue has ended meanwhile
         redis.call('SET', key, worker, 'PX', lease_ms)
-        redis.call('ZADD', queue, now + lease_ms, job_id)
+        redis.call('ZADD', queue, string.format('%d.5', now + lease_ms), job_id)
         redis.call('SADD', claims, job_id)
         redis.call('ZADD', open_turns, 'XX', now + sweep_ms, job_id)
     end

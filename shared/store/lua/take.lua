@@ -10,6 +10,8 @@
 --   isolating             zset: worker that runs suspects -> until when that counts
 --   clearing              string: the worker that takes nothing until it is idle, because suspects wait
 --   workers               hash: worker -> entry of its last heartbeat
+--   beat                  string: when the last heartbeat of any worker came
+--   grace                 string: is there while lapsed claims are left alone
 -- ARGV
 --   worker
 --   lease_ms
@@ -24,10 +26,11 @@
 --   wait_ms               ms until the next job is due; -1 if there is none
 --   company               0: the worker takes any jobs; n: suspects, at most n at a time; -1: nothing until it is idle
 --   job                   the serialized job; '' if it has expired
--- include: time isolation
+-- include: time isolation grace
 
-local queue, hints, claims, suspects, isolating, clearing, workers = unpack(KEYS)
+local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace = unpack(KEYS)
 local worker, lease_ms, count, woken, slots, running, company, job_prefix, in_progress_prefix = unpack(ARGV)
+local GRACE_LOOK_MS = 500  -- when to look at a lapsed claim again
 local now = now_ms()
 local reply = {-1, 0}
 
@@ -36,7 +39,7 @@ local function claim(job_id)
     if not redis.call('SET', in_progress_prefix .. job_id, worker, 'NX', 'PX', lease_ms) then
         return false
     end
-    redis.call('ZADD', queue, now + lease_ms, job_id)
+    redis.call('ZADD', queue, string.format('%d.5', now + lease_ms), job_id)
     redis.call('SADD', claims, job_id)
     reply[#reply + 1] = job_id
     reply[#reply + 1] = redis.call('GET', job_prefix .. job_id) or ''
@@ -72,10 +75,15 @@ for i = 1, #jobs, 2 do
         reply[1] = math.max(due - now, 0)
         break
     end
-    if not claim(job_id) then  -- another worker has it: it is due again when that claim ends
-        local left_ms = math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1
-        redis.call('ZADD', queue, now + left_ms, job_id)
-        soonest_ms = math.min(soonest_ms or left_ms, left_ms)
+    local look_ms
+    if due % 1 ~= 0 and in_grace(beat, grace, lease_ms, now) then
+        look_ms = GRACE_LOOK_MS
+    elseif not claim(job_id) then  -- another worker has it: it is due again when that claim ends
+        look_ms = math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1
+    end
+    if look_ms then
+        redis.call('ZADD', queue, string.format('%d.5', now + look_ms), job_id)
+        soonest_ms = math.min(soonest_ms or look_ms, look_ms)
     end
 end
 if soonest_ms and (reply[1] < 0 or soonest_ms < reply[1]) then

@@ -1,0 +1,39 @@
+-- The time after an outage in which nobody takes over: workers whose claims lapsed, because nobody could extend them,
+-- extend them first. The score of a claimed job ends in .5, so that a lapsed claim can be told from a job that waits.
+-- The beat is the time of the last heartbeat of any worker. The expiry of keys goes by the clock of the server, so a
+-- step of this clock looks like an outage, and is treated in the same way.
+
+local SILENT_LEASES = 0.6  -- heartbeats come three times in a lease's time
+local BEAT_TTL_MS = 604800000
+local STEP_MS = 1000  -- a clock that goes back by less does not matter
+
+-- in_grace(beat, grace, lease_ms, now)
+-- RETURNS true if lapsed claims are left alone
+local function in_grace(beat, grace, lease_ms, now)
+    local last = redis.call('GET', beat)
+    return redis.call('EXISTS', grace) == 1 or (last and math.abs(now - last) > lease_ms * SILENT_LEASES)
+end
+
+-- put_forward(zset, step_ms)
+-- Takes a step of the clock out of all scores, which are times.
+local function put_forward(zset, step_ms)
+    local entries = redis.call('ZRANGE', zset, 0, -1, 'WITHSCORES')
+    for i = 1, #entries, 2 do
+        redis.call('ZADD', zset, string.format('%.1f', entries[i + 1] - step_ms), entries[i])
+    end
+end
+
+-- keep_beat(keys, lease_ms, now)
+-- Notes a heartbeat. The first one after an outage begins the grace. The first one after the clock has gone back makes
+-- the queued jobs due when they were to be.
+local function keep_beat(keys, lease_ms, now)
+    local last = tonumber(redis.call('GET', keys.beat) or now)
+    if now - last > lease_ms * SILENT_LEASES then
+        redis.call('SET', keys.grace, 1, 'PX', math.floor(lease_ms / 3) + 1000)
+    elseif last - now > STEP_MS then
+        redis.call('SET', keys.grace, 1, 'PX', math.floor(lease_ms / 3) + 1000)
+        put_forward(keys.queue, last - now)
+        put_forward(keys.open_turns, last - now)
+    end
+    redis.call('SET', keys.beat, now, 'PX', BEAT_TTL_MS)
+end
