@@ -26,6 +26,8 @@ OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should l
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
 BEAT: Final = "turnwire:beat"  # string  when the last heartbeat of any worker came (ms); TTL
 GRACE: Final = "turnwire:grace"  # string  lapsed claims are left alone while it is there; TTL
+FILLED_IN: Final = "turnwire:filled_in"  # string  lineage of the server's data in which the queue is complete
+REBUILDING: Final = "turnwire:rebuilding"  # string  who fills the queue again after a loss; TTL
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
 SUSPECTS: Final = "turnwire:suspects"  # zset    job id -> how many jobs may run in its worker, all of them suspects
@@ -43,6 +45,9 @@ BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is o
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
 JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
+
+
+ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
 
 class SessionKey(msgspec.Struct, frozen=True):

@@ -6,18 +6,16 @@ the answer of a turn that has ended.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.replies import Due, Watched
-from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
-from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.job_bytes import new_job
+from turnwire.shared.store.queue_lineage import QueueLineage
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
@@ -71,17 +69,11 @@ class Room(msgspec.Struct):
     company: int = 0
 
 
-class TurnQueue:
+class TurnQueue(QueueLineage):
     """Typed access to the queue.
 
     Methods raise StoreUnavailable when Redis does not answer. All of them may then be repeated, except `take`.
     """
-
-    def __init__(self, redis: Redis, settings: Settings) -> None:
-        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
-        self._settings = settings
-        self._timeout_s = settings.redis_timeout_s
-        self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
         """Make sure that a worker will look at the turn. Returns False if its job waits already.

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from turnwire.shared.errors import NotFound, RecordUnreadable
 from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import SessionKey, TurnKey, channel_prefix
+from turnwire.shared.keys import ALL_TURNS, SessionKey, TurnKey, channel_prefix, persist_id
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
-from turnwire.shared.lifecycle import TERMINAL_STATES
+from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
@@ -26,9 +26,11 @@ PRUNE = Script("prune")
 logger = logging.getLogger(__name__)
 
 SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
+SCANNED_KEYS: Final = 500
 PAGE_TURNS: Final = 100
 PRUNED_TURNS: Final = 1000  # one call looks at so many, so that Redis can serve other clients in between
 OLDEST_TURNS: Final = 4  # each read checks so many; that is enough, because a session gets one turn at a time
+_OPEN_STATES: Final = frozenset(state.value.encode() for state in set(TurnState) - TERMINAL_STATES)
 
 
 class TurnReads:
@@ -169,6 +171,21 @@ class TurnReads:
             status, entries = await pipe.execute()
         over = status is None or status.decode(errors="replace") in TERMINAL_STATES
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
+
+    async def open_jobs(self, cursor: int) -> tuple[int, list[str]]:
+        """Read a page of all turns. Returns the next cursor, 0 after the last page, and the jobs that there should be.
+
+        A page begins at 0. A turn may be on two pages.
+        """
+        async with answered_within(self._timeout_s):
+            cursor, names = await self.redis.scan(cursor, match=ALL_TURNS, count=SCANNED_KEYS)
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hmget(name, "run_id", "status", "persist")
+                turns = await pipe.execute()
+        runs = [run_id.decode() for run_id, status, _ in turns if run_id and status in _OPEN_STATES]
+        persists = [persist_id(run_id.decode()) for run_id, _, persist in turns if run_id and persist == b"pending"]
+        return cursor, runs + persists
 
     async def has_failed_over(self, key: TurnKey) -> bool:
         """Whether the store has another history than at the turn's last claim, and so may lack its last writes."""

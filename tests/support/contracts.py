@@ -40,6 +40,8 @@ _KINDS = {
     keys.CANCELLING: "cancelling",
     keys.UNSERVED: "unserved",
     keys.UNSERVED_SINCE: "unserved_since",
+    keys.FILLED_IN: "filled_in",
+    keys.REBUILDING: "rebuilding",
     keys.BEAT: "beat",
     keys.GRACE: "grace",
 }

@@ -17,6 +17,7 @@ from turnwire.shared.replies import Due
 from turnwire.shared.store.queue import SWEEPER_MS, TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
+from turnwire.worker.pool.rebuild import Rebuild
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Sweep:
         self._store = store
         self._queue = queue
         self._worker_id = worker_id
+        self._rebuild = Rebuild(store, queue)
 
     async def run(self) -> None:
         """Sweep until cancelled, or stand by for as long as another worker sweeps."""
@@ -40,6 +42,7 @@ class Sweep:
         while True:
             await asyncio.sleep(wait_s)
             try:
+                await self._rebuild.if_needed()
                 due = await self._queue.due(self._worker_id)
             except StoreUnavailable as error:
                 logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)

@@ -1,0 +1,42 @@
+"""The lineage of the server in which the queue is complete; see worker/pool/rebuild.py."""
+
+import secrets
+from typing import Any
+
+from redis.asyncio import Redis
+
+from turnwire.shared import keys
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connection import LINEAGE
+from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.scripts import Arg, Script, typed_refusals
+
+LOST_LINEAGE = Script("lost_lineage", lineage=True)
+
+REBUILD_MS = 60_000  # after this time, another worker may begin to rebuild the queue
+
+
+class QueueLineage:
+    """Tells whether the queue's server may have lost jobs. It holds the connection of the queue."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self._settings = settings
+        self._timeout_s = settings.redis_timeout_s
+        self._courier = Courier(redis, settings.redis_timeout_s)
+        self._id = secrets.token_hex(8)
+
+    async def lost_lineage(self) -> str | None:
+        """Return the lineage of the server's data if this caller should rebuild the queue, or None.
+
+        It should if the queue was filled in another lineage, so that its last jobs may be lost, or in none.
+        """
+        args: list[Arg] = [LINEAGE, self._id, REBUILD_MS]
+        lineage = await LOST_LINEAGE(self._courier, [keys.FILLED_IN, keys.REBUILDING], args)
+        return lineage.decode() or None
+
+    async def keep_lineage(self, lineage: str) -> None:
+        """Note that the queue is complete in this lineage."""
+        with typed_refusals():
+            await self._courier.send("SET", keys.FILLED_IN, lineage)
+            await self._courier.send("DEL", keys.REBUILDING)

@@ -1,0 +1,92 @@
+"""A queue that was lost, or lacks its last jobs, is filled again from the turns, once per lineage of its server."""
+
+import pytest
+
+from tests.support.turns import SESSION, WORKER, claim, request
+from turnwire.shared import keys
+from turnwire.shared.keys import persist_id
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.turns import TurnStore
+from turnwire.worker.pool.rebuild import Rebuild
+from turnwire.worker.pool.sweep import Sweep
+
+QUEUED, SUSPENDED, RUNNING, COMPLETED, PENDING = (SESSION.turn(index) for index in range(5))
+
+
+@pytest.fixture
+async def queue(redis_url, settings):
+    """A queue behind a client of its own, as if it were on another server."""
+    client = connect(redis_url, connections=4)
+    yield TurnQueue(client, settings)
+    await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def turns(store: TurnStore, redis):
+    """One turn of each kind; none has a job."""
+    for key in (QUEUED, SUSPENDED, RUNNING, COMPLETED, PENDING):
+        await store.submit(key, request(on_busy="concurrent"))
+    await store.suspend(await claim(store, SUSPENDED), "go", None, 1, b"{}")
+    await claim(store, RUNNING)
+    for key, persist in ((COMPLETED, "done"), (PENDING, "pending")):
+        await store.settle(await claim(store, key), TurnState.COMPLETED, 1, [], {"persist": persist})
+    yield
+    await redis.flushall()  # rows of turns that have no job
+
+
+async def looked_at(redis) -> set[str]:
+    return {job_id.decode() for job_id in await redis.zrange(keys.OPEN_TURNS, 0, -1)}
+
+
+@pytest.mark.usefixtures("turns")
+async def test_the_sweep_looks_at_every_turn_that_should_have_a_job(store, queue, redis):
+    assert await Rebuild(store, queue).if_needed() == 4
+    expected = {QUEUED.run_id, SUSPENDED.run_id, RUNNING.run_id, persist_id(PENDING.run_id)}
+    assert await looked_at(redis) == expected
+    await redis.zadd(keys.OPEN_TURNS, dict.fromkeys(expected, 0))
+    await Sweep(store, queue, WORKER).once()
+    jobs = {job_id.decode() for job_id in await redis.zrange(keys.QUEUE, 0, -1)}
+    assert jobs == {QUEUED.run_id, RUNNING.run_id, persist_id(PENDING.run_id)}
+
+
+@pytest.mark.usefixtures("turns")
+async def test_it_is_not_repeated_until_the_server_has_another_lineage(store, queue, redis):
+    rebuild = Rebuild(store, queue)
+    await rebuild.if_needed()
+    await redis.delete(keys.OPEN_TURNS)
+    assert await rebuild.if_needed() == 0
+    assert await looked_at(redis) == set()
+    await redis.set(keys.FILLED_IN, "another")
+    assert await rebuild.if_needed() == 4
+
+
+@pytest.mark.usefixtures("turns")
+async def test_one_caller_rebuilds_at_a_time(store, queue, redis, settings):
+    other = TurnQueue(queue.redis, settings)
+    lineage = await queue.lost_lineage()
+    assert lineage
+    assert await other.lost_lineage() is None
+    assert await queue.lost_lineage() == lineage
+    await redis.delete(keys.REBUILDING)  # the first one has died
+    assert await other.lost_lineage() == lineage
+    await other.keep_lineage(lineage)
+    assert await queue.lost_lineage() is None
+    assert await other.lost_lineage() is None
+
+
+@pytest.mark.usefixtures("turns")
+async def test_jobs_that_are_there_stay_as_they_are(store, queue, redis):
+    await queue.enqueue(QUEUED.run_id)
+    [taken], _ = await queue.take(WORKER, 1)
+    score = await redis.zscore(keys.OPEN_TURNS, QUEUED.run_id)
+    await Rebuild(store, queue).if_needed()
+    assert await redis.zscore(keys.OPEN_TURNS, QUEUED.run_id) == score
+    assert await redis.get(keys.job(QUEUED.run_id)) == taken.job
+
+
+@pytest.mark.usefixtures("turns")
+async def test_a_queue_on_the_server_of_the_turns_needs_none(store, redis, settings):
+    assert await Rebuild(store, TurnQueue(store.redis, settings)).if_needed() == 0
+    assert not await redis.exists(keys.FILLED_IN, keys.REBUILDING)
