@@ -176,7 +176,7 @@ class AttemptWrites(TurnReads):
             *events,
             *flat(fields),
         ]
-        index, row = await SETTLE(self._courier, claimed.key.all_keys(), args)
+        index, row = await SETTLE(self._replicated, claimed.key.all_keys(), args)
         return Settled(int(index) if index else None, row)
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:

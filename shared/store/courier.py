@@ -18,10 +18,11 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from turnwire.shared.errors import UnstorableValue
+from turnwire.shared.errors import StoreUnavailable, UnstorableValue
 from turnwire.shared.store.connection import with_lineage
 
 MAX_INT: Final = 2**63 - 1  # the largest integer of Redis
+LONGEST_WAIT_MS: Final = 1000  # for replicas
 MAX_CALLS: Final = 200  # one round trip carries at most so many calls, so that Redis can serve others in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
 
@@ -36,11 +37,17 @@ class Command(NamedTuple):
 
 
 class Courier:
-    """Sends the commands of one client. If a round trip fails, all its commands fail; else each gets its own reply."""
+    """Sends the commands of one client. If a round trip fails, all its commands fail; else each gets its own reply.
 
-    def __init__(self, redis: Redis, timeout_s: float) -> None:
+    `replicas`: after each round trip, wait until so many replicas have its writes. If they do not, its commands fail
+    with StoreUnavailable, although they have run.
+    """
+
+    def __init__(self, redis: Redis, timeout_s: float, *, replicas: int = 0) -> None:
         self._pool: Any = redis.connection_pool  # redis-py's own annotations do not pass a strict checker
         self._timeout_s = timeout_s
+        self._replicas = replicas
+        self._wait = _pack(("WAIT", replicas, min(LONGEST_WAIT_MS, int(timeout_s * 500)))) if replicas else b""
         self._waiting: list[Command] = []
         self._flight: asyncio.Task[None] | None = None
 
@@ -112,25 +119,30 @@ class Courier:
         async with asyncio.timeout(self._timeout_s):
             connection = await self._pool.get_connection()
             try:
-                return await _exchange(connection, batch)
+                return await self._exchange(connection, batch)
             except BaseException:
                 await connection.disconnect(nowait=True)  # replies may still come, and the next user must not read them
                 raise
             finally:
                 await self._pool.release(connection)
 
+    async def _exchange(self, connection: Any, batch: list[Command]) -> list[Any]:
+        """Do what a pipeline of redis-py does. That one packs every argument in Python, a third of its cost."""
+        packed = [with_lineage(command.packed, connection) if command.lineage else command.packed for command in batch]
+        await connection.send_packed_command(b"".join(packed) + self._wait, check_health=False)
+        replies: list[Any] = []
+        for _ in batch:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        if self._replicas and await connection.read_response() < self._replicas:
+            return [reply if isinstance(reply, Exception) else _not_replicated() for reply in replies]
+        return replies
 
-async def _exchange(connection: Any, batch: list[Command]) -> list[Any]:
-    """Do what a pipeline of redis-py does. That one packs every argument in Python, which is a third of its cost."""
-    packed = [with_lineage(command.packed, connection) if command.lineage else command.packed for command in batch]
-    await connection.send_packed_command(b"".join(packed), check_health=False)
-    replies: list[Any] = []
-    for _ in batch:
-        try:
-            replies.append(await connection.read_response())
-        except ResponseError as error:
-            replies.append(error)
-    return replies
+
+def _not_replicated() -> StoreUnavailable:
+    return StoreUnavailable("too few replicas have the write")
 
 
 _packed_by_hiredis: Callable[[Any], bytes] = pack_command  # its own annotation allows only commands of one word

@@ -42,6 +42,9 @@ class TurnReads:
         self._timeout_s = settings.redis_timeout_s
         self._channel_prefix = channel_prefix(settings.deployment_name)
         self._courier = Courier(redis, settings.redis_timeout_s)
+        # Writes that must outlive the primary have round trips of their own, so that events do not wait for replicas.
+        replicas = settings.redis_replicas
+        self._replicated = Courier(redis, settings.redis_timeout_s, replicas=replicas) if replicas else self._courier
 
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """Return the index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""

@@ -67,11 +67,11 @@ class TurnStore(AttemptWrites):
             *flat(fields),
         ]
         try:
-            verdict, attempt, mark = await SUBMIT(self._courier, names, args)
+            verdict, attempt, mark = await SUBMIT(self._replicated, names, args)
         except TurnLimit:
             if not await self.prune(session):
                 raise
-            verdict, attempt, mark = await SUBMIT(self._courier, names, args)
+            verdict, attempt, mark = await SUBMIT(self._replicated, names, args)
         return Submitted(verdict.decode(), key, attempt, mark.decode())
 
     async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
@@ -99,7 +99,7 @@ class TurnStore(AttemptWrites):
                 waits for is never refused for this reason.
         """
         args: list[Arg] = [signal, payload, self.settings.max_signals, self.settings.max_signal_bytes]
-        first, stored, enqueue = await SIGNAL(self._courier, [key.record, key.signals], args)
+        first, stored, enqueue = await SIGNAL(self._replicated, [key.record, key.signals], args)
         return Signalled(bool(first), stored, bool(enqueue))
 
     async def expire(self, key: TurnKey) -> int | None:

@@ -1,0 +1,63 @@
+"""With TURNWIRE_REDIS_REPLICAS, what a client was told survives the loss of the primary."""
+
+import pytest
+
+from tests.support.failover import Pair
+from tests.support.turns import KEY, append, claim, delta, request
+from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
+from turnwire.shared.store.turns import TurnStore
+
+
+@pytest.fixture
+async def pair(tmp_path):
+    async with Pair(tmp_path) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def stores(pair):
+    """A function that makes a store which waits for so many replicas."""
+    client = connect(pair.url, connections=4)
+    yield lambda replicas: TurnStore(client, Settings(redis_url=pair.url, lease_ms=3000, redis_replicas=replicas))
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_an_accepted_turn_a_signal_and_an_end_are_on_the_replica(stores, pair):
+    store = stores(1)
+    await store.submit(KEY, request())
+    assert await pair.order(pair.second, "HGET", KEY.record, "status") == b"queued"
+    await store.signal(KEY, "go", b"1")
+    assert await pair.order(pair.second, "HEXISTS", KEY.signals, "go")
+    await store.settle(await claim(store), TurnState.COMPLETED, 1, [delta("a")], {})
+    assert await pair.order(pair.second, "HGET", KEY.record, "status") == b"completed"
+
+
+async def test_what_no_replica_has_is_not_accepted_and_may_be_repeated(stores, pair):
+    store = stores(1)
+    await pair.synced()
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.submit(KEY, request())
+    pair.link.set("pass")
+    assert (await store.submit(KEY, request())).verdict == "attached"
+
+
+async def test_events_do_not_wait_for_a_replica(stores, pair):
+    store = stores(1)
+    await store.submit(KEY, request())
+    pair.link.set("hold")
+    await append(store, await claim(store), 1, delta("a"))
+
+
+async def test_more_replicas_than_there_are_refuse_everything_new(stores):
+    with pytest.raises(StoreUnavailable):
+        await stores(2).submit(KEY, request())
+
+
+async def test_without_the_setting_nobody_waits(stores, pair):
+    await stores(0).submit(KEY, request())
+    stats = await pair.order(pair.first, "INFO", "commandstats")
+    assert "cmdstat_wait" not in stats
