@@ -10,7 +10,7 @@ from tests.support.failover import Pair, scene_behind
 from tests.support.scene import Scene
 from tests.support.waiting import let_pass, wait_until
 
-LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than the failover
+LEASE_S = 3.0
 TURNS = 60
 LOST_S = 0.4  # of the stream of writes
 
@@ -23,11 +23,13 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene_behind(pair, tmp_path, workers=2, env=LEASE) as view:
+    env = {"TURNWIRE_LEASE_MS": str(int(LEASE_S * 1000))}
+    async with scene_behind(pair, tmp_path, workers=2, env=env) as view:
         yield view
 
 
-async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair):
+@pytest.mark.parametrize("away_s", [0, 1.5 * LEASE_S], ids=["at once", "longer than a lease"])
+async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair, away_s: float):
     turns = [view.turn(events=150, pace_ms=20, stream=number % 2 == 0) for number in range(TURNS)]
     readers = [view.ask(answer, retry=True) for answer in turns]
     await wait_until(lambda: all(answer.deltas() > 10 for answer in turns), "turns run", 30)
@@ -36,6 +38,7 @@ async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pa
     await let_pass(LOST_S)
     shown = [answer.deltas() for answer in turns]
     pair.first.kill()
+    await let_pass(away_s)
     await pair.fail_over()
     async with asyncio.timeout(60):
         await asyncio.gather(*readers)
