@@ -43,7 +43,7 @@ if waits and not runs then
 end
 redis.call('SET', job, bytes, 'PX', job_ttl_ms)
 if not runs then
-    redis.call('ZADD', queue, now, job_id)
+    redis.call('ZADD', queue, string.format('%d.25', now - 1), job_id)  -- due from the start: see parts/grace.lua
     redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)  -- hints are lossy: the queue is the truth
 end

@@ -76,7 +76,7 @@ for i = 1, #jobs, 2 do
         break
     end
     local look_ms
-    if due % 1 ~= 0 and in_grace(beat, grace, lease_ms, now) then
+    if due % 1 == 0.5 and in_grace(beat, grace, lease_ms, now) then
         look_ms = GRACE_LOOK_MS
     elseif not claim(job_id) then  -- another worker has it: it is due again when that claim ends
         look_ms = math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1

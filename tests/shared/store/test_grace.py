@@ -89,3 +89,21 @@ async def test_jobs_that_wait_are_due_again_after_the_clock_went_back(queue, red
     assert await taken(queue) == [waiting]
     assert abs(await redis.zscore(keys.OPEN_TURNS, waiting) - before[1]) < 1000
     assert await redis.exists(keys.GRACE)
+
+
+async def test_the_clock_went_back_before_there_was_a_worker(queue, redis):
+    await queue.enqueue(RUN_ID)
+    score = await redis.zscore(keys.QUEUE, RUN_ID)
+    await redis.zadd(keys.QUEUE, {RUN_ID: score + 60_000})
+    assert await taken(queue) == []
+    await queue.extend(OTHER_WORKER, b"", [])
+    assert await taken(queue) == [RUN_ID]
+
+
+async def test_a_job_for_later_is_no_step_of_the_clock(queue, redis):
+    await queue.enqueue(RUN_ID)
+    [job], _ = await queue.take(WORKER, 1)
+    await queue.again(WORKER, job, 60_000)
+    await queue.extend(OTHER_WORKER, b"", [])
+    assert await taken(queue) == []
+    assert not await redis.exists(keys.GRACE)

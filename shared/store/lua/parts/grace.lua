@@ -1,5 +1,6 @@
 -- The time after an outage in which nobody takes over: workers whose claims lapsed, because nobody could extend them,
 -- extend them first. The score of a claimed job ends in .5, so that a lapsed claim can be told from a job that waits.
+-- The score of a job that was due from the start ends in .25: if it is in the future, the clock has gone back.
 -- The beat is the time of the last heartbeat of any worker. The expiry of keys goes by the clock of the server, so a
 -- step of this clock looks like an outage, and is treated in the same way.
 
@@ -19,8 +20,17 @@ end
 local function put_forward(zset, step_ms)
     local entries = redis.call('ZRANGE', zset, 0, -1, 'WITHSCORES')
     for i = 1, #entries, 2 do
-        redis.call('ZADD', zset, string.format('%.1f', entries[i + 1] - step_ms), entries[i])
+        redis.call('ZADD', zset, string.format('%.2f', entries[i + 1] - step_ms), entries[i])
     end
+end
+
+-- step_back(queue, last, now)
+-- `last` is the time of the last heartbeat. The queue is asked, too: there may have been no worker before.
+-- RETURNS by how many ms the clock has gone back, as far as one can tell; 0 or less if it has not
+local function step_back(queue, last, now)
+    local latest = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')
+    local due = tonumber(latest[2] or now)
+    return math.max(last - now, due % 1 == 0.25 and math.ceil(due) - now or 0)
 end
 
 -- keep_beat(keys, lease_ms, now)
@@ -28,12 +38,13 @@ end
 -- the queued jobs due when they were to be.
 local function keep_beat(keys, lease_ms, now)
     local last = tonumber(redis.call('GET', keys.beat) or now)
-    if now - last > lease_ms * SILENT_LEASES then
+    local step_ms = step_back(keys.queue, last, now)
+    if now - last > lease_ms * SILENT_LEASES or step_ms > STEP_MS then
         redis.call('SET', keys.grace, 1, 'PX', math.floor(lease_ms / 3) + 1000)
-    elseif last - now > STEP_MS then
-        redis.call('SET', keys.grace, 1, 'PX', math.floor(lease_ms / 3) + 1000)
-        put_forward(keys.queue, last - now)
-        put_forward(keys.open_turns, last - now)
+    end
+    if step_ms > STEP_MS then
+        put_forward(keys.queue, step_ms)
+        put_forward(keys.open_turns, step_ms)
     end
     redis.call('SET', keys.beat, now, 'PX', BEAT_TTL_MS)
 end
