@@ -30,7 +30,9 @@ async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
 
 @pytest.mark.parametrize("away_s", [0, 1.5 * LEASE_S], ids=["at once", "longer than a lease"])
 async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair, away_s: float):
-    turns = [view.turn(events=150, pace_ms=20, stream=number % 2 == 0) for number in range(TURNS)]
+    gate = view.gate()  # no turn ends before the failover: with such an end, the replica would lack the turn's answer
+    plan = {"events": 500, "pace_ms": 20, "gate": {"490": str(gate)}}
+    turns = [view.turn(**plan, stream=number % 2 == 0) for number in range(TURNS)]
     readers = [view.ask(answer, retry=True) for answer in turns]
     await wait_until(lambda: all(answer.deltas() > 10 for answer in turns), "turns run", 30)
     await pair.synced()
@@ -40,6 +42,7 @@ async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pa
     pair.first.kill()
     await let_pass(away_s)
     await pair.fail_over()
+    gate.touch()
     async with asyncio.timeout(60):
         await asyncio.gather(*readers)
     assert sum(shown) > TURNS * 11  # clients had seen events that were lost

@@ -180,6 +180,13 @@ class MemoryQueue(TurnQueue):
             memory.sweeper = ("", 0)
         return True
 
+    async def lost_lineage(self) -> str | None:
+        """See TurnQueue. This queue never loses anything."""
+        return None
+
+    async def keep_lineage(self, lineage: str) -> None:
+        """See TurnQueue."""
+
     @write
     async def announce(self, run_id: str) -> str:
         """See TurnQueue."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.keys import SessionKey, TurnKey, persist_id
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
@@ -114,6 +114,23 @@ class MemoryReads(TurnStore):
     def _fields(self, session: SessionKey) -> dict[str, str]:
         found = self.memory.session(session)
         return found.fields if found is not None else {}
+
+    async def has_failed_over(self, key: TurnKey) -> bool:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return turn is not None and turn.fields.get("lineage", self.memory.lineage) != self.memory.lineage
+
+    async def open_jobs(self, cursor: int) -> tuple[int, list[str]]:
+        """See TurnReads. All turns are on one page."""
+        assert cursor == 0
+        job_ids: list[str] = []
+        for key in self.memory.sessions():
+            session = self.memory.session(key)
+            for index, turn in session.turns.items() if session is not None else ():
+                run_id = key.turn(index).run_id
+                job_ids += [run_id] if turn.is_open else []
+                job_ids += [persist_id(run_id)] if turn.fields.get("persist") == "pending" else []
+        return 0, job_ids
 
     def _records_of(self, session: SessionKey, indexes: Iterable[int]) -> list[TurnRecord]:
         keys = [session.turn(index) for index in indexes]

@@ -26,7 +26,10 @@ class Rebuild:
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
         self._queue = queue
-        self._is_needed = store.redis is not queue.redis  # on one server, a turn and its job are lost together
+        settings = store.settings
+        self._is_needed = (
+            settings.queue_url != settings.redis_url
+        )  # on one server, a turn and its job are lost together
 
     async def if_needed(self) -> int:
         """Rebuild the queue if its server has lost data. Returns how many jobs the sweep will look at.

@@ -1,12 +1,13 @@
 """A queue that was lost, or lacks its last jobs, is filled again from the turns, once per lineage of its server."""
 
+import msgspec
 import pytest
 
 from tests.support.turns import SESSION, WORKER, claim, request
 from turnwire.shared import keys
 from turnwire.shared.keys import persist_id
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.store.connect import connect
+from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.pool.rebuild import Rebuild
@@ -16,11 +17,9 @@ QUEUED, SUSPENDED, RUNNING, COMPLETED, PENDING = (SESSION.turn(index) for index 
 
 
 @pytest.fixture
-async def queue(redis_url, settings):
-    """A queue behind a client of its own, as if it were on another server."""
-    client = connect(redis_url, connections=4)
-    yield TurnQueue(client, settings)
-    await client.aclose(close_connection_pool=True)
+def settings(settings: Settings, redis_url: str) -> Settings:
+    """As if the queue were on another server."""
+    return msgspec.structs.replace(settings, queue_redis_url=f"{redis_url}?db=0")
 
 
 @pytest.fixture
@@ -87,6 +86,7 @@ async def test_jobs_that_are_there_stay_as_they_are(store, queue, redis):
 
 
 @pytest.mark.usefixtures("turns")
-async def test_a_queue_on_the_server_of_the_turns_needs_none(store, redis, settings):
-    assert await Rebuild(store, TurnQueue(store.redis, settings)).if_needed() == 0
+async def test_a_queue_on_the_server_of_the_turns_needs_none(redis, redis_url):
+    settings = Settings(redis_url=redis_url)
+    assert await Rebuild(TurnStore(redis, settings), TurnQueue(redis, settings)).if_needed() == 0
     assert not await redis.exists(keys.FILLED_IN, keys.REBUILDING)
