@@ -31,8 +31,9 @@ async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize("away_s", [0, 1.5 * LEASE_S], ids=["at once", "longer than a lease"])
 async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair, away_s: float):
     gate = view.gate()  # no turn ends before the failover: with such an end, the replica would lack the turn's answer
-    plan = {"events": 500, "pace_ms": 20, "gate": {"490": str(gate)}}
-    turns = [view.turn(**plan, stream=number % 2 == 0) for number in range(TURNS)]
+    turns = [
+        view.turn(events=500, pace_ms=20, gate={"490": str(gate)}, stream=number % 2 == 0) for number in range(TURNS)
+    ]
     readers = [view.ask(answer, retry=True) for answer in turns]
     await wait_until(lambda: all(answer.deltas() > 10 for answer in turns), "turns run", 30)
     await pair.synced()

@@ -27,9 +27,8 @@ class Rebuild:
         self._store = store
         self._queue = queue
         settings = store.settings
-        self._is_needed = (
-            settings.queue_url != settings.redis_url
-        )  # on one server, a turn and its job are lost together
+        # On one server, a turn and its job are lost together.
+        self._is_needed = settings.queue_url != settings.redis_url
 
     async def if_needed(self) -> int:
         """Rebuild the queue if its server has lost data. Returns how many jobs the sweep will look at.
