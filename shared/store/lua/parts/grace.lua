@@ -24,27 +24,27 @@ local function put_forward(zset, step_ms)
     end
 end
 
--- step_back(queue, last, now)
--- `last` is the time of the last heartbeat. The queue is asked, too: there may have been no worker before.
--- RETURNS by how many ms the clock has gone back, as far as one can tell; 0 or less if it has not
-local function step_back(queue, last, now)
+-- step_in_queue(queue, now)
+-- Asks the jobs that wait, where no heartbeat can tell: there may have been no worker.
+-- RETURNS by how many ms the clock has gone back, as far as one can tell
+local function step_in_queue(queue, now)
     local latest = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')
-    local due = tonumber(latest[2] or now)
-    return math.max(last - now, due % 1 == 0.25 and math.ceil(due) - now or 0)
+    local due = tonumber(latest[2] or 0)
+    return due % 1 == 0.25 and math.ceil(due) - now or 0
 end
 
 -- keep_beat(keys, lease_ms, now)
 -- Notes a heartbeat. The first one after an outage begins the grace. The first one after the clock has gone back makes
 -- the queued jobs due when they were to be.
 local function keep_beat(keys, lease_ms, now)
-    local last = tonumber(redis.call('GET', keys.beat) or now)
-    local step_ms = step_back(keys.queue, last, now)
-    if now - last > lease_ms * SILENT_LEASES or step_ms > STEP_MS then
+    local last = redis.call('SET', keys.beat, now, 'PX', BEAT_TTL_MS, 'GET')
+    local is_silent = not last or now - last > lease_ms * SILENT_LEASES
+    local step_ms = is_silent and step_in_queue(keys.queue, now) or last - now
+    if (last and is_silent) or step_ms > STEP_MS then
         redis.call('SET', keys.grace, 1, 'PX', math.floor(lease_ms / 3) + 1000)
     end
     if step_ms > STEP_MS then
         put_forward(keys.queue, step_ms)
         put_forward(keys.open_turns, step_ms)
     end
-    redis.call('SET', keys.beat, now, 'PX', BEAT_TTL_MS)
 end
