@@ -41,8 +41,8 @@ local function open_attempt(keys, channel_prefix, index, attempt, reason, worker
     if refused then
         return refused
     end
-    local before = redis.call('HMGET', keys.turn, 'status', 'attempt', 'lease_end')
-    if before[1] == 'running' then
+    local before = attempt > 1 and redis.call('HMGET', keys.turn, 'status', 'attempt', 'lease_end')
+    if before and before[1] == 'running' then
         -- Nobody ran it after its lease had ended, however late somebody notices.
         local ended_at = math.min(now, tonumber(before[3] or now))
         add_row(keys, before[2], 'crashed', '', unknown_use(keys.turn, before[2]), ended_at)
