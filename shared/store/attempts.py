@@ -62,15 +62,8 @@ class AttemptWrites(TurnReads):
             RecordUnreadable: another version wrote the turn. No attempt is spent.
         """
         settings = self.settings
-        limits: list[Arg] = [
-            settings.lease_ms,
-            settings.max_attempts,
-            settings.retention_ms,
-            ASIDE_MS,
-            company,
-            LINEAGE,
-        ]
-        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *(projects or [])]
+        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, ASIDE_MS]
+        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, company, LINEAGE, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, *granted]:

@@ -180,9 +180,8 @@ class MemoryQueue(TurnQueue):
             memory.sweeper = ("", 0)
         return True
 
-    async def lost_lineage(self) -> str | None:
+    async def lost_lineage(self) -> None:
         """See TurnQueue. This queue never loses anything."""
-        return None
 
     async def keep_lineage(self, lineage: str) -> None:
         """See TurnQueue."""
