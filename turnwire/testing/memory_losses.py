@@ -34,3 +34,13 @@ def next_attempt(memory: Memory, turn: MemoryTurn) -> int:
     known = turn.fields.get("lineage", memory.lineage)
     turn.fields["lineage"] = memory.lineage
     return turn.attempt + 1 + (SKIPPED_ATTEMPTS if known != memory.lineage else 0)
+
+
+class WholeQueue:
+    """What a queue tells that never loses anything."""
+
+    async def lost_lineage(self) -> None:
+        """See TurnQueue."""
+
+    async def keep_lineage(self, lineage: str) -> None:
+        """See TurnQueue."""

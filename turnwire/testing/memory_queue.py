@@ -29,15 +29,15 @@ from turnwire.shared.store.queue import (
 from turnwire.shared.store.queue_view import Pending, QueueView
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import Life, Unharmed, write
+from turnwire.testing.memory_losses import WholeQueue
 from turnwire.testing.queue_memory import QueueMemory
 
 
-class MemoryQueue(TurnQueue):
+class MemoryQueue(WholeQueue, TurnQueue):
     """The queue. It has no connection: `super().__init__` is not called on purpose."""
 
     def __init__(self, memory: QueueMemory, settings: Settings, life: Life | None = None) -> None:
-        self.memory = memory
-        self.settings = settings
+        self.memory, self.settings = memory, settings
         self.life: Life = life if life is not None else Unharmed()
 
     @write
@@ -179,12 +179,6 @@ class MemoryQueue(TurnQueue):
         if memory.sweeper[0] == worker:
             memory.sweeper = ("", 0)
         return True
-
-    async def lost_lineage(self) -> None:
-        """See TurnQueue. This queue never loses anything."""
-
-    async def keep_lineage(self, lineage: str) -> None:
-        """See TurnQueue."""
 
     @write
     async def announce(self, run_id: str) -> str:
