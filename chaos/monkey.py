@@ -42,7 +42,7 @@ STRIKES: Final = {  # name -> how often, beside the others; the docstring of the
     "fail_over": 1,
     "kill_primary": 1,
 }
-ON_REQUEST: Final = {"lose_queue", "step_clock"}  # not among the strikes of an ordinary run
+ON_REQUEST: Final = {"step_clock"}  # not among the strikes of an ordinary run
 ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
     "single": {"restart_redis", "kill_redis", "make_read_only", "reset_connections", "lose_queue", "step_clock"},
     "sentinel": {"fail_over", "kill_primary"},

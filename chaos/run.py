@@ -24,7 +24,6 @@ from chaos.visits import CheckedAtOnce, Visits
 from stack.process import Service
 from stack.redis_server import RedisServer
 from stack.sentinels import SentinelGroup
-from turnwire.shared.settings import Settings
 
 OPEN_TURNS: Final = 60  # of the first deployment, side by side
 OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
@@ -205,8 +204,7 @@ def _redis(directory: Path, choice: Choice) -> Iterator[BrokenRedis]:
     if choice.topology == "sentinel":
         with SentinelGroup(directory / "redis") as group:
             urls = [f"{group.url}/{database}" for database in range(DATABASES)]
-            waits = hasattr(Settings, "redis_replicas")  # accepted turns can wait until a replica has them
-            yield BrokenRedis(group, urls, env={"TURNWIRE_REDIS_REPLICAS": "1"} if waits else {})
+            yield BrokenRedis(group, urls, env={"TURNWIRE_REDIS_REPLICAS": "1"})
         return
     server = RedisServer(directory / "redis", aof=True)
     clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None
