@@ -112,9 +112,8 @@ class PrimaryConnection(AbstractConnection):
         ]
         for connection in {self, *others}:
             connection.abort()
-        level = (
-            logging.WARNING if others else logging.INFO
-        )  # while a failover lasts, connections are tried again and again
+        # While a failover lasts, connections are tried again and again: only the first refusal is news.
+        level = logging.WARNING if others else logging.DEBUG
         logger.log(level, "the Redis server is not the primary (%s): %d connections to it are closed", why, len(others))
         return WrongServer("the server is not the primary")
 

@@ -37,7 +37,7 @@ async def test_a_fault_at_this_write_neither_shows_nor_repeats_anything(view: Sc
     await wait_until(lambda: all_accepted(view, first), "the first turns stand in the queue")
     readers += [view.ask(answer) for answer in second]
     await wait_until(lambda: all_accepted(view, second), "the second turns stand in the queue")
-    async with faulty_workers(view, write, TURNWIRE_MAX_JOBS="1") as services:
+    async with faulty_workers(view, write, survivor_last=True, TURNWIRE_MAX_JOBS="1") as services:
         await until_all_struck(services)
         view.stack.worker[0].resume()
         for reader in readers:

@@ -14,21 +14,28 @@ MODES = ["before", "after", "lost"]
 
 
 @asynccontextmanager
-async def faulty_workers(view: Scene, write: str, **env: str) -> AsyncIterator[list[Service]]:
-    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end."""
+async def faulty_workers(
+    view: Scene, write: str, *, survivor_last: bool = False, **env: str
+) -> AsyncIterator[list[Service]]:
+    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end.
+
+    `survivor_last`: the one that survives its fault starts when the others have met theirs, in `until_all_struck`.
+    Otherwise it may run all the turns while the others are still starting.
+    """
     view.stack.worker[0].pause()
     services = [
         view.worker(f"{write}-{mode}", "tests.support.crashing_worker", CRASH_AT=f"{write}:{mode}", **env)
         for mode in MODES
     ]
     try:
-        for service in services:
+        for service in services[:-1] if survivor_last else services:
             service.start()
         yield services
     finally:
         view.stack.worker[0].resume()
         for service in services:
-            service.kill()
+            if service.running:
+                service.kill()
 
 
 def struck(service: Service) -> bool:
@@ -41,6 +48,8 @@ def struck_or_ended(service: Service) -> bool:
 
 async def until_all_struck(services: list[Service]) -> None:
     for service in services:
+        if not service.log_path.exists():
+            service.start()
         try:
             await wait_until(partial(struck_or_ended, service), f"the fault of {service.name}", 30)
         except AssertionError as error:

@@ -47,6 +47,7 @@ class OutboxSlots:
         That is about when its turn would come if each job took as long as the slowest one takes now. So thousands of
         answers that wait for a store that hangs keep no worker busy, and are persisted soon when it works again.
         """
-        takes_s = asyncio.get_running_loop().time() - min(self._began_s.values())
+        now_s = asyncio.get_running_loop().time()
+        takes_s = now_s - min(self._began_s.values(), default=now_s)  # the last of them may have ended meanwhile
         wait_ms = takes_s * 1000 * pending / self._slots * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         return int(min(max(wait_ms, SOONEST_PUT_OFF_MS), LONGEST_PUT_OFF_MS))

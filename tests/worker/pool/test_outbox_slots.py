@@ -16,7 +16,7 @@ from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.pool import dispatch
-from turnwire.worker.pool.outbox_slots import OutboxSlots
+from turnwire.worker.pool.outbox_slots import SOONEST_PUT_OFF_MS, OutboxSlots
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
 
@@ -164,3 +164,7 @@ async def test_a_busy_worker_does_not_look_for_answers_after_each_turn(settings,
     async with working(settings, Shop(), max_jobs=1) as worker:
         await wait_until(lambda: worker._dispatch.complete == len(asked), "every turn to end")
     assert len(looks) == 1
+
+
+async def test_an_answer_is_put_off_for_a_moment_when_the_slots_were_freed_meanwhile():
+    assert OutboxSlots(4).put_off_ms(5000) == SOONEST_PUT_OFF_MS
