@@ -28,7 +28,9 @@ async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
         yield view
 
 
-@pytest.mark.parametrize("away_s", [0, 1.5 * LEASE_S], ids=["at once", "longer than a lease"])
+@pytest.mark.parametrize(
+    "away_s", [0, pytest.param(1.5 * LEASE_S, marks=pytest.mark.long)], ids=["at once", "longer than a lease"]
+)
 async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair, away_s: float):
     gate = view.gate()  # no turn ends before the failover: with such an end, the replica would lack the turn's answer
     turns = [

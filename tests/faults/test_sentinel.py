@@ -49,7 +49,15 @@ async def killed(group: SentinelGroup) -> None:
 
 
 @pytest.mark.timeout(180 * ROUNDS)
-@pytest.mark.parametrize("fail_over", [ordered, planned, killed], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "fail_over",
+    [
+        pytest.param(ordered, marks=pytest.mark.long),
+        pytest.param(planned, marks=pytest.mark.long),
+        killed,
+    ],
+    ids=lambda kind: kind.__name__,
+)
 async def test_turns_outlive_a_failover(tmp_path: Path, fail_over: Callable[[SentinelGroup], Awaitable[None]]):
     with SentinelGroup(tmp_path / "redis") as group:
         redis = cast("RedisServer", group)  # all that a stack asks of it is its URL
