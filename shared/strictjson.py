@@ -30,6 +30,8 @@ def refuse_non_finite(value: Any) -> None:
     left = [value]
     while left:
         item = left.pop()
+        if item is None or isinstance(item, str | int):
+            continue
         if isinstance(item, float) and not math.isfinite(item):
             raise ValueError(f"{item} has no form in JSON")
         if isinstance(item, dict):

@@ -3,6 +3,7 @@
 The upper bounds in pyproject.toml keep out the versions that these tests have not seen.
 """
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_a_method_of_a_connection_of_redis_has_this_parameter(method: str, param
     for kind in CONNECTIONS:
         found = inspect.signature(getattr(kind, method)).parameters
         assert parameter in found or any(known.kind is known.VAR_KEYWORD for known in found.values())
+
+
+@pytest.mark.parametrize("name", ["_parser", "_reader", "_writer"])
+def test_a_connection_of_redis_has_this_attribute(name: str):
+    assert all(hasattr(kind(), name) for kind in CONNECTIONS)
+
+
+async def test_a_stream_reader_keeps_here_what_nobody_has_read():
+    reader: Any = asyncio.StreamReader()
+    reader.feed_data(b"unread")
+    assert reader._buffer == b"unread"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from turnwire.shared.errors import StoreUnavailable, UnstorableValue
 from turnwire.shared.store.connection import with_lineage
@@ -129,14 +129,9 @@ class Courier:
     async def _exchange(self, connection: Any, batch: list[Command]) -> list[Any]:
         """Do what a pipeline of redis-py does. That one packs every argument in Python, a third of its cost."""
         packed = [with_lineage(command.packed, connection) if command.lineage else command.packed for command in batch]
-        await connection.send_packed_command(b"".join(packed) + self._wait, check_health=False)
-        replies: list[Any] = []
-        for _ in batch:
-            try:
-                replies.append(await connection.read_response())
-            except ResponseError as error:
-                replies.append(error)
-        if self._replicas and await connection.read_response() < self._replicas:
+        count = len(batch) + bool(self._replicas)
+        replies: list[Any] = await connection.exchange(b"".join(packed) + self._wait, count)
+        if self._replicas and replies.pop() < self._replicas:
             return [reply if isinstance(reply, Exception) else _not_replicated() for reply in replies]
         return replies
 

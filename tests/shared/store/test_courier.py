@@ -6,6 +6,7 @@ import pytest
 from redis.exceptions import RedisError, ResponseError
 
 from stack.redis_server import RedisServer
+from tests.support.waiting import wait_until
 from turnwire.shared.errors import UnstorableValue
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import MAX_CALLS, Courier
@@ -98,3 +99,27 @@ async def test_a_defect_in_a_round_trip_is_nobodys_cancellation(redis, monkeypat
         outcomes = await asyncio.gather(*flights, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {AttributeError}
     assert await courier.send("ECHO", "z") == b"z"
+
+
+async def test_a_reply_that_nobody_read_is_not_the_reply_to_the_next_command(redis_url):
+    client = connect(redis_url, connections=1)
+    courier = Courier(client, 5)
+    assert await courier.send("ECHO", "a") == b"a"
+    used = await client.connection_pool.get_connection()
+    await used.send_command("ECHO", "unread")
+    await wait_until(lambda: not used.is_at_rest, "something arrived on the connection")
+    await client.connection_pool.release(used)
+    assert await courier.send("ECHO", "b") == b"b"
+    await client.aclose(close_connection_pool=True)
+
+
+async def test_a_connection_that_redis_closed_is_made_anew_before_a_command_that_must_not_be_repeated(redis, redis_url):
+    client = connect(redis_url, connections=1)
+    courier = Courier(client, 5)
+    number = await courier.send("CLIENT", "ID")
+    used = await client.connection_pool.get_connection()
+    await client.connection_pool.release(used)
+    await redis.client_kill_filter(_id=number)
+    await wait_until(lambda: not used.is_at_rest, "something arrived on the connection")
+    assert await courier.send("ECHO", "b", repeat=False) == b"b"
+    await client.aclose(close_connection_pool=True)
