@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_tu
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.endpoints import pages
+from turnwire.api.endpoints.guard import guarded
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> Starlette:
     """Return the application. Its server ends the open streams through `app.state.services`.
 
     Raises:
-        SettingsError: a Redis URL cannot be read.
+        SettingsError: a Redis URL or the key file cannot be read.
     """
     services = Services(settings)
 
@@ -55,11 +55,11 @@ def _routes(services: Services) -> list[Route]:
     handlers: dict[str, dict[str, Handler]] = {}
     for operation in OPERATIONS:
         by_method = handlers.setdefault(operation.path, {})
-        by_method[operation.method] = partial(operation.handler, services)
+        by_method[operation.method] = guarded(services, operation)
         if operation.head:
             by_method["HEAD"] = by_method[operation.method]
-    handlers["/openapi.json"] = {"GET": pages.description, "HEAD": pages.description}
-    handlers["/docs"] = {"GET": pages.docs, "HEAD": pages.docs}
+    for path, page in pages.PUBLIC.items():
+        handlers[path] = {"GET": page, "HEAD": page}
     return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
 
 

@@ -12,6 +12,7 @@ from turnwire.api.app import create_app
 from turnwire.api.edge.protocol import Protocol
 from turnwire.api.edge.site import is_loopback
 from turnwire.api.services import Services
+from turnwire.shared.errors import SettingsError
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
 
@@ -51,16 +52,31 @@ class Server(uvicorn.Server):
         self._services.drain()
 
 
+def check_bind(settings: Settings) -> None:
+    """Let only this machine reach an API that asks nobody for credentials, unless its operator says otherwise.
+
+    Raises:
+        SettingsError: it would listen on another address.
+    """
+    if settings.authenticates or is_loopback(settings.host):
+        return
+    if settings.auth != "none":
+        raise SettingsError(
+            f"TURNWIRE_HOST is {settings.host}, but nobody would be asked for credentials: set TURNWIRE_API_KEYS_FILE "
+            "(`python -m api keys new` makes a key), or TURNWIRE_AUTH=none if only a proxy can reach this address"
+        )
+    logger.warning("the API authenticates nobody and listens on %s: let only a proxy reach it", settings.host)
+
+
 def serve(settings: Settings) -> bool:
     """Serve until a signal arrives. Returns: False after a crash.
 
     Raises:
-        SettingsError: a Redis URL cannot be read.
+        SettingsError: a Redis URL or the key file cannot be read, or everybody could reach an open API.
     """
     log_to_stderr(settings)
+    check_bind(settings)
     app = create_app(settings)
-    if not is_loopback(settings.host):
-        logger.warning("the API authenticates nobody and listens on %s: let only a proxy reach it", settings.host)
     config = uvicorn.Config(
         app,
         host=settings.host,

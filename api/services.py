@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from turnwire.api.access.door import Door
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
+from turnwire.shared.key_file import WatchedKeyFile
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
@@ -16,7 +18,12 @@ class Services:
     """Holds the store, the queue and the hub. The constructor opens no connection; `running` starts and closes all."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises:
+        SettingsError: a Redis URL or the key file cannot be read.
+        """
         self.settings = settings
+        self.key_file = WatchedKeyFile(settings.api_keys_file)
+        self.door = Door(settings, self.key_file)
         commands = max(settings.redis_connections - 1, 1)  # one is left for the hub's subscription
         self.redis: Any
         self.queue_redis: Any

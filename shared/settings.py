@@ -18,6 +18,8 @@ PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 Deployment = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
 
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+
 RootPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+\Z")]
 
 _IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
@@ -37,6 +39,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     root_path: RootPath | None = None  # under which a proxy shows the API
     allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # who may do what
+    auth: Literal["none"] | None = None  # "none": the API asks nobody for credentials, on any address
+    api_keys_file: str | None = None
+    tenant_header: HeaderName | None = None  # in which a proxy names the tenant; only with auth "none"
 
     # what a product plugs in
     hooks: str | None = None
@@ -106,11 +113,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def _check_together(self) -> None:
         if self.lease_ms >= self.turn_timeout_s * 1000:
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
+        if self.auth == "none" and self.authenticates:
+            raise SettingsError(
+                "TURNWIRE_AUTH is none, so TURNWIRE_API_KEYS_FILE would be ignored: set only one of them"
+            )
+        if self.tenant_header and self.auth != "none":
+            raise SettingsError("TURNWIRE_TENANT_HEADER needs TURNWIRE_AUTH=none")
 
     def __repr__(self) -> str:
         """Show the settings without their secrets, because settings end up in logs and tracebacks."""
         shown = (f"{name}={_without_secrets(name, getattr(self, name))!r}" for name in self.__struct_fields__)
         return f"Settings({', '.join(shown)})"
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the API asks for credentials."""
+        return self.api_keys_file is not None
 
     @property
     def queue_url(self) -> str:

@@ -8,21 +8,23 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from turnwire.api.access.identity import NOBODY, Identity
 from turnwire.api.edge.accept import JSON
 
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class Exchange:
-    """Holds the ASGI scope, receive and send of a request, and its headers."""
+    """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
-    __slots__ = ("headers", "receive", "scope", "send")
+    __slots__ = ("headers", "identity", "receive", "scope", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self.headers = Headers(scope=scope)
+        self.identity: Identity = NOBODY  # until the credentials are checked
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Answer in one piece."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from turnwire.api.access.errors import Forbidden, Unauthenticated
 from turnwire.shared import errors
 from turnwire.shared.errors import TurnwireError
 
@@ -67,6 +68,9 @@ class Draining(TurnwireError):
     retry_after_s = 1.0
 
 
+CHALLENGE: Final = 'Bearer realm="turnwire"'
+
+
 class Problem(msgspec.Struct, frozen=True):
     """An error as a client gets it.
 
@@ -83,6 +87,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.BadRequest: (400, "Bad request"),
+    Unauthenticated: (401, "Not authenticated"),
+    Forbidden: (403, "Not allowed"),
     ForeignPage: (403, "Not from a page of another site"),
     errors.NotFound: (404, "Not found"),
     MethodNotAllowed: (405, "Method not allowed"),
@@ -123,6 +129,8 @@ def problem_response(error: TurnwireError) -> Response:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = CHALLENGE + (', error="invalid_token"' if error.presented else "")
     if isinstance(error, errors.TooLarge | RequestTimeout):
         return _LingeringResponse(_body(problem(error)), problem(error).status, headers | _HEADERS)
     return _response(problem(error), headers)

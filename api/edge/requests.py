@@ -6,7 +6,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from turnwire.api.edge.accept import JSON, choose
 from turnwire.api.edge.exchange import Exchange
-from turnwire.shared.errors import BadRequest
+from turnwire.shared.errors import BadRequest, NotFound
 from turnwire.shared.keys import SessionKey, TurnKey, session_key, signal_key, turn_index
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -54,12 +54,13 @@ def idempotency_key(exchange: Exchange) -> str:
 
 
 def path_session(exchange: Exchange) -> SessionKey:
-    """Return the session that the path names.
+    """Return the session that the path names: one of the tenant that sends the request.
 
     Raises:
         BadRequest: the name is not a session id.
+        NotFound: the credentials are bound to other sessions.
     """
-    return session_key(exchange.scope["path_params"]["session"])
+    return _own_session(exchange, "no such session")
 
 
 def path_turn(exchange: Exchange) -> TurnKey:
@@ -67,8 +68,16 @@ def path_turn(exchange: Exchange) -> TurnKey:
 
     Raises:
         BadRequest: a part of the path is not a session id, or not an index.
+        NotFound: the credentials are bound to other sessions.
     """
-    return path_session(exchange).turn(turn_index(exchange.scope["path_params"]["index"]))
+    return _own_session(exchange, "no such turn").turn(turn_index(exchange.scope["path_params"]["index"]))
+
+
+def _own_session(exchange: Exchange, missing: str) -> SessionKey:
+    key = session_key(exchange.scope["path_params"]["session"], exchange.identity.tenant)
+    if not exchange.identity.opens(key.session):
+        raise NotFound(missing)
+    return key
 
 
 def path_signal(exchange: Exchange) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from turnwire import __version__
+from turnwire.api.access.identity import Scope
 from turnwire.api.edge.accept import JSON
 from turnwire.api.edge.problems import INTERNAL, STATUS, Problem
 from turnwire.api.endpoints.operation import Answer, Operation
@@ -13,6 +14,11 @@ from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.following.encode import NDJSON, SSE
 
 EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
+GUARDED: Final = (401, 403)  # so may every operation that needs credentials
+SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "an API key"},
+}
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 _NDJSON_EXAMPLE = (
@@ -48,16 +54,19 @@ def document(operations: Sequence[Operation]) -> bytes:
                 "parameters": PARAMETERS,
                 "headers": HEADERS,
                 "responses": _problems(),
+                "securitySchemes": SECURITY,
             },
         }
     )
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    problems = sorted({*operation.problems, *EVERYWHERE})
+    guarded = operation.scope is not Scope.PUBLIC
+    problems = sorted({*operation.problems, *EVERYWHERE, *(GUARDED if guarded else ())})
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "security": [{scheme: [operation.scope]} for scheme in SECURITY] if guarded else [],
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in operation.parameters],
         "responses": {
             **{str(answer.status): _answer(answer) for answer in operation.answers},
@@ -97,7 +106,9 @@ def _problems() -> dict[str, Any]:
     for status in sorted(codes):
         description = ", ".join(f"`{code}`" for code in codes[status])
         responses[str(status)] = {"description": description, "content": content}
-        names = ["Allow"] * (status == 405) + ["Retry-After"] * (status in retried)
+        names = (
+            ["Allow"] * (status == 405) + ["WWW-Authenticate"] * (status == 401) + ["Retry-After"] * (status in retried)
+        )
         if names:
             responses[str(status)]["headers"] = _header_references(*names)
     return responses
@@ -158,6 +169,7 @@ HEADERS: Final = {
         {"type": "string", "enum": ["true"]}, "present if the turn was completed before this request", required=False
     ),
     "Allow": _header({"type": "string"}, "the methods that this path has"),
+    "WWW-Authenticate": _header({"type": "string"}, "the form in which credentials are expected"),
     "Retry-After": _header(
         {"type": "string", "pattern": "^[0-9]+$"},
         "seconds; present if it makes sense to retry",

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from turnwire.api.access.identity import Scope
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.services import Services
 
@@ -32,13 +33,14 @@ class Answer(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path.
 
-    `handler`: its name in camel case is the operation's id. `head`: whether a HEAD request gets the same answer without
-    its body. `parameters`: names in openapi.PARAMETERS. `body`: the struct of the request's body. `problems`: the
-    statuses with which it may refuse, in addition to those that all operations share.
+    `scope`: what the credentials must include. `handler`: its name in camel case is the operation's id. `head`: whether
+    a HEAD request gets the same answer without its body. `parameters`: names in openapi.PARAMETERS. `body`: the struct
+    of the request's body. `problems`: the statuses with which it may refuse, in addition to those that all share.
     """
 
     path: str
     method: str
+    scope: Scope
     handler: OperationHandler
     summary: str
     head: bool = False
@@ -47,6 +49,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_required: bool = False
     answers: tuple[Answer, ...]
     problems: tuple[int, ...] = ()
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is a GET that answers with a stream, as an EventSource asks for."""
+        return self.method == "GET" and any(answer.stream for answer in self.answers)
 
     @property
     def name(self) -> str:

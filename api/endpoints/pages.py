@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 from turnwire.api.edge.exchange import Exchange
+from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints import openapi
 from turnwire.api.endpoints.routes import OPERATIONS
 
@@ -43,3 +46,9 @@ def _policy() -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     own = "style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
     return f"default-src 'none'; script-src 'sha256-{digest}'; {own}"
+
+
+PUBLIC: Final[Mapping[str, Handler]] = {
+    "/openapi.json": description,
+    "/docs": docs,
+}  # for everybody: they tell no secret

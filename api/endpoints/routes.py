@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from turnwire.api.access.identity import Scope
 from turnwire.api.edge.body import TurnBody
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
 from turnwire.api.endpoints.erasure import erase_session
@@ -30,14 +31,14 @@ _ASK_PROBLEMS = (400, 404, 406, 409, 413, 415, 422, 429, 503)
 
 OPERATIONS: Final = (
     Operation(
-        path=SESSIONS, method="DELETE", handler=erase_session,
+        path=SESSIONS, method="DELETE", handler=erase_session, scope=Scope.TURNS,
         summary="Erase everything of a session",
         parameters=("session",),
         answers=(Answer(204, "The session is erased; its running turns stop and its open streams end"),),
         problems=(400, 404, 503),
     ),
     Operation(
-        path=TURNS, method="POST", handler=ask_next_turn,
+        path=TURNS, method="POST", handler=ask_next_turn, scope=Scope.TURNS,
         summary="Ask for a turn at the session's next index",
         parameters=("session", "keepalive", "sse", "idempotencyKey", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
@@ -45,14 +46,14 @@ OPERATIONS: Final = (
         problems=_ASK_PROBLEMS,
     ),
     Operation(
-        path=TURNS, method="GET", head=True, handler=list_turns,
+        path=TURNS, method="GET", head=True, handler=list_turns, scope=Scope.READ,
         summary="The turns of a session, ascending",
         parameters=("session", "afterIndex", "limit"),
         answers=(Answer(200, "One page of the list", TurnList),),
         problems=(400, 404, 406, 503),
     ),
     Operation(
-        path=TURN, method="POST", handler=ask_turn,
+        path=TURN, method="POST", handler=ask_turn, scope=Scope.TURNS,
         summary="Ask for a turn, attach to it while it runs, or get its answer again",
         parameters=("session", "index", "keepalive", "sse", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
@@ -60,14 +61,14 @@ OPERATIONS: Final = (
         problems=_ASK_PROBLEMS,
     ),
     Operation(
-        path=TURN, method="GET", head=True, handler=get_turn,
+        path=TURN, method="GET", head=True, handler=get_turn, scope=Scope.READ,
         summary="A turn's record, now or when the turn has ended",
         parameters=("session", "index", "wait"),
         answers=(Answer(200, "The record", TurnRecord),),
         problems=(400, 404, 406, 409, 503),
     ),
     Operation(
-        path=f"{TURN}/events", method="GET", handler=follow_turn,
+        path=f"{TURN}/events", method="GET", handler=follow_turn, scope=Scope.READ,
         summary="A turn's events after a cursor, until its terminal event",
         parameters=("session", "index", "after", "lastEventId", "keepalive", "sse"),
         answers=(
@@ -77,27 +78,27 @@ OPERATIONS: Final = (
         problems=(400, 404, 406, 409, 410, 503),
     ),
     Operation(
-        path=f"{TURN}/ledger", method="GET", head=True, handler=get_ledger,
+        path=f"{TURN}/ledger", method="GET", head=True, handler=get_ledger, scope=Scope.READ,
         summary="The usage and cost of each ended attempt of a turn, oldest first",
         parameters=("session", "index"),
         answers=(Answer(200, "The rows of the turn's ledger", LedgerRows),),
         problems=(400, 404, 406, 409, 503),
     ),
     Operation(
-        path=f"{SESSIONS}/usage", method="GET", head=True, handler=get_session_usage,
+        path=f"{SESSIONS}/usage", method="GET", head=True, handler=get_session_usage, scope=Scope.READ,
         summary="The sums of a session's ledger",
         parameters=("session",),
         answers=(Answer(200, "The sums", UsageSums),),
         problems=(400, 404, 406, 409, 503),
     ),
     Operation(
-        path="/v1/usage", method="GET", head=True, handler=get_usage,
+        path="/v1/usage", method="GET", head=True, handler=get_usage, scope=Scope.READ,
         summary="The sums of your whole ledger",
         answers=(Answer(200, "The sums", UsageSums),),
         problems=(406, 503),
     ),
     Operation(
-        path=f"{TURN}/cancel", method="POST", handler=cancel_turn,
+        path=f"{TURN}/cancel", method="POST", handler=cancel_turn, scope=Scope.TURNS,
         summary="Cancel a turn, whether it waits, runs or has lost its worker",
         parameters=("session", "index"),
         body=CancelBody,
@@ -108,7 +109,7 @@ OPERATIONS: Final = (
         problems=(400, 403, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
-        path=f"{TURN}/signals/{{key}}", method="POST", handler=signal_turn,
+        path=f"{TURN}/signals/{{key}}", method="POST", handler=signal_turn, scope=Scope.TURNS,
         summary="Send a turn the signal that it waits for, or will wait for; the first signal of a key wins",
         parameters=("session", "index", "key"),
         body=SignalBody,
@@ -119,25 +120,25 @@ OPERATIONS: Final = (
         problems=(400, 403, 404, 409, 413, 415, 422, 503),
     ),
     Operation(
-        path="/v1/admin/persist", method="GET", head=True, handler=list_pending,
+        path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,
         summary="For operators: turns whose answer the product has not stored yet, oldest first",
         parameters=("afterPage", "limit"),
         answers=(Answer(200, "One page of the list", PendingList),),
         problems=(400, 406, 503),
     ),
     Operation(
-        path="/v1/admin/queue", method="GET", head=True, handler=get_queue,
+        path="/v1/admin/queue", method="GET", head=True, handler=get_queue, scope=Scope.ADMIN,
         summary="For operators: how many jobs and turns there are, and which turns wait for a worker that can run them",
         answers=(Answer(200, "The queue", QueueView),),
         problems=(406, 503),
     ),
     Operation(
-        path="/healthz", method="GET", head=True, handler=is_alive,
+        path="/healthz", method="GET", head=True, handler=is_alive, scope=Scope.PUBLIC,
         summary="The process answers",
         answers=(Answer(200, "It does", Health),),
     ),
     Operation(
-        path="/readyz", method="GET", head=True, handler=is_ready,
+        path="/readyz", method="GET", head=True, handler=is_ready, scope=Scope.PUBLIC,
         summary="The process can accept turns",
         answers=(Answer(200, "It can", Health),),
         problems=(503,),

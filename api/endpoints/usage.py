@@ -4,7 +4,6 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_session, path_turn, require_json
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
-from turnwire.shared.keys import DEFAULT_TENANT
 from turnwire.shared.ledger import LedgerRows
 
 
@@ -30,4 +29,4 @@ async def get_session_usage(services: Services, exchange: Exchange) -> None:
 async def get_usage(services: Services, exchange: Exchange) -> None:
     """GET /v1/usage"""
     require_json(exchange)
-    await exchange.answer_json(await services.queue.usage(DEFAULT_TENANT))
+    await exchange.answer_json(await services.queue.usage(exchange.identity.tenant))

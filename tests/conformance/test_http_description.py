@@ -12,11 +12,13 @@ from stack.cluster import Stack
 from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.description import Description
 from tests.conformance.recorder import Recorder
+from tests.support.key_file import key_block, write_key_file
 from turnwire.shared.keys import TurnKey
 
 EVENT_STREAM = {"Accept": "text/event-stream"}
 IMAGE = {"Accept": "image/png"}
 RESPOND_ASYNC = {"Prefer": "respond-async"}
+PROBES = {"isAlive", "isReady"}
 ASKING = {"askTurn", "askNextTurn"}
 
 
@@ -44,6 +46,18 @@ def full(tmp_path: Path, description: Description) -> Iterator[tuple[Stack, http
     env = {"TURNWIRE_MAX_QUEUED": "1", "TURNWIRE_REDIS_TIMEOUT_S": "0.2"}
     with Stack(tmp_path, workers=0, apis=1, env=env) as stack, client(stack.base_urls[0], description) as http:
         yield stack, http
+
+
+@pytest.fixture
+def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[httpx.Client]:
+    """A client without credentials of an API that asks for them."""
+    keys = (key_block(f"of-{scope}", f"tw_{scope}", "acme", [scope]) for scope in ("tokens", "read"))
+    env = {"TURNWIRE_API_KEYS_FILE": str(write_key_file(tmp_path / "keys.toml", *keys))}
+    with (
+        Stack(tmp_path, workers=0, apis=1, env=env, redis=ours.redis) as stack,
+        client(stack.base_urls[0], description) as http,
+    ):
+        yield http
 
 
 def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
@@ -161,10 +175,25 @@ def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
         assert http.request(method, path, json=body).status_code == (503 if name != "isAlive" else 200), name
 
 
+def unauthorized(talk: Conversation, http: httpx.Client) -> None:
+    """Each operation without credentials, and with those of another scope."""
+    for name, (method, path) in paths(talk).items():
+        if name in PROBES:
+            continue
+        assert http.request(method, path).status_code == 401, name
+        answer = http.request(method, path, headers={"x-api-key": "tw_tokens"})
+        assert answer.status_code == 403, name
+
+
 def test_every_described_answer_is_given_as_described(
-    talk: Conversation, description: Description, ours: Stack, full: tuple[Stack, httpx.Client]
+    talk: Conversation,
+    description: Description,
+    ours: Stack,
+    full: tuple[Stack, httpx.Client],
+    guarded: httpx.Client,
 ):
     refusals(talk)
+    unauthorized(talk, guarded)
     asking(talk)
     reading(talk)
     running(talk)

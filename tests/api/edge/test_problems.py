@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from turnwire.api.access import errors as access_errors
 from turnwire.api.edge import problems
 from turnwire.api.edge.problems import STATUS, Draining, MethodNotAllowed, problem, problem_response
 from turnwire.shared import errors
@@ -15,7 +16,7 @@ NEVER_ANSWERED = (TurnFailure, AttemptFenced, AttemptStopped, SettingsError)
 
 
 def kinds() -> Iterator[type[TurnwireError]]:
-    for module in (errors, problems):
+    for module in (errors, access_errors, problems):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, TurnwireError) and value is not TurnwireError:
                 yield value

@@ -1,0 +1,19 @@
+"""The refusals of requests whose credentials do not suffice."""
+
+from turnwire.shared.errors import TurnwireError
+
+
+class Unauthenticated(TurnwireError):
+    """The request has no credentials, or not valid ones. `presented`: whether it had any."""
+
+    code = "unauthenticated"
+
+    def __init__(self, message: str, *, presented: bool = True) -> None:
+        super().__init__(message)
+        self.presented = presented
+
+
+class Forbidden(TurnwireError):
+    """The credentials are valid, but do not allow this."""
+
+    code = "forbidden"

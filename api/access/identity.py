@@ -1,0 +1,65 @@
+"""What a request may do: its tenant, its user, its scopes and the sessions that it is bound to."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from turnwire.api.access.errors import Forbidden
+from turnwire.shared.keys import DEFAULT_TENANT
+
+
+class Scope(StrEnum):
+    """A right that credentials may give. Every operation needs exactly one of these."""
+
+    PUBLIC = "public"  # the operation needs no credentials; no credentials name this scope
+    READ = "read"
+    TURNS = "turns"  # ask, cancel, signal and erase; it includes `read`
+    TOKENS = "tokens"  # make session tokens
+    ADMIN = "admin"  # look after the whole deployment, so for all tenants
+
+
+GIVEN: Final = frozenset(Scope) - {Scope.PUBLIC}  # the scopes that credentials may have
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who sends a request. A handler reads it as `exchange.identity`.
+
+    Attributes:
+        tenant: every session and every sum that the request can reach is this tenant's.
+        scopes: what it may do.
+        name: the name of the key, or of another kind of credentials, for logs and for the audit.
+        user: if not None, only sessions of this user can be opened, and every turn is this user's.
+        session: if not None, only this session can be opened.
+        session_prefix: if not None, only sessions whose id begins with this text can be opened.
+    """
+
+    tenant: str
+    scopes: frozenset[Scope]
+    name: str
+    user: str | None = None
+    session: str | None = None
+    session_prefix: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether these credentials include the scope. Nobody needs credentials for `public`."""
+        if scope is Scope.READ and Scope.TURNS in self.scopes:
+            return True
+        return scope is Scope.PUBLIC or scope in self.scopes
+
+    def require(self, scope: Scope) -> None:
+        """Raises:
+        Forbidden: the credentials do not include the scope.
+        """
+        if not self.may(scope):
+            raise Forbidden(f"these credentials do not have the scope {scope}")
+
+    def opens(self, session: str) -> bool:
+        """Whether the binding to a session, or to a prefix, allows this session. The store checks its user."""
+        if self.session is not None and session != self.session:
+            return False
+        return self.session_prefix is None or session.startswith(self.session_prefix)
+
+
+NOBODY: Final = Identity("", frozenset(), "nobody", session="")  # opens nothing: for operations without credentials
+ANYBODY: Final = Identity(DEFAULT_TENANT, GIVEN, "anybody")  # where nobody is asked for credentials

@@ -1,0 +1,170 @@
+"""Reads the key file (TURNWIRE_API_KEYS_FILE): the API keys, and the settings of single tenants.
+
+```toml
+[[key]]
+name = "backend"
+tenant = "acme"
+scopes = ["turns", "tokens"]
+sha256 = "<64 hex digits: the digest of the key>"
+
+[tenant.acme]
+max_open_turns = 100
+```
+
+The file holds no key, only digests. It is read again when it has changed. A new file that cannot be read changes
+nothing: the keys that were read last stay valid, and the log says why.
+"""
+
+import logging
+import re
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from turnwire.shared.errors import SettingsError
+
+LOOK_S: Final = 1.0  # how often the file is looked at, at most
+
+TenantName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+KeyScope = Literal["read", "turns", "tokens", "admin"]
+
+logger = logging.getLogger(__name__)
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One API key.
+
+    Attributes:
+        name: what logs and the audit call it; each key has another one.
+        tenant: whose sessions it opens.
+        scopes: what it may do.
+        sha256: the digest of the key's text, 64 hex digits.
+        user: if given, it opens only sessions of this user.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+    tenant: TenantName
+    scopes: Annotated[frozenset[KeyScope], Meta(min_length=1)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    user: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table `[tenant.<name>]`. A field that it leaves out is None: the setting of the environment counts."""
+
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    max_open_turns: Annotated[int, Meta(gt=0)] | None = None
+    requests_per_s: Annotated[float, Meta(gt=0)] | None = None
+    max_tails: Annotated[int, Meta(gt=0)] | None = None
+    models: list[str] | None = None
+
+
+class KeyFile(msgspec.Struct, frozen=True):
+    """The content of the file: the keys by the bytes of their digests, and the settings of tenants by their names."""
+
+    keys: Mapping[bytes, Key] = {}
+    tenants: Mapping[str, TenantSettings] = {}
+
+
+NO_FILE: Final = KeyFile()
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    key: list[Key] = []
+    tenant: dict[TenantName, TenantSettings] = {}
+
+
+def parse_key_file(text: str) -> KeyFile:
+    """Return the content of a key file.
+
+    Raises:
+        SettingsError: it is not TOML, or not a key file. The text says where, and quotes nothing of the file.
+    """
+    try:
+        document = msgspec.convert(tomllib.loads(text), _Document)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"the key file is not TOML ({error})") from None
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"the key file does not fit ({error})") from None
+    keys = {bytes.fromhex(key.sha256): key for key in document.key}
+    if len({key.name for key in document.key}) < len(document.key):
+        raise SettingsError("the key file gives two keys the same name")
+    if len(keys) < len(document.key):
+        raise SettingsError("the key file lists the same digest twice")
+    return KeyFile(keys, document.tenant)
+
+
+class WatchedKeyFile:
+    """The key file of a process. `content` is always the last one that could be read."""
+
+    def __init__(self, path: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the file. Without a path, there are no keys and no settings of tenants.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        self._path = Path(path) if path else None
+        self._clock = clock
+        self._next_look_s = 0.0
+        self._stamp: tuple[int, ...] | None = ()
+        self._content = NO_FILE
+        if self._path:
+            self._read(self._path)
+
+    @property
+    def content(self) -> KeyFile:
+        """What the file says. At most once a second, the file is looked at, and read again if it has changed."""
+        now_s = self._clock()
+        if self._path and now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            try:
+                self._read(self._path)
+            except SettingsError as error:
+                logger.error("%s; the keys that were read before stay valid", error)  # noqa: TRY400 - a traceback would say no more
+        return self._content
+
+    def tenant(self, name: str) -> TenantSettings:
+        """Return the settings of a tenant; all of them are None if the file has no table for it."""
+        return self.content.tenants.get(name, NO_TENANT_SETTINGS)
+
+    def _read(self, path: Path) -> None:
+        stamp = _stamp(path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp  # first, so that a broken file is reported once
+        content = parse_key_file(_text(path))
+        if self._content is not NO_FILE:
+            logger.info("the key file was read again: %d keys", len(content.keys))
+        self._content = content
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when the file is replaced or written; None: there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"TURNWIRE_API_KEYS_FILE: the file cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError("TURNWIRE_API_KEYS_FILE: the file is not UTF-8") from None
+
+
+def is_tenant(text: str) -> bool:
+    """Whether the text may be the name of a tenant: 1 to 64 characters of `A-Z a-z 0-9 . _ -`."""
+    return _TENANT.match(text) is not None
+
+
+NO_TENANT_SETTINGS: Final = TenantSettings()
