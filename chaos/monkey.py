@@ -198,7 +198,7 @@ class Monkey:
             with suppress(RedisError, OSError):  # a sentinel may be slow to answer
                 return await asyncio.to_thread(lambda group: group.primary, self._server)
 
-    async def _replaced(self, wait: Callable[[], None]) -> None:
+    async def _replaced(self, wait: Callable[[], object]) -> None:
         try:
             await asyncio.to_thread(wait)
         except TimeoutError:

@@ -15,9 +15,12 @@ from stack.redis_server import RedisServer, find_server
 
 SERVICE = "main"
 START_LIMIT_S = 30.0
+FAILOVER_LIMIT_S = 60.0  # an ordered failover may have to be ordered more than once
 STOP_LIMIT_S = 5.0
 PAUSE_S = 0.05
-DOWN_AFTER_MS = 500  # a primary that is silent for so long is replaced
+# A primary that is silent for so long is replaced. After each failover, Sentinel waits for up to a second before it
+# connects to the new primary. A shorter time would make it replace that one at once, and lose its last writes.
+DOWN_AFTER_MS = 2000
 CONFIG = """port {port}
 bind 127.0.0.1
 dir {directory}
@@ -88,29 +91,39 @@ class SentinelGroup:
         port = max(set(ports), key=ports.count)
         return next(server for server in self.servers if str(port_of(server)) == port)
 
-    def fail_over(self, *, coordinated: bool = False) -> None:
-        """Order a failover, and wait until it is over. `coordinated`: without losing a write, as Valkey 9 can."""
-        before = self.primary
+    def fail_over(self, *, coordinated: bool = False) -> int:
+        """Order a failover, and wait until it is over. `coordinated`: without losing a write, as Valkey 9 can.
+
+        Sentinel may give up a failover that has begun. Then it is ordered again, as an operator would do.
+
+        Returns: how often it was ordered.
+        """
+        before, orders = self.primary, 0
         command = ["SENTINEL", "FAILOVER", SERVICE, *(["COORDINATED"] if coordinated else [])]
 
-        def ordered() -> bool:
+        def over() -> bool:
+            nonlocal orders
+            told = self._told(self._ports[0])
+            if "failover_in_progress" in told["flags"] or told["port"] != str(port_of(before)):
+                return self._switched(before)
             with Redis(port=self._ports[0], socket_timeout=5) as sentinel:
-                return bool(sentinel.execute_command(*command))
+                sentinel.execute_command(*command)
+            orders += 1
+            return False
 
-        _wait(ordered, "a Sentinel that begins the failover")
-        self.wait_switched(before)
+        _wait(over, "another primary that was ordered", FAILOVER_LIMIT_S)
+        return orders
 
     def wait_switched(self, before: RedisServer) -> None:
         """Until all Sentinels name another primary, and that one is one."""
+        _wait(lambda: self._switched(before), "another primary")
 
-        def switched() -> bool:
-            ports = {self._told(port)["port"] for port in self._ports}
-            if len(ports) != 1 or str(port_of(before)) in ports:
-                return False
-            with client_of(self.primary) as redis:
-                return bool(redis.role()[0] in {b"master", "master"})
-
-        _wait(switched, "another primary")
+    def _switched(self, before: RedisServer) -> bool:
+        ports = {self._told(port)["port"] for port in self._ports}
+        if len(ports) != 1 or str(port_of(before)) in ports:
+            return False
+        with client_of(self.primary) as redis:
+            return bool(redis.role()[0] in {b"master", "master"})
 
     def wait_whole(self) -> None:
         """Until all other servers replicate the primary again, so that the next failover can begin."""
@@ -152,8 +165,8 @@ def client_of(server: RedisServer) -> Redis:
     return Redis(port=port_of(server), socket_timeout=2)
 
 
-def _wait(condition: Callable[[], bool], description: str) -> None:
-    deadline_s = time.monotonic() + START_LIMIT_S
+def _wait(condition: Callable[[], bool], description: str, limit_s: float = START_LIMIT_S) -> None:
+    deadline_s = time.monotonic() + limit_s
     while True:
         try:
             if condition():
@@ -161,5 +174,5 @@ def _wait(condition: Callable[[], bool], description: str) -> None:
         except (RedisError, OSError):
             pass  # one of them is starting, or cannot do it yet
         if time.monotonic() > deadline_s:
-            raise TimeoutError(f"waited {START_LIMIT_S:g} s for {description}")
+            raise TimeoutError(f"waited {limit_s:g} s for {description}")
         time.sleep(PAUSE_S)
