@@ -1,9 +1,13 @@
-"""`python -m api` serves HTTP until it gets SIGTERM or SIGINT. Its settings: docs/settings.md."""
+"""`python -m api` serves HTTP until it gets SIGTERM or SIGINT. Its settings: docs/settings.md.
+
+`python -m api keys new` makes an API key.
+"""
 
 import argparse
 import os
 import sys
 
+from turnwire.api import keys
 from turnwire.api.server import serve
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
@@ -12,7 +16,10 @@ from turnwire.shared.settings import Settings
 def main() -> int:
     """Read the settings and serve. Returns the exit status: 2 if the settings are refused, 1 after a crash."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
-    parser.parse_args()
+    keys.add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"))
+    options = parser.parse_args()
+    if options.command == "keys":
+        return keys.make_key(options)
     try:
         return 0 if serve(Settings.from_env(os.environ)) else 1
     except SettingsError as error:

@@ -27,6 +27,7 @@ _FORMS: Final = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abpr]|AKIA|ASIA|AIza)[-_]?[A-Za-z0-9_*-]{12,}"), HIDDEN),
+    (re.compile(r"\btw_[A-Za-z0-9_-]{16,}"), HIDDEN),  # an API key of this service
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON web token
 )
 

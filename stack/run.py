@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from stack.cluster import ROOT, Stack, loopback
 from stack.foreground import Interrupts, LogTail, StopAskedError, say
+from stack.own_key import OwnKey, own_key
 from stack.process import ProcessError, free_port
 from stack.redis_command import URL_FILE
 from stack.redis_server import RedisServer, ServerNotFoundError, server_version
@@ -32,12 +33,14 @@ def main(args: list[str]) -> int:
             env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
             env["TURNWIRE_PORT"] = str(choose_port(settings))
             shutil.rmtree(STATE / "log", ignore_errors=True)  # or it would grow for ever
+            key = own_key(settings, STATE)
+            env |= key.env if key else {}
             url_file = STATE / URL_FILE.name
             url_file.touch(mode=0o600)  # the URL may hold a password
             url_file.write_text(redis.url if redis else settings.redis_url, encoding="utf-8")
             cleanup.callback(url_file.unlink, missing_ok=True)
             stack = Stack(STATE / "log", workers=options.workers, env=env, redis=redis)
-            return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis)
+            return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis, key)
     except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
         say(f"stack: {error}")
         return 1
@@ -68,7 +71,7 @@ class Terminal:
         labels = [service.name if len(stack.worker) > 1 else service.name[:-1] for service in stack.services]
         self._tails = [LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet]
 
-    def run(self, settings: Settings, redis: RedisServer | None) -> int:
+    def run(self, settings: Settings, redis: RedisServer | None, key: OwnKey | None) -> int:
         """Run the service. Returns 0 after a stop in order, 1 if a child ended by itself, 130 after a second Ctrl-C.
 
         An API or a worker that somebody killed is started again: to see a turn survive it.
@@ -78,7 +81,7 @@ class Terminal:
         except StopAskedError:
             return 0
         self._forward()
-        say(introduction(self._stack, settings, redis))
+        say(introduction(self._stack, settings, redis, key))
         watched = self._stack.services + ([redis.service] if redis else [])
         dead = None
         while not dead and not self._interrupts.wait(LOOK_INTERVAL_S):
@@ -114,7 +117,7 @@ class Terminal:
         return self._interrupts.count > 1
 
 
-def introduction(stack: Stack, settings: Settings, redis: RedisServer | None) -> str:
+def introduction(stack: Stack, settings: Settings, redis: RedisServer | None, key: OwnKey | None = None) -> str:
     """Return the text for somebody who sees the service for the first time."""
     base_url = stack.base_urls[0]
     redis_url = redis.url if redis else without_password(settings.redis_url)
@@ -125,13 +128,15 @@ def introduction(stack: Stack, settings: Settings, redis: RedisServer | None) ->
     elif settings.llm_base_url:
         model = without_password(settings.llm_base_url)
     turn = f"{base_url}/v1/sessions/demo/turns/0"
+    shown_key = f"\n  key     {key.secret} (others can reach this address)" if key else ""
+    sent_key = f" -H 'x-api-key: {key.secret}'" if key else ""
     return f"""
 Turnwire is ready.
   API     {base_url}
   Redis   {redis_url} ({where})
-  model   {model}
+  model   {model}{shown_key}
 
-  try     curl -N -X POST {turn} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
+  try     curl -N -X POST {turn}{sent_key} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
   look    python3 dev.py redis GET 'lease:chat:{{demo}}:0'
   kill    kill -9 {stack.worker[0].pid}    (the worker, while it speaks: the stream goes on)
   stop    Ctrl-C

@@ -19,6 +19,7 @@ HIDDEN = [
     ("Incorrect API key provided: {}.", "sk-proj-0123456789abcdef"),
     ("Incorrect API key provided: {}", "sk-ab****************************wxyz"),
     ("KeyError: '{}'", "AKIAIOSFODNN7EXAMPLE"),
+    ("a client sent {}", "tw_Gbz0yla8nfKWcG58lTXSih018dtwg6OraUbpwKYQnwU"),
     ("token {}", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
 ]
 SHOWN = [
