@@ -60,6 +60,8 @@ def haproxy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
 
 
 def caddy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
+    if subprocess.check_output(["caddy", "version"], text=True).lstrip("v").startswith("2.6.2"):  # that of Debian 12
+        text = text.replace("request_buffers 1MiB", "buffer_requests")
     own = "tls /etc/ssl/turnwire.pem /etc/ssl/turnwire.key\n\tbind 127.0.0.1"
     text = text.replace(
         f"{SITE} {{", f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{SITE}:{port} {{\n\t{own}", 1
