@@ -177,6 +177,7 @@ class RedisServer:
         options = ["--dir", str(self.directory.absolute()), "--daemonize", "no", "--save", ""]
         options += ["--appendonly", "yes" if self._aof else "no", "--appendfsync", self._fsync]
         options += ["--maxmemory-policy", "noeviction"]
+        options += ["--repl-diskless-sync-delay", "0"]  # a replica need not wait 5 s for others that want a copy, too
         if self._port is None:
             options += ["--port", "0", "--unixsocket", str(self._socket_path), "--unixsocketperm", "700"]
         else:

@@ -50,8 +50,6 @@ class SentinelGroup:
         primary, *replicas = self.servers
         for server in self.servers:
             server.start()
-            with client_of(server) as redis:
-                redis.config_set("repl-diskless-sync-delay", 0)
         for replica in replicas:
             with client_of(replica) as redis:
                 redis.replicaof("127.0.0.1", port_of(primary))
