@@ -29,6 +29,11 @@ def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
+def least(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the smallest value of each figure over all rounds: of a cost, this is the one that was disturbed least."""
+    return {name: min(one[name] for one in rounds) for name in rounds[0]}
+
+
 def rss_mb(pid: int) -> float:
     """Return the resident memory of a process, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -4,7 +4,7 @@ A job id names a turn in one of two ways. `chat:…`, which is the turn's run id
 the answer of a turn that has ended.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -12,25 +12,21 @@ import msgspec
 
 from turnwire.shared import keys
 from turnwire.shared.ledger import UsageSums, encode_counted
-from turnwire.shared.replies import Due, Watched
+from turnwire.shared.replies import Due
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
-from turnwire.shared.store.queue_lineage import QueueLineage
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
-from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
+from turnwire.shared.store.queue_workers import SWEEP_MS, QueueWorkers
+from turnwire.shared.store.scripts import Arg, Script, answered_within
 
 ANNOUNCE = Script("announce")
-BURY = Script("bury")
 DUE = Script("due")
 ENQUEUE = Script("enqueue")
-EXTEND = Script("extend")
 FINISH = Script("finish")
 FORGET = Script("forget")
 NOTE_UNSERVED = Script("note_unserved")
-OWNED = Script("owned")
 POSTPONE = Script("postpone")
 SET_ASIDE = Script("set_aside")
-WATCH = Script("watch")
 TAKE_ANSWERS = Script("take_answers", repeat=False)
 TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a lost reply named: see Dispatch
 
@@ -45,7 +41,6 @@ SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does no
 WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
 UNSERVED_MS = 15_000  # so long it counts that a worker had no hooks for a turn; it is looked at every 5 s
 LOOK = 200  # pending answers in one call of `take_answers`
-SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for this time
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON
 
@@ -69,7 +64,7 @@ class Room(msgspec.Struct):
     company: int = 0
 
 
-class TurnQueue(QueueLineage):
+class TurnQueue(QueueWorkers):
     """Typed access to the queue.
 
     Methods raise StoreUnavailable when Redis does not answer. All of them may then be repeated, except `take`.
@@ -139,46 +134,6 @@ class TurnQueue(QueueLineage):
         next_after, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, int(next_after)
-
-    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
-        """Send the heartbeat: register the worker with `entry`, and extend its claims on these jobs.
-
-        A job that another worker has claimed meanwhile is left alone.
-        """
-        names = [
-            keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.RING, keys.claims(worker), keys.BEAT, keys.GRACE,
-        ]  # fmt: skip
-        args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *job_ids]
-        await EXTEND(self._courier, names, args)
-
-    async def workers(self) -> dict[str, bytes]:
-        """Return the entry of each worker's last heartbeat, by worker id."""
-        async with answered_within(self._timeout_s):
-            return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
-
-    async def ring_size(self) -> int:
-        """Return how many workers stand in the ring."""
-        with typed_refusals():
-            return int(await self._courier.send("ZCARD", keys.RING))
-
-    async def watch(self, worker: str, count: int = -1) -> Watched:
-        """Look which of the `count` workers that follow this one in the ring are gone. With -1, look at all others."""
-        names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.SWEEPER]
-        prefix = keys.alive_channel(self._settings.deployment_name, "")
-        queued, sweeps, looked_at, server, *found = await WATCH(self._courier, names, [worker, count, prefix])
-        missing = {name.decode(): entry for name, entry in zip(found[::2], found[1::2], strict=True)}
-        return Watched(queued, bool(sweeps), looked_at, server.decode(), missing)
-
-    async def owned(self, worker: str) -> list[str]:
-        """Return the ids of the jobs that a worker has claimed."""
-        reply = await OWNED(self._courier, [keys.claims(worker)], [worker, keys.IN_PROGRESS_PREFIX])
-        return [job_id.decode() for job_id in reply]
-
-    async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
-        """Take a dead worker off the list and make its jobs due. Returns False if it has registered since `entry`."""
-        args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *job_ids]
-        names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SWEEPER]
-        return bool(await BURY(self._courier, names, args))
 
     async def announce(self, run_id: str) -> str:
         """Tell the sweep of a turn before it is written, in case no job follows. Returns a mark for `forget`."""

@@ -18,8 +18,9 @@ from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
 from turnwire.shared.replies import Watched
-from turnwire.shared.store.queue import SWEEP_MS, Room, Taken, TurnQueue
+from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.shared.store.queue_view import Pending
+from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_queue import MemoryQueue
 from turnwire.testing.queue_memory import QueueMemory

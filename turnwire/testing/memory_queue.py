@@ -10,7 +10,7 @@ from types import MappingProxyType
 from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
 from turnwire.shared.ledger import UsageSums, decode_row
-from turnwire.shared.replies import Due, Watched
+from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.queue import (
@@ -18,7 +18,6 @@ from turnwire.shared.store.queue import (
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
-    SWEEP_MS,
     SWEEPER_MS,
     WAITING_MS,
     Room,
@@ -27,13 +26,15 @@ from turnwire.shared.store.queue import (
     TurnQueue,
 )
 from turnwire.shared.store.queue_view import Pending, QueueView
+from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import Life, Unharmed, write
 from turnwire.testing.memory_losses import WholeQueue
-from turnwire.testing.queue_memory import QueueMemory
+from turnwire.testing.memory_workers import MemoryWorkers
+from turnwire.testing.queue_memory import QueueMemory, by_score
 
 
-class MemoryQueue(WholeQueue, TurnQueue):
+class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
     """The queue. It has no connection: `super().__init__` is not called on purpose."""
 
     def __init__(self, memory: QueueMemory, settings: Settings, life: Life | None = None) -> None:
@@ -83,7 +84,7 @@ class MemoryQueue(WholeQueue, TurnQueue):
         if taken or (room is not None and room.company):
             return taken, None
         soonest_ms: int | None = None
-        for place, (job_id, due_ms) in enumerate(_by_score(memory.scores)[: count + 1]):
+        for place, (job_id, due_ms) in enumerate(by_score(memory.scores)[: count + 1]):
             if due_ms > memory.now_ms or place >= count:
                 left_ms = int(max(due_ms - memory.now_ms, 0))
                 return taken, left_ms if soonest_ms is None else min(left_ms, soonest_ms)
@@ -130,57 +131,6 @@ class MemoryQueue(WholeQueue, TurnQueue):
             memory.drop_claim(job_id)
 
     @write
-    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
-        """See TurnQueue."""
-        memory = self.memory
-        memory.workers[worker] = entry
-        for job_id in job_ids:
-            if memory.holder(job_id) in (None, worker) and job_id in memory.scores:
-                memory.claim(job_id, worker, self.settings.lease_ms)
-                if job_id in memory.looks:
-                    memory.looks[job_id] = memory.now_ms + SWEEP_MS
-
-    async def workers(self) -> dict[str, bytes]:
-        """See TurnQueue."""
-        return dict(self.memory.workers)
-
-    async def ring_size(self) -> int:
-        """See TurnQueue."""
-        return len(self.memory.workers)
-
-    async def watch(self, worker: str, count: int = -1) -> Watched:
-        """See TurnQueue. No process here holds a connection."""
-        memory = self.memory
-        others = sorted(set(memory.workers) - {worker})
-        following = [other for other in others if other > worker] + [other for other in others if other < worker]
-        sweeper, term_ends_ms = memory.sweeper
-        sweeps = sweeper == worker and term_ends_ms > memory.now_ms
-        watched = following if count < 0 else following[:count]
-        return Watched(
-            len(memory.scores), sweeps, len(watched), "", {other: memory.workers[other] for other in watched}
-        )
-
-    async def owned(self, worker: str) -> list[str]:
-        """See TurnQueue."""
-        return [job_id for job_id, _ in _by_score(self.memory.scores) if self.memory.holder(job_id) == worker]
-
-    @write
-    async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
-        """See TurnQueue."""
-        memory = self.memory
-        if memory.workers.get(worker) != entry:
-            return False
-        for job_id in job_ids:
-            if memory.holder(job_id) == worker:
-                if job_id in memory.scores:
-                    memory.scores[job_id] = memory.now_ms
-                memory.drop_claim(job_id)
-        del memory.workers[worker]
-        if memory.sweeper[0] == worker:
-            memory.sweeper = ("", 0)
-        return True
-
-    @write
     async def announce(self, run_id: str) -> str:
         """See TurnQueue."""
         if run_id in self.memory.looks:
@@ -205,7 +155,7 @@ class MemoryQueue(WholeQueue, TurnQueue):
         memory.sweeper = worker, memory.now_ms + SWEEPER_MS
         mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
         marked: list[tuple[str, str]] = []
-        due = [job_id for job_id, due_ms in _by_score(memory.looks) if due_ms <= memory.now_ms]
+        due = [job_id for job_id, due_ms in by_score(memory.looks) if due_ms <= memory.now_ms]
         for job_id in due[:limit]:
             if job_id in memory.scores and memory.job(job_id) is not None:  # the job will be taken
                 memory.looks[job_id] = memory.now_ms + WAITING_MS
@@ -218,7 +168,7 @@ class MemoryQueue(WholeQueue, TurnQueue):
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """See TurnQueue."""
         memory = self.memory
-        later = [(job_id, int(since)) for job_id, since in _by_score(memory.pending) if since > after_us]
+        later = [(job_id, int(since)) for job_id, since in by_score(memory.pending) if since > after_us]
         found = [
             Pending(keys.run_id_of(job_id), since_us, _whole(memory.scores.get(job_id)))
             for job_id, since_us in later[:limit]
@@ -290,10 +240,6 @@ class MemoryQueue(WholeQueue, TurnQueue):
                 memory.ledger.append(row)
                 rules.add_to_sums(memory.usage.setdefault(decoded.tenant_id, {}), "", row)
                 memory.billed[run_id] = decoded.turn_created_at, decoded.attempt
-
-
-def _by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float]]:
-    return sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))
 
 
 def _whole(score: float | None) -> int | None:

@@ -72,3 +72,8 @@ class QueueMemory:
                 self.claim(job_id, worker, lease_ms)
                 claimed.append(job_id)
         return claimed, after if len(later) == LOOK else 0
+
+
+def by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float]]:
+    """Return the entries of a sorted set in the order of Redis: by score, and those of one score by name."""
+    return sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))
