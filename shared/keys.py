@@ -13,6 +13,7 @@ import msgspec
 from turnwire.shared.errors import BadRequest
 
 DEFAULT_TENANT: Final = "default"
+DEFAULT_POOL: Final = "default"
 MAX_TURN_INDEX: Final = 2**31 - 1
 
 _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -38,11 +39,18 @@ SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its
 UNSERVED: Final = "turnwire:unserved"  # zset    run id that no hooks were found for -> until when that counts (ms); TTL
 UNSERVED_SINCE: Final = "turnwire:unserved:since"  # hash    run id -> since when it waits (ms), and its project; TTL
 CANCELLING: Final = "turnwire:cancelling"  # zset    run id -> until when an API process watches its cancel (ms); TTL
+HINTS_PREFIX: Final = "turnwire:hints:"  # list    the same for the jobs of another pool than the default one
+TENANTS_PREFIX: Final = "turnwire:tenants:"  # zset    of a lane: tenant with waiting jobs -> its virtual start
+DEBTS_PREFIX: Final = "turnwire:debts:"  # zset    of a lane: other tenants -> theirs, if to come; '' -> virtual time
+WAITING_PREFIX: Final = "turnwire:waiting:"  # zset    of a tenant in a lane: its waiting jobs -> since when (µs)
+AGEING_PREFIX: Final = "turnwire:ageing:"  # zset    of a pool: its waiting batch jobs -> since when (µs)
+LANE_PREFIX: Final = "turnwire:lane:"  # string  the lane of a job, unless it is the default one; TTL
+WEIGHT_PREFIX: Final = "turnwire:weight:"  # string  the weight of a tenant; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
 BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended
-QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); a claimed job is moved ahead
+QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); negative: it waits in a line
 JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
 
@@ -241,6 +249,22 @@ def job(job_id: str) -> str:
 def in_progress(job_id: str) -> str:
     """Return arq's key of the claim on a job."""
     return IN_PROGRESS_PREFIX + job_id
+
+
+def tenant_of(job_id: str) -> str:
+    """Return the tenant of a job. One whose id is not readable belongs to the default tenant."""
+    match = _RUN_ID.match(run_id_of(job_id))
+    return (match and match[1]) or DEFAULT_TENANT
+
+
+def hints(pool: str) -> str:
+    """Return the key of the list that wakes idle workers of a pool."""
+    return HINTS if pool == DEFAULT_POOL else HINTS_PREFIX + pool
+
+
+def line(lane: str, tenant: str) -> list[str]:
+    """Return the keys of a lane and of a tenant's line in it, in the order in which scripts take them."""
+    return [TENANTS_PREFIX + lane, DEBTS_PREFIX + lane, f"{WAITING_PREFIX}{lane}:{tenant}"]
 
 
 def claims(worker: str) -> str:

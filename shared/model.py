@@ -11,6 +11,7 @@ import msgspec
 
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.lanes import DEFAULT_LANE, Lane, Priority
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is not UTF-8 is a ValueError
@@ -39,6 +40,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     on_busy: OnBusy = "enqueue"
     traceparent: str | None = None
+    lane: Lane = DEFAULT_LANE
 
     def fields(self) -> dict[str, str | bytes]:
         """Return the request's fields of the turn hash, without the absent ones."""
@@ -49,7 +51,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
         }
         if self.metadata is not None:
             fields["metadata"] = msgspec.json.encode(self.metadata)
-        return fields
+        return fields | self.lane.fields()
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -148,6 +150,13 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     persist: Persist = "none"
     usage: Usage | None = None
     awaiting: str | None = None  # the key of the signal that it is suspended for
+    pool: str = DEFAULT_LANE.pool
+    priority: Priority = DEFAULT_LANE.priority
+
+    @property
+    def lane(self) -> Lane:
+        """Which workers take the turn, and how soon."""
+        return Lane(self.pool, self.priority)
 
     @property
     def terminal(self) -> bool:
@@ -288,12 +297,3 @@ class Ended(msgspec.Struct, frozen=True):
     rows: dict[int, bytes] = {}  # the turn's ledger rows, by attempt
     record: TurnRecord | None = None  # if a script has ended the turn, so that no worker has shown its last events
     events: list[bytes] = []  # these events
-
-
-class Submitted(msgspec.Struct, frozen=True):
-    """The outcome of a submit. `mark` identifies this submit among all submits of the turn."""
-
-    verdict: Literal["created", "reopened", "attached", "running", "replay"]
-    key: TurnKey
-    attempt: int
-    mark: str

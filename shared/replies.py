@@ -1,9 +1,12 @@
 """The answers of the store and of the queue that have more than one value."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.model import Claimed
 
 
@@ -28,6 +31,7 @@ class Signalled(msgspec.Struct, frozen=True):
     first: bool  # this signal is the first one with its key, and was stored
     stored: bytes
     enqueue: bool  # the turn waited for it and is queued now: it needs a job
+    lane: Lane = DEFAULT_LANE  # of the turn
 
 
 class PersistTry(msgspec.Struct, frozen=True):
@@ -84,3 +88,12 @@ class Watched(msgspec.Struct, frozen=True):
     looked_at: int  # how many workers were looked at
     server: str  # the run id of the server process that has been asked; empty if nobody is missing
     missing: dict[str, bytes]  # id of a worker whose process holds no connection -> the entry of its last heartbeat
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The outcome of a submit. `mark` identifies this submit among all submits of the turn."""
+
+    verdict: Literal["created", "reopened", "attached", "running", "replay"]
+    key: TurnKey
+    attempt: int
+    mark: str

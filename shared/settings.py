@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     persist_tries: Positive = 3
     hook_timeout_s: PositiveSeconds = 60.0  # one call of a hook that follows the answer may take so long
     blocked_s: PositiveSeconds = 60.0  # an event loop that has not run for so long counts as dead
+    pools: str = "default"  # the pools whose turns this worker takes, with commas, the preferred one first
+    batch_age_s: PositiveSeconds = 300.0  # a batch turn that has waited for so long counts as an interactive one
     poll_s: PositiveSeconds = 4.0  # an idle worker looks at the queue so often, in case a wake-up was lost
 
     # the ledger
@@ -159,6 +161,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def longest_hook_s(self) -> float:
         """How many seconds one call of a hook that follows the answer may take. It is at most the turn's own limit."""
         return min(self.hook_timeout_s, self.turn_timeout_s)
+
+    @property
+    def batch_age_ms(self) -> int:
+        """After how many ms of waiting a batch turn counts as an interactive one."""
+        return round(self.batch_age_s * 1000)
 
     @property
     def retention_ms(self) -> int:

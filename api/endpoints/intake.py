@@ -12,7 +12,9 @@ import msgspec
 from turnwire.shared.errors import QueueFull, StoreUnavailable, TurnwireError
 from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey
-from turnwire.shared.model import Submitted, TurnRequest
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
+from turnwire.shared.model import TurnRequest
+from turnwire.shared.replies import Submitted
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
@@ -23,6 +25,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
     submitted: Submitted
     mark: str
+    lane: Lane = DEFAULT_LANE
 
     @property
     def key(self) -> TurnKey:
@@ -49,7 +52,7 @@ class Intake:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
         async with self._announced(key) as mark:
-            return Accepted(await self._store.submit(key, request), mark)
+            return Accepted(await self._store.submit(key, request), mark, request.lane)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
         """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
@@ -62,7 +65,8 @@ class Intake:
             key = session.turn(index)
             try:
                 async with self._announced(key) as mark:
-                    return Accepted(await self._store.submit_next(key, request, idempotency_key), mark)
+                    submitted = await self._store.submit_next(key, request, idempotency_key)
+                    return Accepted(submitted, mark, request.lane)
             except IndexMoved as moved:
                 index = moved.index
 
@@ -72,14 +76,14 @@ class Intake:
         Raises:
             QueueFull: the queue is full. A new turn was taken back.
         """
-        submitted, run_id = accepted.submitted, accepted.key.run_id
+        submitted, run_id, lane = accepted.submitted, accepted.key.run_id, accepted.lane
         if submitted.verdict == "running":
             return
         try:
-            await self._queue.enqueue(run_id, accepted=submitted.verdict == "attached")
+            await self._queue.enqueue(run_id, accepted=submitted.verdict == "attached", lane=lane)
         except QueueFull as full:
             if not await self._store.withdraw(submitted, _refusal(submitted, full)):
-                await self._queue.enqueue(run_id, accepted=True)  # another request relies on the turn by now
+                await self._queue.enqueue(run_id, accepted=True, lane=lane)  # another request relies on the turn by now
                 return
             if submitted.verdict == "created":  # otherwise the sweep has to find it, to publish the ledger row
                 await self._queue.forget(run_id, accepted.mark)

@@ -33,5 +33,5 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
         payload = msgspec.json.encode(body.payload)
         signalled = await services.store.signal(turn, key, payload)
         if signalled.enqueue:
-            await services.queue.enqueue(turn.run_id, accepted=True)
+            await services.queue.enqueue(turn.run_id, accepted=True, lane=signalled.lane)
         await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

@@ -9,10 +9,13 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
+from redis.asyncio import Redis
 
 from turnwire.shared import keys
+from turnwire.shared.lanes import DEFAULT_LANE, Lane, read_pools, served_lanes
 from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.replies import Due
+from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
@@ -36,6 +39,12 @@ ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still h
 JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose job has expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
+_PREFIXES = [
+    keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX, keys.LANE_PREFIX, keys.TENANTS_PREFIX, keys.DEBTS_PREFIX,
+    keys.WAITING_PREFIX, keys.AGEING_PREFIX, keys.WEIGHT_PREFIX,
+]  # fmt: skip
+IN_LINE_MS = 10_000_000_000_000  # what is taken from the score of a job that waits in a line; parts/lanes.lua
+WEIGHT_MS = 3_600_000  # so long the weight of a tenant counts after an enqueue that knew it
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
 WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
@@ -70,29 +79,51 @@ class TurnQueue(QueueWorkers):
     Methods raise StoreUnavailable when Redis does not answer. All of them may then be repeated, except `take`.
     """
 
-    async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        super().__init__(redis, settings)
+        self._pools = read_pools(settings.pools)
+        self._served: list[Arg] = [settings.batch_age_ms, len(self._pools), *served_lanes(self._pools)]
+
+    async def enqueue(
+        self, run_id: str, *, accepted: bool = False, lane: Lane = DEFAULT_LANE, weight: float | None = None
+    ) -> bool:
         """Make sure that a worker will look at the turn. Returns False if its job waits already.
 
-        The limit of the queue does not apply to a turn that was `accepted` before.
+        Args:
+            run_id: of the turn.
+            accepted: the turn was accepted before, so the limit of the queue does not apply to it.
+            lane: of the turn.
+            weight: how many turns its tenant may run while another one runs one; None: this caller does not know.
 
         Raises:
             QueueFull: too many turns wait. Nothing was written.
         """
-        return await self._enqueue(RUN_TURN, run_id, accepted=accepted, listed=False)
+        args: list[Arg] = [
+            run_id, new_job(RUN_TURN, run_id), JOB_TTL_MS, _NO_LIMIT if accepted else self._settings.max_queued,
+            SWEEP_MS, 0,
+        ]  # fmt: skip
+        return await self._enqueue(run_id, args, lane, weight)
 
-    async def enqueue_persist(self, run_id: str) -> bool:
-        """Make sure that a worker will persist the turn's answer. Returns False if the job for it waits already."""
-        return await self._enqueue(PERSIST_TURN, keys.persist_id(run_id), accepted=True, listed=True)
+    async def enqueue_persist(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
+        """Make sure that a worker will persist the turn's answer. Returns False if the job for it waits already.
 
-    async def _enqueue(self, function: str, job_id: str, *, accepted: bool, listed: bool) -> bool:
-        limit = _NO_LIMIT if accepted else self._settings.max_queued
-        return bool(
-            await ENQUEUE(
-                self._courier,
-                [*_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING, _billed(job_id)],
-                [job_id, new_job(function, job_id), JOB_TTL_MS, limit, SWEEP_MS, int(listed)],
-            )
-        )
+        `lane`: of the turn.
+        """
+        job_id = keys.persist_id(run_id)
+        args: list[Arg] = [job_id, new_job(PERSIST_TURN, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 1]
+        return await self._enqueue(job_id, args, lane, None)
+
+    async def _enqueue(self, job_id: str, args: list[Arg], lane: Lane, weight: float | None) -> bool:
+        tenant, pool = keys.tenant_of(job_id), lane.pool
+        names = [
+            keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
+            _billed(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool, keys.LANE_PREFIX + job_id,
+            keys.WEIGHT_PREFIX + tenant,
+        ]  # fmt: skip
+        lane_name = "" if lane == DEFAULT_LANE else lane.name
+        share = "" if weight is None else repr(weight)
+        is_batch = int(lane.priority == "batch")
+        return bool(await ENQUEUE(self._courier, names, [*args, tenant, lane_name, is_batch, share, WEIGHT_MS]))
 
     async def take(
         self, worker: str, count: int, *, woken: bool = True, room: Room | None = None
@@ -112,10 +143,10 @@ class TurnQueue(QueueWorkers):
         room = Room() if room is None else room
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), room.slots, room.running, room.company]
         names = [
-            keys.QUEUE, keys.HINTS, keys.claims(worker),
-            keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS, keys.BEAT, keys.GRACE,
+            keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS,
+            keys.BEAT, keys.GRACE, *map(keys.hints, self._pools),
         ]  # fmt: skip
-        reply = await TAKE(self._courier, names, [*args, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX])
+        reply = await TAKE(self._courier, names, [*args, *_PREFIXES, *self._served])
         wait_ms, room.company, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
@@ -169,7 +200,7 @@ class TurnQueue(QueueWorkers):
             count, found = await pipe.execute()
             due_ms = await self.redis.zmscore(keys.QUEUE, [job_id for job_id, _ in found]) if found else []
         return count, [
-            Pending(keys.run_id_of(job_id.decode()), int(since), None if due is None else int(due))
+            Pending(keys.run_id_of(job_id.decode()), int(since), _due_ms(due))
             for (job_id, since), due in zip(found, due_ms, strict=True)
         ]
 
@@ -218,6 +249,7 @@ class TurnQueue(QueueWorkers):
         job_id = taken.job_id
         names = [
             keys.QUEUE, keys.HINTS, keys.in_progress(job_id), keys.claims(worker), keys.SUSPECTS, keys.WORKERS,
+            keys.LANE_PREFIX + job_id,
         ]  # fmt: skip
         await SET_ASIDE(self._courier, names, [job_id, worker, limit, ASIDE_MS])
 
@@ -231,13 +263,20 @@ class TurnQueue(QueueWorkers):
             self._courier,
             [
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-                _billed(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker),
+                _billed(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker), keys.LANE_PREFIX + job_id,
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
                 settings.retention_ms, settings.ledger_rows, *counted,
             ],
         )  # fmt: skip
+
+
+def _due_ms(score: float | None) -> int | None:
+    """When a job is due, or since when it waits, by its score in the queue."""
+    if score is None:
+        return None
+    return int(score if score >= 0 else score + IN_LINE_MS)
 
 
 def _billed(job_id: str) -> str:

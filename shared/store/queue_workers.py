@@ -54,6 +54,6 @@ class QueueWorkers(QueueLineage):
 
     async def bury(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """Take a dead worker off the list and make its jobs due. Returns False if it has registered since `entry`."""
-        args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, *job_ids]
+        args: list[Arg] = [worker, entry, keys.IN_PROGRESS_PREFIX, keys.LANE_PREFIX, *job_ids]
         names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SWEEPER]
         return bool(await BURY(self._courier, names, args))

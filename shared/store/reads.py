@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from turnwire.shared.errors import NotFound, RecordUnreadable
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import ALL_TURNS, SessionKey, TurnKey, channel_prefix, persist_id
+from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
@@ -174,6 +175,11 @@ class TurnReads:
             status, entries = await pipe.execute()
         over = status is None or status.decode(errors="replace") in TERMINAL_STATES
         return (Cursor.parse(entries[0][0].decode()) if entries else None), over
+
+    async def lane(self, key: TurnKey) -> Lane:
+        """Return the lane of a turn; the default one if there is no such turn."""
+        async with answered_within(self._timeout_s):
+            return Lane.read(*await self.redis.hmget(key.record, "pool", "priority"))
 
     async def open_jobs(self, cursor: int) -> tuple[int, list[str]]:
         """Read a page of all turns. Returns the next cursor, 0 after the last page, and the jobs that there should be.

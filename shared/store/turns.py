@@ -7,8 +7,9 @@ import msgspec
 from turnwire.shared import identity
 from turnwire.shared.errors import TurnLimit
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, cancels_channel
-from turnwire.shared.model import StepRecord, Submitted, TurnRequest
-from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
+from turnwire.shared.lanes import Lane
+from turnwire.shared.model import StepRecord, TurnRequest
+from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.scripts import Arg, Script, answered_within
@@ -99,8 +100,8 @@ class TurnStore(AttemptWrites):
                 waits for is never refused for this reason.
         """
         args: list[Arg] = [signal, payload, self.settings.max_signals, self.settings.max_signal_bytes]
-        first, stored, enqueue = await SIGNAL(self._replicated, [key.record, key.signals], args)
-        return Signalled(bool(first), stored, bool(enqueue))
+        first, stored, enqueue, *lane = await SIGNAL(self._replicated, [key.record, key.signals], args)
+        return Signalled(bool(first), stored, bool(enqueue), Lane.read(*lane))
 
     async def expire(self, key: TurnKey) -> int | None:
         """Queue a suspended turn again if the time for its signal is up.

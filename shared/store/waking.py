@@ -6,10 +6,11 @@ from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 
 
-async def wake_next(queue: TurnQueue, ended: TurnKey, next_index: int | None) -> None:
+async def wake_next(store: TurnStore, queue: TurnQueue, ended: TurnKey, next_index: int | None) -> None:
     """Enqueue the turn of the session that may run because `ended` has ended. `next_index`: None if there is none."""
     if next_index is not None and next_index > ended.index:
-        await queue.enqueue(ended.session.turn(next_index).run_id, accepted=True)
+        following = ended.session.turn(next_index)
+        await queue.enqueue(following.run_id, accepted=True, lane=await store.lane(following))
 
 
 async def cancel_and_wake(
@@ -25,6 +26,6 @@ async def cancel_and_wake(
     """
     cancelled = await store.cancel(key, reason, repeated=repeated)
     if cancelled.verdict is CancelVerdict.CANCELLED:  # a suspended turn has no job whose end would publish its row
-        await queue.enqueue(key.run_id, accepted=True)
-    await wake_next(queue, key, cancelled.next_index)
+        await queue.enqueue(key.run_id, accepted=True, lane=await store.lane(key))
+    await wake_next(store, queue, key, cancelled.next_index)
     return cancelled.verdict

@@ -31,8 +31,8 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.lifecycle import TRANSITIONS
-from turnwire.shared.model import Claimed, Ended, Held, Signal, Submitted, Suspended, TurnRecord, Unserved
-from turnwire.shared.replies import Cancelled, GivenUp, Rewound, Settled, Signalled
+from turnwire.shared.model import Claimed, Ended, Held, Signal, Suspended, TurnRecord, Unserved
+from turnwire.shared.replies import Cancelled, GivenUp, Rewound, Settled, Signalled, Submitted
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.clock import ManualClock

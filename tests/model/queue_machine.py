@@ -5,7 +5,6 @@ asked for and has not ended is waiting, claimed by one worker, or will be found 
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
@@ -14,21 +13,34 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.model.actions import Actions
 from tests.model.comparison import REDIS, World, ask_each
+from tests.model.observed_queue import (
+    Seen,
+    in_memory,
+    in_redis,
+    lane_in_memory,
+    lane_in_redis,
+    row,
+    watched,
+    when,
+)
 from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
-from turnwire.shared.replies import Watched
+from turnwire.shared.keys import DEFAULT_TENANT, SessionKey
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.shared.store.queue_view import Pending
-from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_queue import MemoryQueue
 from turnwire.testing.queue_memory import QueueMemory
 
 TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
 ANSWER = keys.persist_id(TURN)
-NAMES = [TURN, OTHER, ANSWER]
-JOBS = st.sampled_from([TURN, TURN, OTHER, ANSWER])
+ACME = [SessionKey("acme", "s").turn(index).run_id for index in range(3)]
+NAMES = [TURN, OTHER, ANSWER, *ACME]
+LANES = {OTHER: Lane("gpu"), ACME[1]: Lane(priority="batch"), ACME[2]: Lane("gpu", "batch")}
+JOBS = st.sampled_from([TURN, TURN, OTHER, ANSWER, *ACME])
+WEIGHTS = st.sampled_from([None, None, 1.0, 3.0, 0.5])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
 AGAIN = st.booleans()
 RUNNING = st.sampled_from([0, 0, 0, 1, 2])
@@ -40,56 +52,26 @@ Ask: TypeAlias = Callable[[TurnQueue, int], Coroutine[Any, Any, Any]]
 action = Actions()
 
 
-def row(attempt: int) -> bytes:
-    """A ledger row, with the fields that the queue looks at first."""
-    return (
-        b'{"attempt":%d,"turn_created_at":7,"partial":false,"model_calls":1,"tokens_in":2,"tokens_out":null,'
-        b'"cost_nanos":5,"currency":"EUR","price_version":null,"model_called":null,"first_event_ms":null,'
-        b'"first_token_ms":null,"run_id":"chat:demo:0","session_id":"demo","tenant_id":"default",'
-        b'"outcome":"handover","code":null,"project":null,"user":null,"model":null,"turn_index":0,"started_at":7,'
-        b'"ended_at":8,"wall_ms":1}'
-    ) % attempt
-
-
-@dataclass
-class Seen:
-    """The data that a queue has of one job. `job`: its bytes, which are never the same in two queues."""
-
-    job: bytes | None
-    queued: bool
-    due: bool
-    holder: str | None
-    looked_at: str | None  # when the sweep looks at it
-    listed: bool
-
-
-def when(ms: float | None, now_ms: float) -> str | None:
-    """Roughly: the clocks of two queues differ."""
-    if ms is None:
-        return None
-    return "now" if ms <= now_ms else "soon" if ms <= now_ms + SWEEP_MS + 1 else "later"
-
-
-async def watched(queue: TurnQueue, worker: str) -> list[Watched]:
-    """What a worker sees of its neighbour and of all others, but for the server's name."""
-    return [msgspec.structs.replace(await queue.watch(worker, count), server="") for count in (1, -1)]
-
-
 class QueueMachine(RuleBasedStateMachine):
-    """Two turns, an answer to persist, two workers."""
+    """Turns of two tenants in four lanes, an answer to persist, two workers."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
         self.memory = QueueMemory(ManualClock())
-        redis = TurnQueue(world.store.redis, world.settings)
-        self.queues: tuple[TurnQueue, TurnQueue] = redis, MemoryQueue(self.memory, world.settings)
+        self.queues = self.of_pools("gpu,default")
+        self.elsewhere = self.of_pools("cpu")
+        self.moved = False  # a job was put into its line in another order than the clocks of the two queues tell
         self.taken: list[tuple[str, tuple[Taken, Taken]]] = []
         world.redis.flushall()
 
-    def both(self, ask: Ask) -> Any:
+    def of_pools(self, pools: str) -> tuple[TurnQueue, TurnQueue]:
+        settings = msgspec.structs.replace(self.world.settings, pools=pools)
+        return TurnQueue(self.world.store.redis, settings), MemoryQueue(self.memory, settings)
+
+    def both(self, ask: Ask, queues: tuple[TurnQueue, TurnQueue] | None = None) -> Any:
         """Ask both queues; they must agree. Returns the reply."""
-        redis, memory = self.world.loop.run_until_complete(ask_each(self.queues, ask))
+        redis, memory = self.world.loop.run_until_complete(ask_each(queues or self.queues, ask))
         if isinstance(redis, TurnwireError):
             assert type(memory) is type(redis)
         else:
@@ -97,33 +79,7 @@ class QueueMachine(RuleBasedStateMachine):
         return redis
 
     def seen(self, name: str) -> tuple[Seen, Seen]:
-        return self.in_redis([name])[0], self.in_memory(name)
-
-    def in_redis(self, names: list[str]) -> list[Seen]:
-        """All of them in one round trip: after every action all are looked at."""
-        pipe: Any = self.world.redis.pipeline(transaction=False)
-        pipe.time().mget(map(keys.job, names)).mget(map(keys.in_progress, names))
-        pipe.zmscore(keys.QUEUE, names).zmscore(keys.OPEN_TURNS, names).zmscore(keys.PENDING, names)
-        (now_s, now_us), *found = pipe.execute()
-        now_ms = now_s * 1000 + now_us // 1000
-        return [
-            Seen(
-                job,
-                score is not None,
-                when(score, now_ms) == "now",
-                holder and holder.decode(),
-                when(look, now_ms),
-                listed is not None,
-            )
-            for job, holder, score, look, listed in zip(*found, strict=True)
-        ]
-
-    def in_memory(self, name: str) -> Seen:
-        memory, now_ms = self.memory, self.memory.now_ms
-        due = when(memory.scores.get(name), now_ms) == "now"
-        look = when(memory.looks.get(name), now_ms)
-        listed = name in memory.pending
-        return Seen(memory.job(name), name in memory.scores, due, memory.holder(name), look, listed)
+        return in_redis(self.world.redis, [name])[0], in_memory(self.memory, name)
 
     @rule(action=action.any())
     def then(self, action):
@@ -137,36 +93,54 @@ class QueueMachine(RuleBasedStateMachine):
         self.both(lambda queue, _: queue.ring_size())
         self.both(lambda queue, _: watched(queue, worker))
 
-    @action(3, name=JOBS, again=AGAIN, accepted=st.booleans())
-    def enqueue(self, name, again, accepted):
+    @action(4, name=JOBS, again=AGAIN, accepted=st.booleans(), share=WEIGHTS)
+    def enqueue(self, name, again, accepted, share):
         for _ in range(1 + again):
-            self._enqueue(name, accepted=accepted)
+            self._enqueue(name, accepted=accepted, weight=share)
 
-    def _enqueue(self, name: str, *, accepted: bool = True) -> None:
+    def _enqueue(self, name: str, *, accepted: bool = True, weight: float | None = None) -> None:
         before = self.seen(name)
         waits = before[REDIS].job is not None and before[REDIS].queued and before[REDIS].holder is None
         if name == ANSWER:
             reply = self.both(lambda queue, _: queue.enqueue_persist(TURN))
         else:
-            reply = self.both(lambda queue, _: queue.enqueue(name, accepted=accepted))
+            lane = LANES.get(name, DEFAULT_LANE)
+            reply = self.both(lambda queue, _: queue.enqueue(name, accepted=accepted, lane=lane, weight=weight))
         if isinstance(reply, bool):
             assert reply is not waits
         for was, now in zip(before, self.seen(name), strict=True):
             assert (now.job == was.job) is (waits or reply is not True), "a job that runs gets other bytes"
 
-    @action(3, worker=WORKERS, running=RUNNING, company=COMPANY, slots=st.sampled_from([1, 4]))
-    def take(self, worker, running, company, slots):
+    @action(4, worker=WORKERS, running=RUNNING, company=COMPANY, slots=st.sampled_from([1, 4]), count=st.integers(1, 4))
+    def take(self, worker, running, company, slots, count):
+        self._take(worker, Room(slots, running, company), count)
+
+    @action(worker=WORKERS)
+    def take_elsewhere(self, worker):
+        """A worker of another pool puts due jobs into their lines."""
+        self.moved = self.moved or self._is_timed()
+        self._take(worker, Room(4), 10, self.elsewhere)
+
+    def _is_timed(self) -> bool:
+        return any(0 <= score <= self.memory.now_ms for score in self.memory.scores.values())
+
+    def _take(self, worker: str, state: Room, count: int, queues: tuple[TurnQueue, TurnQueue] | None = None) -> None:
         found: list[list[Taken]] = []
+        if in_order := not (self.moved or self._is_timed() or self.memory.suspects.waiting):
+            state.company = 0
+        else:
+            count = 10
 
         async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str, int]:
-            room = Room(slots, running, company)
-            jobs, wait_ms = await queue.take(worker, 10, room=room)
+            room = Room(state.slots, state.running, state.company)
+            jobs, wait_ms = await queue.take(worker, count, room=room)
             found.append(sorted(jobs, key=lambda job: job.job_id))
             for job in jobs:
                 assert job.job == (self.seen(job.job_id)[place].job or b"")
-            return sorted(job.job_id for job in jobs), str(when(wait_ms, 0)), room.company
+            job_ids = [job.job_id for job in jobs]
+            return job_ids if in_order else sorted(job_ids), str(when(wait_ms, 0)), room.company
 
-        self.both(taken)
+        self.both(taken, queues)
         self.taken += [(worker, pair) for pair in zip(*found, strict=True)]
 
     @action(2, worker=WORKERS, after=st.sampled_from([0, 0, 2**52]), count=st.integers(0, 2))
@@ -192,7 +166,7 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def finish(self, pick, end, rows, again, forgets):
         worker, pair = self.taken[-1 - pick % len(self.taken)]
-        ledger = {attempt: row(attempt) for attempt in range(1, rows + 1)} if pair[0].job_id != ANSWER else {}
+        ledger = {attempt: row(attempt) for attempt in range(1, rows + 1)} if pair[0].job_id in (TURN, OTHER) else {}
         look_ms = LATER_MS if end == "park later" else None
         delay_ms = LATER_MS if end == "later" else 0
         for _ in range(1 + again):
@@ -220,6 +194,13 @@ class QueueMachine(RuleBasedStateMachine):
             if claim_too:
                 self.world.redis.delete(keys.in_progress(name))
                 self.memory.drop_claim(name)
+
+    @action(name=st.sampled_from(ACME[1:]))
+    def batch_grows_old(self, name):
+        pool = LANES[name].pool
+        if name in self.memory.lanes.ageing.get(pool, {}):
+            self.world.redis.zadd(keys.AGEING_PREFIX + pool, {name: 1})
+            self.memory.lanes.ageing[pool][name] = 1
 
     @action(worker=WORKERS)
     def bury(self, worker):
@@ -261,7 +242,7 @@ class QueueMachine(RuleBasedStateMachine):
             marks.extend(mark for _, mark in found.jobs)
             return found.sweeps, [job_id for job_id, _ in found.jobs], str(when(found.next_ms, 0))
 
-        memory = self.in_memory(name)
+        memory = in_memory(self.memory, name)
         sweeps, *_ = self.both(due)
         if not sweeps:
             assert not marks, "one worker sweeps at a time"
@@ -289,11 +270,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_queues_hold_the_same(self):
-        for name, redis in zip(NAMES, self.in_redis(NAMES), strict=True):
-            memory = self.in_memory(name)
+        for name, redis in zip(NAMES, in_redis(self.world.redis, NAMES), strict=True):
+            memory = in_memory(self.memory, name)
             assert (redis.job is None) is (memory.job is None)
             redis.job = memory.job = None
             assert memory == redis, name
             assert redis.holder is None or redis.queued, "a claim without a job is never found again"
+        for pool in ("default", "gpu", "cpu"):
+            for lane in (pool, f"{pool}:batch"):
+                tenants = [DEFAULT_TENANT, "acme"]
+                assert lane_in_redis(self.world.redis, lane, tenants) == lane_in_memory(self.memory, lane), lane
         published: Any = self.world.redis.xrange(keys.LEDGER)
         assert self.memory.ledger == [fields[b"row"] for _, fields in published]

@@ -31,8 +31,8 @@ from tests.model.drawn import (
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Submitted, TurnRequest, Usage
-from turnwire.shared.replies import Rewound
+from turnwire.shared.model import Claimed, TurnRequest, Usage
+from turnwire.shared.replies import Rewound, Submitted
 
 
 class SessionMachine(Accidents):

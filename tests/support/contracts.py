@@ -47,6 +47,13 @@ _KINDS = {
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",
+    keys.TENANTS_PREFIX: "tenants",
+    keys.DEBTS_PREFIX: "debts",
+    keys.WAITING_PREFIX: "waiting",
+    keys.AGEING_PREFIX: "ageing",
+    keys.LANE_PREFIX: "lane",
+    keys.WEIGHT_PREFIX: "weight",
+    keys.HINTS_PREFIX: "hints",
     keys.USAGE_PREFIX: "usage",
     keys.BILLED_PREFIX: "billed",
     keys.JOB_PREFIX: "job",

@@ -28,6 +28,7 @@ TURN_KINDS = _kinds(_PROBE.turn(0), _TURN_KEY)
 SESSION_KINDS = _kinds(_PROBE, _SESSION_KEY)
 _CONSTANTS = {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
 QUEUE_PREFIXES = tuple(value for name, value in _CONSTANTS.items() if name.endswith("_PREFIX"))
+LINES = (keys.TENANTS_PREFIX, keys.DEBTS_PREFIX, keys.WAITING_PREFIX, keys.AGEING_PREFIX)  # of waiting jobs
 QUEUE_KEYS = {value for name, value in _CONSTANTS.items() if ":" in value and not name.endswith("_PREFIX")}
 
 
@@ -66,8 +67,10 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
         run_id = name.removeprefix(keys.BILLED_PREFIX)
         looks = await redis.zmscore(keys.OPEN_TURNS, [run_id, keys.persist_id(run_id)])
         return None if any(looks) else "nobody looks at its turn any more, but it has no TTL"
-    if name.startswith(keys.USAGE_PREFIX):
+    if name.startswith((keys.USAGE_PREFIX, keys.HINTS_PREFIX)):
         return None
+    if name.startswith(LINES):
+        return None if await redis.exists(keys.QUEUE) else "no job waits any more, but it is there"
     return "a job or a claim without an end" if name.startswith(QUEUE_PREFIXES) else None
 
 

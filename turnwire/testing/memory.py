@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.lanes import Lane
 from turnwire.testing.clock import ManualClock
 
 Published: TypeAlias = Callable[[TurnKey, Cursor, Sequence[bytes]], None]
@@ -27,6 +28,12 @@ class MemoryTurn:
     ledger: dict[int, bytes] = field(default_factory=dict)  # attempt -> LedgerRow as JSON
     ends_ms: int | None = None
     lease: tuple[str, int] | None = None  # its value, and when it ends
+
+    @property
+    def lane(self) -> Lane:
+        """Which workers take the turn, and how soon."""
+        pool, priority = self.fields.get("pool"), self.fields.get("priority")
+        return Lane.read(pool.encode() if pool else None, priority.encode() if priority else None)
 
     @property
     def status(self) -> str | None:

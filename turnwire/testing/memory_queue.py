@@ -3,12 +3,12 @@
 Nobody waits here: a worker asks for what is due, and learns when the next job falls due.
 """
 
-import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
 from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import UsageSums, decode_row
 from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
@@ -20,7 +20,6 @@ from turnwire.shared.store.queue import (
     RUN_TURN,
     SWEEPER_MS,
     WAITING_MS,
-    Room,
     Rows,
     Taken,
     TurnQueue,
@@ -29,12 +28,14 @@ from turnwire.shared.store.queue_view import Pending, QueueView
 from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import Life, Unharmed, write
+from turnwire.testing.memory_lanes import by_score
 from turnwire.testing.memory_losses import WholeQueue
+from turnwire.testing.memory_takes import MemoryTakes
 from turnwire.testing.memory_workers import MemoryWorkers
-from turnwire.testing.queue_memory import QueueMemory, by_score
+from turnwire.testing.queue_memory import QueueMemory
 
 
-class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
+class MemoryQueue(WholeQueue, MemoryTakes, MemoryWorkers, TurnQueue):
     """The queue. It has no connection: `super().__init__` is not called on purpose."""
 
     def __init__(self, memory: QueueMemory, settings: Settings, life: Life | None = None) -> None:
@@ -42,20 +43,22 @@ class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
         self.life: Life = life if life is not None else Unharmed()
 
     @write
-    async def enqueue(self, run_id: str, *, accepted: bool = False) -> bool:
+    async def enqueue(
+        self, run_id: str, *, accepted: bool = False, lane: Lane = DEFAULT_LANE, weight: float | None = None
+    ) -> bool:
         """See TurnQueue."""
-        return self._enqueued(RUN_TURN, run_id, accepted=accepted)
+        return self._enqueued(RUN_TURN, run_id, lane, weight, accepted=accepted)
 
     @write
-    async def enqueue_persist(self, run_id: str) -> bool:
+    async def enqueue_persist(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
         """See TurnQueue."""
         job_id, memory = keys.persist_id(run_id), self.memory
         if job_id not in memory.pending:
             last_us = max(memory.pending.values(), default=0)
             memory.pending[job_id] = max(memory.now_ms * 1000, last_us + 1)
-        return self._enqueued(PERSIST_TURN, job_id, accepted=True)
+        return self._enqueued(PERSIST_TURN, job_id, lane, None, accepted=True)
 
-    def _enqueued(self, function: str, job_id: str, *, accepted: bool) -> bool:
+    def _enqueued(self, function: str, job_id: str, lane: Lane, weight: float | None, *, accepted: bool) -> bool:
         memory = self.memory
         waits = memory.job(job_id) is not None and job_id in memory.scores
         runs = memory.holder(job_id) is not None
@@ -66,60 +69,8 @@ class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
             return False
         memory.put_job(job_id, function)
         if not runs:
-            memory.scores[job_id] = memory.now_ms
+            memory.put_in_line(job_id, lane, weight)
         return True
-
-    @write
-    async def take(
-        self,
-        worker: str,
-        count: int,
-        *,
-        woken: bool = True,  # noqa: ARG002
-        room: Room | None = None,
-    ) -> tuple[list[Taken], int | None]:
-        """See TurnQueue. There are no hints to clear."""
-        memory, lease_ms = self.memory, self.settings.lease_ms
-        taken: list[Taken] = self._suspects_for(worker, Room() if room is None else room)
-        if taken or (room is not None and room.company):
-            return taken, None
-        soonest_ms: int | None = None
-        for place, (job_id, due_ms) in enumerate(by_score(memory.scores)[: count + 1]):
-            if due_ms > memory.now_ms or place >= count:
-                left_ms = int(max(due_ms - memory.now_ms, 0))
-                return taken, left_ms if soonest_ms is None else min(left_ms, soonest_ms)
-            if memory.holder(job_id) is None:
-                memory.claim(job_id, worker, lease_ms)
-                taken.append(Taken(job_id, memory.job(job_id) or b""))
-            else:
-                left_ms = memory.claim_ends_ms(job_id) + 1 - memory.now_ms
-                memory.scores[job_id] = memory.now_ms + left_ms
-                soonest_ms = left_ms if soonest_ms is None else min(left_ms, soonest_ms)
-        return taken, soonest_ms
-
-    @write
-    async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
-        """See TurnQueue."""
-        claimed, after = self.memory.claim_answers(worker, count, after, self.settings.lease_ms)
-        return [Taken(job_id, self.memory.job(job_id) or b"") for job_id in claimed], after
-
-    def _suspects_for(self, worker: str, room: Room) -> list[Taken]:
-        """Decide what the worker takes. Returns the suspects that it takes, if it takes any."""
-        memory, suspects, lease_ms = self.memory, self.memory.suspects, self.settings.lease_ms
-        soonest_ms = min(memory.scores.values(), default=math.inf)
-        room.company = suspects.isolation(
-            worker, slots=room.slots, running=room.running, company=room.company, lease_ms=lease_ms,
-            now_ms=memory.now_ms, workers=memory.workers, soonest_ms=soonest_ms,
-        )  # fmt: skip
-        taken: list[Taken] = []
-        while room.company > room.running + len(taken) and (job_id := suspects.next(room.company)) is not None:
-            if job_id in memory.scores and memory.holder(job_id) is None:
-                memory.claim(job_id, worker, lease_ms)
-                taken.append(Taken(job_id, memory.job(job_id) or b""))
-        if room.company > 0 and room.running == 0 and not taken:
-            room.company = 0
-            suspects.isolating.pop(worker, None)
-        return taken
 
     @write
     async def set_aside(self, worker: str, taken: Taken, limit: int) -> None:
@@ -170,7 +121,7 @@ class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
         memory = self.memory
         later = [(job_id, int(since)) for job_id, since in by_score(memory.pending) if since > after_us]
         found = [
-            Pending(keys.run_id_of(job_id), since_us, _whole(memory.scores.get(job_id)))
+            Pending(keys.run_id_of(job_id), since_us, _whole(memory.due_ms(job_id)))
             for job_id, since_us in later[:limit]
         ]
         return len(memory.pending), found
@@ -225,6 +176,7 @@ class MemoryQueue(WholeQueue, MemoryWorkers, TurnQueue):
             return
         memory.drop_job(job_id)
         memory.scores.pop(job_id, None)
+        memory.lanes.of_job.pop(job_id, None)
         if outcome == "ended":
             memory.looks.pop(job_id, None)
             memory.pending.pop(job_id, None)

@@ -6,6 +6,7 @@ import msgspec
 
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import SessionKey, TurnKey, persist_id
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
@@ -76,6 +77,11 @@ class MemoryReads(TurnStore):
         """See TurnReads."""
         turn = self.memory.turn(key)
         return None if turn is None else turn.fields.get("untransformed")
+
+    async def lane(self, key: TurnKey) -> Lane:
+        """See TurnReads."""
+        turn = self.memory.turn(key)
+        return DEFAULT_LANE if turn is None else turn.lane
 
     async def steps(self, key: TurnKey) -> dict[int | str, StepRecord]:
         """See TurnReads."""

@@ -21,8 +21,8 @@ from turnwire.shared.errors import (
 )
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
-from turnwire.shared.model import StepRecord, Submitted, TurnRequest
-from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled
+from turnwire.shared.model import StepRecord, TurnRequest
+from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
@@ -87,6 +87,7 @@ class MemoryStore(MemoryAttempts):
         fields |= {"status": "queued", "updated_at": now}
         reopened = turn is not None
         if turn is not None:
+            rules.remove(turn.fields, "pool", "priority")
             if turn.status == "failed" and turn.fields.get("error_code") == "signal_timeout":
                 rules.forget_timeout(turn)
             turn.fields |= fields | {"resume_reason": "retry", "crashes": "0"}
@@ -164,7 +165,7 @@ class MemoryStore(MemoryAttempts):
         if turn is None:
             raise NotFound("no such turn")
         if signal in turn.signals:
-            return Signalled(first=False, stored=turn.signals[signal], enqueue=turn.status == "queued")
+            return Signalled(False, turn.signals[signal], turn.status == "queued", turn.lane)
         if not turn.is_open:
             raise TurnEnded("this turn has ended")
         stored = b'{"payload":%b,"emitted_at":%d}' % (payload, self.memory.now_ms)
@@ -178,7 +179,7 @@ class MemoryStore(MemoryAttempts):
         turn.fields["signal_bytes"] = str(size)
         if waits:
             rules.wake(self.memory, turn)
-        return Signalled(first=True, stored=stored, enqueue=waits)
+        return Signalled(True, stored, waits, turn.lane)
 
     @write
     async def expire(self, key: TurnKey) -> int | None:

@@ -112,11 +112,7 @@ class Suspects:
         self.clearing = worker, until_ms
         return -1
 
-    def next(self, company: int) -> str | None:
-        """Hand out the suspect that may run beside the most others, if it may run in this company."""
-        fitting = [(limit, job_id) for job_id, limit in self.waiting.items() if limit >= company]
-        if not fitting:
-            return None
-        _, job_id = max(fitting)
-        del self.waiting[job_id]
-        return job_id
+    def fitting(self, company: int) -> list[str]:
+        """List the suspects that may run in this company; first the one that may run beside the most others."""
+        fitting = sorted(((limit, job_id) for job_id, limit in self.waiting.items() if limit >= company), reverse=True)
+        return [job_id for _, job_id in fitting]

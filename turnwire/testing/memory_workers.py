@@ -6,7 +6,8 @@ from turnwire.shared.replies import Watched
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.testing.life import Life, write
-from turnwire.testing.queue_memory import QueueMemory, by_score
+from turnwire.testing.memory_lanes import by_score
+from turnwire.testing.queue_memory import QueueMemory
 
 
 class MemoryWorkers:

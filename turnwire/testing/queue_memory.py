@@ -1,7 +1,9 @@
 """The data of the queue in memory: the content of the queue's keys in Redis."""
 
-from turnwire.shared.store.queue import JOB_TTL_MS, LOOK
+from turnwire.shared.lanes import Lane
+from turnwire.shared.store.queue import IN_LINE_MS, JOB_TTL_MS, LOOK
 from turnwire.testing.clock import ManualClock
+from turnwire.testing.memory_lanes import Lanes
 from turnwire.testing.memory_suspects import Suspects
 
 
@@ -10,7 +12,7 @@ class QueueMemory:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.scores: dict[str, float] = {}  # job id -> when it may start, ms
+        self.scores: dict[str, float] = {}  # job id -> when it may start, ms; negative: it waits in a line
         self.looks: dict[str, float] = {}  # job id -> when the sweep looks at it, ms
         self.pending: dict[str, int] = {}  # job id of an answer to persist -> since when, µs
         self.workers: dict[str, bytes] = {}
@@ -19,6 +21,7 @@ class QueueMemory:
         self.usage: dict[str, dict[str, str]] = {}  # tenant -> sums of its published rows
         self.sweeper = ("", 0)  # the worker that sweeps, and when its term ends
         self.suspects = Suspects()
+        self.lanes = Lanes()
         self._jobs: dict[str, tuple[bytes, int]] = {}
         self._claims: dict[str, tuple[str, int]] = {}
         self._nonce = 0
@@ -41,6 +44,16 @@ class QueueMemory:
     def drop_job(self, job_id: str) -> None:
         """Delete a job, or let it expire."""
         self._jobs.pop(job_id, None)
+
+    def put_in_line(self, job_id: str, lane: Lane, weight: float | None) -> None:
+        """Let a new job wait in the line of its tenant."""
+        self.scores[job_id] = self.now_ms - IN_LINE_MS
+        self.lanes.enqueue(job_id, lane, weight, self.now_ms * 1000)
+
+    def due_ms(self, job_id: str) -> float | None:
+        """Return when a job is due, or since when it waits, in ms; None if it is not in the queue."""
+        score = self.scores.get(job_id)
+        return score if score is None or score >= 0 else score + IN_LINE_MS
 
     def holder(self, job_id: str) -> str | None:
         """Return the worker that has claimed a job; None if nobody has, or the claim has lapsed."""
@@ -72,8 +85,3 @@ class QueueMemory:
                 self.claim(job_id, worker, lease_ms)
                 claimed.append(job_id)
         return claimed, after if len(later) == LOOK else 0
-
-
-def by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float]]:
-    """Return the entries of a sorted set in the order of Redis: by score, and those of one score by name."""
-    return sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))

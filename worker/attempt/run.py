@@ -266,12 +266,12 @@ class TurnRunner:
         if ending.error is not None:
             logger.warning("%s: the turn ended with error %s: %s", run_id, ending.error.code, ending.error.message)
         if ending.persist == "pending":
-            await until_answered(self._queue.enqueue_persist, run_id)
+            await until_answered(self._queue.enqueue_persist, run_id, lane=claimed.record.lane)
         fields = ending.fields() | attempt.meter.turn.fields()
         settled = await settle(attempt, self._store, status, events, fields)
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
-        await until_answered(wake_next, self._queue, claimed.key, settled.next_index)
+        await until_answered(wake_next, self._store, self._queue, claimed.key, settled.next_index)
         return Done(attempt.rows)
 
     async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from turnwire.shared.keys import HINTS
+from turnwire.shared import keys
+from turnwire.shared.lanes import read_pools
 from turnwire.shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class Hints:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis: Any = redis  # redis-py's own annotations do not pass a strict checker
+        self._lists = [keys.hints(pool) for pool in read_pools(settings.pools)]
         self._poll_s = settings.poll_s
         self._answer_s = settings.redis_timeout_s
 
@@ -34,7 +36,7 @@ class Hints:
         timeout_s = self._poll_s if due_ms is None else min(self._poll_s, max(due_ms, 1) / 1000)
         try:
             async with asyncio.timeout(timeout_s + self._answer_s):  # the reply may never come
-                return await self._redis.blpop([HINTS], timeout=timeout_s) is not None
+                return await self._redis.blpop(self._lists, timeout=timeout_s) is not None
         except (RedisError, OSError, TimeoutError) as error:
             logger.warning("waiting for jobs: no connection to Redis (%s); trying again", type(error).__name__)
             await asyncio.sleep(PAUSE_S)

@@ -11,6 +11,7 @@ from typing import Final
 
 from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
 from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
+from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
@@ -71,22 +72,22 @@ class Sweep:
                 logger.warning("%s; the sweep leaves it: %s", error, error.__cause__)
                 continue
             if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
-                await self._queue.enqueue_persist(record.run_id)
+                await self._queue.enqueue_persist(record.run_id, lane=record.lane)
             elif record is None or is_persist:
                 await self._queue.forget(job_id, mark)
             elif record.status is TurnState.SUSPENDED:
-                await self._look_at_suspended(TurnKey.parse(record.run_id))
+                await self._look_at_suspended(TurnKey.parse(record.run_id), record.lane)
             elif record.status is TurnState.QUEUED and (earlier := await self._store.waits_for(TurnKey.parse(job_id))):
                 await self._queue.announce(earlier.run_id)  # its end wakes this turn, so the sweep must know it
                 await self._queue.postpone(job_id, BEHIND_MS)
-            elif await self._queue.enqueue(record.run_id, accepted=True) and not record.terminal:
+            elif await self._queue.enqueue(record.run_id, accepted=True, lane=record.lane) and not record.terminal:
                 # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
                 logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
 
-    async def _look_at_suspended(self, key: TurnKey) -> None:
+    async def _look_at_suspended(self, key: TurnKey, lane: Lane) -> None:
         left_ms = await self._store.expire(key)
         if left_ms == 0:
-            await self._queue.enqueue(key.run_id, accepted=True)
+            await self._queue.enqueue(key.run_id, accepted=True, lane=lane)
         else:
             await self._queue.postpone(key.run_id, look_ms(left_ms, self._store.settings))
 

@@ -1,14 +1,21 @@
 -- Puts a job on arq's queue, in arq's own format, and wakes an idle worker.
 -- Safe to repeat: a job that waits stays as it is. A job that is running gets the new bytes; its `finish` sees that
 -- they differ and makes the job run again.
+-- The job waits in the line of its tenant, see parts/lanes.lua.
 -- KEYS
 --   open_turns     zset: job id -> when the sweep should look at it
 --   queue          zset: job id -> when it may start
---   hints          list: wakes idle workers
+--   hints          list: wakes idle workers of the job's pool
 --   job            string: the serialized job
 --   in_progress    string: the worker that has claimed the job
 --   pending        zset: job id of an answer to persist -> since when, in µs
 --   billed         string: up to which row the turn's ledger rows are published
+--   tenants        zset: tenants with jobs in the lane -> their virtual start
+--   debts          zset: other tenants -> their virtual start, if it is still to come; '' -> the virtual time
+--   waiting        zset: the line: the tenant's jobs in the lane -> since when, in µs
+--   ageing         zset: batch jobs of the pool -> since when, in µs
+--   lane           string: the job's lane; absent if it is the default one
+--   weight         string: how many jobs the tenant may take in its turn; absent if one
 -- ARGV
 --   job_id
 --   bytes          the serialized job
@@ -16,16 +23,24 @@
 --   max_queued     how many jobs may wait
 --   sweep_ms       when the sweep should look at the turn
 --   listed         1: the job persists an answer and is listed among the pending ones; 0: it runs a turn
+--   tenant
+--   lane_name      '' for the default lane
+--   is_batch       1: a lane of batch turns
+--   share          the tenant's weight; '' if the caller does not know it
+--   share_ms       how long that counts
 -- RETURNS
 --   1              it is enqueued
 --   0              it waits already
 -- REFUSES
 --   QUEUE_FULL     too many jobs wait
--- include: time
+-- include: time lanes
 
-local open_turns, queue, hints, job, in_progress, pending, billed = unpack(KEYS)
-local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed = unpack(ARGV)
-local now = now_ms()
+local open_turns, queue, hints, job, in_progress, pending, billed,
+    tenants, debts, waiting, ageing, lane, weight = unpack(KEYS)
+local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed,
+    tenant, lane_name, is_batch, share, share_ms = unpack(ARGV)
+local since_us = now_us()
+local now = math.floor(since_us / 1000)
 local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
 local runs = redis.call('EXISTS', in_progress) == 1
 if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
@@ -43,7 +58,17 @@ if waits and not runs then
 end
 redis.call('SET', job, bytes, 'PX', job_ttl_ms)
 if not runs then
-    redis.call('ZADD', queue, string.format('%d.25', now - 1), job_id)  -- due from the start: see parts/grace.lua
+    redis.call('ZADD', queue, string.format('%d', now - IN_LINE_MS), job_id)
+    stand_in_line({tenants = tenants, debts = debts, waiting = waiting}, tenant, job_id, since_us, true)
+    if lane_name ~= '' then
+        redis.call('SET', lane, lane_name, 'PX', job_ttl_ms)
+    end
+    if is_batch == '1' then
+        redis.call('ZADD', ageing, since_us, job_id)
+    end
+    if share ~= '' then
+        redis.call('SET', weight, share, 'PX', share_ms)
+    end
     redis.call('RPUSH', hints, job_id)
     redis.call('LTRIM', hints, -1000, -1)  -- hints are lossy: the queue is the truth
 end

@@ -18,7 +18,7 @@
 --   job_id …              the jobs that this worker has claimed
 -- RETURNS
 --   1
--- include: time grace
+-- include: time lanes grace
 
 local queue, open_turns, workers, ring, claims, beat, grace = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)

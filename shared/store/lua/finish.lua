@@ -4,7 +4,7 @@
 -- KEYS
 --   open_turns      zset: job id -> when the sweep should look at it
 --   queue           zset: job id -> when it may start
---   hints           list: wakes idle workers
+--   hints           list: wakes idle workers of the default pool
 --   job             string: the serialized job
 --   in_progress     string: the worker that has claimed the job
 --   pending         zset: job id of an answer to persist -> since when, in µs
@@ -12,6 +12,7 @@
 --   rows            stream: the published ledger rows
 --   usage           hash: the tenant's sums of published rows
 --   claims          set: the jobs that the worker has claimed
+--   lane            string: the job's lane; absent if it is the default one
 -- ARGV
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
@@ -26,9 +27,9 @@
 --   1               the job is gone
 --   0               the job will run again
 --   -1              the job was left alone: another worker has claimed it
--- include: time sums publish
+-- include: time lanes sums publish
 
-local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims = unpack(KEYS)
+local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
@@ -47,7 +48,7 @@ local is_open = redis.call('ZSCORE', open_turns, other_id)
 redis.call('SREM', claims, job_id)
 publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 9)})
 if outcome ~= 'again' then
-    redis.call('DEL', job, in_progress)
+    redis.call('DEL', job, in_progress, lane)
     redis.call('ZREM', queue, job_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
@@ -60,7 +61,8 @@ end
 redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
 if delay_ms == '0' then
-    redis.call('RPUSH', hints, job_id)
-    redis.call('LTRIM', hints, -1000, -1)
+    local list = hints_of(hints, redis.call('GET', lane))
+    redis.call('RPUSH', list, job_id)
+    redis.call('LTRIM', list, -1000, -1)
 end
 return 0

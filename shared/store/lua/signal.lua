@@ -8,9 +8,10 @@
 --   payload       JSON
 --   max_signals   how many signals a turn may have
 --   max_bytes     how many bytes they may have together
--- RETURNS {first, stored signal, enqueue}
+-- RETURNS {first, stored signal, enqueue, pool, priority}
 --   first         1: this call stored it; 0: another one was there before
 --   enqueue       1: the caller has to enqueue the turn's job
+--   pool          of the turn, and its priority; null if they are the default ones
 -- REFUSES
 --   NOT_FOUND     there is no such turn
 --   TURN_ENDED    the turn has ended
@@ -19,14 +20,14 @@
 
 local turn, signals = unpack(KEYS)
 local key, payload, max_signals, max_bytes = unpack(ARGV)
-local state = redis.call('HMGET', turn, 'status', 'awaiting', 'signal_bytes')
+local state = redis.call('HMGET', turn, 'status', 'awaiting', 'signal_bytes', 'pool', 'priority')
 if not state[1] then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 local stored = redis.call('HGET', signals, key)
 if stored then
     -- The caller that stored it may have died before it enqueued the job of the queued turn.
-    return {0, stored, state[1] == 'queued' and 1 or 0}
+    return {0, stored, state[1] == 'queued' and 1 or 0, state[4], state[5]}
 end
 if state[1] == 'completed' or state[1] == 'failed' or state[1] == 'cancelled' then
     return redis.error_reply('TURN_ENDED this turn has ended')
@@ -45,6 +46,6 @@ redis.call('HSET', signals, key, stored)
 redis.call('HSET', turn, 'signal_bytes', bytes)
 if is_awaited then
     wake(turn, now)
-    return {1, stored, 1}
+    return {1, stored, 1, state[4], state[5]}
 end
-return {1, stored, 0}
+return {1, stored, 0, state[4], state[5]}

@@ -89,6 +89,9 @@ if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
 end
 
 local now, asked = now_ms(), mark()
+if status then
+    redis.call('HDEL', turn, 'pool', 'priority')  -- those of the new request follow
+end
 redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 10))
 if status then
     if status == 'failed' and old[4] == 'signal_timeout' then

@@ -1,10 +1,12 @@
 -- Claims due jobs for a worker: arq's in-progress key gets the worker's name, and the job's score in the queue moves
 -- to the end of the lease. The worker's set of claims names the job, so that nobody has to look for it in the queue.
+-- Jobs whose time has come, such as those of dead workers, are first; then come those that stand in the lines of the
+-- worker's lanes, see parts/lanes.lua.
 -- It also decides whether the worker takes suspects instead, see parts/isolation.lua.
 -- NOT safe to repeat: it does not hand out again what a lost reply named. `owned` tells what that was.
 -- KEYS
 --   queue                 zset: job id -> when it may start
---   hints                 list: wakes idle workers
+--   hints                 list: wakes idle workers of the default pool
 --   claims                set: the jobs that this worker has claimed; it outlives them by one lease
 --   suspects              zset: job id -> how many jobs may run in its worker, all of them suspects
 --   isolating             zset: worker that runs suspects -> until when that counts
@@ -12,6 +14,7 @@
 --   workers               hash: worker -> entry of its last heartbeat
 --   beat                  string: when the last heartbeat of any worker came
 --   grace                 string: is there while lapsed claims are left alone
+--   own_hints …           the lists that wake idle workers of this worker's pools
 -- ARGV
 --   worker
 --   lease_ms
@@ -22,15 +25,30 @@
 --   company               how many suspects run there at most; 0 if any jobs do
 --   job_prefix            of the keys that hold the serialized jobs
 --   in_progress_prefix    of the keys that hold the worker of each claimed job
+--   lane_prefix           of the keys that hold the lanes of jobs
+--   tenants_prefix        of the sets of a lane's tenants with jobs
+--   debts_prefix          of the sets of a lane's other tenants, whose virtual start is still to come
+--   waiting_prefix        of the lines: the jobs of a tenant in a lane
+--   ageing_prefix         of the sets of the batch jobs of a pool
+--   weight_prefix         of the keys that hold the weights of tenants
+--   batch_age_ms          a batch job that has waited for so long counts as an interactive one
+--   pools                 how many pools the worker serves
+--   lane …                the lanes that it serves, the preferred one first: those of the pools, then those of batch
 -- RETURNS {wait_ms, company, job_id, job, job_id, job, …}
 --   wait_ms               ms until the next job is due; -1 if there is none
 --   company               0: the worker takes any jobs; n: suspects, at most n at a time; -1: nothing until it is idle
 --   job                   the serialized job; '' if it has expired
--- include: time isolation grace
+-- include: time lanes serve isolation grace
 
-local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace = unpack(KEYS)
-local worker, lease_ms, count, woken, slots, running, company, job_prefix, in_progress_prefix = unpack(ARGV)
+local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace = unpack(KEYS, 1, 9)
+local worker, lease_ms, count, woken, slots, running, company, job_prefix, in_progress_prefix,
+    lane_prefix, tenants_prefix, debts_prefix, waiting_prefix, ageing_prefix, weight_prefix,
+    batch_age_ms, pools = unpack(ARGV, 1, 17)
+local own_hints, lanes = {unpack(KEYS, 10)}, {unpack(ARGV, 18)}
+local prefixes = {tenants = tenants_prefix, debts = debts_prefix, waiting = waiting_prefix, ageing = ageing_prefix,
+                  lane = lane_prefix, weight = weight_prefix}
 local GRACE_LOOK_MS = 500  -- when to look at a lapsed claim again
+local SUSPECTS_LOOK = 100  -- so many suspects are looked at, at most
 local now = now_ms()
 local reply = {-1, 0}
 
@@ -46,17 +64,34 @@ local function claim(job_id)
     return true
 end
 
-running, lease_ms = tonumber(running), tonumber(lease_ms)
+-- Tells whether this worker serves the job's lane.
+local function serves(lane)
+    for _, own in ipairs(lanes) do
+        if own == lane then
+            return true
+        end
+    end
+    return false
+end
+
+local function lane_of(job_id)
+    return redis.call('GET', lane_prefix .. job_id) or DEFAULT_POOL
+end
+
+running, lease_ms, count = tonumber(running), tonumber(lease_ms), tonumber(count)
 local keys = {queue = queue, suspects = suspects, isolating = isolating, clearing = clearing, workers = workers}
 company = isolation(keys, worker, tonumber(slots), running, tonumber(company), lease_ms, now)
-while company > running + #reply / 2 - 1 do
-    local job_id = redis.call('ZREVRANGEBYSCORE', suspects, '+inf', company, 'LIMIT', 0, 1)[1]
-    if not job_id then
-        break
-    end
-    redis.call('ZREM', suspects, job_id)
-    if redis.call('ZSCORE', queue, job_id) then  -- it has not ended meanwhile
-        claim(job_id)
+if company > 0 then
+    for _, job_id in ipairs(redis.call('ZREVRANGEBYSCORE', suspects, '+inf', company, 'LIMIT', 0, SUSPECTS_LOOK)) do
+        if company <= running + #reply / 2 - 1 then
+            break
+        end
+        if serves(lane_of(job_id)) then
+            redis.call('ZREM', suspects, job_id)
+            if redis.call('ZSCORE', queue, job_id) then  -- it has not ended meanwhile
+                claim(job_id)
+            end
+        end
     end
 end
 if company > 0 and running == 0 and #reply == 2 then
@@ -67,23 +102,59 @@ reply[2] = company
 
 local jobs, soonest_ms = {}, nil
 if company == 0 then
-    jobs = redis.call('ZRANGEBYSCORE', queue, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, count + 1)
+    jobs = redis.call('ZRANGEBYSCORE', queue, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, count + 1)
 end
+
+local function look_later(job_id, look_ms)
+    redis.call('ZADD', queue, string.format('%d.5', now + look_ms), job_id)
+    soonest_ms = math.min(soonest_ms or look_ms, look_ms)
+end
+
+-- Claims a job. One that another worker has is due again when that claim ends.
+local function claim_or_look_later(job_id)
+    if claim(job_id) then
+        return true
+    end
+    look_later(job_id, math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1)
+    return false
+end
+
 for i = 1, #jobs, 2 do
     local job_id, due = jobs[i], tonumber(jobs[i + 1])
     if due > now or i > count * 2 then
         reply[1] = math.max(due - now, 0)
         break
     end
-    local look_ms
     if due % 1 == 0.5 and in_grace(beat, grace, lease_ms, now) then
-        look_ms = GRACE_LOOK_MS
-    elseif not claim(job_id) then  -- another worker has it: it is due again when that claim ends
-        look_ms = math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1
+        look_later(job_id, GRACE_LOOK_MS)
+    elseif not serves(lane_of(job_id)) then
+        put_in_line(prefixes, {queue = queue, hints = hints}, job_id, lane_of(job_id), due)
+    else
+        claim_or_look_later(job_id)
     end
-    if look_ms then
-        redis.call('ZADD', queue, string.format('%d.5', now + look_ms), job_id)
-        soonest_ms = math.min(soonest_ms or look_ms, look_ms)
+end
+
+-- Claims a job that stood in a line, if it still waits there according to the queue.
+local function claim_in_line(job_id, batch_pool)
+    if batch_pool then
+        redis.call('ZREM', ageing_prefix .. batch_pool, job_id)
+    end
+    local score = redis.call('ZSCORE', queue, job_id)
+    return score and tonumber(score) < 0 and claim_or_look_later(job_id)
+end
+
+for _, lane in ipairs(company == 0 and lanes or {}) do
+    local batch_pool = string.match(lane, '^(.+):batch$')
+    local has_more = serve(prefixes, lane, count + 1 - #reply / 2, function(job_id)
+        return claim_in_line(job_id, batch_pool)
+    end)
+    if has_more then
+        reply[1] = 0
+    end
+end
+if reply[1] == 0 then
+    for i = 1, tonumber(pools) do
+        grow_old(prefixes, lanes[i], (now - batch_age_ms) * 1000)
     end
 end
 if soonest_ms and (reply[1] < 0 or soonest_ms < reply[1]) then
@@ -93,8 +164,10 @@ if #reply > 2 then
     redis.call('PEXPIRE', claims, 2 * lease_ms)
 end
 if company ~= 0 and woken == '1' then
-    redis.call('RPUSH', hints, '')  -- the hint may have been for a job that this worker does not take
+    for _, list in ipairs(own_hints) do
+        redis.call('RPUSH', list, '')  -- the hint may have been for a job that this worker does not take
+    end
 elseif company == 0 and reply[1] ~= 0 and (woken == '1' or #reply > 2) then
-    redis.call('DEL', hints)  -- nothing else is due, so older hints would wake workers in vain
+    redis.call('DEL', unpack(own_hints))  -- nothing else is due, so older hints would wake workers in vain
 end
 return reply

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER
 from turnwire.shared import keys
+from turnwire.shared.store.queue import IN_LINE_MS
 
 RUN_ID = KEY.run_id
 
@@ -76,10 +77,11 @@ async def test_a_dead_workers_jobs_do_not_wait_for_it(queue, lapsed, settings):
     assert await taken(queue) == [RUN_ID]
 
 
-async def test_jobs_that_wait_are_due_again_after_the_clock_went_back(queue, redis, lapsed):
+async def test_jobs_that_were_put_off_are_due_in_time_after_the_clock_went_back(queue, redis, lapsed):
     waiting = SESSION.turn(7).run_id
     await queue.enqueue(waiting)
-    before = await redis.zscore(keys.QUEUE, waiting), await redis.zscore(keys.OPEN_TURNS, waiting)
+    since_ms = await redis.zscore(keys.QUEUE, waiting) + IN_LINE_MS
+    before = since_ms, await redis.zscore(keys.OPEN_TURNS, waiting)
     step_ms = 60_000
     for zset, score in zip((keys.QUEUE, keys.OPEN_TURNS), before, strict=True):
         await redis.zadd(zset, {waiting: score + step_ms})  # as they look once the clock is behind
@@ -92,12 +94,22 @@ async def test_jobs_that_wait_are_due_again_after_the_clock_went_back(queue, red
 
 
 async def test_the_clock_went_back_before_there_was_a_worker(queue, redis):
-    await queue.enqueue(RUN_ID)
-    score = await redis.zscore(keys.QUEUE, RUN_ID)
-    await redis.zadd(keys.QUEUE, {RUN_ID: score + 60_000})
-    assert await taken(queue) == []
+    put_off, waiting, step_ms = SESSION.turn(7).run_id, RUN_ID, 60_000
+    await queue.enqueue(put_off)
+    [job], _ = await queue.take(WORKER, 1)
+    await queue.again(WORKER, job)
+    await queue.enqueue(waiting)
+    for job_id in (put_off, waiting):  # as they look once the clock is behind
+        await redis.zincrby(keys.QUEUE, step_ms, job_id)
+    assert await taken(queue) == [waiting], "it stands in a line, which does not go by the clock"
     await queue.extend(OTHER_WORKER, b"", [])
-    assert await taken(queue) == [RUN_ID]
+    assert await taken(queue) == [], "no job tells of the step any more"
+    new = SESSION.turn(8).run_id
+    await queue.enqueue(new)
+    await redis.zincrby(keys.QUEUE, step_ms, new)
+    await redis.delete(keys.BEAT)
+    await queue.extend(OTHER_WORKER, b"", [])
+    assert await taken(queue) == [put_off, new]
 
 
 async def test_a_job_for_later_is_no_step_of_the_clock(queue, redis):

@@ -1,6 +1,6 @@
 -- The time after an outage in which nobody takes over: workers whose claims lapsed, because nobody could extend them,
 -- extend them first. The score of a claimed job ends in .5, so that a lapsed claim can be told from a job that waits.
--- The score of a job that was due from the start ends in .25: if it is in the future, the clock has gone back.
+-- A job that waits in a line since a time in the future shows that the clock has gone back: see parts/lanes.lua.
 -- The beat is the time of the last heartbeat of any worker. The expiry of keys goes by the clock of the server, so a
 -- step of this clock looks like an outage, and is treated in the same way.
 
@@ -25,12 +25,11 @@ local function put_forward(zset, step_ms)
 end
 
 -- step_in_queue(queue, now)
--- Asks the jobs that wait, where no heartbeat can tell: there may have been no worker.
+-- Asks the jobs that stand in lines, where no heartbeat can tell: there may have been no worker.
 -- RETURNS by how many ms the clock has gone back, as far as one can tell
 local function step_in_queue(queue, now)
-    local latest = redis.call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')
-    local due = tonumber(latest[2] or 0)
-    return due % 1 == 0.25 and math.ceil(due) - now or 0
+    local latest = redis.call('ZREVRANGEBYSCORE', queue, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    return latest[2] and latest[2] + IN_LINE_MS - now or 0
 end
 
 -- keep_beat(keys, lease_ms, now)

@@ -18,7 +18,7 @@ local PATIENCE_MS = 30000
 -- RETURNS true if jobs that are no suspects have been due for long, and no other worker is left to take them
 local function others_starve(keys, others, now)
     return others + 1 >= redis.call('HLEN', keys.workers)
-        and #redis.call('ZRANGEBYSCORE', keys.queue, '-inf', now - PATIENCE_MS, 'LIMIT', 0, 1) > 0
+        and due_since(keys.queue, now - PATIENCE_MS)
 end
 
 -- isolation(keys, worker, slots, running, company, lease_ms, now)
@@ -55,7 +55,7 @@ local function isolation(keys, worker, slots, running, company, lease_ms, now)
         end
         return 0
     end
-    local is_due = #redis.call('ZRANGEBYSCORE', keys.queue, '-inf', now, 'LIMIT', 0, 1) > 0
+    local is_due = due_since(keys.queue, now)
     if others > 0 and (is_due or others + 1 >= redis.call('HLEN', keys.workers)) then
         return 0
     end

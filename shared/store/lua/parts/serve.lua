@@ -1,0 +1,94 @@
+-- Takes jobs out of lanes; see parts/lanes.lua.
+
+local STALE_LIMIT = 1000  -- so many entries that do not wait any more are skipped in one call
+
+-- lane_keys(prefixes, lane, tenant)
+-- RETURNS the keys of a lane and of a tenant's line in it
+local function lane_keys(prefixes, lane, tenant)
+    return {tenants = prefixes.tenants .. lane, debts = prefixes.debts .. lane,
+            waiting = prefixes.waiting .. lane .. ':' .. tenant}
+end
+
+-- weight_of(prefixes, tenant)
+-- RETURNS how many jobs the tenant may take in its turn
+local function weight_of(prefixes, tenant)
+    return tonumber(redis.call('GET', prefixes.weight .. tenant) or '1')
+end
+
+-- end_turn(keys, tenant, next_start, is_empty)
+-- Moves a tenant that was served behind the others; one without jobs leaves the lane.
+local function end_turn(keys, tenant, next_start, is_empty)
+    if is_empty then
+        redis.call('ZREM', keys.tenants, tenant)
+        redis.call('ZADD', keys.debts, next_start, tenant)
+    else
+        redis.call('ZADD', keys.tenants, next_start, tenant)
+    end
+end
+
+-- serve(prefixes, lane, count, claim)
+-- Takes up to `count` jobs of a lane. `claim` is called with each job; it returns false for one that does not wait.
+-- RETURNS true if there are more
+local function serve(prefixes, lane, count, claim)
+    local served, stale, virtual_time = 0, 0, nil
+    local tenants, debts = prefixes.tenants .. lane, prefixes.debts .. lane
+    while served < count and stale < STALE_LIMIT do
+        local first = redis.call('ZRANGE', tenants, 0, 1, 'WITHSCORES')
+        local tenant, start, is_alone = first[1], first[2], not first[3]
+        if not tenant then
+            return false
+        end
+        local keys = lane_keys(prefixes, lane, tenant)
+        local wanted = is_alone and count - served or 1
+        local line = redis.call('ZPOPMIN', keys.waiting, wanted)
+        local claimed = 0
+        for i = 1, #line, 2 do
+            claimed = claimed + (claim(line[i]) and 1 or 0)
+        end
+        served, stale = served + claimed, stale + #line / 2 - claimed
+        local is_empty = #line < 2 * wanted or redis.call('EXISTS', keys.waiting) == 0
+        if is_alone and is_empty then  -- nobody waits in this lane any more, so nobody owes anything
+            redis.call('DEL', tenants, debts)
+            return false
+        elseif not is_alone then
+            end_turn(keys, tenant, start + claimed / weight_of(prefixes, tenant), is_empty)
+            virtual_time = start
+        end
+    end
+    if virtual_time then
+        redis.call('ZREMRANGEBYSCORE', debts, '-inf', virtual_time)  -- these tenants would begin at this time anyway
+        redis.call('ZADD', debts, virtual_time, '')
+    end
+    return redis.call('EXISTS', tenants) == 1
+end
+
+-- put_in_line(prefixes, keys, job_id, lane, due)
+-- Puts a due job that stood in no line into its own one, because another worker has to take it, and wakes that worker.
+-- keys: `queue` and `hints`
+local function put_in_line(prefixes, keys, job_id, lane, due)
+    local tenant = tenant_of(job_id)
+    redis.call('ZADD', keys.queue, string.format('%d', due - IN_LINE_MS), job_id)
+    stand_in_line(lane_keys(prefixes, lane, tenant), tenant, job_id, math.floor(due) * 1000, false)
+    local hints = hints_of(keys.hints, lane)
+    redis.call('RPUSH', hints, job_id)
+    redis.call('LTRIM', hints, -1000, -1)
+end
+
+local AGED_TOGETHER = 100
+
+-- grow_old(prefixes, pool, since_us)
+-- Puts batch jobs that have waited since this time or longer among the interactive ones of their pool.
+local function grow_old(prefixes, pool, since_us)
+    local ageing = prefixes.ageing .. pool
+    for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', ageing, '-inf', since_us, 'LIMIT', 0, AGED_TOGETHER)) do
+        local tenant = tenant_of(job_id)
+        local line = lane_keys(prefixes, pool .. ':batch', tenant).waiting
+        local since = redis.call('ZSCORE', line, job_id)
+        redis.call('ZREM', ageing, job_id)
+        if since then
+            redis.call('ZREM', line, job_id)
+            redis.call('SET', prefixes.lane .. job_id, pool, 'XX', 'KEEPTTL')
+            stand_in_line(lane_keys(prefixes, pool, tenant), tenant, job_id, since, false)
+        end
+    end
+end
