@@ -5,12 +5,15 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from turnwire.api.durability import say_durability
+from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
@@ -64,14 +67,17 @@ def _routes(services: Services) -> list[Route]:
 
 
 class _Gate:
-    """Refuses requests for another host, and those that arrive while the process stops: a load balancer, or the
-    client, asks another process.
+    """Decides before anything else, also before the check of credentials.
+
+    It refuses requests for another host, and those that arrive while the process stops: a load balancer, or the client,
+    asks another process. It answers the preflights of browsers, which have no credentials.
     """
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._services = services
         self._hosts = allowed_hosts(services.settings.host, services.settings.allowed_hosts)
+        self._origins = Origins(services.settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -79,6 +85,12 @@ class _Gate:
                 self._hosts.check(scope["path"], scope["headers"])
                 if self._services.draining and scope["path"] != "/healthz":
                     raise Draining("the server is stopping")
+                if self._origins.any and scope["method"] == "OPTIONS":
+                    headers = Headers(scope=scope)
+                    if "access-control-request-method" in headers:
+                        allowed = self._origins.preflight(headers.get("origin", ""))
+                        await Response(status_code=204, headers=allowed)(scope, receive, send)
+                        return
             except TurnwireError as error:
                 await problem_response(error)(scope, receive, send)
                 return

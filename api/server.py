@@ -9,7 +9,9 @@ from types import FrameType
 import uvicorn
 
 from turnwire.api.app import create_app
-from turnwire.api.edge.protocol import Protocol
+from turnwire.api.edge.client_address import TrustedProxies
+from turnwire.api.edge.cors import Origins
+from turnwire.api.edge.protocol import for_site
 from turnwire.api.edge.site import is_loopback
 from turnwire.api.services import Services
 from turnwire.shared.errors import SettingsError
@@ -72,7 +74,7 @@ def serve(settings: Settings) -> bool:
     """Serve until a signal arrives. Returns: False after a crash.
 
     Raises:
-        SettingsError: a Redis URL or the key file cannot be read, or everybody could reach an open API.
+        SettingsError: a setting cannot be read, or everybody could reach an open API.
     """
     log_to_stderr(settings)
     check_bind(settings)
@@ -82,7 +84,8 @@ def serve(settings: Settings) -> bool:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=Protocol,
+        http=for_site(Origins(settings.cors_origins), TrustedProxies(settings.trusted_proxies)),
+        proxy_headers=False,  # client_address.py reads them
         ws="none",
         lifespan="on",
         access_log=False,

@@ -20,6 +20,9 @@ Deployment = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
 
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
 
+_ORIGIN = r"(https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])|https://\*(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?"
+Origins = Annotated[str, Meta(pattern=rf"^( *{_ORIGIN} *(,|\Z))+\Z")]
+
 RootPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+\Z")]
 
 _IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
@@ -38,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     root_path: RootPath | None = None  # under which a proxy shows the API
     allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
+    cors_origins: Origins | None = None  # whose pages may use the API in a browser
+    trusted_proxies: str | None = None  # addresses and networks, with commas; only they name the client's address
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # who may do what

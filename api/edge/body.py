@@ -91,7 +91,7 @@ async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent
     if absent is None or body:
         return parse(body, kind)
     if not is_json:
-        refuse_foreign_page(exchange.headers)
+        refuse_foreign_page(exchange.headers, exchange.origins)
     return absent
 
 

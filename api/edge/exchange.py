@@ -10,6 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from turnwire.api.access.identity import NOBODY, Identity
 from turnwire.api.edge.accept import JSON
+from turnwire.api.edge.cors import Origins
+from turnwire.api.edge.wire import CONNECTION
 
 NO_STORE: Final = {"cache-control": "no-store"}
 
@@ -25,6 +27,19 @@ class Exchange:
         self.send = send
         self.headers = Headers(scope=scope)
         self.identity: Identity = NOBODY  # until the credentials are checked
+
+    @property
+    def client(self) -> str:
+        """The address of the client, as far as the trusted proxies tell it; `unknown` if they do not."""
+        peer = self.scope["client"]
+        address: str = self.scope["extensions"][CONNECTION].proxies.client(peer and peer[0], self.scope["headers"])
+        return address
+
+    @property
+    def origins(self) -> Origins:
+        """The origins whose pages may use this server."""
+        origins: Origins = self.scope["extensions"][CONNECTION].origins
+        return origins
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Answer in one piece."""

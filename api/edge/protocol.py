@@ -16,6 +16,8 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from turnwire.api.edge.client_address import TrustedProxies
+from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.deadline import Deadline, Phase
 from turnwire.api.edge.problems import HeadTooLarge, RequestTimeout
 from turnwire.api.edge.refusal import Lingering, refuse, warn_of_shortage
@@ -34,6 +36,8 @@ class RefusedError(Exception):
 class Protocol(HttpToolsProtocol):
     """One connection of a client. `on_lost` is called when the connection is lost."""
 
+    origins = Origins()  # whose pages may use the API; see `for_site`
+    proxies = TrustedProxies()
     on_lost: Callable[[], None] | None = None
     head_s: float = 10.0  # the longest time from the connection, or a request's first byte, to the end of its headers
     body_check_s: float = 10.0  # how often the progress of a body that is on its way is checked
@@ -155,6 +159,7 @@ class Protocol(HttpToolsProtocol):
             raise RefusedError
         self._phase = Phase.BODY
         super().on_headers_complete()
+        self.cycle.default_headers = self.cycle.default_headers + self.origins.headers(self.headers)
         self.flow.resume_reading()  # uvicorn stops reading while a request waits for an earlier one; see `_hold`
 
     def on_chunk_header(self) -> None:
@@ -214,12 +219,19 @@ class Protocol(HttpToolsProtocol):
             current.message_event.set()
         self.flow.resume_reading()
         silent = isinstance(error, RequestTimeout) and not self._begun  # a browser opens connections in advance
-        self._lingering = refuse(self.transport, None if silent else error, self.client)
+        headers = self.origins.headers(self.headers if self._begun else ())
+        client = self.proxies.client(self.client[0] if self.client else None, self.headers if self._begun else ())
+        self._lingering = refuse(self.transport, None if silent else error, client, headers)
 
     def send_until_closed(self) -> None:
         """Let the body of the answer end with the connection: HTTP/1.0 knows no chunks."""
         if self._answering:
             self._answering.chunked_encoding = False
+
+
+def for_site(origins: Origins, proxies: TrustedProxies) -> type[Protocol]:
+    """Return the protocol of a server that the pages of these origins may use, and that trusts these proxies."""
+    return type("SiteProtocol", (Protocol,), {"origins": origins, "proxies": proxies})
 
 
 def _head_too_large() -> TurnwireError:

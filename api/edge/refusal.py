@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -70,14 +71,18 @@ def warn_of_shortage(transport: asyncio.Transport) -> None:
         _shortages.say(f"almost all of the {limit} file descriptors are in use: clients will be cut off (ulimit -n)")
 
 
-def refuse(transport: asyncio.Transport, error: TurnwireError | None, client: tuple[str, int] | None) -> Lingering:
-    """Answer with the problem document of `error`, or with nothing if it is None, and close the connection."""
-    named = ":".join(map(str, client)) if client else "a local client"
-    _refusals.say(f"refused a request of {named}: {error or 'it sent nothing'}")
+def refuse(
+    transport: asyncio.Transport, error: TurnwireError | None, client: str, headers: Iterable[tuple[bytes, bytes]]
+) -> Lingering:  # fmt: skip
+    """Answer with the problem document of `error`, or with nothing if it is None, and close the connection.
+
+    `client`: its address, for the log. `headers`: of the answer, besides those of the problem.
+    """
+    _refusals.say(f"refused a request of {client}: {error or 'it sent nothing'}")
     if error is not None:
         response = problem_response(error)
         status = HTTPStatus(response.status_code)
         lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-        lines += [b"%b: %b" % pair for pair in response.raw_headers]
+        lines += [b"%b: %b" % pair for pair in (*response.raw_headers, *headers)]
         transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(response.body)]))
     return Lingering(transport)

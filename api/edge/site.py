@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.datastructures import Headers
 
+from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.problems import ForeignPage, UnknownHost
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -60,10 +61,13 @@ def host_name(host: str) -> str:
     return (name if colon and not port.endswith("]") else host).rstrip(".").lower()
 
 
-def refuse_foreign_page(headers: Headers) -> None:
+def refuse_foreign_page(headers: Headers, allowed: Origins) -> None:
     """Raises:
-    ForeignPage: a page of another site sends this request. A program that is no browser says nothing of this.
+    ForeignPage: a page of another site sends this request, and its origin is not allowed. A program that is no browser
+        says nothing of this.
     """
+    if allowed.allows(headers.get("origin", "")):
+        return
     site = headers.get("sec-fetch-site")
     if site is not None:
         foreign = site not in {"same-origin", "none"}

@@ -24,7 +24,6 @@ async def docs(exchange: Exchange) -> None:
         "content-type": "text/html; charset=utf-8",
         "cache-control": "no-cache",
         "content-security-policy": _policy(),
-        "x-content-type-options": "nosniff",
     }
     await exchange.answer(200, headers, _html().encode())
 

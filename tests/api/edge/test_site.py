@@ -3,9 +3,11 @@
 import pytest
 from starlette.datastructures import Headers
 
+from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.problems import ForeignPage, UnknownHost
 from turnwire.api.edge.site import allowed_hosts, refuse_foreign_page
 
+NO_OTHERS = Origins()
 LOOPBACK = ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]", "localhost."]
 FOREIGN = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::2]:8000"]
 
@@ -70,6 +72,13 @@ def test_a_client_of_version_1_0_may_name_no_host():
 def test_a_page_of_another_site_is_told_by_what_its_browser_says(headers: dict[str, str], refused: bool):
     if refused:
         with pytest.raises(ForeignPage):
-            refuse_foreign_page(Headers(headers))
+            refuse_foreign_page(Headers(headers), NO_OTHERS)
     else:
-        refuse_foreign_page(Headers(headers))
+        refuse_foreign_page(Headers(headers), NO_OTHERS)
+
+
+def test_a_page_of_an_allowed_origin_is_not_foreign():
+    headers = Headers({"sec-fetch-site": "cross-site", "origin": "https://app.example", "host": "api.example"})
+    refuse_foreign_page(headers, Origins("https://app.example"))
+    with pytest.raises(ForeignPage):
+        refuse_foreign_page(headers, Origins("https://other.example"))
