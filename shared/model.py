@@ -233,6 +233,7 @@ class Claimed(msgspec.Struct, frozen=True):
     rows: dict[int, bytes]  # the ledger rows of the earlier attempts, by attempt
     history: bytes | None = None  # the messages that an earlier attempt saw, as JSON; None if it has stored no step
     crashes_alone: int = 0  # how many workers died while they ran the turn and nothing else
+    checkpoints: int = 0  # number of the last checkpoint of all attempts
     cut: list[bytes] = []  # the events of a dead attempt that the claim deleted from the log, oldest first
 
     @property

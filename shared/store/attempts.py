@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.ledger import decode_row, encode_progress
+from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import (
     Claimed,
@@ -24,7 +24,8 @@ from turnwire.shared.model import (
 )
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.connection import LINEAGE
-from turnwire.shared.store.reads import TurnReads, position_of
+from turnwire.shared.store.granted import in_pairs, ledger_rows, read_claimed
+from turnwire.shared.store.reads import TurnReads
 from turnwire.shared.store.scripts import Arg, Call, Script
 
 Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended  # what becomes of a claim
@@ -43,7 +44,6 @@ SUSPEND = Script("suspend")
 ASIDE_MS = 300_000  # a suspect that no idle worker has taken for this time may run beside any jobs
 GiveBackReason: TypeAlias = Literal["handover", "store_lost"]
 
-_step = msgspec.json.Decoder(StepRecord)
 _signal = msgspec.json.Decoder(Signal)
 
 
@@ -69,7 +69,7 @@ class AttemptWrites(TurnReads):
             case [b"ok", attempt, *granted]:
                 try:
                     with readable(f"turn {key.run_id}"):
-                        return _claimed(key, attempt, worker, granted)
+                        return read_claimed(key, attempt, worker, granted)
                 except RecordUnreadable:
                     await self._give_back(key, attempt, worker)
                     raise
@@ -80,16 +80,16 @@ class AttemptWrites(TurnReads):
             case [b"wait", index, on_busy]:
                 return Waits(int(index), on_busy == b"interrupt")
             case [b"suspended", rows]:
-                return Suspended(_rows(rows))
+                return Suspended(ledger_rows(rows))
             case [b"unserved", waited_ms, project]:
                 return Unserved(project.decode(), max(waited_ms, 0))
             case [b"suspect", limit]:
                 return Suspect(limit)
             case [b"ended", _, index, rows, fields, events]:
                 with suppress(RecordUnreadable):
-                    record = TurnRecord.from_hash(key, _pairs(fields))
-                    return Ended(int(index) if index else None, _rows(rows), record, events)
-                return Ended(int(index) if index else None, _rows(rows))
+                    record = TurnRecord.from_hash(key, in_pairs(fields))
+                    return Ended(int(index) if index else None, ledger_rows(rows), record, events)
+                return Ended(int(index) if index else None, ledger_rows(rows))
             case _:
                 return Ended()
 
@@ -117,7 +117,14 @@ class AttemptWrites(TurnReads):
         return [reply if isinstance(reply, Exception) else None for reply in replies]
 
     async def checkpoint(
-        self, claimed: Claimed, step: StepRecord, history: bytes = b"", *, next_seq: int = 0, known: int = 0
+        self,
+        claimed: Claimed,
+        step: StepRecord,
+        history: bytes = b"",
+        *,
+        next_seq: int = 0,
+        number: int = 0,
+        known: int = 0,
     ) -> None:
         """Store a step's result; also extends the lease.
 
@@ -126,7 +133,8 @@ class AttemptWrites(TurnReads):
             step: its record.
             history: the messages that the producer sees, as JSON. What was stored first stays, for all attempts.
             next_seq: the seq of the attempt's next event; 0 if the step covers no events.
-            known: how many steps (and the history) are known to be stored; 0 checks nothing.
+            number: of this checkpoint in its turn, from 1; 0: it is not counted.
+            known: number of the last checkpoint that is known to be stored; 0 checks nothing.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -137,7 +145,7 @@ class AttemptWrites(TurnReads):
         used = b"" if step.usage is None else encode_progress(claimed.attempt, step.usage)
         record = msgspec.json.encode(step)
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used, history]
-        args += [int(step.is_answer), next_seq, known]
+        args += [int(step.is_answer), next_seq, number, known]
         await CHECKPOINT(self._courier, [key.record, key.lease, key.steps, key.events], args)
 
     async def settle(
@@ -148,12 +156,16 @@ class AttemptWrites(TurnReads):
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
         used: bytes = b"",
+        *,
+        known: int = 0,
     ) -> Settled:
         """End the attempt. One write appends its last events, stores the outcome and the ledger row, and sets the TTLs.
 
+        `known` is that of `checkpoint`.
+
         Raises:
             AttemptFenced: the lease was lost.
-            LogBehind: as of `checkpoint`.
+            LogBehind, StepsBehind: as of `checkpoint`.
         """
         args: list[Arg] = [
             self._channel_prefix,
@@ -165,6 +177,7 @@ class AttemptWrites(TurnReads):
             fields.get("error_code", ""),
             used,
             seq,
+            known,
             len(events),
             *events,
             *flat(fields),
@@ -257,40 +270,6 @@ class AttemptWrites(TurnReads):
                 raise reply
 
 
-def _claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]) -> Claimed:
-    """Read what claim.lua returns for an attempt that it has started."""
-    next_seq, now_ms, first_event, fields, steps, rows, cut = granted
-    pairs, stored = _pairs(fields), _pairs(steps)
-    record = TurnRecord.from_hash(key, pairs)
-    assert record is not None
-    history = stored.pop(b"history", None)
-    ended = _rows(rows)
-    for row in ended.values():
-        decode_row(row)
-    return Claimed(
-        key=key,
-        attempt=attempt,
-        worker=worker,
-        next_seq=next_seq,
-        at_ms=now_ms,
-        first_event=first_event,
-        record=record,
-        steps={position_of(position): _step.decode(step) for position, step in stored.items()},
-        rows=ended,
-        history=history,
-        crashes_alone=int(pairs.get(b"crashes_alone", 0)),
-        cut=cut,
-    )
-
-
 def flat(fields: Mapping[str, Arg]) -> list[Arg]:
     """Return fields and values in one list, as HSET takes them."""
     return [part for pair in fields.items() for part in pair]
-
-
-def _rows(flat: Sequence[bytes]) -> dict[int, bytes]:
-    return {int(attempt): row for attempt, row in _pairs(flat).items()}
-
-
-def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -51,11 +51,11 @@ class LogBehind(TurnwireError):
 
 
 class StepsBehind(TurnwireError):
-    """The store has lost the last steps that it had acknowledged. It has `count` of them."""
+    """The store has lost the last checkpoints that it had acknowledged. `stands`: number of the last one it has."""
 
-    def __init__(self, count: str) -> None:
-        super().__init__(f"the store has only {count} steps left")
-        self.count = int(count)
+    def __init__(self, stands: str) -> None:
+        super().__init__(f"the store has lost the checkpoints after number {stands}")
+        self.stands = int(stands)
 
 
 REFUSALS: Final[dict[str, type[TurnwireError]]] = {

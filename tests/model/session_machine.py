@@ -178,7 +178,13 @@ class SessionMachine(Accidents):
         if self.texts % 4 == 0:  # it failed: it covers nothing, and is tried again
             done = msgspec.structs.replace(done, status="failed")
         history = b"" if self.texts % 2 else f'["{self.texts}"]'.encode()
-        self.both(lambda store, place: store.checkpoint(handle.claimed[place], done, history), again=again)
+        known = self.checkpoints_of(handle.index)
+        counted = {"number": known + 1, "known": known} if self.texts % 7 else {}
+        self.both(lambda store, place: store.checkpoint(handle.claimed[place], done, history, **counted), again=again)
+
+    def checkpoints_of(self, index: int) -> int:
+        turn = self.turns.get(index)
+        return int(turn.fields.get("checkpoints", "0")) if turn else 0
 
     @action(2, needs="handles", pick=PICK, key=SIGNALS, timeout_ms=TIMEOUTS, used=USED, again=AGAIN)
     def suspend(self, pick, key, timeout_ms, used, again):

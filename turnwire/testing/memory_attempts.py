@@ -52,7 +52,14 @@ class MemoryAttempts(MemoryClaims):
 
     @write
     async def checkpoint(
-        self, claimed: Claimed, step: StepRecord, history: bytes = b"", *, next_seq: int = 0, known: int = 0
+        self,
+        claimed: Claimed,
+        step: StepRecord,
+        history: bytes = b"",
+        *,
+        next_seq: int = 0,
+        number: int = 0,
+        known: int = 0,
     ) -> None:
         """See AttemptWrites."""
         turn = self._fenced(claimed)
@@ -60,6 +67,8 @@ class MemoryAttempts(MemoryClaims):
         steps_behind(turn, known)
         turn.steps[step.index] = msgspec.json.encode(step)
         turn.fields["lease_end"] = str(self.memory.now_ms + self.settings.lease_ms)
+        if number > int(turn.fields.get("checkpoints", "0")):
+            turn.fields["checkpoints"] = str(number)
         if step.is_answer:
             turn.fields["answered"] = "1"
         turn.history = history if turn.history is None and history else turn.history
@@ -79,6 +88,8 @@ class MemoryAttempts(MemoryClaims):
         events: Sequence[bytes],
         fields: Mapping[str, Arg],
         used: bytes = b"",
+        *,
+        known: int = 0,
     ) -> Settled:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -87,6 +98,7 @@ class MemoryAttempts(MemoryClaims):
             raise AttemptFenced("the lease of this attempt was lost")
         if turn.status == "running":
             behind(turn, seq)
+            steps_behind(turn, known)
             rules.add_events(memory, key, turn, Cursor(attempt, seq), events)
             code = as_text(fields.get("error_code", ""))
             rules.add_row(memory, session, turn, attempt, status.value, code, used)

@@ -104,6 +104,7 @@ class MemoryClaims(MemoryReads):
             dict(turn.ledger) if attempt > 1 else {},
             turn.history,
             int(turn.fields.get("crashes_alone", "0")),
+            int(turn.fields.get("checkpoints", "0")),
             cut,
         )
 

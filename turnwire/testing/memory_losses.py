@@ -19,12 +19,12 @@ def behind(turn: MemoryTurn, seq: int) -> None:
 
 
 def steps_behind(turn: MemoryTurn, known: int) -> None:
-    """Refuse a write that comes after steps which are not there.
+    """Refuse a write that comes after checkpoints which are not there.
 
     Raises:
-        StepsBehind: there are fewer than `known`, the history included.
+        StepsBehind: the last one has a lower number than `known`.
     """
-    stands = len(turn.steps) + (turn.history is not None)
+    stands = int(turn.fields.get("checkpoints", "0"))
     if stands < known:
         raise StepsBehind(str(stands))
 

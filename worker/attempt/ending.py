@@ -13,9 +13,10 @@ from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Persist, TurnError
 from turnwire.shared.replies import Settled
 from turnwire.shared.store.patience import until_answered
-from turnwire.shared.store.scripts import Arg, LogBehind
+from turnwire.shared.store.scripts import Arg, LogBehind, StepsBehind
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Stop
+from turnwire.worker.attempt.restore import restore
 
 logger = logging.getLogger(__name__)
 
@@ -111,13 +112,13 @@ async def settle(
 
     Raises:
         AttemptFenced: the lease was lost.
-        StoreLost: the store has lost more events than are kept here.
+        StoreLost: the store has lost more than is kept here.
     """
-    log = attempt.log
+    log, kept = attempt.log, attempt.kept_steps
     while True:
         await log.flush()
         args = attempt.claimed, status, log.next_seq, events, fields, attempt.meter.row
         try:
-            return await until_answered(store.settle, *args)
-        except LogBehind as behind:
-            log.restore(behind)
+            return await until_answered(store.settle, *args, known=kept.known)
+        except (LogBehind, StepsBehind) as behind:
+            await restore(attempt, store, behind)

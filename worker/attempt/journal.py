@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from turnwire.shared.errors import AttemptFenced, StoreLost, TurnEnded
+from turnwire.shared.errors import AttemptFenced, TurnEnded
 from turnwire.shared.events import RUN_SUSPENDED, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import Signal, StepRecord, TurnRecord
@@ -13,6 +13,7 @@ from turnwire.shared.store.scripts import LogBehind, StepsBehind
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.outcome import look_ms
+from turnwire.worker.attempt.restore import restore
 from turnwire.worker.turn.hook_positions import ON_EVENT
 from turnwire.worker.turn.steps import OWN_INTENTS
 
@@ -67,32 +68,16 @@ class AttemptJournal:
     async def _write(self, record: StepRecord, history: bytes = b"", *, next_seq: int = 0) -> None:
         """Write a checkpoint; first, what the store has lost is written again."""
         attempt, kept = self._attempt, self._attempt.kept_steps
+        number = kept.next_number()
         while True:
+            places = {"next_seq": next_seq, "number": number, "known": kept.known}
             try:
-                await until_answered(
-                    self._store.checkpoint, attempt.claimed, record, history, next_seq=next_seq, known=kept.known
-                )
+                await until_answered(self._store.checkpoint, attempt.claimed, record, history, **places)
             except (LogBehind, StepsBehind) as behind:
-                await self._restore(behind)
+                await restore(attempt, self._store, behind)
             else:
-                kept.add(record, history)
+                kept.add(number, record, history)
                 return
-
-    async def _restore(self, behind: LogBehind | StepsBehind) -> None:
-        """Write the events and the checkpoints again that the store has lost.
-
-        Raises:
-            StoreLost: they are not kept here.
-        """
-        attempt, kept = self._attempt, self._attempt.kept_steps
-        if isinstance(behind, LogBehind):
-            attempt.log.restore(behind)
-        elif not kept.covers(behind.count):
-            attempt.stop(Stop.STORE_LOST)
-            raise StoreLost("the store has lost steps of this attempt")
-        await attempt.log.flush()
-        for record, history in kept.newest():
-            await until_answered(self._store.checkpoint, attempt.claimed, record, history)
 
     async def wait_for_signal(self, key: str, timeout_ms: int | None) -> Signal:
         """Return the signal if it is there. Otherwise suspend the turn, which cancels the caller."""
@@ -119,7 +104,7 @@ class AttemptJournal:
                 stored = await until_answered(self._store.suspend, claimed, *until, known=known)
                 break
             except (LogBehind, StepsBehind) as behind:
-                await self._restore(behind)
+                await restore(attempt, self._store, behind)
         if isinstance(stored, Signal):
             attempt.lease = Lease.HELD
             return stored

@@ -1,49 +1,61 @@
 """The checkpoints that an attempt has written, kept in memory in case the store loses the last of them."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from turnwire.shared.model import Claimed, StepRecord
 
 KEPT_BYTES: Final = 1_048_576  # of a turn's results and history; the newest stay
 
-_HISTORY: Final = "history"
+
+class Kept(NamedTuple):
+    """A checkpoint."""
+
+    number: int  # in its turn
+    record: StepRecord
+    history: bytes  # the messages that the producer sees, if no checkpoint before has carried them
+
+    @property
+    def size(self) -> int:
+        """Bytes of its result and its history."""
+        return len(bytes(self.record.result)) + len(self.history)
 
 
 class KeptSteps:
-    """Knows how many steps the store has acknowledged, and keeps the newest ones of this attempt."""
+    """Numbers the checkpoints of a turn, and keeps the newest one of each step that this attempt has written."""
 
     def __init__(self, claimed: Claimed) -> None:
-        self._stored: set[int | str] = set(claimed.steps)
-        if claimed.history is not None:
-            self._stored.add(_HISTORY)
-        self._kept: dict[int | str, tuple[StepRecord, bytes]] = {}
+        self.known = claimed.checkpoints
+        """Number of the last checkpoint that the store has acknowledged."""
+        self._last = claimed.checkpoints
+        self._forgotten = claimed.checkpoints  # up to this number, checkpoints may not be kept
+        self._kept: dict[int | str, Kept] = {}
         self._kept_bytes = 0
 
-    @property
-    def known(self) -> int:
-        """How many steps, and the history, the store has acknowledged."""
-        return len(self._stored)
+    def next_number(self) -> int:
+        """Return the number of a checkpoint that is about to be written."""
+        self._last += 1
+        return self._last
 
-    def add(self, record: StepRecord, history: bytes) -> None:
+    def add(self, number: int, record: StepRecord, history: bytes) -> None:
         """Remember a checkpoint that the store has acknowledged, with the history that it carried."""
-        self._drop(record.index)
-        self._kept[record.index] = record, history
-        self._kept_bytes += len(bytes(record.result)) + len(history)
-        self._stored.add(record.index)
-        if history:
-            self._stored.add(_HISTORY)
+        before = self._drop(record.index)  # it may have carried the history
+        kept = Kept(number, record, history or (before.history if before else b""))
+        self._kept[record.index] = kept
+        self._kept_bytes += kept.size
+        self.known = max(self.known, number)
         while self._kept_bytes > KEPT_BYTES:
-            self._drop(next(iter(self._kept)))
+            dropped = self._drop(next(iter(self._kept)))
+            self._forgotten = max(self._forgotten, dropped.number if dropped else 0)
 
-    def _drop(self, index: int | str) -> None:
-        if index in self._kept:
-            record, history = self._kept.pop(index)
-            self._kept_bytes -= len(bytes(record.result)) + len(history)
+    def _drop(self, index: int | str) -> Kept | None:
+        kept = self._kept.pop(index, None)
+        self._kept_bytes -= kept.size if kept else 0
+        return kept
 
-    def covers(self, left: int) -> bool:
-        """True if everything is kept that a store has lost which has `left` of the steps."""
-        return self.known - left <= sum(2 if history else 1 for _, history in self._kept.values())
+    def covers(self, stands: int) -> bool:
+        """True if everything is kept that a store has lost whose last checkpoint has this number."""
+        return stands >= self._forgotten
 
-    def newest(self) -> list[tuple[StepRecord, bytes]]:
+    def newest(self) -> list[Kept]:
         """Return the checkpoints that are kept, oldest first."""
         return list(self._kept.values())

@@ -16,22 +16,23 @@
 --   history     JSON of the messages that the producer sees, for later attempts; '' if they are stored already
 --   answer      1: the step is the producer as a whole; from now on neither a cancel nor a crash ends the turn
 --   next_seq    seq of the attempt's next event; 0 if the step covers no events
---   known       how many fields of `steps` the server had acknowledged before
+--   number      of the checkpoint in its turn, from 1; 0: it is not counted
+--   known       number of the last checkpoint that the server had acknowledged; 0 checks nothing
 -- RETURNS
 --   1
 -- REFUSES
 --   FENCED         the lease of this attempt was lost
 --   LOG_BEHIND     as of `append`
---   STEPS_BEHIND   the server has lost steps that it had acknowledged; the reason is how many it has
+--   STEPS_BEHIND   the server has lost checkpoints that it had acknowledged; the reason is the last one that it has
 -- include: time fence cut progress behind
 
 local turn, lease, steps, events = unpack(KEYS)
-local attempt, token, lease_ms, position, record, covers, used, history, answer, next_seq, known = unpack(ARGV)
-local refused, stands, used_before = fence(turn, lease, attempt, token, lease_ms)
+local attempt, token, lease_ms, position, record, covers, used, history, answer, next_seq, number, known = unpack(ARGV)
+local refused, stands, used_before, checkpoints = fence(turn, lease, attempt, token, lease_ms)
 if refused then
     return refused
 end
-refused = behind(events, next_seq) or steps_behind(steps, known)
+refused = behind(events, next_seq) or steps_behind(checkpoints, known)
 if refused then
     return refused
 end
@@ -40,8 +41,11 @@ local marks = {'lease_end', now_ms() + lease_ms}  -- until then the attempt coun
 if history ~= '' then
     redis.call('HSETNX', steps, 'history', history)
 end
+if tonumber(number) > tonumber(checkpoints or 0) then
+    marks[3], marks[4] = 'checkpoints', number
+end
 if answer == '1' then
-    marks[3], marks[4] = 'answered', '1'
+    marks[#marks + 1], marks[#marks + 2] = 'answered', '1'
 end
 redis.call('HSET', turn, unpack(marks))
 keep_progress(turn, stands or '', used_before or '', covers, used)

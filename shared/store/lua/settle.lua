@@ -20,6 +20,7 @@
 --   code              why it failed; '' if it did not
 --   used              what the attempt used: JSON of texts, '' if nobody knows
 --   seq               seq of the first event
+--   known             as of `checkpoint`
 --   count             number of events
 --   event …           the last events, the terminal one at the end
 --   field value …     the outcome's fields of the turn hash
@@ -28,25 +29,26 @@
 --   FENCED           the lease of this attempt was lost
 --   GONE             the log was erased
 --   LOG_BEHIND       as of `append`
+--   STEPS_BEHIND     as of `checkpoint`
 -- include: time log sums ledger close behind
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, count = unpack(ARGV, 1, 10)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker')
+local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, known, count = unpack(ARGV, 1, 11)
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 local row
 if mine and state[1] == 'running' then
-    local events = {unpack(ARGV, 11, 10 + count)}
-    local refused = behind(keys.events, seq)
+    local events = {unpack(ARGV, 12, 11 + count)}
+    local refused = behind(keys.events, seq) or steps_behind(state[4], known)
         or add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
     if refused then
         return refused
     end
     local now = now_ms()
     row = add_row(keys, attempt, status, code, told_use(used), now)
-    close_turn(keys, index, status, {unpack(ARGV, 11 + count)}, retention_ms, now)
+    close_turn(keys, index, status, {unpack(ARGV, 12 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end

@@ -20,7 +20,7 @@
 --   seq               seq of the event
 --   event             session.run.suspended
 --   history           JSON of the messages that the producer sees, for later attempts; '' if they are stored already
---   known             how many fields of `steps` the server had acknowledged before
+--   known             as of `checkpoint`
 -- RETURNS {stored signal}, or {'', ledger row} if the turn is suspended
 -- REFUSES
 --   FENCED        the lease of this attempt was lost
@@ -35,11 +35,11 @@ local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker
 if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
     return {'', redis.call('HGET', ledger, attempt) or ''}
 end
-local refused = fence(turn, lease, attempt, token, lease_ms)
+local refused, _, _, checkpoints = fence(turn, lease, attempt, token, lease_ms)
 if refused then
     return refused
 end
-refused = behind(events, seq) or steps_behind(steps, known)
+refused = behind(events, seq) or steps_behind(checkpoints, known)
 if refused then
     return refused
 end

@@ -1,8 +1,9 @@
 """A server that has lost acknowledged writes: the next write of the attempt says so, and changes nothing."""
 
+import msgspec
 import pytest
 
-from tests.support.turns import KEY, append, delta, log_of, lose_lease, seqs_of, snapshot, step, submit_and_claim
+from tests.support.turns import KEY, append, claim, delta, log_of, lose_lease, seqs_of, snapshot, step, submit_and_claim
 from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.scripts import LogBehind, StepsBehind
@@ -64,16 +65,47 @@ async def test_a_log_that_was_erased_is_not_behind(store, redis, claimed):
         await append(store, claimed, 3, C)
 
 
-async def test_a_checkpoint_says_how_many_steps_are_left(store, redis):
+@pytest.fixture
+async def overwritten(store, redis):
+    """An attempt whose step failed, succeeded, and was then lost in its second version."""
     claimed = await submit_and_claim(store)
-    await store.checkpoint(claimed, step(0, "1-0"), b"[]", next_seq=1)
-    await store.checkpoint(claimed, step(1, "1-0"), next_seq=1, known=2)
-    await redis.hdel(KEY.steps, "1")
+    failed = msgspec.structs.replace(step(0, "1-0"), status="failed")
+    await store.checkpoint(claimed, failed, b"[]", next_seq=1, number=1)
+    first = await redis.hgetall(KEY.steps), await redis.hgetall(KEY.record)
+    await store.checkpoint(claimed, step(0, "1-0"), next_seq=1, number=2, known=1)
+    for name, fields in zip((KEY.steps, KEY.record), first, strict=True):
+        await redis.delete(name)
+        await redis.hset(name, mapping=fields)
+    return claimed
+
+
+async def behind_of(call) -> int:
     with pytest.raises(StepsBehind) as caught:
-        await store.checkpoint(claimed, step(2, "1-0"), next_seq=1, known=3)
-    assert caught.value.count == 2
-    with pytest.raises(StepsBehind):
-        await store.suspend(claimed, "go", None, 1, C, known=3)
-    await store.checkpoint(claimed, step(1, "1-0"))
-    await store.checkpoint(claimed, step(2, "1-0"), next_seq=1, known=3)
-    assert await redis.hlen(KEY.steps) == 4
+        await call
+    return caught.value.stands
+
+
+async def test_a_checkpoint_says_that_a_later_version_of_a_step_was_lost(store, redis, overwritten):
+    assert await behind_of(store.checkpoint(overwritten, step(1, "1-0"), next_seq=1, number=3, known=2)) == 1
+    assert await redis.hkeys(KEY.steps) == [b"0", b"history"]
+
+
+async def test_a_suspension_says_it_of_steps_too(store, overwritten):
+    assert await behind_of(store.suspend(overwritten, "go", None, 1, C, known=2)) == 1
+
+
+async def test_the_end_of_the_turn_says_it_of_steps_too(store, overwritten):
+    assert await behind_of(store.settle(overwritten, TurnState.FAILED, 1, [C], {}, known=2)) == 1
+    assert (await store.existing(KEY)).status is TurnState.RUNNING
+
+
+async def test_a_checkpoint_that_is_written_again_closes_the_gap(store, redis, overwritten):
+    await store.checkpoint(overwritten, step(0, "1-0"), number=2)
+    await store.checkpoint(overwritten, step(1, "1-0"), next_seq=1, number=3, known=2)
+    await store.checkpoint(overwritten, step(0, "1-0"), number=2)  # repeated late: it takes nothing back
+    assert await redis.hget(KEY.record, "checkpoints") == b"3"
+
+
+async def test_the_next_attempt_goes_on_counting(store, redis, overwritten):
+    await lose_lease(store)
+    assert (await claim(store, KEY, "host/2/bbbbbb")).checkpoints == 1

@@ -37,7 +37,7 @@ def test_a_store_that_is_behind_says_how_far():
     log, steps = typed(ResponseError("LOG_BEHIND 12")), typed(ResponseError("STEPS_BEHIND 3"))
     assert isinstance(log, LogBehind)
     assert isinstance(steps, StepsBehind)
-    assert (log.next_seq, steps.count) == (12, 3)
+    assert (log.next_seq, steps.stands) == (12, 3)
 
 
 @pytest.mark.parametrize(

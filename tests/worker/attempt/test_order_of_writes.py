@@ -36,9 +36,9 @@ class SlowLog(TurnStore):
         self.wrote.append("checkpoint")
         await super().checkpoint(claimed, step, history, **checks)
 
-    async def settle(self, *args):
+    async def settle(self, *args, **known):
         self.wrote.append("settle")
-        return await super().settle(*args)
+        return await super().settle(*args, **known)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ async def lose_events(redis, keep):
         await redis.xadd(KEY.events, {"e": event}, id=entry_id)
 
 
+async def lose_steps(redis):
+    """Bring the turn back to what it was before its first checkpoint."""
+    await redis.delete(KEY.steps)
+    await redis.hset(KEY.record, mapping={"stands": "", "checkpoints": 0})
+
+
 async def finish(product, end):
     for gate in product.gates:
         gate.set()
@@ -92,8 +98,7 @@ async def test_lost_events_are_written_again_at_the_next_append(store, redis, ru
 
 async def test_lost_steps_are_written_again_at_the_next_step(store, redis, running):
     product, _, end = running
-    await redis.delete(KEY.steps)
-    await redis.hset(KEY.record, "stands", "")
+    await lose_steps(redis)
     product.gates[0].set()
     await wait_until(lambda: product.reached == 2, "the second gate")
     stored = await store.steps(KEY)
@@ -107,10 +112,10 @@ async def test_events_that_the_end_of_the_turn_misses_are_written_before_it(stor
     settle = store.settle
     lost: list[None] = []
 
-    async def losing(*args):
+    async def losing(*args, **known):
         if not lost:
             lost.append(await lose_events(redis, 5))
-        return await settle(*args)
+        return await settle(*args, **known)
 
     runner._store.settle = losing
     assert isinstance(await finish(product, end), Done)
@@ -146,6 +151,50 @@ async def test_steps_that_are_too_large_to_keep_give_the_turn_back(store, redis,
     monkeypatch.setattr(kept_steps, "KEPT_BYTES", 1)
     product.gates[0].set()
     await wait_until(lambda: product.reached == 2, "the second gate")
-    await redis.delete(KEY.steps)
+    await lose_steps(redis)
     assert isinstance(await finish(product, end), Again)
     assert (await store.existing(KEY)).status is TurnState.QUEUED
+
+
+class Retrying(ChatTurnHooks):
+    """A step that fails at first and then succeeds, and another one. It waits at the gate between them."""
+
+    def __init__(self, redis) -> None:
+        self.gate = asyncio.Event()
+        self.reached = False
+        self.calls: list[str] = []
+        self.first: dict[str, dict[bytes, bytes]] = {}
+        self._redis = redis
+
+    async def produce(self, turn):
+        await turn.step("search", self.search, retries=1, backoff_s=0.001)
+        self.reached = True
+        await self.gate.wait()
+        await turn.step("answer", lambda: self.calls.append("answer"))
+
+    async def search(self):
+        self.calls.append("search")
+        if len(self.calls) == 1:
+            raise ValueError
+        for name in (KEY.steps, KEY.record):  # the failure is stored
+            self.first[name] = await self._redis.hgetall(name)
+        return "found"
+
+
+async def test_a_lost_success_of_a_step_that_had_failed_is_written_again(store, redis, settings):
+    product = Retrying(redis)
+    runner = TurnRunner(store, TurnQueue(redis, settings), Products({None: product}), WORKER)
+    await store.submit(KEY, request())
+    writer = asyncio.create_task(runner.appender.run())
+    end = asyncio.create_task(runner.run(KEY.run_id))
+    await wait_until(lambda: product.reached, "the gate")
+    for name, fields in product.first.items():
+        await redis.delete(name)
+        await redis.hset(name, mapping=fields)
+    assert (await store.steps(KEY))[0].status == "failed"
+    product.gate.set()
+    async with asyncio.timeout(10):
+        assert isinstance(await end, Done)
+    writer.cancel()
+    assert {record.intent: record.status for record in (await store.steps(KEY)).values()}["search"] == "completed"
+    assert product.calls == ["search", "search", "answer"]

@@ -13,14 +13,12 @@ local function behind(log, seq)
     return nil
 end
 
--- steps_behind(steps, known)
--- `known` is how many steps, and the history, the worker knows to be stored.
+-- steps_behind(checkpoints, known)
+-- `checkpoints` is the number of the turn's last checkpoint, and `known` that of the last one that the worker knows to
+-- be stored. A checkpoint may replace an earlier one of its step, so the number of steps would not tell.
 -- RETURNS nil, or the refusal: STEPS_BEHIND
-local function steps_behind(steps, known)
-    if tonumber(known) == 0 then
-        return nil
-    end
-    local stands = redis.call('HLEN', steps)
+local function steps_behind(checkpoints, known)
+    local stands = tonumber(checkpoints or 0)
     if stands < tonumber(known) then
         return redis.error_reply('STEPS_BEHIND ' .. stands)
     end

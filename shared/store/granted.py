@@ -1,0 +1,54 @@
+"""Reads what claim.lua returns for an attempt that it has started."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from turnwire.shared.keys import TurnKey
+from turnwire.shared.ledger import decode_row
+from turnwire.shared.model import Claimed, StepRecord, TurnRecord
+from turnwire.shared.store.reads import position_of
+
+_step = msgspec.json.Decoder(StepRecord)
+
+
+def read_claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]) -> Claimed:
+    """Return the attempt. `granted`: the script's reply after its first two parts.
+
+    Raises:
+        Exception: another version wrote the turn; see `readable`.
+    """
+    next_seq, now_ms, first_event, fields, steps, rows, cut = granted
+    pairs, stored = in_pairs(fields), in_pairs(steps)
+    record = TurnRecord.from_hash(key, pairs)
+    assert record is not None
+    history = stored.pop(b"history", None)
+    ended = ledger_rows(rows)
+    for row in ended.values():
+        decode_row(row)
+    return Claimed(
+        key=key,
+        attempt=attempt,
+        worker=worker,
+        next_seq=next_seq,
+        at_ms=now_ms,
+        first_event=first_event,
+        record=record,
+        steps={position_of(position): _step.decode(step) for position, step in stored.items()},
+        rows=ended,
+        history=history,
+        crashes_alone=int(pairs.get(b"crashes_alone", 0)),
+        checkpoints=int(pairs.get(b"checkpoints", 0)),
+        cut=cut,
+    )
+
+
+def ledger_rows(flat: Sequence[bytes]) -> dict[int, bytes]:
+    """Return attempt -> ledger row. `flat`: both in turn, as HGETALL returns them in a script."""
+    return {int(attempt): row for attempt, row in in_pairs(flat).items()}
+
+
+def in_pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    """Return field -> value. `flat`: both in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
