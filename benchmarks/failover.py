@@ -8,6 +8,7 @@ calls of its product, and what is left in Redis. The exit status is 1 if anythin
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
@@ -61,13 +62,15 @@ def main() -> None:
     parser = options(__doc__, "failover", rounds=10)
     parser.add_argument("--turns", type=int, default=200, help="that stream at a time (%(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of failover (default: all)")
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the logs of all processes here")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.turns = 1, 20
     report = Report("failover", args, COLUMNS)
     well = []
     for kind in filter(is_possible, args.kinds):
-        with workspace() as directory:
+        with ExitStack() as exits:
+            directory = args.logs / kind if args.logs else exits.enter_context(workspace())
             outcomes = uvloop.run(measure(directory, kind, args))
         well.append(add_row(report, kind, outcomes, args.turns))
     report.note("silence: the longest pause of each turn between two deltas, as its client saw it.")

@@ -15,6 +15,7 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
+from turnwire.worker.rebuild_queue import rebuild_queue
 from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.prices import Prices
 
@@ -56,15 +57,21 @@ def _drain_on_signals(worker: TurnWorker, leaving: Leaving) -> None:
 def main() -> int:
     """Read the settings and work until drained.
 
-    Returns: the exit status: 0 after a stop in order, 2 if the settings are refused, and 1 after a fault that only a
-        new process can mend.
+    Returns: the exit status: 0 after a stop in order or a rebuilt queue, 2 if the settings are refused, and 1 after a
+        fault that only a new process can mend, or if the queue was not rebuilt.
     """
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.parse_args()
+    parser.add_argument(
+        "command", nargs="?", choices=["rebuild-queue"],
+        help="rebuild-queue: read all turns, and put back what the server of the queue has lost of them",
+    )  # fmt: skip
+    command = parser.parse_args().command
     sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module in the caller's folder
     try:
         settings = Settings.from_env(os.environ)
         log_to_stderr(settings)
+        if command is not None:
+            return asyncio.run(rebuild_queue(settings))
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

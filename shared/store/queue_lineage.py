@@ -1,6 +1,7 @@
 """The lineage of the server in which the queue is complete; see worker/pool/rebuild.py."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -9,7 +10,7 @@ from turnwire.shared import keys
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.scripts import Arg, Script, typed_refusals
+from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 LOST_LINEAGE = Script("lost_lineage", lineage=True)
 
@@ -34,6 +35,16 @@ class QueueLineage:
         args: list[Arg] = [LINEAGE, self._id, REBUILD_MS]
         lineage = await LOST_LINEAGE(self._courier, [keys.FILLED_IN, keys.REBUILDING], args)
         return lineage.decode() or None
+
+    async def unpublished(self, run_ids: Sequence[str]) -> list[str]:
+        """Return those of these ended turns of whose ledger rows none is on the stream, as far as the queue knows."""
+        if not run_ids:
+            return []
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.exists(keys.billed(run_id))
+            known = await pipe.execute()
+        return [run_id for run_id, is_known in zip(run_ids, known, strict=True) if not is_known]
 
     async def keep_lineage(self, lineage: str) -> None:
         """Note that the queue is complete in this lineage."""

@@ -6,7 +6,7 @@ They change nothing, except that they remove turns whose retention is over from 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -31,7 +31,16 @@ SCANNED_KEYS: Final = 500
 PAGE_TURNS: Final = 100
 PRUNED_TURNS: Final = 1000  # one call looks at so many, so that Redis can serve other clients in between
 OLDEST_TURNS: Final = 4  # each read checks so many; that is enough, because a session gets one turn at a time
-_OPEN_STATES: Final = frozenset(state.value.encode() for state in set(TurnState) - TERMINAL_STATES)
+_TERMINAL_STATES: Final = frozenset(state.value.encode() for state in TERMINAL_STATES)
+_OPEN_STATES: Final = frozenset(state.value.encode() for state in TurnState) - _TERMINAL_STATES
+
+
+class TurnsPage(NamedTuple):
+    """A part of all turns."""
+
+    next_cursor: int  # 0 after the last page
+    job_ids: list[str]  # the jobs that there should be
+    ended: list[str]  # the run ids of turns that have ended
 
 
 class TurnReads:
@@ -181,11 +190,8 @@ class TurnReads:
         async with answered_within(self._timeout_s):
             return Lane.read(*await self.redis.hmget(key.record, "pool", "priority"))
 
-    async def open_jobs(self, cursor: int) -> tuple[int, list[str]]:
-        """Read a page of all turns. Returns the next cursor, 0 after the last page, and the jobs that there should be.
-
-        A page begins at 0. A turn may be on two pages.
-        """
+    async def page_of_turns(self, cursor: int) -> TurnsPage:
+        """Read a page of all turns. The first page begins at cursor 0. A turn may be on two pages."""
         async with answered_within(self._timeout_s):
             cursor, names = await self.redis.scan(cursor, match=ALL_TURNS, count=SCANNED_KEYS)
             async with self.redis.pipeline(transaction=False) as pipe:
@@ -194,7 +200,15 @@ class TurnReads:
                 turns = await pipe.execute()
         runs = [run_id.decode() for run_id, status, _ in turns if run_id and status in _OPEN_STATES]
         persists = [persist_id(run_id.decode()) for run_id, _, persist in turns if run_id and persist == b"pending"]
-        return cursor, runs + persists
+        ended = [run_id.decode() for run_id, status, _ in turns if run_id and status in _TERMINAL_STATES]
+        return TurnsPage(cursor, runs + persists, ended)
+
+    async def rows_of(self, run_ids: Sequence[str]) -> list[dict[int, bytes]]:
+        """Return attempt -> ledger row of each of these turns, as they are stored."""
+        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.hgetall(TurnKey.parse(run_id).ledger)
+            return [{int(attempt): row for attempt, row in rows.items()} for rows in await pipe.execute()]
 
     async def has_failed_over(self, key: TurnKey) -> bool:
         """Whether the store has another history than at the turn's last claim, and so may lack its last writes."""

@@ -72,9 +72,10 @@ class Failovers:
         await wait_until(lambda: all(answer.deltas() >= STREAMED for answer in turns), "turns that stream", LIMIT_S)
         outcome = Outcome(await self._fail_over(kind))
         gate.touch()
-        async with asyncio.timeout(LIMIT_S):
-            await asyncio.gather(*readers)
+        _, late = await asyncio.wait(readers, timeout=LIMIT_S)
         await self._check(outcome, turns)
+        if late:
+            outcome.flaws.insert(0, f"{len(late)} clients had not read the end of their turns after {LIMIT_S:g} s")
         outcome.silence_s = [longest_pause_s(answer, held_from) for answer in turns]
         await asyncio.to_thread(self._group.wait_whole)
         return outcome
@@ -93,6 +94,11 @@ class Failovers:
         outcome.flaws = await leftovers(view.redis, LIMIT_S, self._queue)
         calls = verify.read_ledger(view.ledger)
         for answer in turns:
+            if not answer.ended:
+                outcome.flaws.append(
+                    f"{answer.run_id}: {await view.status(answer)}, {len(answer.lines)} lines were read"
+                )
+                continue
             outcome.flaws += await verify.check_turn(view.client, view.redis, answer, calls[answer.run_id])
             outcome.produced_again += [call["call"] for call in calls[answer.run_id]].count("produce") > 1
             outcome.reconnected += answer.connections > 1

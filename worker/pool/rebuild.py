@@ -2,26 +2,37 @@
 
 Turns and their jobs may be on two servers. If the queue's server comes back empty, or fails over to a replica that
 lagged, nobody would look at the turns whose jobs were lost. The queue therefore names the lineage of the server that
-it was filled in. Where that is another one, or is missing, one worker reads all turns and lets the sweep look at those
-that should have a job.
+it was filled in. Where that is another one, or is missing, one worker reads all turns. It lets the sweep look at those
+that should have a job, and publishes the ledger rows of ended turns that are not on the stream any more.
+
+`python -m worker rebuild-queue` does the same when an operator asks for it.
 """
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.exceptions import NoPermissionError
 
-from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.shared.store.reads import TurnsPage
 from turnwire.shared.store.turns import TurnStore
 
 logger = logging.getLogger(__name__)
 
-ANNOUNCED_TOGETHER: Final = 200  # so that Redis can serve other clients in between
+TOGETHER: Final = 200  # so that Redis can serve other clients in between
+REBUILDER: Final = "rebuild"  # the name under which rows are published; no worker has it
+
+
+class Rebuilt(NamedTuple):
+    """What a rebuild has found."""
+
+    announced: int = 0  # jobs that the sweep will look at
+    published: int = 0  # ended turns whose ledger rows were published
 
 
 class Rebuild:
-    """Looks whether the queue has to be rebuilt, and rebuilds it. It does nothing if both are on one server."""
+    """Looks whether the queue has to be rebuilt, and rebuilds it."""
 
     def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
         self._store = store
@@ -30,30 +41,54 @@ class Rebuild:
         # On one server, a turn and its job are lost together.
         self._is_needed = settings.queue_url != settings.redis_url
 
-    async def if_needed(self) -> int:
-        """Rebuild the queue if its server has lost data. Returns how many jobs the sweep will look at.
+    async def if_needed(self) -> Rebuilt:
+        """Rebuild the queue if its server has lost data. It does nothing if turns and jobs are on one server.
 
         Raises:
             StoreUnavailable: one of the servers does not answer. The next call begins anew.
         """
         if not self._is_needed or (lineage := await self._queue.lost_lineage()) is None:
-            return 0
+            return Rebuilt()
         try:
-            count = await self._announce_all()
+            rebuilt = await self.now()
         except NoPermissionError as error:
             logger.warning("the queue cannot be rebuilt, because Redis refuses SCAN (%s): lost turns stay lost", error)
             self._is_needed = False
-            return 0
+            return Rebuilt()
         await self._queue.keep_lineage(lineage)
-        logger.warning("the server of the queue is another one, or lost its data: looked for %d turns again", count)
-        return count
+        logger.warning(
+            "the server of the queue is another one, or lost its data: the sweep looks at %d jobs again, and the "
+            "ledger rows of %d turns were published", *rebuilt,
+        )  # fmt: skip
+        return rebuilt
 
-    async def _announce_all(self) -> int:
-        count, cursor = 0, None
-        while cursor != 0:
-            cursor, job_ids = await self._store.open_jobs(cursor or 0)
-            for first in range(0, len(job_ids), ANNOUNCED_TOGETHER):
-                page = job_ids[first : first + ANNOUNCED_TOGETHER]
-                await asyncio.gather(*(self._queue.announce(job_id) for job_id in page))
-            count += len(job_ids)
-        return count
+    async def now(self) -> Rebuilt:
+        """Rebuild the queue, whatever its server has lost. It is safe at any time, also while turns run.
+
+        Raises:
+            StoreUnavailable: one of the servers does not answer.
+            NoPermissionError: Redis refuses SCAN.
+        """
+        announced, published, page = 0, 0, TurnsPage(-1, [], [])
+        while page.next_cursor != 0:
+            page = await self._store.page_of_turns(max(page.next_cursor, 0))
+            for job_ids in _parts(page.job_ids):
+                await asyncio.gather(*map(self._queue.announce, job_ids))
+            for run_ids in _parts(page.ended):
+                published += await self._publish(await self._queue.unpublished(run_ids))
+            announced += len(page.job_ids)
+        return Rebuilt(announced, published)
+
+    async def _publish(self, run_ids: list[str]) -> int:
+        """Publish the ledger rows of ended turns. A turn that was asked again meanwhile keeps its job."""
+        if not run_ids:
+            return 0
+        found = [
+            (run_id, rows) for run_id, rows in zip(run_ids, await self._store.rows_of(run_ids), strict=True) if rows
+        ]
+        await asyncio.gather(*(self._queue.park(REBUILDER, Taken(run_id, b""), rows=rows) for run_id, rows in found))
+        return len(found)
+
+
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[first : first + TOGETHER] for first in range(0, len(ids), TOGETHER)]

@@ -1,9 +1,12 @@
 """A replica that lacks a claim takes over: the number of the lost attempt does not come again."""
 
+import asyncio
+
 import pytest
 
+from stack.redis_server import RedisServer
 from tests.support.failover import Pair
-from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, submit_and_claim
+from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, seqs_of, submit_and_claim
 from turnwire.api.following.resume import at_end
 from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
 from turnwire.shared.events import Cursor
@@ -96,3 +99,23 @@ async def test_without_a_failover_a_cursor_that_never_was_is_the_clients_fault(s
     await submit_and_claim(store)
     with pytest.raises(BadRequest):
         await at_end(store, KEY, Cursor(2, 0))
+
+
+async def test_cursors_stay_in_order_over_restarts(tmp_path):
+    with RedisServer(tmp_path, aof=True) as server:
+        client = connect(server.url, connections=4)
+        store = TurnStore(client, Settings(redis_url=server.url, lease_ms=3000))
+        await store.submit(KEY, request())
+        for attempt in (1, 1002, 2003, 3004):
+            claimed = await claim(store)
+            assert claimed.attempt == attempt
+            await append(store, claimed, claimed.next_seq, delta("new"))
+            await store.handover(claimed)
+            await asyncio.to_thread(server.restart)
+        log = await log_of(store)
+        ids = [Cursor.parse(entry_id) for entry_id, _, _ in log]
+        assert ids == sorted(ids)
+        assert seqs_of(log) == list(range(len(log)))
+        for cursor in ids[:-1]:
+            assert await at_end(store, KEY, cursor) is False
+        await client.aclose(close_connection_pool=True)

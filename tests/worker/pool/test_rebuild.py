@@ -6,6 +6,7 @@ import pytest
 from tests.support.turns import SESSION, WORKER, claim, request
 from turnwire.shared import keys
 from turnwire.shared.keys import persist_id
+from turnwire.shared.ledger import decode_row
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import TurnQueue
@@ -41,7 +42,7 @@ async def looked_at(redis) -> set[str]:
 
 @pytest.mark.usefixtures("turns")
 async def test_the_sweep_looks_at_every_turn_that_should_have_a_job(store, queue, redis):
-    assert await Rebuild(store, queue).if_needed() == 4
+    assert await Rebuild(store, queue).if_needed() == (4, 2)
     expected = {QUEUED.run_id, SUSPENDED.run_id, RUNNING.run_id, persist_id(PENDING.run_id)}
     assert await looked_at(redis) == expected
     await redis.zadd(keys.OPEN_TURNS, dict.fromkeys(expected, 0))
@@ -55,10 +56,10 @@ async def test_it_is_not_repeated_until_the_server_has_another_lineage(store, qu
     rebuild = Rebuild(store, queue)
     await rebuild.if_needed()
     await redis.delete(keys.OPEN_TURNS)
-    assert await rebuild.if_needed() == 0
+    assert await rebuild.if_needed() == (0, 0)
     assert await looked_at(redis) == set()
     await redis.set(keys.FILLED_IN, "another")
-    assert await rebuild.if_needed() == 4
+    assert await rebuild.if_needed() == (4, 0)
 
 
 @pytest.mark.usefixtures("turns")
@@ -88,5 +89,28 @@ async def test_jobs_that_are_there_stay_as_they_are(store, queue, redis):
 @pytest.mark.usefixtures("turns")
 async def test_a_queue_on_the_server_of_the_turns_needs_none(redis, redis_url):
     settings = Settings(redis_url=redis_url)
-    assert await Rebuild(TurnStore(redis, settings), TurnQueue(redis, settings)).if_needed() == 0
+    assert await Rebuild(TurnStore(redis, settings), TurnQueue(redis, settings)).if_needed() == (0, 0)
     assert not await redis.exists(keys.FILLED_IN, keys.REBUILDING)
+
+
+async def published(redis) -> list[tuple[str, int]]:
+    rows = [decode_row(fields[1]) for _, fields in await redis.xrange(keys.LEDGER)]
+    return sorted((row.run_id, row.attempt) for row in rows)
+
+
+@pytest.mark.usefixtures("turns")
+async def test_ledger_rows_of_ended_turns_are_published_again_once(store, queue, redis):
+    await Rebuild(store, queue).now()
+    both = [(COMPLETED.run_id, 1), (PENDING.run_id, 1)]
+    assert await published(redis) == both
+    assert (await queue.usage("default")).rows == 2
+    assert (await Rebuild(store, queue).now()).published == 0
+    assert await published(redis) == both
+    assert 0 < await redis.pttl(keys.billed(COMPLETED.run_id)) <= store.settings.retention_ms
+
+
+@pytest.mark.usefixtures("turns")
+async def test_a_turn_that_was_asked_again_keeps_its_job(store, queue, redis):
+    await queue.enqueue(COMPLETED.run_id)
+    assert (await Rebuild(store, queue).now()).published == 2
+    assert [job.job_id for job in (await queue.take(WORKER, 1))[0]] == [COMPLETED.run_id]
