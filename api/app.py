@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from turnwire.api.durability import say_durability
+from turnwire.api.edge.body import BODIES
 from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
 from turnwire.api.edge.resource import Handler, Resource
@@ -32,6 +33,7 @@ def create_app(settings: Settings) -> Starlette:
         SettingsError: a Redis URL or the key file cannot be read.
     """
     services = Services(settings)
+    BODIES.limit_bytes = settings.max_arriving_bytes
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:

@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_retention_s: Positive = 34_560_000  # 400 days; a session's next index is kept so long, in some 120 bytes
     stall_s: PositiveSeconds = 30.0  # a client that reads nothing for so long is cut off
     max_body_bytes: Positive = 1_048_576
+    max_arriving_bytes: Positive = 4_194_304  # of all bodies together that an API process receives at a time
     max_event_bytes: Positive = 262_144
     max_log_events: Positive = 100_000
     max_log_bytes: Positive = 67_108_864

@@ -13,39 +13,60 @@ from starlette.types import Message, Receive
 
 from turnwire.api.edge.problems import RequestTimeout
 
-ARRIVING_BYTES: Final = 8_388_608
+ARRIVING_BYTES: Final = 4_194_304  # the default of TURNWIRE_MAX_ARRIVING_BYTES
 LARGEST: Final = 4  # so many bodies of the largest size may always arrive side by side
 
 
 class Body:
-    """One body: its parts come from `receive`."""
+    """One body. It keeps its parts itself, so that a refused one frees them at once, whoever still refers to it."""
 
     def __init__(self, bodies: "Bodies", max_bytes: int) -> None:
         self.size = 0
+        self._parts: list[bytes] = []
         self._bodies = bodies
         self._max_bytes = max_bytes
         self._patience: asyncio.Timeout | None = None  # while it waits for its next part
         self._refused = False
 
-    async def receive(self, receive: Receive) -> Message:
-        """The next message of ASGI.
+    def add(self, message: Message) -> None:
+        """Keep the part that a message of ASGI brings.
 
         Raises:
             RequestTimeout: this is the oldest body, and all together take too much memory.
         """
+        part = message.pop("body", b"")
+        if not self._refused:
+            self._parts.append(part)
+            self._bodies.grown(self, len(part), self._max_bytes)
+        if self._refused:
+            raise RequestTimeout("the body took too long to arrive while many others arrive")
+
+    async def receive(self, receive: Receive) -> Message:
+        """Wait for the next message of ASGI, and keep its part. Returns the rest of the message.
+
+        Raises:
+            RequestTimeout: as of `add`.
+        """
+        message: Message = {}
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as self._patience:
                 message = await receive()
         self._patience = None
-        if not self._refused:
-            self._bodies.grown(self, len(message.get("body", b"")), self._max_bytes)
-        if self._refused:
-            raise RequestTimeout("the body took too long to arrive while many others arrive")
+        self.add(message)
         return message
+
+    def whole(self) -> bytes:
+        """Return what has arrived."""
+        return b"".join(self._parts)
+
+    def drop(self) -> None:
+        """Free the memory of all parts."""
+        self._parts.clear()
 
     def refuse(self) -> None:
         """End it, now."""
         self._refused = True
+        self.drop()
         if self._patience:
             self._patience.reschedule(0)
 
@@ -53,7 +74,8 @@ class Body:
 class Bodies:
     """All of them, oldest first. `bytes`: what they have brought so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = ARRIVING_BYTES) -> None:
+        self.limit_bytes = limit_bytes
         self._arriving: dict[Body, None] = {}
         self.bytes = 0
 
@@ -66,12 +88,13 @@ class Bodies:
             yield body
         finally:
             self._forget(body)
+            body.drop()
 
     def grown(self, body: Body, size: int, max_bytes: int) -> None:
         """So many bytes of a body arrived."""
         body.size += size
         self.bytes += size
-        while self.bytes > max(ARRIVING_BYTES, LARGEST * max_bytes):
+        while self.bytes > max(self.limit_bytes, LARGEST * max_bytes):
             oldest = next(iter(self._arriving))
             self._forget(oldest)
             oldest.refuse()

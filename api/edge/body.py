@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from turnwire.api.edge.arriving import Bodies
 from turnwire.api.edge.exchange import Exchange
@@ -138,24 +138,22 @@ async def _receive_all(headers: Headers, receive: Receive, max_bytes: int) -> by
     if message["type"] == "http.disconnect":
         raise ClientGone
     if message.get("more_body", False):
-        return await _receive_rest(message.get("body", b""), receive, max_bytes)
+        return await _receive_rest(message, receive, max_bytes)
     body: bytes = message.get("body", b"")
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
 
 
-async def _receive_rest(first: bytes, receive: Receive, max_bytes: int) -> bytes:
-    parts = [first]
+async def _receive_rest(message: Message, receive: Receive, max_bytes: int) -> bytes:
     with BODIES.arriving(max_bytes) as body:
-        BODIES.grown(body, len(first), max_bytes)
+        body.add(message)
         while body.size <= max_bytes:
             message = await body.receive(receive)
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            parts.append(message.get("body", b""))
             if not message.get("more_body", False) and body.size <= max_bytes:
-                return b"".join(parts)
+                return body.whole()
     raise _too_large(max_bytes)
 
 

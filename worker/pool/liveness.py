@@ -1,11 +1,11 @@
 """Notices within a second that another worker's process is gone, because its connection to Redis is gone.
 
 The process of each worker holds a connection on which it subscribes to a channel of its own. All workers form a ring in
-the order of their ids. Each worker asks Redis whether the eight workers that follow it still subscribe: every second in
-a large pool, and every 250 ms in a small one, where fewer watch the same worker. If one of them does not, it asks about
-all workers, because others may have died at the same moment. A worker that is missing again 250 ms later, and that has
-sent no heartbeat in between, is buried: its leases end now and its jobs are due now. A wrong suspicion does no harm,
-because the fence refuses what the suspect still writes.
+the order of their ids. Each worker asks Redis whether the 32 workers that follow it still subscribe: every four seconds
+in a large pool, and more often in a small one, where fewer watch the same worker. So each worker is looked at about
+eight times a second. If one is missing, whoever looked asks about all workers, because others may have died at the same
+moment. A worker that is missing again 250 ms later, and that has sent no heartbeat in between, is buried: its leases
+end now and its jobs are due now. A wrong suspicion does no harm, because the fence refuses what the suspect writes.
 
 So the cost of watching grows with the number of workers, not with its square, and not with the number of clients:
 CLIENT LIST ID, which could tell the same, reads all connections on some servers.
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 0.25  # between two looks at a worker that two others watch; all others of a small pool, and suspects
 IDLE_LOOK_S: Final = 0.6  # the same, at least, while no other worker runs anything
 ALONE_LOOK_S: Final = 1.0  # between two looks whether there are other workers, while there are none
-NEIGHBOURS: Final = 8  # how many workers each worker watches
+NEIGHBOURS: Final = 32  # how many workers each worker watches; a look at many costs hardly more than one at few
 WHOLE_S: Final = 5.0  # between two looks of the worker that sweeps at the list of workers
 SILENT_S: Final = 15.0  # a worker whose entry has not changed for so long, and for three leases, is taken off the list
 PING_S: Final = 15.0  # after so much silence, a ping checks that the held connection still works

@@ -74,3 +74,16 @@ async def test_a_client_that_leaves_takes_up_nothing():
     upload.task.cancel()
     await asyncio.gather(upload.task, return_exceptions=True)
     assert bodies.bytes == 0
+
+
+async def test_a_refused_body_frees_its_memory_even_while_somebody_refers_to_it():
+    bodies = Bodies(limit_bytes=2 * PART)
+    with bodies.arriving(1) as oldest, bodies.arriving(1) as second:
+        oldest.add({"body": b"a" * PART})
+        second.add({"body": b"b" * PART})
+        assert len(oldest.whole()) == PART
+        second.add({"body": b"b"})
+        assert oldest.whole() == b""
+        with pytest.raises(RequestTimeout):
+            oldest.add({"body": b"a"})
+        assert len(second.whole()) == PART + 1
