@@ -21,7 +21,9 @@ from typing import Any, Final
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+
+from turnwire.shared.store.unreachable import say_why
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,21 @@ class PrimaryConnection(AbstractConnection):
     lineage = UNKNOWN_LINEAGE  # as it was ROLE_AGE_S ago, at most; a server that is demoted meanwhile is left
     _role_until_s = 0.0
     _loop: asyncio.AbstractEventLoop | None = None
+
+    async def connect(self) -> None:
+        """Connect, log in, and check that the server is the primary. The log says why this fails.
+
+        Raises:
+            RedisError: there is no primary at this address, or it does not let us in.
+        """
+        parent: Any = super()  # redis-py does not annotate this method
+        try:
+            await parent.connect()
+        except WrongServer:
+            raise  # it has said so
+        except (RedisError, OSError) as error:
+            say_why(error)
+            raise
 
     async def on_connect(self) -> None:
         """Log in, then ask for the server's role.

@@ -17,11 +17,12 @@ import pytest
 from stack.cluster import ROOT, Stack
 from stack.network import free_port
 from tests.support.scene import SETTINGS, Scene
-from tests.support.waiting import LIMIT_S, wait_until
+from tests.support.waiting import LIMIT_S, let_pass, wait_until
 
 pytestmark = pytest.mark.clients
 SITE: Final = "chat.example.com"
 START_S: Final = 20.0
+SILENCE_S: Final = 65.0
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,8 @@ class Proxied:
         self.scene = scene
         self.port = port
 
-    def http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=_trusting(), timeout=LIMIT_S, trust_env=False)
+    def http(self, timeout_s: float = LIMIT_S) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=_trusting(), timeout=timeout_s, trust_env=False)
 
     def ask(self, http: httpx.AsyncClient, method: str, path: str, body: object = None) -> httpx.Request:
         url = f"https://127.0.0.1:{self.port}{path}"
@@ -142,8 +143,10 @@ async def proxied(
 
 
 @asynccontextmanager
-async def stream(proxied: Proxied, path: str, body: object) -> AsyncIterator[AsyncIterator[str]]:
-    async with proxied.http() as http:
+async def stream(
+    proxied: Proxied, path: str, body: object, timeout_s: float = LIMIT_S
+) -> AsyncIterator[AsyncIterator[str]]:
+    async with proxied.http(timeout_s) as http:
         response = await http.send(proxied.ask(http, "POST", path, body), stream=True)
         try:
             assert response.status_code == 200
@@ -190,3 +193,19 @@ async def test_a_client_that_offers_h2c_is_served(proxied: Proxied):
         status = (await reader.readline()).split()[1]
     writer.close()
     assert status in {b"200", b"202"}  # the turn may have ended by then
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+async def test_a_silence_of_more_than_a_minute_breaks_no_stream(proxied: Proxied):
+    """Common proxies end a connection after 50 or 60 s without a byte. A line of NDJSON may take a tool longer."""
+    scene, gate = proxied.scene, proxied.scene.gate()
+    answer = scene.turn(events=3, gate={"1": str(gate)})
+    body = {"message": "hi", "metadata": answer.metadata, "on_disconnect": "cancel"}
+    async with stream(proxied, answer.path, body, 2 * SILENCE_S) as lines:
+        first = json.loads(await anext(lines))
+        await let_pass(SILENCE_S)
+        gate.touch()
+        types = [first["type"]] + [json.loads(line)["type"] async for line in lines]
+    assert types[-1] == "session.run.completed"
+    assert "session.run.resumed" not in types

@@ -1,5 +1,6 @@
 """What the memory store does about a store that has lost its last writes, as parts/behind.lua and parts/attempt.lua."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from turnwire.shared.store.scripts import LogBehind, StepsBehind
@@ -41,6 +42,10 @@ class WholeQueue:
 
     async def lost_lineage(self) -> None:
         """See TurnQueue."""
+
+    async def unpublished(self, run_ids: Sequence[str]) -> list[str]:  # noqa: ARG002 - as TurnQueue
+        """See TurnQueue."""
+        return []
 
     async def keep_lineage(self, lineage: str) -> None:
         """See TurnQueue."""

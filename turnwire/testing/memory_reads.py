@@ -10,7 +10,7 @@ from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.reads import SESSION_SUMS
+from turnwire.shared.store.reads import SESSION_SUMS, TurnsPage
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.life import Life, Unharmed
 from turnwire.testing.memory import Memory, MemoryTurn
@@ -126,17 +126,23 @@ class MemoryReads(TurnStore):
         turn = self.memory.turn(key)
         return turn is not None and turn.fields.get("lineage", self.memory.lineage) != self.memory.lineage
 
-    async def open_jobs(self, cursor: int) -> tuple[int, list[str]]:
+    async def page_of_turns(self, cursor: int) -> TurnsPage:
         """See TurnReads. All turns are on one page."""
         assert cursor == 0
         job_ids: list[str] = []
+        ended: list[str] = []
         for key in self.memory.sessions():
             session = self.memory.session(key)
             for index, turn in session.turns.items() if session is not None else ():
                 run_id = key.turn(index).run_id
-                job_ids += [run_id] if turn.is_open else []
+                (job_ids if turn.is_open else ended).append(run_id)
                 job_ids += [persist_id(run_id)] if turn.fields.get("persist") == "pending" else []
-        return 0, job_ids
+        return TurnsPage(0, job_ids, ended)
+
+    async def rows_of(self, run_ids: Sequence[str]) -> list[dict[int, bytes]]:
+        """See TurnReads."""
+        turns = [self.memory.turn(TurnKey.parse(run_id)) for run_id in run_ids]
+        return [dict(turn.ledger) if turn is not None else {} for turn in turns]
 
     def _records_of(self, session: SessionKey, indexes: Iterable[int]) -> list[TurnRecord]:
         keys = [session.turn(index) for index in indexes]

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from stack.redis_server import RedisServer
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
-from turnwire.shared.store import connection
+from turnwire.shared.store import connection, unreachable
 from turnwire.shared.store.connect import connect, connect_listener
 from turnwire.shared.store.connection import WrongServer
 from turnwire.shared.store.courier import Courier
@@ -178,3 +178,18 @@ def test_a_reset_is_an_error_of_the_connection(server):
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(reset())
+
+
+async def test_the_log_says_once_why_there_is_no_connection(server, operator, caplog, monkeypatch):
+    monkeypatch.setattr(unreachable, "_said_s", {})
+    client = connect(f"{server.url}?username=somebody&password=hunter2", connections=2)
+    for _ in range(3):
+        with pytest.raises(RedisConnectionError):
+            await client.ping()
+    await client.aclose(close_connection_pool=True)
+    [line] = [record.getMessage() for record in caplog.records if record.name == unreachable.__name__]
+    assert line == "no connection to Redis: invalid username-password pair or user is disabled."
+    server.stop()
+    with pytest.raises(RedisConnectionError):
+        await connect(server.url, connections=1).ping()
+    assert "Connect call failed" in caplog.records[-1].getMessage()
