@@ -6,7 +6,7 @@
     python3 dev.py test [args]     the tests (arguments go to pytest)
     python3 dev.py lint            formatting, lint, types, import directions
     python3 dev.py bench [name]    the benchmarks
-    python3 dev.py chaos           breaks it at random under load, then reconciles every turn
+    python3 dev.py chaos           breaks the service at random under load, then reconciles every turn
     python3 dev.py redis GET ...   one Redis command to the running service
     python3 dev.py docs            builds the documentation site into .turnwire/site
 
@@ -54,7 +54,7 @@ def main(args):
     os.execv(python, [python, "-m", "stack", *args])
 
 
-# -- is this interpreter, or our venv, good as it is?
+# -- checks whether this interpreter, or our venv, can be used as it is
 
 
 def has_dependencies():
@@ -103,7 +103,7 @@ def fingerprint():
         return "\n".join([hashlib.sha256(file.read()).hexdigest(), VENV, os.path.realpath(VENV_PYTHON)])
 
 
-# -- make the venv
+# -- makes the venv
 
 
 def run_with_new_python(args):
@@ -115,7 +115,7 @@ def run_with_new_python(args):
         if path and is_new_enough(path):
             os.execv(path, [path, os.path.join(ROOT, "dev.py"), *args])
     uv = shutil.which("uv")
-    if uv:  # it can bring one
+    if uv:  # it can download one
         bounds = ">=%d.%d" % OLDEST
         os.execv(uv, [uv, "run", "--no-project", "--python", bounds, os.path.join(ROOT, "dev.py"), *args])
     sys.exit(
@@ -125,7 +125,7 @@ def run_with_new_python(args):
 
 
 def is_new_enough(python):
-    """Runs it: a name on the PATH may be a shim with nothing behind it, or lack the venv module."""
+    """Tries it by running it: a name on the PATH may be a shim with no Python behind it, or lack the venv module."""
     probe = "import sys, venv; sys.exit(sys.version_info < %r)" % (OLDEST,)
     try:
         return subprocess.call([python, "-c", probe], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
@@ -141,19 +141,19 @@ def set_up():
 
     os.makedirs(STATE, exist_ok=True)
     with open(os.path.join(STATE, "setup.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second waits and finds it done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two first runs at the same time, the second waits and finds the venv done
         if is_ready():
             return
         say("installing the locked dependencies into .turnwire/venv (once) ...")
         try:
             venvs.make(venvs.Path(VENV), venvs.Path(LOCK))
         except venvs.SetupError as error:
-            sys.exit("dev.py: could not set up .turnwire/venv: %s; run it again once that is mended" % error)
+            sys.exit("dev.py: could not set up .turnwire/venv: %s; fix this, then run it again" % error)
         link_checkout()
         half = MARKER + ".half"
         with open(half, "w") as file:
             file.write(fingerprint())
-        os.rename(half, MARKER)  # last, and at once: from here on the venv counts
+        os.rename(half, MARKER)  # the last step, and an atomic one: from here on the venv is used
 
 
 def link_checkout():

@@ -22,23 +22,23 @@ from turnwire.shared.keys import session_key
 from turnwire.shared.store.connect import connect
 
 LEASE_MS = 5000  # the default
-EVENTS, RATE_PER_S = 60, 10.0  # of each of the other turns: they run for 6 s, were it not for the block
+EVENTS, RATE_PER_S = 60, 10.0  # of each of the other turns, which would run for 6 s without the block
 START_LIMIT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the turns of one round."""
+    """The results of the turns of one round."""
 
-    neighbours: int  # on the worker that was blocked
-    lost: int  # of the others, how many changed their worker
-    billed_twice: int  # of all
+    neighbours: int  # how many turns ran on the worker that was blocked
+    lost: int  # how many of these, without the one that blocked, changed their worker
+    billed_twice: int  # how many of all turns
     silence_s: float  # the longest pause between two events of a neighbour
-    elsewhere_s: float  # and of a turn on another worker
+    elsewhere_s: float  # the longest pause of a turn on another worker
 
 
 async def measure(stack: Stack, turns: int, block_s: float) -> Outcome:
-    """All turns but one at once; the last one blocks, when each of the others has begun."""
+    """Start all turns but one at once. The last one starts when each of the others has begun, and blocks its worker."""
     client = TailClient(stack.base_urls[0], timeout_s=60 + 3 * block_s)
     names = [f"turn{number}" for number in range(1, turns)]
     load = {"events": EVENTS, "rate_per_s": RATE_PER_S}
@@ -65,7 +65,7 @@ async def measure(stack: Stack, turns: int, block_s: float) -> Outcome:
 
 
 async def owners_of(stack: Stack, names: list[str]) -> dict[str, str]:
-    """Which worker has the lease of each turn."""
+    """Return which worker has the lease of each turn."""
     assert stack.redis
     redis = connect(stack.redis.url, connections=1)
     try:
@@ -79,7 +79,7 @@ async def owners_of(stack: Stack, names: list[str]) -> dict[str, str]:
 
 
 async def rows_of(base_url: str, name: str) -> int:
-    """How many attempts of the turn were billed."""
+    """Return how many attempts of the turn were billed."""
     async with httpx.AsyncClient(base_url=base_url, trust_env=False) as http:
         answer = await http.get(f"/v1/sessions/{name}/turns/0/ledger")
         answer.raise_for_status()
@@ -87,18 +87,18 @@ async def rows_of(base_url: str, name: str) -> int:
 
 
 def was_resumed(answer: Answer) -> bool:
-    """Another worker took the turn over."""
+    """Return whether another worker took the turn over."""
     return any(event.type == "session.run.resumed" for event in answer.lines())
 
 
 def longest_pause_s(answer: Answer) -> float:
-    """Between two events, as the client saw it."""
+    """Return the longest pause between two events, as the client saw it."""
     times = [event.at_ns for event in answer.lines()]
     return max(later - earlier for earlier, later in itertools.pairwise(times)) / 1e9
 
 
 def rounds_of(args: argparse.Namespace) -> list[Outcome]:
-    """Each round on processes of its own."""
+    """Measure all rounds, each on processes of its own."""
     found = []
     for number in range(args.rounds):
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr)

@@ -22,13 +22,13 @@ COLUMNS = [
     "failover", "times", "turns", "holes", "mixtures", "other flaws", "model asked again", "clients cut off",
     "ordered again", "silence p50 s", "longest s",
 ]  # fmt: skip
-LISTED = 20  # flaws that are printed of each failover
+LISTED = 20  # how many flaws of each failover are printed
 HOLES = ("seq is not dense", "ids do not ascend", "different logs")
 MIXTURES = ("the text is",)
 
 
 async def measure(directory: Path, kind: str, args: argparse.Namespace) -> list[Outcome]:
-    """Fail over again and again, always the same processes."""
+    """Fail over again and again, always with the same processes."""
     found = []
     # The queue of an ordered failover is in another database, so that both ways are measured.
     async with failovers(directory, args.turns, queue_database=1 if kind == "ordered" else None) as service:
@@ -43,7 +43,7 @@ async def measure(directory: Path, kind: str, args: argparse.Namespace) -> list[
 
 
 def add_row(report: Report, kind: str, outcomes: list[Outcome], turns: int) -> bool:
-    """Add the row of one kind. Returns whether all was well."""
+    """Add the row of one kind of failover. Returns whether nothing was wrong."""
     holes = sum(outcome.count(*HOLES) for outcome in outcomes)
     mixtures = sum(outcome.count(*MIXTURES) for outcome in outcomes)
     others = sum(len(outcome.flaws) for outcome in outcomes) - holes - mixtures
@@ -74,7 +74,7 @@ def main() -> None:
             outcomes = uvloop.run(measure(directory, kind, args))
         well.append(add_row(report, kind, outcomes, args.turns))
     report.note("silence: the longest pause of each turn between two deltas, as its client saw it.")
-    report.note("ordered again: Sentinel gave the failover up, and an operator would have ordered it once more.")
+    report.note("ordered again: Sentinel gave the failover up, and it was ordered once more, as an operator would do.")
     report.publish()
     sys.exit(0 if all(well) else 1)
 

@@ -27,7 +27,7 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import WAITING_MS, TurnQueue
 
-PROCESSES = 4  # that the workers are spread over
+PROCESSES = 4  # how many processes the workers are spread over
 START_LIMIT_S = 60.0
 BURIED_LIMIT_S = 30.0
 CHUNK = 500
@@ -36,7 +36,7 @@ PAUSE_S = 0.01
 
 
 async def fill(queue: TurnQueue, turns: int) -> None:
-    """Enqueue turns. They look as if they had waited for some time, so the sweep has always some to look at."""
+    """Enqueue turns that seem to have waited for some time, so that the sweep always has some of them to look at."""
     for begin in range(0, turns, CHUNK):
         names = [SessionKey("default", f"waits{number}").turn(0).run_id for number in range(begin, begin + CHUNK)]
         await asyncio.gather(*(queue.enqueue(name, accepted=True) for name in names))
@@ -50,7 +50,7 @@ async def fill(queue: TurnQueue, turns: int) -> None:
 
 @asynccontextmanager
 async def connected(url: str, clients: int) -> AsyncIterator[None]:
-    """While inside, so many clients are connected and do nothing."""
+    """Keep this number of idle clients connected until the end of the block."""
     writers = []
     for _ in range(clients):
         _, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
@@ -63,14 +63,14 @@ async def connected(url: str, clients: int) -> AsyncIterator[None]:
 
 
 class Watched:
-    """The server, seen from outside."""
+    """The Redis server, as it is seen from outside."""
 
     def __init__(self, url: str) -> None:
         self.queue = TurnQueue(connect(url, connections=20), Settings(redis_url=url))
         self._redis = self.queue.redis
 
     async def share(self, seconds: float) -> float:
-        """Return the share of a core that it takes, in percent."""
+        """Return the share of a core that the server takes, in percent."""
         before = await self._cpu_s()
         began_s = time.monotonic()
         await asyncio.sleep(seconds)
@@ -100,7 +100,7 @@ class Watched:
 
 
 def wait_until_ready(service: Service) -> None:
-    """Until all workers of a process have registered."""
+    """Wait until all workers of a process have registered."""
     service.wait_until(lambda: "ready" in service.log(), START_LIMIT_S)
 
 

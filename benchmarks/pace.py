@@ -18,10 +18,10 @@ from benchmarks.rig.tail_client import TURNWIRE_EVENTS, TailClient, WrongAnswerE
 from stack.cluster import Stack
 
 RATE_PER_S = 30.0
-STARTS_PER_S = 100.0  # so many turns begin in a second
-SETTLE_S = 1.0  # the measured time begins so long after the last turn, and ends so long before the first one ends
+STARTS_PER_S = 100.0  # how many turns begin in a second
+SETTLE_S = 1.0  # from the start of the last turn to the measured time, and from there to the end of the first turn
 LATE_MS = 250.0  # if the median is later than this, the service does not keep up
-KEPT = 0.95  # if a smaller share of the wanted events comes, it does not keep up either
+KEPT = 0.95  # if a smaller share of the wanted events arrives, it does not keep up either
 STEPS = [50, 100, 200, 300, 500, 800, 1000, 1300, 1600]
 COLUMNS = [
     "turns", "events/s", "late ms p50", "late ms p99",
@@ -42,7 +42,7 @@ class Reading(msgspec.Struct):
 
 
 async def measure(stack: Stack, turns: int, seconds: float, mark: str) -> dict[str, float]:
-    """Measure one load for so many seconds. The turns begin one after the other, and the time counts from the last."""
+    """Measure one load for `seconds`. The turns begin one after the other, and the time counts from the last one."""
     assert stack.redis
     pids = [stack.worker[0].pid, stack.api[0].pid, stack.redis.pid]
     ramp_s = turns / STARTS_PER_S

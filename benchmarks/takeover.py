@@ -32,7 +32,7 @@ from turnwire.shared.store.turns import TurnStore
 WORKERS = 3
 LOAD = {"events": 100, "rate_per_s": 60}
 EVENTS = 100 + 4  # started, resumed, result, completed
-STRIKE_AFTER = (5, 90)  # the worker ends after so many events, so at any time between two heartbeats
+STRIKE_AFTER = (5, 90)  # the worker ends after a number of events in this range, so at any time between two heartbeats
 COME_BACK_S = 1.0  # how long a lost worker is watched after its return
 RESTART_LIMIT_S = 10.0
 
@@ -52,7 +52,7 @@ class Scenario:
 
 
 class Observer:
-    """Looks into Redis to see which worker runs a turn, and what is written of the turn."""
+    """Looks into Redis to see which worker runs a turn, and what has been written about the turn."""
 
     def __init__(self, stack: Stack) -> None:
         assert stack.redis
@@ -79,7 +79,7 @@ class Observer:
 
 
 async def seen(answer: Answer, needle: bytes, times: int) -> None:
-    """Wait until the client has got these bytes so many times."""
+    """Wait until the client has got these bytes `times` times."""
     async with asyncio.timeout(20):
         while answer.seen(needle) < times:  # noqa: ASYNC110 - the client keeps bytes and looks at them later
             await asyncio.sleep(0.005)

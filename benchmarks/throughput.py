@@ -1,4 +1,4 @@
-"""Runs no-op jobs through one worker process, for jobs a second, CPU and Redis commands per job, beside other queues.
+"""Runs no-op jobs through one worker process, and compares jobs a second, CPU and Redis commands with other queues.
 
 A job of Turnwire is a whole turn, with lease, attempt, three events in a log, a checkpoint and a record. A job of the
 others is the call of a function.
@@ -26,13 +26,13 @@ from turnwire.shared.store.turns import TurnStore
 
 QUEUES = [TURNWIRE, ARQ, ARQ_BUSY, STREAQ, SAQ, TASKIQ]
 RUN_LIMIT_S = 120.0
-COUNTED = 200  # the commands of so many jobs are counted
+COUNTED = 200  # how many jobs run while commands are counted
 COLUMNS = ["system", "jobs/s", "ours against it", "worker CPU ms/job", "Redis CPU ms/job", "commands/job", "in scripts"]
 
 
 def backlog(pool: Pool, jobs: int, work: Callable[[dict[str, int]], None]) -> None:
     """Enqueue jobs while the worker is stopped. `work` gets the jobs, and must let the worker continue."""
-    os.killpg(pool.workers[0].pid, signal.SIGSTOP)  # the group: taskiq's worker is a child of what we started
+    os.killpg(pool.workers[0].pid, signal.SIGSTOP)  # the group: taskiq's worker is a child of this process
     try:
         work(pool.drive(jobs))
     finally:
@@ -75,7 +75,7 @@ def measure(queue: Queue, jobs: int) -> dict[str, float]:
 
 
 def wait_settled(pool: Pool, sent: dict[str, int]) -> int | None:
-    """Wait until the queue of Turnwire or arq is empty, so that everything is written. Returns the time; None: others.
+    """Wait until the queue of Turnwire or arq is empty, so that everything is written. Returns the time, else None.
 
     For Turnwire, it is also checked that every turn has completed.
     """
@@ -128,7 +128,7 @@ def main() -> None:
     report.note(
         "Goal: at least arq's jobs/s. 100 jobs at once each; from the first job's first line to the last write."
     )
-    report.note("commands: what the worker sends, enqueuing not counted; in scripts: what those do inside Redis.")
+    report.note("commands: what the worker sends, without enqueuing; in scripts: what the scripts call inside Redis.")
     report.publish()
 
 

@@ -16,7 +16,7 @@ from benchmarks.rig.report import Report, options, ratio, run_main
 from benchmarks.rig.services import Target, naive, redis_server, turnwire, workspace
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 
-IDLE_S = 1.0  # the services are idle for so long before their memory is read
+IDLE_S = 1.0  # how long the services are idle before their memory is read
 LONGEST_PAUSE_S = 0.5  # the longest pause between two lone turns, which is the time between two polls of arq
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     sizes = TINY if args.tiny else QUICK if args.quick else Sizes()
     if args.quick or args.tiny:
         args.rounds = 1
-    began = Report("turns", args, [])  # reads the load before we make some
+    began = Report("turns", args, [])  # reads the machine's load before this benchmark adds to it
     results = run(args, sizes)
     ours, *others = results
     began.columns = ["", "goal", *results, *(f"against {name}" for name in others)]

@@ -1,6 +1,7 @@
 """`python3 dev.py chaos --minutes N [--seed S]`: break things at random under load, then reconcile every turn.
 
-Exit status 1 on any violation; the directory with every log, the append-only file and the ledger is named and kept.
+The exit status is 1 if there was any violation. The directory with all logs, the append-only file and the ledger is
+kept, and its name is printed.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from turnwire.shared.store.connect import connect
 
 
 def main(args: list[str]) -> int:
-    """Read the options and run; 1 on a violation."""
+    """Read the options and run. Returns the exit status: 1 if there was any violation."""
     options = parser().parse_args(args)
     strikes = ordinary(options.topology) if options.strikes is None else options.strikes
     if impossible := set(strikes) - set(possible(options.topology)):
@@ -45,10 +46,10 @@ def main(args: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, with every strike and every fault."""
+    """Return the parser of the options. Its help lists every strike and every fault."""
     strikes = [f"  {name:<26}{getattr(Monkey, name).__doc__}{_when(name)}" for name in STRIKES]
     faults = [f"  {name:<26}{fault.about}" for name, fault in FAULTS.items()]
-    listed = ["strikes, from outside:", *strikes, "", "faults, which some turns carry in themselves:", *faults]
+    listed = ["strikes, from outside:", *strikes, "", "faults that some turns have in themselves:", *faults]
     found = argparse.ArgumentParser(
         prog="dev.py chaos",
         description=__doc__,
@@ -69,7 +70,7 @@ def _when(strike: str) -> str:
 
 
 def names_of(known: Collection[str]) -> Callable[[str], list[str]]:
-    """Reads `a,b`; `none` is none of them."""
+    """Return the names in a text such as `a,b`. The text `none` gives no names."""
 
     def names(text: str) -> list[str]:
         chosen = [] if text == "none" else [name.strip() for name in text.split(",")]

@@ -1,6 +1,6 @@
-"""What careless products do: they raise what must not leave a turn, and hand over values that cannot be stored.
+"""Careless products: they raise what must not leave a turn, or hand over values that cannot be stored.
 
-Each entry of `CARELESS` has the code with which its turn must fail, and nothing else may happen.
+Each entry of `CARELESS` has the code with which its turn must fail. Nothing else may happen.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ Events = AsyncGenerator[dict[str, Any]]
 
 
 class Word(enum.Enum):
-    """A code that is no text."""
+    """An error code that is not a plain string."""
 
     BAD = "bad_word"
 
 
 class Careless(NamedTuple):
-    """The code that its turn fails with, and what the product does."""
+    """The error code with which the turn must fail, and what the product does."""
 
     code: str
     events: Callable[[Turn], Events]
 
 
 def raising(error: Callable[[], BaseException]) -> Callable[[Turn], Events]:
-    """A producer that raises this."""
+    """Return a producer that raises this error."""
 
     async def events(_: Turn) -> Events:
         yield {"type": "careless.raise", "data": {}}
@@ -40,7 +40,7 @@ def raising(error: Callable[[], BaseException]) -> Callable[[Turn], Events]:
 
 
 def yielding(value: Any) -> Callable[[Turn], Events]:
-    """A producer that yields this as the data of an event."""
+    """Return a producer that yields this value as the data of an event."""
 
     async def events(_: Turn) -> Events:
         yield {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": value}}
@@ -49,7 +49,7 @@ def yielding(value: Any) -> Callable[[Turn], Events]:
 
 
 def stepping(work: Callable[[], Any]) -> Callable[[Turn], Events]:
-    """A producer that asks for this step."""
+    """Return a producer that asks for this step."""
 
     async def events(turn: Turn) -> Events:
         yield {"type": "careless.step", "data": {"result": await turn.step("careless", work)}}
@@ -86,4 +86,4 @@ CARELESS: Final[dict[str, Careless]] = {
     "object in a step": Careless("step_not_json", stepping(object)),
     "nested step": Careless("nested_step", _nested),
 }
-STEPS: Final = {name for name in CARELESS if name.endswith("step")}  # cannot be asked for while a stream step is open
+STEPS: Final = {name for name in CARELESS if name.endswith("step")}  # not possible while a stream step is open

@@ -1,4 +1,4 @@
-"""A client as it should be written: asks a turn, reads its stream, resumes at its cursor wherever it was cut off."""
+"""A client as it should be written: it asks a turn, reads its stream, and resumes at its cursor when it is cut off."""
 
 import asyncio
 import itertools
@@ -16,44 +16,44 @@ Line = dict[str, Any]
 
 TERMINAL_TYPES = {"session.run.completed", "session.run.failed"}
 RETRY_S = 0.1
-SILENCE_S = 30.0  # after so long without a line it connects again
+SILENCE_S = 30.0  # after this time without a line, it connects again
 
 
 @dataclass
 class Answer:
-    """What one client got for one turn: every line of every connection, in order."""
+    """What one client has received for one turn: every line of every connection, in order."""
 
     session: str
     index: int
     metadata: dict[str, Any]
     on_busy: str = "enqueue"
-    deployment: str = ""  # the name that each text of its deployment begins with
-    accepted: bool = False  # and must not be asked again, because that would run a turn anew that has failed
-    asked_s: float = math.inf  # when its client began to read it, monotonic
-    expired: bool = False  # it may have been gone before its client could read its end
+    deployment: str = ""  # the name with which each text of its deployment begins
+    accepted: bool = False  # an accepted turn is not asked again, because if it has failed, that would run it anew
+    asked_s: float = math.inf  # when its client began to read, by the monotonic clock
+    expired: bool = False  # the turn may have been deleted before its client could read its end
     lines: list[Line] = field(default_factory=list)
-    at_s: list[float] = field(default_factory=list)  # when each line arrived, monotonic
-    connections: int = 0  # that delivered something
+    at_s: list[float] = field(default_factory=list)  # when each line arrived, by the monotonic clock
+    connections: int = 0  # how many connections delivered something
     refusals: list[str] = field(default_factory=list)  # `503 store_unavailable`, or the name of a transport error
 
     @property
     def run_id(self) -> str:
-        """The turn's name."""
+        """The run id of the turn."""
         return f"chat:{self.session}:{self.index}"
 
     @property
     def path(self) -> str:
-        """Where its record is."""
+        """The path of the turn's record."""
         return f"/v1/sessions/{self.session}/turns/{self.index}"
 
     @property
     def ended(self) -> bool:
-        """It has seen the terminal event."""
+        """Whether the client has seen the terminal event."""
         return bool(self.lines) and self.lines[-1]["type"] in TERMINAL_TYPES
 
     @property
     def replayed(self) -> bool:
-        """It came when the turn had ended: a replay's lines stand in no log and have no ids."""
+        """Whether the client got a replay of an ended turn. The lines of a replay are in no log and have no ids."""
         return bool(self.lines) and "id" not in self.lines[-1]
 
     @property
@@ -62,7 +62,7 @@ class Answer:
         return [line["type"] for line in self.lines]
 
     def is_older_than(self, seconds: float) -> bool:
-        """Its client began to read it longer ago than that."""
+        """Whether the client began to read longer ago than that."""
         return time.monotonic() - self.asked_s > seconds
 
     def deltas(self) -> int:
@@ -71,10 +71,10 @@ class Answer:
 
 
 class Client:
-    """An async context manager. Takes the base URLs in turn, the next one whenever a request fails."""
+    """An async context manager. It begins with the first base URL and takes the next one whenever a request fails."""
 
     def __init__(self, base_urls: Sequence[str], *, fails_over: bool = False) -> None:
-        """`fails_over`: Redis may lose what a client has read; then it begins anew, as it must."""
+        """`fails_over`: Redis may lose events that a client has read already; the client must then begin anew."""
         self.base_urls = list(base_urls)
         self._fails_over = fails_over
         self._turn = itertools.cycle(range(len(self.base_urls)))
@@ -89,11 +89,11 @@ class Client:
         await self.http.aclose()
 
     def base_url(self) -> str:
-        """The next one."""
+        """The URL of the API that gets the next request."""
         return self.base_urls[next(self._turn)]
 
     async def submit(self, answer: Answer) -> httpx.Response:
-        """Ask the turn without waiting for it: once, whatever comes of it."""
+        """Ask the turn once, without waiting for its end. A failure is not retried."""
         return await self.http.post(
             self.base_url() + answer.path, json=_body(answer), headers={"Prefer": "respond-async"}
         )
@@ -115,7 +115,7 @@ class Client:
         return await self.http.post(f"{self.base_url()}{answer.path}/signals/{key}", json={"payload": payload})
 
     async def ask(self, answer: Answer, *, retry: bool = True) -> Answer:
-        """Ask the turn, and read until its terminal event; without `retry` on one connection only."""
+        """Ask the turn, and read until its terminal event. Without `retry`, only one connection is used."""
         while not answer.ended:
             try:
                 async with aclosing(self._lines(answer)) as lines:
@@ -136,14 +136,14 @@ class Client:
         return answer
 
     async def read(self, answer: Answer, after: str | None = None) -> list[Line]:
-        """A fresh reader's view of the turn, from its first event or after a cursor to its end."""
+        """Return what a fresh reader gets: the events from the first one, or from those after a cursor, to the end."""
         params = {"after": after} if after else {}
         response = await self.http.get(f"{self.base_url()}{answer.path}/events", params=params)
         response.raise_for_status()
         return [json.loads(line) for line in response.content.splitlines()]
 
     async def record(self, answer: Answer) -> dict[str, Any]:
-        """The turn's record."""
+        """Return the turn's record."""
         response = await self.http.get(self.base_url() + answer.path)
         response.raise_for_status()
         found: dict[str, Any] = response.json()
@@ -152,7 +152,7 @@ class Client:
     async def _lines(self, answer: Answer) -> AsyncGenerator[Line]:
         url = self.base_url() + answer.path
         if answer.replayed:
-            answer.lines.clear()  # cut off within a replay: ask again
+            answer.lines.clear()  # the connection broke within a replay: ask again
         if answer.lines or answer.accepted:
             after = {"after": answer.lines[-1]["id"]} if answer.lines else {}
             request = self.http.stream("GET", f"{url}/events", params=after)
@@ -174,7 +174,7 @@ class _RefusedError(Exception):
 
 
 def refusal(response: httpx.Response) -> str:
-    """`503 store_unavailable`, with the Retry-After if there is one."""
+    """Return a refusal as text, such as `503 store_unavailable`, with the Retry-After if there is one."""
     code = response.json().get("code") if "json" in response.headers.get("content-type", "") else "?"
     after = response.headers.get("retry-after")
     return f"{response.status_code} {code}" + (f" retry-after {after}" if after else "")

@@ -1,4 +1,4 @@
-"""The wall clock of one Redis server, which can be stepped. It needs a C compiler, once, and Linux."""
+"""Steps the wall clock of one Redis server. This needs Linux and, to prepare it, a C compiler."""
 
 import shutil
 import struct
@@ -15,10 +15,10 @@ class ClockError(Exception):
 
 
 class SteppedClock:
-    """Give it the service of a server before the server starts; `ahead_s` is by how much its clock is ahead."""
+    """The clock of one server. Make it before the server starts. `ahead_s`: by how much the server's clock is ahead."""
 
     def __init__(self, directory: Path, service: Service) -> None:
-        """Compile the library that the server is started with.
+        """Compile the library with which the server is started.
 
         Raises:
             ClockError: there is no C compiler, or it fails.
@@ -38,7 +38,7 @@ class SteppedClock:
         service.env |= {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(self._file)}
 
     def step(self, seconds: int) -> None:
-        """Let the clock jump, ahead or back."""
+        """Let the clock jump ahead or back."""
         self.ahead_s += seconds
-        with self._file.open("r+b") as file:  # the server has it mapped, so it must stay the same file
+        with self._file.open("r+b") as file:  # the server has mapped this file, so it must not be replaced
             file.write(struct.pack("q", self.ahead_s * 1000))

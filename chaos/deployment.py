@@ -1,4 +1,4 @@
-"""A deployment that is broken: its processes, its database of the server, its clients and the calls of its product."""
+"""One deployment that chaos breaks: its processes, its database, its clients and the calls of its product."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,7 +32,7 @@ SENTINEL_SCHEME = "redis+sentinel://"
 
 @dataclass
 class Deployment:
-    """What is known of it. `name` stands before each of its texts."""
+    """The parts of a deployment. Each text of its product begins with `name`."""
 
     name: str
     stack: Stack
@@ -56,7 +56,7 @@ async def deployment(
     proxied_url: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Deployment]:
-    """Start it, and stop it at the end. `proxied_url`: where its first worker and its first API reach Redis."""
+    """Start a deployment, and stop it at the end. `proxied_url`: where its first worker and first API reach Redis."""
     ledger = directory / "ledger"
     settings = ENV | {"TURNWIRE_REDIS_URL": redis_url, "CHAOS_LEDGER": str(ledger), "CHAOS_NAME": name}
     if queue_url:
@@ -78,7 +78,7 @@ async def deployment(
 
 
 def observer(redis_url: str) -> Redis:
-    """A client that speaks to whatever server is there, also to a replica; it tries again for some seconds."""
+    """Return a client that speaks to any server, also to a replica. It retries for some seconds."""
     options: dict[str, Any] = {"retry": Retry(ConstantBackoff(0.2), 50), "retry_on_error": [RedisConnectionError]}
     client: Redis
     if redis_url.startswith(SENTINEL_SCHEME):

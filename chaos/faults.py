@@ -1,4 +1,4 @@
-"""The faults that a turn can carry in itself: what its product does wrong, and how the turn may end for that.
+"""The faults that a turn can have in itself: what its product does wrong, and how the turn may then end.
 
 `shape` makes the metadata of a turn, `allowed_ends` says how a turn with this metadata may end.
 """
@@ -11,9 +11,10 @@ from typing import Any, Final
 from chaos.careless import CARELESS, STEPS
 
 LEASE_S: Final = 1.0
-MAX_ATTEMPTS: Final = 8  # more takeovers than strikes can explain end a turn as failed: a violation
+# The strikes alone never kill so many workers of a turn. A turn that fails with `attempts_exhausted` is a violation.
+MAX_ATTEMPTS: Final = 8
 HOOK_TIMEOUT_S: Final = 1.5
-FAULTY_SHARE: Final = 0.25  # of the turns carry a fault
+FAULTY_SHARE: Final = 0.25  # the share of turns that have a fault
 
 Metadata = dict[str, Any]
 End = tuple[str, str | None]  # the turn's status, and the code of its error
@@ -22,7 +23,7 @@ COMPLETED: Final[End] = ("completed", None)
 
 @dataclass(frozen=True)
 class Fault:
-    """What the product of a turn does wrong. `weight` says how often, beside the others."""
+    """What the product of a turn does wrong. `weight` says how often, compared with the other faults."""
 
     about: str
     change: Callable[[random.Random], Metadata]
@@ -85,7 +86,7 @@ FAULTS: Final[dict[str, Fault]] = {
 
 
 def shape(chance: random.Random, faults: Mapping[str, Fault] = FAULTS, share: float = FAULTY_SHARE) -> Metadata:
-    """How one turn goes: short or long, quick or slow, with its answer as a step of its own or not, faulty or not."""
+    """Return the metadata of one turn: short or long, quick or slow, with a stream step or without, faulty or not."""
     how: Metadata = {"events": chance.randint(1, 40), "pace_ms": chance.choice([0, 5, 20, 60])}
     how |= {"stream": chance.random() < 0.5, "after_ms": chance.choice([0, 100, 500])}
     if not faults or chance.random() >= share:
@@ -95,7 +96,7 @@ def shape(chance: random.Random, faults: Mapping[str, Fault] = FAULTS, share: fl
 
 
 def allowed_ends(metadata: Mapping[str, Any]) -> set[End]:
-    """How a turn with this metadata may end."""
+    """Return the ends that a turn with this metadata may have."""
     if how := metadata.get("careless"):
         return {("failed", CARELESS[how].code)}
     if metadata.get("leak"):
@@ -108,6 +109,9 @@ def allowed_ends(metadata: Mapping[str, Any]) -> set[End]:
 
 
 def late_hooks(metadata: Mapping[str, Any]) -> set[str]:
-    """The hooks of which one call hangs, and those that follow: the outbox may call them, several times if it dies."""
+    """Return the hooks of which one call hangs, and the hooks after them.
+
+    The outbox may call these hooks, and calls them several times if its worker dies.
+    """
     hanging = set(metadata.get("hang", {}))
     return hanging | ({"on_turn_complete"} if "persist_assistant_message" in hanging else set())

@@ -1,4 +1,4 @@
-"""Starts processes again that ended by themselves. Unless a turn was told to end them, that is a finding."""
+"""Restarts processes that ended by themselves. Such an end is a finding, unless a turn was told to end the process."""
 
 import asyncio
 from collections import Counter
@@ -9,21 +9,21 @@ from pathlib import Path
 from stack.process import Service
 
 LOOK_S = 0.1
-LEDGER_END = 1 << 18  # bytes of the ledger that are looked through for the last call of a process
+LEDGER_END = 1 << 18  # how many of the ledger's last bytes are searched for the last call of a process
 
 
 class Keeper:
-    """`run` looks after `services` until it is cancelled; `held` keeps it away from one that is being struck."""
+    """Restarts `services` until `run` is cancelled. It leaves a service alone while a strike holds it with `held`."""
 
     def __init__(self, services: Sequence[Service], ledgers: Sequence[Path]) -> None:
         self.findings: list[str] = []
-        self.ended: Counter[str] = Counter()  # why processes ended that nobody had struck
+        self.ended: Counter[str] = Counter()  # why processes ended although nobody had struck them
         self._services = services
         self._ledgers = ledgers
         self._held: set[str] = set()
 
     async def run(self) -> None:
-        """Look, several times a second."""
+        """Look at all services several times a second."""
         while True:
             for service in self._services:
                 if not service.running and str(service.log_path) not in self._held:
@@ -32,7 +32,7 @@ class Keeper:
             await asyncio.sleep(LOOK_S)
 
     def look_at(self, service: Service) -> None:
-        """A process has ended that nobody had asked to."""
+        """Restart a process if it has ended although nobody asked it to, and note why."""
         if self.by_its_turn(service):
             self.ended["killed by its turn"] += 1
         else:
@@ -40,7 +40,7 @@ class Keeper:
 
     @contextmanager
     def held(self, service: Service) -> Iterator[None]:
-        """Whoever strikes this process starts it again."""
+        """Leave this process alone meanwhile, because the caller strikes it and starts it again."""
         name = str(service.log_path)
         self._held.add(name)
         try:
@@ -52,7 +52,7 @@ class Keeper:
             self._held.discard(name)
 
     def by_its_turn(self, service: Service) -> bool:
-        """A turn that shall end its process was the last thing that this process did."""
+        """Return whether the last thing that this process did was a turn that had to end it."""
         return any(f'"pid": {service.pid}, "call": "die"' in _end_of(ledger) for ledger in self._ledgers)
 
 

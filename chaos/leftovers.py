@@ -1,4 +1,4 @@
-"""What must not be left in Redis when every turn has ended, and whether every attempt has been billed once."""
+"""Checks that nothing is left in Redis when every turn has ended, and that every attempt was billed exactly once."""
 
 import asyncio
 import json
@@ -17,9 +17,10 @@ LOOK_S = 0.1
 
 
 async def check_leftovers(redis: Redis, queue: Redis | None = None, *, queue_was_lost: bool = False) -> list[str]:
-    """When every turn has ended: no job, no claim, no lease, nothing open, every key of a turn with an end.
+    """Check, when every turn has ended, that no job, claim, lease or open turn is left and every turn's keys expire.
 
-    `queue`: the queue's database, if it is another one. `queue_was_lost`: and with it ledger rows that were published.
+    `queue`: the queue's database, if it is another one. `queue_was_lost`: ledger rows that were published on it may be
+    missing.
     """
     found = await _left_in(redis) + (await _left_in(queue) if queue else [])
     return found + await check_ledger(redis, queue or redis, queue_was_lost=queue_was_lost)
@@ -34,7 +35,7 @@ async def _left_in(redis: Redis) -> list[str]:
 
 
 async def check_ledger(redis: Redis, queue: Redis, *, queue_was_lost: bool = False) -> list[str]:
-    """Every attempt of every ended turn has one row, and that is on the stream once, in order.
+    """Check that every attempt of every ended turn has one row, which is on the stream once, in order.
 
     `queue_was_lost`: rows may be missing on the stream, but none may be there twice.
     """
@@ -59,19 +60,19 @@ async def check_ledger(redis: Redis, queue: Redis, *, queue_was_lost: bool = Fal
             on_stream = [(row["attempt"], row["outcome"]) for row in rows]
             found.append(f"{run_id.decode()}: {len(attempts)} attempts, rows of {sorted(kept)}, published {on_stream}")
         elif rows and rows[-1]["attempt"] == attempts[-1] and rows[-1]["outcome"] != status.decode():
-            found.append(f"{run_id.decode()}: it is {status.decode()}, its last row says {rows[-1]['outcome']}")
+            found.append(f"{run_id.decode()}: it is {status.decode()}, but its last row says {rows[-1]['outcome']}")
     return found
 
 
 def follow_each_other(attempts: list[int]) -> bool:
-    """Whether none is missing. After a restart or a failover of Redis, 1,000 numbers are skipped."""
+    """Return whether no attempt is missing. After a restart or a failover of Redis, 1,000 numbers are skipped."""
     return all(after - before in {1, 1001} for before, after in pairwise(attempts))
 
 
 async def leftovers(
     redis: Redis, limit_s: float, queue: Redis | None = None, *, queue_was_lost: bool = False
 ) -> list[str]:
-    """`check_leftovers`, once it finds nothing, or what it still finds after `limit_s`."""
+    """Repeat `check_leftovers` until it finds nothing. Returns what it still finds after `limit_s`."""
     deadline_s = time.monotonic() + limit_s
     while True:
         found = await check_leftovers(redis, queue, queue_was_lost=queue_was_lost)

@@ -1,4 +1,4 @@
-"""Clients that ask sessions of several turns, cancel some of them, and send others the signal that they wait for."""
+"""Clients that ask the turns of sessions, cancel some turns, and send others the signal for which they wait."""
 
 import asyncio
 import math
@@ -24,10 +24,10 @@ LOOK_S = 0.02
 
 
 class Load:
-    """Asks turns and keeps every answer. `deployment`: the name that the texts of the product begin with.
+    """Asks turns and keeps every answer. `deployment`: the name with which the texts of the product begin.
 
-    `ended` is called with each answer that a client has read to its end. `kept_s` is how long turns are kept: a client
-    that everything keeps waiting may come too late for one. `expired` counts these.
+    `ended` is called with each answer that a client has read to its end. `kept_s` is how long turns are kept. While
+    things are broken, a client may come too late to read the end of a turn; `expired` counts such turns.
     """
 
     ended: Callable[[Answer], Awaitable[None]] | None = None
@@ -45,14 +45,14 @@ class Load:
         self._sessions: list[asyncio.Task[None]] = []
 
     def start_session(self, turns: int, name: str | None = None) -> str:
-        """A client that asks a session's turns as soon as the one before is accepted, and reads all of them."""
+        """Start a client that asks a session's turns, each once the one before is accepted, and reads all of them."""
         name = name or f"storm-{uuid.uuid4().hex[:12]}"
         answers = [self.answer(name, index) for index in range(turns)]
         self._sessions.append(asyncio.create_task(self._ask(answers)))
         return name
 
     def answer(self, session: str, index: int) -> Answer:
-        """What a client will get for a turn, which goes as chance wants."""
+        """Return an empty answer for a turn, whose metadata are chosen at random."""
         answer = Answer(session, index, self._shape(self._chance), deployment=self._deployment)
         self.answers.append(answer)
         self._reading.append(answer)
@@ -60,12 +60,12 @@ class Load:
 
     @property
     def open(self) -> int:
-        """How many turns have not ended for their clients."""
+        """How many turns have not ended yet, as their clients see it."""
         self._reading = [answer for answer in self._reading if not answer.ended and not answer.expired]
         return len(self._reading)
 
     async def over(self, limit_s: float) -> list[str]:
-        """Wait until every client has its answer; what went wrong with them."""
+        """Wait until every client has its answer. Returns what went wrong."""
         _, late = await asyncio.wait(self._sessions, timeout=limit_s) if self._sessions else (set(), set())
         for task in late:
             task.cancel()
@@ -76,7 +76,7 @@ class Load:
         return found + self.findings
 
     async def read(self, answer: Answer) -> None:
-        """Read an accepted turn to its end; meanwhile cancel it or signal it, if its metadata says so."""
+        """Read an accepted turn to its end. Meanwhile cancel or signal it, if its metadata say so."""
         answer.accepted = allowed_ends(answer.metadata) != {COMPLETED}
         answer.asked_s = time.monotonic()
         try:
@@ -108,7 +108,7 @@ class Load:
                 group.create_task(self.read(answer))
 
     async def until_answered(self, answer: Answer, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-        """Send the request again until somebody says yes, or no for good."""
+        """Send the request again until an API accepts it or refuses it for good."""
         while True:
             try:
                 response = await request()
@@ -129,7 +129,7 @@ class Load:
         await self.until_answered(answer, lambda: self._client.cancel(answer, CANCEL_REASON))
 
     async def _signal(self, answer: Answer) -> None:
-        if self._chance.random() < 0.5:  # else it comes before the turn asks for it
+        if self._chance.random() < 0.5:  # otherwise the signal comes before the turn asks for it
             await _until(lambda: answer.ended or "session.run.suspended" in answer.types)
         if answer.ended:
             return
@@ -147,7 +147,7 @@ async def _until(reached: Callable[[], bool]) -> None:
 
 
 def summary(answers: list[Answer], ledger: Path) -> dict[str, Any]:
-    """What happened, in numbers."""
+    """Return what happened, in numbers."""
     calls = verify.read_ledger(ledger)
     attempts = Counter(
         max((call["attempt"] for call in calls[answer.run_id]), default=0) for answer in answers

@@ -26,7 +26,7 @@ CLOCK_STEP_S = 10
 NOBODY = ("127.0.0.1", 1)  # no server listens there
 DRAIN_LIMIT_S = 15.0
 
-STRIKES: Final = {  # name -> how often, beside the others; the docstring of the method says what it does
+STRIKES: Final = {  # name -> how often, compared with the others; the docstring of the method says what it does
     "kill_worker": 2,
     "stop_worker": 1,
     "pause_worker": 1,
@@ -50,18 +50,18 @@ ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
 
 
 def possible(topology: str) -> list[str]:
-    """The strikes that make sense in this topology."""
+    """Return the strikes that make sense in this topology."""
     elsewhere = set().union(*(names for name, names in ONLY_IN.items() if name != topology))
     return [name for name in STRIKES if name not in elsewhere]
 
 
 def ordinary(topology: str) -> list[str]:
-    """The strikes of an ordinary run."""
+    """Return the strikes of an ordinary run."""
     return [name for name in possible(topology) if name not in ON_REQUEST]
 
 
 class Monkey:
-    """`strike` breaks something; `findings` are processes that did not end in order when they were asked to."""
+    """Breaks something with each `strike`. `findings`: processes that did not end properly when they were asked to."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Monkey:
         self._names = list(strikes)
 
     async def strike(self) -> None:
-        """One of the kinds."""
+        """Break something in this way, and put it back."""
         if not self._names:
             return
         [name] = self._chance.choices(self._names, [STRIKES[name] for name in self._names])
@@ -101,14 +101,14 @@ class Monkey:
         await kind()
 
     async def kill_worker(self) -> None:
-        """SIGKILL for a worker, and a new one."""
+        """SIGKILL for a worker; then it is started again."""
         service = self._chance.choice(self._workers)
         with self._keeper.held(service):
             service.kill()
             service.start()
 
     async def stop_worker(self) -> None:
-        """SIGTERM for a worker, and a new one when it has drained."""
+        """SIGTERM for a worker; when it has drained, it is started again."""
         service = self._chance.choice(self._workers)
         with self._keeper.held(service):
             if "worker ready" not in service.log(since_start=True):
@@ -118,7 +118,7 @@ class Monkey:
             service.start()
 
     async def pause_worker(self) -> None:
-        """SIGSTOP for a worker past its lease, then SIGCONT."""
+        """SIGSTOP for a worker until its leases have ended, then SIGCONT."""
         service = self._chance.choice(self._workers)
         with self._keeper.held(service):
             service.pause()
@@ -126,21 +126,21 @@ class Monkey:
             service.resume()
 
     async def kill_api(self) -> None:
-        """SIGKILL for an API process, and a new one on the same port."""
+        """SIGKILL for an API process; then it is started again on the same port."""
         service = self._chance.choice(self._apis)
         with self._keeper.held(service):
             service.kill()
             service.start()
 
     async def restart_redis(self) -> None:
-        """SIGTERM for Redis; it is away for a moment, then back with its append-only file."""
+        """SIGTERM for Redis; after a moment it is started again with its append-only file."""
         server = await self._primary()
         server.service.terminate()
         await asyncio.to_thread(server.service.wait, 10)
         await self._back(server)
 
     async def kill_redis(self) -> None:
-        """SIGKILL for Redis; it is away for a moment, then back with its append-only file."""
+        """SIGKILL for Redis; after a moment it is started again with its append-only file."""
         server = await self._primary()
         server.kill()
         await self._back(server)
@@ -153,12 +153,12 @@ class Monkey:
         server.resume()
 
     async def fail_over(self) -> None:
-        """The sentinels are asked to make a replica the primary, though the primary lives."""
+        """The sentinels are asked to make a replica the primary, although the primary lives."""
         assert isinstance(self._server, SentinelGroup)
         await self._replaced(self._server.fail_over)
 
     async def kill_primary(self) -> None:
-        """SIGKILL for the primary; it comes back, empty, when the sentinels have made a replica the primary."""
+        """SIGKILL for the primary; once the sentinels have promoted a replica, it is started again, empty."""
         assert isinstance(self._server, SentinelGroup)
         server = await self._primary()
         server.kill()
@@ -166,28 +166,28 @@ class Monkey:
         await self._back(server)
 
     async def cut_connections(self) -> None:
-        """Every connection to Redis is closed once, by CLIENT KILL."""
+        """CLIENT KILL closes every connection to Redis once."""
         for kind in ("normal", "pubsub"):
             await self._redis.execute_command(f"CLIENT KILL TYPE {kind}")  # type: ignore[no-untyped-call]
 
     async def reset_connections(self) -> None:
-        """The connections of one worker and one API process to Redis are reset (RST), by a proxy between them."""
+        """A proxy resets (RST) the connections of one worker and one API process to Redis."""
         if self._proxy:
             os.kill(self._proxy.pid, signal.SIGUSR1)
 
     async def make_read_only(self) -> None:
-        """Redis is told to be the replica of a server that is not there; after a second it is a primary again."""
+        """Redis is made the replica of a server that does not exist; after a second it is a primary again."""
         await self._redis.replicaof(*NOBODY)
         await asyncio.sleep(READ_ONLY_S)
         await self._redis.replicaof("NO", "ONE")
 
     async def lose_queue(self) -> None:
-        """The queue's database loses all of its data (FLUSHDB); the turns are in another one."""
+        """FLUSHDB deletes the queue's database; the turns are in another one."""
         if self._queue:
             await self._queue.flushdb()
 
     async def step_clock(self) -> None:
-        """The wall clock of Redis jumps ahead by ten leases, or back. Needs a C compiler."""
+        """The wall clock of Redis jumps ahead or back by ten leases. This needs a C compiler."""
         if self._clock:
             self._clock.step(-self._clock.ahead_s or CLOCK_STEP_S)
 
@@ -195,14 +195,14 @@ class Monkey:
         if isinstance(self._server, RedisServer):
             return self._server
         while True:
-            with suppress(RedisError, OSError):  # a sentinel may be slow to answer
+            with suppress(RedisError, OSError):  # a sentinel may answer late
                 return await asyncio.to_thread(lambda group: group.primary, self._server)
 
     async def _replaced(self, wait: Callable[[], object]) -> None:
         try:
             await asyncio.to_thread(wait)
         except TimeoutError:
-            self.strikes["without a failover"] += 1  # the sentinels wait between two of them
+            self.strikes["without a failover"] += 1  # the sentinels make a pause between two failovers
 
     async def _back(self, server: RedisServer) -> None:
         await asyncio.sleep(REDIS_AWAY_S)

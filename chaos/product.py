@@ -1,26 +1,27 @@
-"""The product that is run while things break: its answers say which attempt made them, its calls are written down.
+"""The product that runs while things break. Its answers say which attempt made them, and it writes its calls down.
 
-A turn's `metadata` says how it goes; every key is optional:
+A turn's `metadata` say what the product does; every key is optional:
 
     {"events": 10, "pace_ms": 20,       how many deltas, and the time between two of them
-     "stream": true, "after_ms": 200,   they are a stream step; and the time after it, before the producer ends
+     "stream": true, "after_ms": 200,   the deltas are a stream step; the time between this step and the producer's end
      "gate": {"4": "/path"},            before delta 4, wait until this file exists; `{attempt}` in it is replaced
      "die": true or 2,                  the processes of all attempts, or of the first two, end after the first delta
      "die_by": "SIGKILL" or "abort",    how they end; SIGKILL if it is left out
-     "block_s": 3,                      after its first delta it blocks the event loop for so long
-     "careless": "nested step",         after its first delta it does this; see careless.py
+     "block_s": 3,                      after its first delta the producer blocks the event loop for this time
+     "careless": "nested step",         after its first delta the producer does this; see careless.py
      "leak": true,                      the producer raises CancelledError by itself
-     "signal": "approval",              after its deltas it waits for this signal, and yields its payload
-     "hang": {"on_event": 1},           so many calls of this hook never return; of all of its processes
+     "signal": "approval",              after its deltas the producer waits for this signal, and yields its payload
+     "hang": {"on_event": 1},           this number of calls of the hook never return, counted over all processes
      "persist_gate": "/path",           persist waits until this file exists
      "persist_dies": true}              persist kills its process
 
-Delta k of attempt a reads `a.k `, so a text that mixes two attempts shows; in a deployment whose name is in CHAOS_NAME
-it reads `<name>a.k `, so a text of another deployment shows, too. Each call is one line of JSON appended to
-CHAOS_LEDGER: written before the call does anything, and there even if the process is killed at the next instruction.
+Delta k of attempt a is the text `a.k `, so that a text that mixes two attempts is noticed. If CHAOS_NAME has the name
+of a deployment, the text is `<name>a.k `, so that a text of another deployment is noticed, too. Each call is one line
+of JSON that is appended to CHAOS_LEDGER before the call does anything. The line is there even if the process is killed
+at the next instruction.
 
 There are three products, which do the same: one with coroutines; `plain`, whose hooks are plain functions and so run
-in threads; and `listening`, which has the hook `on_event`.
+in threads; and `listening`, which also has the hook `on_event`.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ GATE_LOOK_S = 0.01
 
 
 class ChaosHooks(ChatTurnHooks):
-    """Does what the metadata says, and notes it."""
+    """Does what the metadata say, and notes each call."""
 
     def __init__(self) -> None:
         path = os.environ["CHAOS_LEDGER"]
@@ -51,7 +52,7 @@ class ChaosHooks(ChatTurnHooks):
         self._hung = path + ".hung"
 
     async def produce(self, turn: Turn) -> AsyncIterator[Any]:
-        """The model call, as a step of its own or not, and then what else a product does."""
+        """Call the model, as a step of its own or not, and then do what else the metadata say."""
         self.note(turn, "produce")
         ask = partial(self.deltas, turn)
         source: AsyncGenerator[Any] = turn.stream("answer", ask) if turn.metadata.get("stream") else ask()
@@ -66,7 +67,7 @@ class ChaosHooks(ChatTurnHooks):
             yield text_event(str(await turn.signal(key)))
 
     async def deltas(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
-        """The model call: `events` deltas at a pace."""
+        """Call the model: yield `events` deltas at a pace."""
         if turn.metadata.get("stream"):
             self.note(turn, "answer")
         ended = False
@@ -85,7 +86,7 @@ class ChaosHooks(ChatTurnHooks):
             self.note(turn, "produced" if ended else "cut")
 
     async def transform_final_text(self, turn: Turn, text: str) -> str:
-        """Keeps the text."""
+        """Note the call, and keep the text as it is."""
         self.note(turn, "transform_final_text")
         return text
 
@@ -106,17 +107,17 @@ class ChaosHooks(ChatTurnHooks):
             await asyncio.Event().wait()
 
     async def die_if_told(self, turn: Turn) -> None:
-        """End this process, if the metadata says so for this attempt."""
+        """End this process, if the metadata say so for this attempt."""
         die = turn.metadata.get("die")
         if die is True or (die and turn.attempt <= die):
-            await asyncio.sleep(0.05)  # the delta shall have left
+            await asyncio.sleep(0.05)  # first let the delta reach Redis
             self.note(turn, "die")
             if turn.metadata.get("die_by") == "abort":
                 os.abort()
             os.kill(os.getpid(), signal.SIGKILL)
 
     def hangs(self, turn: Turn, hook: str) -> bool:
-        """Whether this call of the hook must not return. Counts the calls over all processes of the deployment."""
+        """Return whether this call of the hook must hang. Counts the calls over all processes of the deployment."""
         calls = turn.metadata.get("hang", {}).get(hook, 0)
         if not calls:
             return False
@@ -125,13 +126,13 @@ class ChaosHooks(ChatTurnHooks):
             return marks.tell() <= int(calls)
 
     def note(self, turn: Turn, call: str, **details: Any) -> None:
-        """One write: lines of several processes do not mix."""
+        """Append a line to the ledger, in one write, so that lines of several processes do not mix."""
         line = {"run_id": turn.run_id, "attempt": turn.attempt, "pid": os.getpid(), "call": call, **details}
         os.write(self._ledger, json.dumps(line).encode() + b"\n")
 
 
 class PlainHooks(ChaosHooks):
-    """The same with plain functions: whoever hangs, hangs a thread."""
+    """The same with plain functions. A hook that hangs holds up a thread."""
 
     def persist_assistant_message(self, turn: Turn, final_text: str) -> Any:
         """Notes under which id."""
@@ -162,12 +163,12 @@ class ListeningHooks(ChaosHooks):
 
 
 def text_event(text: str) -> dict[str, Any]:
-    """A delta of the answer."""
+    """Return the event of one delta of the answer."""
     return {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": text}}
 
 
 def delta(turn: Turn, number: int) -> str:
-    """What delta `number` of this attempt reads."""
+    """Return the text of delta `number` of this attempt."""
     return f"{os.environ.get('CHAOS_NAME', '')}{turn.attempt}.{number} "
 
 

@@ -1,6 +1,6 @@
 """A TCP proxy in front of Redis, as a process: `python -m chaos.proxy PORT TARGET`. SIGUSR1 resets every connection.
 
-A reset (RST) is not an ordinary end: who reads gets an error at once, and what was under way is lost.
+A reset (RST) is not an ordinary end of a connection. Who reads gets an error at once, and bytes on their way are lost.
 TARGET is the path of a unix socket, or HOST:PORT.
 """
 
@@ -25,7 +25,7 @@ STOP_LIMIT_S = 5.0
 
 @contextmanager
 def running_proxy(directory: Path, redis_url: str) -> Iterator[tuple[Service, str]]:
-    """The process, and the URL of Redis behind it."""
+    """Run the proxy. Yields its process, and the URL under which it offers Redis."""
     port = free_port()
     target = redis_url.partition("://")[2].partition("?")[0].removesuffix("/0")
     argv = [sys.executable, "-m", "chaos.proxy", str(port), target]
@@ -38,7 +38,7 @@ def running_proxy(directory: Path, redis_url: str) -> Iterator[tuple[Service, st
 
 
 class Proxy:
-    """Forwards bytes both ways."""
+    """Forwards bytes in both directions."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -52,7 +52,7 @@ class Proxy:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of a client."""
+        """Serve one connection of a client."""
         self._writers.add(writer)
         upstream: asyncio.StreamWriter | None = None
         try:
@@ -92,7 +92,7 @@ async def main(port: int, target: str) -> None:
     proxy = Proxy(target)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, proxy.reset)
-    print("proxy ready", flush=True)  # who started it waits for this
+    print("proxy ready", flush=True)  # the process that started the proxy waits for this line
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""How all turns are reconciled when the breaking is over."""
+"""Reconciles all turns once nothing is being broken any more."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from chaos.client import Answer, Client
 from chaos.faults import COMPLETED, allowed_ends
 from chaos.leftovers import leftovers
 
-AT_ONCE = 8  # turns that are looked at side by side
+AT_ONCE = 8  # how many turns are checked at the same time
 LEFTOVERS_LIMIT_S = 20.0
 
 
@@ -28,10 +28,10 @@ async def reconcile(
     queue_was_lost: bool = False,
     clock_stepped: bool = False,
 ) -> AsyncIterator[str]:
-    """Every violation: of each turn, of the order in the sessions, of what is left in Redis.
+    """Return every violation: in each turn, in the order within sessions, and in what is left in Redis.
 
-    `queue`: the queue's database, if it is another one. `queue_was_lost`: and with it ledger rows that were published.
-    `clock_stepped`: so times do not tell the order.
+    `queue`: the queue's database, if it is another one. `queue_was_lost`: ledger rows that were published on it may be
+    missing. `clock_stepped`: the server's clock was stepped, so times do not tell the order.
     """
     calls = verify.read_ledger(ledger)
     for first in range(0, len(answers), AT_ONCE):
@@ -55,7 +55,7 @@ async def reconcile(
 async def check_if_there(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[verify.ProductCall]
 ) -> list[str]:
-    """What is wrong with a turn; it may also be that nobody can read it."""
+    """Return what is wrong with a turn, also if it cannot be read."""
     try:
         return await verify.check_turn(client, redis, answer, calls)
     except httpx.HTTPError as error:
@@ -63,7 +63,7 @@ async def check_if_there(
 
 
 async def record_of(client: Client, answer: Answer) -> dict[str, Any] | None:
-    """The turn's record, if it can be read; `check_if_there` tells if it cannot."""
+    """Return the turn's record, or None if it cannot be read; `check_if_there` reports that."""
     try:
         return await client.record(answer)
     except httpx.HTTPError:
@@ -71,7 +71,7 @@ async def record_of(client: Client, answer: Answer) -> dict[str, Any] | None:
 
 
 def check_identities(calls: dict[str, list[verify.ProductCall]]) -> list[str]:
-    """Each message id names the answer of one turn."""
+    """Check that each message id belongs to the answer of one turn only."""
     owners: dict[str, set[str]] = {}
     for run_id, listed in calls.items():
         for call in listed:
@@ -81,6 +81,6 @@ def check_identities(calls: dict[str, list[verify.ProductCall]]) -> list[str]:
 
 
 def check_indexes(answers: list[Answer]) -> list[str]:
-    """No index of a session was given twice."""
+    """Check that no index of a session was given twice."""
     times = Counter(answer.run_id for answer in answers)
     return [f"{run_id}: the index was given {count} times" for run_id, count in times.items() if count > 1]

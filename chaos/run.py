@@ -1,4 +1,4 @@
-"""One run: two deployments on one server, their clients, and what breaks them."""
+"""Runs chaos once: two deployments on one server, their clients, and the monkey that breaks them."""
 
 import asyncio
 import random
@@ -25,19 +25,20 @@ from stack.process import Service
 from stack.redis_server import RedisServer
 from stack.sentinels import SentinelGroup
 
-OPEN_TURNS: Final = 60  # of the first deployment, side by side
-OPEN_TWINS: Final = 8  # turns of the second one, in sessions of the same names
-VISITORS: Final = 12  # of the second one, side by side
-RETENTION_S: Final = 40  # of the second one
-TWIN_FAULTS: Final = ("bad value", "cancel", "signal")  # of the second one, whose turns are checked at once
+OPEN_TURNS: Final = 60  # how many turns of the first deployment are open at a time
+OPEN_TWINS: Final = 8  # how many turns of the second one are open at a time; its sessions have the same names
+VISITORS: Final = 12  # how many visitors the second one has at a time
+RETENTION_S: Final = 40  # how long the second one keeps its turns
+# The second deployment checks each turn as soon as it has ended, so its turns have only these faults.
+TWIN_FAULTS: Final = ("bad value", "cancel", "signal")
 END_LIMIT_S: Final = 90.0
 LOOK_S: Final = 0.05
-DATABASES: Final = 3  # of the first deployment, of the second one, and of the first one's queue
+DATABASES: Final = 3  # one for the first deployment, one for the second one, one for the queue of the first one
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which strikes, which faults of turns, and which topology of Redis: `single` or `sentinel`."""
+    """The strikes, the faults of turns, and the topology of Redis: `single` or `sentinel`."""
 
     strikes: Collection[str]
     faults: Mapping[str, Fault]
@@ -46,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class BrokenRedis:
-    """What is struck: the server or the servers, the URL of each database, and what stands before them."""
+    """The Redis that is struck: its servers, the URL of each database, and the proxy in front of them."""
 
     server: RedisServer | SentinelGroup
     urls: list[str]
@@ -57,21 +58,21 @@ class BrokenRedis:
 
 
 class Run:
-    """Two deployments under load. The turns of the second have short lives, and sessions of it come again later."""
+    """Two deployments under load. The second one keeps its turns only briefly, and its sessions come again later."""
 
     def __init__(self, first: Deployment, second: Deployment, keeper: Keeper, monkey: Monkey) -> None:
         self.first = first
         self.second = second
         self.keeper = keeper
         self.monkey = monkey
-        self.longest_lag_s = 0.0  # how long this program, which holds all clients, was kept from running
+        self.longest_lag_s = 0.0  # for how long the event loop of this program, which runs all clients, was held up
         self.visits = Visits(second, RETENTION_S)
         self.at_once = CheckedAtOnce(second)
         second.load.ended = self.at_once
         second.load.kept_s = RETENTION_S
 
     async def rage(self, chance: random.Random, until_s: float) -> None:
-        """Ask and break, until the time has come."""
+        """Ask turns and break things until the time is over."""
         strike_at_s = time.monotonic() + 1
         striking: asyncio.Task[None] | None = None
         while time.monotonic() < until_s:
@@ -88,7 +89,7 @@ class Run:
             await striking
 
     async def settle(self) -> list[str]:
-        """Wait for every client, then reconcile every turn; returns the violations."""
+        """Wait for every client, then reconcile every turn. Returns the violations."""
         found = await self.visits.over(END_LIMIT_S)
         for each in (self.first, self.second):
             found += [f"{each.name or 'first'}: {text}" for text in await each.load.over(END_LIMIT_S)]
@@ -112,7 +113,7 @@ class Run:
         )
 
     def figures(self) -> dict[str, Any]:
-        """What happened, in numbers."""
+        """Return what happened, in numbers."""
         return summary(self.first.load.answers, self.first.ledger) | {
             "turns of the second": len(self.second.load.answers),
             "checked while kept": self.at_once.checked,
@@ -133,7 +134,7 @@ class Run:
 
 
 async def chaos(seconds: float, chance: random.Random, directory: Path, choice: Choice) -> list[str]:
-    """Run it; prints the table, returns the violations."""
+    """Run chaos once and print the table. Returns the violations."""
     async with _running(chance, directory, choice) as run:
         keeping = asyncio.create_task(run.keeper.run())
         await run.rage(chance, time.monotonic() + seconds)

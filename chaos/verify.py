@@ -1,6 +1,6 @@
-"""Reconciles turns from outside: what clients read, what Redis holds, what the product was asked.
+"""Reconciles turns from outside: what clients read, what Redis holds, and which calls the product got.
 
-Shared with the tests. Each check returns sentences, one per violation; an empty list means that everything holds.
+The tests use it, too. Each check returns sentences, one per violation; an empty list means that everything holds.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from chaos.client import TERMINAL_TYPES, Answer, Client, Line
 from chaos.faults import COMPLETED, allowed_ends, late_hooks
 from turnwire.shared.keys import TurnKey
 
-STEPS = {  # the step's intent -> the hook that it keeps from being called again
+STEPS = {  # the step's intent -> the hook that is not called again once this step is done
     "turn": "produce",
     "transform_final_text": "transform_final_text",
     "persist_assistant_message": "persist_assistant_message",
@@ -27,20 +27,21 @@ STEPS = {  # the step's intent -> the hook that it keeps from being called again
 }
 ProductCall = dict[str, Any]
 LOOK_S = 0.1
-SKIPPED_ATTEMPTS = 1000  # by the first attempt after a failover
+SKIPPED_ATTEMPTS = 1000  # how many numbers the first attempt after a failover skips
 PERSIST_LIMIT_S = 60.0  # for an answer whose first try to persist it hung
 
 
 def cursor(text: str) -> tuple[int, int]:
-    """`<attempt>-<seq>` as numbers."""
+    """Return the two numbers of a cursor `<attempt>-<seq>`."""
     attempt, seq = text.split("-")
     return int(attempt), int(seq)
 
 
 def effective(lines: Iterable[Line]) -> list[Line]:
-    """What a client keeps: it drops what it got after the `after` of a resumed event.
+    """Return the lines that a client keeps. It drops the lines after the `after` of a resumed event.
 
-    It begins anew at a second `session.run.started` whose attempt is far ahead: Redis has lost the turn's events.
+    It begins anew at a second `session.run.started` whose attempt is far ahead, because Redis has lost the turn's
+    events.
     """
     kept: list[Line] = []
     for line in lines:
@@ -55,12 +56,12 @@ def effective(lines: Iterable[Line]) -> list[Line]:
 
 
 def text_of(lines: Iterable[Line]) -> str:
-    """What a reader of the deltas sees."""
+    """Return the text that a reader of the deltas sees."""
     return "".join(line["data"]["delta"] for line in lines if line["type"] == "message.part.updated")
 
 
 def read_ledger(path: Path, only: str = "") -> dict[str, list[ProductCall]]:
-    """The product's calls by run id, in order. `only`: leave out lines without this text, which saves time."""
+    """Return the product's calls by run id, in order. Lines without the text `only` are left out, which saves time."""
     calls: dict[str, list[ProductCall]] = defaultdict(list)
     if path.exists():
         for line in path.read_text().splitlines():
@@ -80,9 +81,10 @@ def check_lines(
     name: str = "",
     suffix: str = "",
 ) -> list[str]:
-    """A client's lines: each id once and ascending, seq dense, one terminal event.
+    """Check a client's lines: ids ascend, no id comes twice, seqs have no gap, and there is one terminal event.
 
-    And this text; None: that of one whole attempt of `events` deltas, of the deployment of this name, and a suffix.
+    `text` is the text that the lines must have. None: that of one whole attempt of `events` deltas, in the deployment
+    `name`, followed by the suffix.
     """
     found = []
     ids = [cursor(line["id"]) for line in lines]
@@ -117,7 +119,7 @@ def _check_text(kept: Sequence[Line], events: int, expected: str | None, name: s
 
 
 def answer_text(attempt: int | str, events: int) -> str:
-    """What the product answers in this attempt."""
+    """Return the text with which the product answers in this attempt."""
     return "".join(f"{attempt}.{number} " for number in range(events))
 
 
@@ -129,7 +131,7 @@ def check_calls(
     hooks: Mapping[str, str] = STEPS,
     late: Collection[str] = (),
 ) -> list[str]:
-    """The product's calls: none of a step whose checkpoint stands, the same message id always, persisted first.
+    """Check the product's calls: no checkpointed step runs again, the message id stays the same, persist comes first.
 
     `steps` are the step records by intent; a step's cursor tells which attempt completed it. `hooks`: see STEPS.
     `late`: hooks of which a call hung; how often they are called is not counted.
@@ -156,7 +158,7 @@ def check_calls(
 
 
 def check_persisted_first(calls: Sequence[ProductCall]) -> list[str]:
-    """on_turn_complete is called only once the answer is persisted."""
+    """Check that on_turn_complete is called only after the answer was persisted."""
     names = [call["call"] for call in calls]
     if "on_turn_complete" not in names:
         return []
@@ -167,7 +169,7 @@ def check_persisted_first(calls: Sequence[ProductCall]) -> list[str]:
 async def check_turn(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str | None = None
 ) -> list[str]:
-    """One turn that has ended: it ended as it may, and so for its client, a fresh reader, its record, its calls."""
+    """Check a turn that has ended: the end is allowed; client, fresh reader, record and calls agree with it."""
     record = await client.record(answer)
     end = record["status"], record["error"]["code"] if record["error"] else None
     if end not in allowed_ends(answer.metadata):
@@ -182,7 +184,7 @@ async def check_turn(
 async def check_completed(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str | None = None
 ) -> list[str]:
-    """One turn that has completed: its client, a fresh reader, its record, its steps, its calls."""
+    """Check a completed turn: its client, a fresh reader, its record, its steps and its calls."""
     check = partial(
         check_lines,
         events=answer.metadata.get("events", 10),
@@ -202,7 +204,7 @@ async def check_completed(
 
 
 async def check_unanswered(client: Client, answer: Answer, calls: Sequence[ProductCall]) -> list[str]:
-    """One turn that failed or was cancelled: everybody read so, and nobody persisted an answer."""
+    """Check a turn that failed or was cancelled: all readers saw that, and no answer was persisted."""
     fresh = await client.read(answer)
     found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, status="failed")]
     found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, status="failed")]
@@ -213,7 +215,7 @@ async def check_unanswered(client: Client, answer: Answer, calls: Sequence[Produ
 
 
 def check_replay(lines: Sequence[Line], text: str) -> list[str]:
-    """A client that came when all was over got the answer without its history."""
+    """Check that a client that came after the end got the answer alone, without the events before it."""
     if [line["type"] for line in lines] != ["session.run.started", "result", "session.run.completed"]:
         return [f"not a replay: {[line['type'] for line in lines]}"]
     replayed = lines[1]["data"]["finalText"]
@@ -223,7 +225,7 @@ def check_replay(lines: Sequence[Line], text: str) -> list[str]:
 async def check_outcome(
     client: Client, redis: Redis, answer: Answer, calls: Sequence[ProductCall], *, text: str
 ) -> list[str]:  # fmt: skip
-    """The record says completed and persisted with this text, the product was asked only what was needed."""
+    """Check that the record is completed and persisted with this text, and that the product got no needless call."""
     found = []
     late = late_hooks(answer.metadata)
     record = await persisted_record(client, answer, PERSIST_LIMIT_S if late else 0)
@@ -237,7 +239,7 @@ async def check_outcome(
 
 
 async def persisted_record(client: Client, answer: Answer, limit_s: float) -> dict[str, Any]:
-    """The turn's record, once the outbox has persisted the answer, or as it is after `limit_s`."""
+    """Return the turn's record once the outbox has persisted the answer, or as it is after `limit_s`."""
     deadline_s = time.monotonic() + limit_s
     while True:
         record = await client.record(answer)
@@ -247,16 +249,16 @@ async def persisted_record(client: Client, answer: Answer, limit_s: float) -> di
 
 
 async def steps_of(redis: Redis, run_id: str) -> dict[str, Any]:
-    """The step records of a turn by intent."""
+    """Return the step records of a turn by intent."""
     stored = await redis.hgetall(TurnKey.parse(run_id).steps)  # type: ignore[misc]
     records = [json.loads(value) for position, value in stored.items() if position != b"history"]
     return {record["intent"]: record for record in records}
 
 
 def check_order(records: Iterable[dict[str, Any]], asked_again: Collection[str] = ()) -> list[str]:
-    """In each session no turn started before the one before it had ended, by Redis' clock.
+    """Check that in each session, by Redis' clock, no turn started before its predecessor had ended.
 
-    `asked_again`: run ids of turns that had failed and may have been asked again, when later turns ran already.
+    `asked_again`: run ids of turns that had failed and may have been asked again after later turns had started.
     """
     found = []
     by_place = {(record["session_id"], record["turn_index"]): record for record in records}

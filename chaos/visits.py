@@ -1,4 +1,4 @@
-"""Turns that are checked while they are kept, and sessions that come again after their turns have expired."""
+"""Checks turns as soon as they have ended, and asks sessions again after their turns have expired."""
 
 import asyncio
 import uuid
@@ -12,13 +12,14 @@ from chaos.client import RETRY_S, Answer
 from chaos.deployment import Deployment
 
 VISITS: Final = 3
-MARGIN_S: Final = 1.0  # beyond the retention
+MARGIN_S: Final = 1.0  # how long to wait after the retention is over
 
 
 class CheckedAtOnce:
-    """Checks each turn of a deployment when it has ended, because later it is gone.
+    """Checks each turn of a deployment as soon as it has ended, because it is deleted soon after.
 
-    While everything is broken, this may come too late. Where such a check finds something, the turn counts as expired.
+    While things are broken, the check may come too late. If such a late check finds something, the turn counts as
+    expired.
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -28,7 +29,7 @@ class CheckedAtOnce:
         self._owners: dict[str, str] = {}  # message id -> the run id of its turn
 
     async def __call__(self, answer: Answer) -> None:
-        """What everybody reads of the turn, and under which id its answer was persisted."""
+        """Check what clients read of the turn, and under which id its answer was persisted."""
         deployment = self._deployment
         calls = verify.read_ledger(deployment.ledger, answer.session)[answer.run_id]
         for name in {call["message_id"] for call in calls if "message_id" in call}:
@@ -50,12 +51,12 @@ class CheckedAtOnce:
                 if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     return [f"{answer.run_id}: it cannot be read while it is kept: {error!r}"]
             except (httpx.TransportError, RedisError, OSError):
-                pass  # something is being broken: try again
+                pass  # something is broken at the moment: try again
             await asyncio.sleep(RETRY_S)
 
 
 class Visits:
-    """Clients that ask at the session's next index, and again with the same Idempotency-Key once the turn expired."""
+    """Clients that ask at a session's next index, and again with the same Idempotency-Key once the turn expired."""
 
     def __init__(self, deployment: Deployment, retention_s: float) -> None:
         self.findings: list[str] = []
@@ -66,16 +67,16 @@ class Visits:
         self._over = asyncio.Event()
 
     def start(self) -> None:
-        """One more client."""
+        """Start one more client."""
         self._tasks.append(asyncio.create_task(self._come(f"visitor-{uuid.uuid4().hex[:12]}")))
 
     @property
     def open(self) -> int:
-        """How many clients have not come for the last time."""
+        """How many clients will come again."""
         return sum(not task.done() for task in self._tasks)
 
     async def over(self, limit_s: float) -> list[str]:
-        """Let nobody come again; returns what went wrong."""
+        """Let no client come again, and wait for all of them. Returns what went wrong."""
         self._over.set()
         _, late = await asyncio.wait(self._tasks, timeout=limit_s) if self._tasks else (set(), set())
         for task in late:

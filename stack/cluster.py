@@ -36,8 +36,8 @@ class Stack:
             workers: how many `python -m worker`.
             apis: how many `python -m api`, on free ports; the first takes TURNWIRE_PORT if `env` has it.
             env: settings for the children. Settings of the calling process are not inherited.
-            redis: a running server, which stays the caller's. Default: TURNWIRE_REDIS_URL of `env`, else
-                a server of the stack's own, which forgets everything at its end.
+            redis: a running server, which the stack does not stop. Default: TURNWIRE_REDIS_URL of `env`, else
+                a server of the stack's own, whose data are lost at its end.
         """
         settings = dict(env or {})
         self._own_redis = redis is None and "TURNWIRE_REDIS_URL" not in settings
@@ -60,7 +60,8 @@ class Stack:
     def start(self, *, tick: Callable[[], None] = lambda: None) -> Self:
         """Start everything. Returns when every API answers /readyz and every worker says that it is ready.
 
-        `tick` is called all the while; what it raises ends the wait. On any failure everything is stopped.
+        `tick` is called again and again meanwhile; an exception that it raises ends the wait. On any failure everything
+        is stopped.
 
         Raises:
             ProcessError, TimeoutError: with the last log lines of the child in question.
@@ -100,7 +101,8 @@ class Stack:
     def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> list[str]:
         """End the APIs, then the workers, then the stack's own Redis. Kill each that does not end within its limit.
 
-        `hurry` is asked all the while; once it is true the rest is killed. Returns the names of the killed.
+        `hurry` is called again and again meanwhile; once it returns true, the rest is killed. Returns the names of the
+        services that were killed.
         """
         killed = stop_all(self.api, API_STOP_LIMIT_S, hurry=hurry)
         killed += stop_all(self.worker, self._drain_s + WORKER_STOP_MARGIN_S, hurry=hurry)
@@ -128,7 +130,7 @@ class Stack:
         )
 
     def _start(self, service: Service) -> None:
-        if self.redis:  # its address is only known once it runs
+        if self.redis:  # the server's address is known only once it runs
             service.env["TURNWIRE_REDIS_URL"] = self.redis.url
         service.start()
 

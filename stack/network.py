@@ -8,7 +8,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 POLL_INTERVAL_S = 0.01
-HELD_PORTS = 200  # by this process; the oldest is let go first
+HELD_PORTS = 200  # how many ports this process keeps reserved; then it releases the oldest
 
 _held: deque[socket.socket] = deque()
 
@@ -23,7 +23,7 @@ def free_port() -> int:
     holder = socket.socket()
     holder.bind(("127.0.0.1", 0))
     port: int = holder.getsockname()[1]
-    if sys.platform != "linux":  # elsewhere the holder would keep the server out, too
+    if sys.platform != "linux":  # on other systems, the reservation would keep the server out, too
         holder.close()
         return port
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -23,7 +23,7 @@ class OwnKey(msgspec.Struct, frozen=True):
 
 
 def own_key(settings: Settings, state: Path) -> OwnKey | None:
-    """Return the key of this checkout, which is made once; None: the API needs none, or has credentials to check."""
+    """Return the key of this checkout, made at the first use; None if the API needs none or has other credentials."""
     if settings.authenticates or settings.auth == "none" or is_loopback(settings.host):
         return None
     env = {"TURNWIRE_API_KEYS_FILE": str(state / KEY_FILE)}

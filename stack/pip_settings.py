@@ -1,4 +1,4 @@
-"""Reads from pip's own settings which package index and which certificates this machine uses.
+"""Reads pip's own settings, to know which package index and which certificates this machine uses.
 
 This module needs the standard library only: it works before anything is installed.
 """
@@ -64,7 +64,7 @@ def configured(option: str) -> str | None:
 
 
 def configuration_files() -> list[Path]:
-    """Returns where pip looks, the strongest last: machine, user, interpreter, PIP_CONFIG_FILE."""
+    """Returns the files that pip reads. A later one wins: machine, user, interpreter, PIP_CONFIG_FILE."""
     chosen = os.environ.get("PIP_CONFIG_FILE")
     if chosen == os.devnull:
         return []

@@ -49,10 +49,10 @@ class Service:
         self._log_start = 0
 
     def start(self) -> Self:
-        """Start the child, and return as soon as it exists. `wait_until` waits until it is of use.
+        """Start the child, and return as soon as its process exists. `wait_until` waits until it is ready.
 
         Raises:
-            ProcessError: it runs already.
+            ProcessError: the child runs already.
         """
         if self.running:
             raise ProcessError(f"{self.name} is running already (pid {self.pid})")

@@ -13,7 +13,7 @@ URL_FILE = ROOT / ".turnwire" / "redis-url"  # written by `dev.py run`
 
 
 def main(args: list[str]) -> int:
-    """Send the command and print the answer, a value a line. Return 1 if there is no answer, 2 without a command."""
+    """Send the command and print the answer, a value on each line. Return 1 without an answer, 2 without a command."""
     if not args:
         print("redis: give a command, such as: KEYS 'lease:*'", file=sys.stderr)
         return 2
@@ -32,7 +32,7 @@ def main(args: list[str]) -> int:
 
 
 def url_of_run(file: Path) -> str | None:
-    """Return the URL that `dev.py run` has left, or None when none runs."""
+    """Return the URL that `dev.py run` has written to a file, or None if it does not run."""
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def url_of_run(file: Path) -> str | None:
 
 
 def lines(answer: object) -> list[str]:
-    """Return an answer of Redis as text: nested values one after the other, a pair of a hash in one line."""
+    """Return an answer of Redis as lines of text. Nested values follow each other; a field of a hash is one line."""
     if answer is None:
         return ["(nil)"]
     if isinstance(answer, dict):

@@ -69,11 +69,11 @@ class RedisServer:
         """Describe a server that keeps its data, log and socket in `directory`.
 
         Args:
-            directory: made if missing; one running server per directory.
+            directory: created if missing; each running server needs its own.
             aof: keep an append-only file; without it a restart forgets everything.
-            fsync: when that file goes to the disk: `everysec`, or `no` for when the kernel likes. With `no` a killed
-                server loses nothing that it has answered. With `everysec` it may lose the last two seconds, because
-                the server does not write to the file while a slow disk still syncs it.
+            fsync: when the file is synced to the disk: `everysec`, or `no`, which leaves it to the kernel. With `no`, a
+                killed server loses no write that it has acknowledged. With `everysec` it may lose the last two seconds,
+                because the server does not write to the file while a slow disk still syncs it.
             port: None for a unix socket, 0 for a free TCP port on the loopback interface.
         """
         self.directory = directory
@@ -118,7 +118,7 @@ class RedisServer:
         except ProcessError as error:
             if not pick or "already in use" not in str(error):
                 raise
-            self._start_once(pick=True)  # somebody was faster on that port
+            self._start_once(pick=True)  # another process took that port in the meantime
         return self
 
     def stop(self) -> None:
@@ -130,11 +130,11 @@ class RedisServer:
             self._short = None
 
     def kill(self) -> None:
-        """SIGKILL. With `aof` and `fsync="no"` what was answered survives, as it would not survive a power cut."""
+        """Send SIGKILL. With `aof` and `fsync="no"`, acknowledged writes survive this, but not a power cut."""
         self._service.kill()
 
     def restart(self) -> None:
-        """End the server in order, if it runs, and start it again on the same URL."""
+        """Stop the server properly, if it runs, and start it again on the same URL."""
         stop_all([self._service], STOP_LIMIT_S)
         self.start()
 
@@ -162,7 +162,7 @@ class RedisServer:
         self._service.start()
         try:
             self._service.wait_until(self._pings, START_LIMIT_S)
-        except BaseException:  # a Ctrl-C too: nothing half-started is left
+        except BaseException:  # a Ctrl-C, too, must not leave a half-started server behind
             self._service.kill()
             raise
 
@@ -188,7 +188,7 @@ class RedisServer:
         return options
 
     def _pings(self) -> bool:
-        """Return whether this very process answers. On a TCP port it could be somebody else's server.
+        """Return whether this very process answers. Another server could answer on a TCP port.
 
         PING is refused while the file is still being read, INFO is not, so it takes both.
         """

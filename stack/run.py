@@ -25,14 +25,14 @@ KILLED_BY_USER = 130
 
 
 def main(args: list[str]) -> int:
-    """Redis (unless TURNWIRE_REDIS_URL is set), the API and a worker, until Ctrl-C."""
+    """Run Redis (unless TURNWIRE_REDIS_URL is set), the API and a worker, until Ctrl-C. Return the exit status."""
     options = parser().parse_args(args)
     try:
         settings = Settings.from_env(os.environ)
         with Interrupts() as interrupts, only_one(STATE), own_redis() as redis, contextlib.ExitStack() as cleanup:
             env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
             env["TURNWIRE_PORT"] = str(choose_port(settings))
-            shutil.rmtree(STATE / "log", ignore_errors=True)  # or it would grow for ever
+            shutil.rmtree(STATE / "log", ignore_errors=True)  # the logs would grow for ever otherwise
             key = own_key(settings, STATE)
             env |= key.env if key else {}
             url_file = STATE / URL_FILE.name
@@ -63,7 +63,7 @@ class UsageError(Exception):
 
 
 class Terminal:
-    """Shows a stack's logs while it runs, notices a child that dies, and stops all in order."""
+    """Shows a stack's logs while it runs, notices a child that dies, and stops all children properly."""
 
     def __init__(self, stack: Stack, interrupts: Interrupts, *, quiet: bool) -> None:
         self._stack = stack
@@ -72,9 +72,9 @@ class Terminal:
         self._tails = [LogTail(s, label) for s, label in zip(stack.services, labels, strict=True) if not quiet]
 
     def run(self, settings: Settings, redis: RedisServer | None, key: OwnKey | None) -> int:
-        """Run the service. Returns 0 after a stop in order, 1 if a child ended by itself, 130 after a second Ctrl-C.
+        """Run the service. Returns 0 after a proper stop, 1 if a child ended by itself, 130 after a second Ctrl-C.
 
-        An API or a worker that somebody killed is started again: to see a turn survive it.
+        An API or a worker that somebody killed is started again, so that one can watch a turn survive it.
         """
         try:
             self._stack.start(tick=self._while_starting)
@@ -164,7 +164,7 @@ def choose_port(settings: Settings) -> int:
 def is_free(settings: Settings) -> bool:
     host = loopback(settings.host).strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed one may linger
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed port may linger
         try:
             probe.bind((host, settings.port))
         except OSError:
@@ -184,11 +184,11 @@ def own_redis() -> Iterator[RedisServer | None]:
 
 @contextlib.contextmanager
 def only_one(state: Path) -> Iterator[None]:
-    """Lock the data directory, which two servers would destroy. Raises UsageError if another run holds it."""
+    """Lock the data directory: two servers would destroy its data. Raises UsageError if another run holds the lock."""
     state.mkdir(exist_ok=True)
     with (state / "run.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError("it runs already from this checkout; stop that one first") from None
+            raise UsageError("the service of this checkout runs already; stop it first") from None
         yield

@@ -15,7 +15,7 @@ from stack.redis_server import RedisServer, find_server
 
 SERVICE = "main"
 START_LIMIT_S = 30.0
-FAILOVER_LIMIT_S = 60.0  # an ordered failover may have to be ordered more than once
+FAILOVER_LIMIT_S = 60.0  # a failover may have to be ordered more than once
 STOP_LIMIT_S = 5.0
 PAUSE_S = 0.05
 # A primary that is silent for so long is replaced. After each failover, Sentinel waits for up to a second before it
@@ -42,7 +42,7 @@ class SentinelGroup:
 
     @property
     def url(self) -> str:
-        """A `redis+sentinel://` URL; known from `start` on."""
+        """The `redis+sentinel://` URL of the group; known once `start` has returned."""
         return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/{SERVICE}"
 
     def start(self) -> Self:
@@ -90,7 +90,7 @@ class SentinelGroup:
         return next(server for server in self.servers if str(port_of(server)) == port)
 
     def fail_over(self, *, coordinated: bool = False) -> int:
-        """Order a failover, and wait until it is over. `coordinated`: without losing a write, as Valkey 9 can.
+        """Order a failover, and wait until it is over. `coordinated`: no write is lost, which needs Valkey 9.
 
         Sentinel may give up a failover that has begun. Then it is ordered again, as an operator would do.
 
@@ -113,7 +113,7 @@ class SentinelGroup:
         return orders
 
     def wait_switched(self, before: RedisServer) -> None:
-        """Until all Sentinels name another primary, and that one is one."""
+        """Wait until all Sentinels name another primary, and that server has the role of a primary."""
         _wait(lambda: self._switched(before), "another primary")
 
     def _switched(self, before: RedisServer) -> bool:
@@ -124,7 +124,7 @@ class SentinelGroup:
             return bool(redis.role()[0] in {b"master", "master"})
 
     def wait_whole(self) -> None:
-        """Until all other servers replicate the primary again, so that the next failover can begin."""
+        """Wait until all other servers replicate the primary again, so that the next failover can begin."""
 
         def whole() -> bool:
             with client_of(self.primary) as redis:
@@ -134,7 +134,7 @@ class SentinelGroup:
         _wait(whole, "replicas in step")
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all processes."""
         stop_all(self.sentinels, STOP_LIMIT_S)
         for server in self.servers:
             server.resume()
@@ -154,12 +154,12 @@ class SentinelGroup:
 
 
 def port_of(server: RedisServer) -> int:
-    """The TCP port of a server."""
+    """Return the TCP port of a server."""
     return int(server.url.rpartition(":")[2].partition("/")[0])
 
 
 def client_of(server: RedisServer) -> Redis:
-    """A client of one server, whatever its role is."""
+    """Return a client of one server, whatever the server's role is."""
     return Redis(port=port_of(server), socket_timeout=2)
 
 
@@ -170,7 +170,7 @@ def _wait(condition: Callable[[], bool], description: str, limit_s: float = STAR
             if condition():
                 return
         except (RedisError, OSError):
-            pass  # one of them is starting, or cannot do it yet
+            pass  # a server is still starting, or cannot answer this yet
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"waited {limit_s:g} s for {description}")
         time.sleep(PAUSE_S)

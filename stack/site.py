@@ -14,12 +14,12 @@ LOCK = ROOT / "docs" / "requirements.lock"
 
 
 def build() -> int:
-    """Build it into .turnwire/site and return the exit status. A broken link or an unknown Python name is an error."""
+    """Build it into .turnwire/site. Return the exit status. A broken link or an unknown Python name is an error."""
     return subprocess.run([_zensical(), "build", "--clean", "--strict"], check=False, cwd=ROOT).returncode
 
 
 def serve() -> int:
-    """Show the site at the address that is printed, and build it again whenever a page changes, until Ctrl-C."""
+    """Serve the site at the address that is printed, and rebuild it whenever a page changes, until Ctrl-C."""
     os.chdir(ROOT)
     os.execv(_zensical(), ["zensical", "serve"])  # noqa: S606
 

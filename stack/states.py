@@ -30,7 +30,7 @@ def drawn() -> str:
         [
             "# States of a turn",
             "",
-            "This page shows the states of a turn and what changes them. A turn moves along these ways only. The page",
+            "This page shows the states of a turn and what changes them. No other change is possible. The page",
             "is drawn from `shared/lifecycle.py` by `python3 -m stack.states`.",
             "",
             "```mermaid",

@@ -1,10 +1,10 @@
 """Runs a command that must not outlive its parent: `python tether.py PARENT_PID kernel|watch COMMAND ...`.
 
-A wrapper and not a `preexec_fn`, because Python promises nothing for code between fork and exec once there
-are threads. The command replaces the wrapper, so its pid is the one that the parent knows.
+This is a wrapper and not a `preexec_fn`, because Python promises nothing for code between fork and exec once there are
+threads. The command replaces the wrapper, so the parent knows the command's pid.
 
-`kernel` asks Linux for SIGKILL at the parent's end; Linux means the parent's *thread*, so it is only right
-for a command started from the main thread. `watch` leaves a small process that looks, and works everywhere.
+`kernel` asks Linux to send SIGKILL when the parent ends. Linux means the parent's *thread*, so this is right only for a
+command that the main thread has started. `watch` leaves a small process that watches the parent; it works everywhere.
 """
 
 import os
@@ -23,7 +23,7 @@ def tie_by_kernel() -> None:
 
 
 def tie_by_watching(parent: int) -> None:
-    """Fork twice, so that the watcher is nobody's child and no `wait` of the command returns it."""
+    """Fork twice, so that the watcher is not a child of the command, whose `wait` would return it."""
     command = os.getpid()
     middle = os.fork()
     if middle:
@@ -31,11 +31,11 @@ def tie_by_watching(parent: int) -> None:
         return
     if os.fork():
         os._exit(0)
-    os.closerange(0, 3)  # keep nobody's pipe open
+    os.closerange(0, 3)  # do not keep the pipes of others open
     while exists(command):
         if not exists(parent):
             os.kill(command, signal.SIGKILL)
-            break  # whoever inherits the corpse may take its time
+            break  # the process is dead, though nobody may have waited for it yet
         time.sleep(WATCH_INTERVAL_S)
     os._exit(0)
 
@@ -53,7 +53,7 @@ def main(parent: int, how: str, command: list[str]) -> None:
         tie_by_kernel()
     else:
         tie_by_watching(parent)
-    if os.getppid() != parent:  # it died before the tie held
+    if os.getppid() != parent:  # the parent died before the kernel had accepted the request
         sys.exit(1)
     os.execvp(command[0], command)  # noqa: S606 - a shell is exactly what must not stand in between
 

@@ -1,4 +1,4 @@
-"""Makes a venv from a lock, with what this machine has: ensurepip, else uv, else a pip that is downloaded.
+"""Makes a venv from a lock file with what this machine has: ensurepip, else uv, else a pip that is downloaded.
 
 This module needs the standard library only: it works before anything is installed.
 """
@@ -42,7 +42,7 @@ def make(venv: Path, lock: Path) -> None:
     Raises:
         SetupError: a step failed. A program that failed has said more on stderr.
     """
-    shutil.rmtree(venv, ignore_errors=True)  # it may be half-made, or of another lock
+    shutil.rmtree(venv, ignore_errors=True)  # it may be incomplete, or made from another lock file
     python = str(venv / "bin" / "python")
     if has_ensurepip():
         run([sys.executable, "-m", "venv", str(venv)])
@@ -62,7 +62,7 @@ def make(venv: Path, lock: Path) -> None:
 
 
 def has_ensurepip() -> bool:
-    """Debian and its derivatives ship a Python without ensurepip."""
+    """Returns whether this Python has ensurepip. Debian and its derivatives ship one without it."""
     return succeeds([sys.executable, "-c", "import ensurepip; ensurepip.version()"])
 
 

@@ -1,4 +1,4 @@
-"""Measures one turn with a thousand readers. The floor sends the same pieces of bytes, so only their way differs."""
+"""Measures one turn with a thousand readers. The floor sends the same pieces of bytes, so only the path differs."""
 
 import asyncio
 import statistics
@@ -17,7 +17,7 @@ ATTACHED_AT_ONCE = 100
 
 
 async def attach(readers: int, connect: Callable[[], Awaitable[Answer]]) -> list[Answer]:
-    """Connect so many readers, and wait until each has got the head of its answer."""
+    """Connect `readers` readers, and wait until each has got the head of its answer."""
     found: list[Answer] = []
     async with asyncio.timeout(ATTACH_LIMIT_S):
         while len(found) < readers:

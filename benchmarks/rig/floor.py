@@ -22,8 +22,8 @@ HEADERS = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-s
 class Wanted(Load, frozen=True):
     """The load, and how to send it.
 
-    `pieces`: how many lines each write has, repeated as needed; empty: all lines in one write. `readers`: so many begin
-    together. `raw`: an answer to send instead of a turn's.
+    `pieces`: how many lines each write has, repeated as needed; empty: all lines in one write. `readers`: how many
+    readers begin together. `raw`: an answer to send instead of a turn's.
     """
 
     pieces: list[int] = msgspec.field(default_factory=list)
@@ -59,7 +59,7 @@ class Floor:
             return b""
         if wanted.raw:
             return wanted.raw.encode()
-        if body not in self._kept:  # the same bytes for everybody who asks the same
+        if body not in self._kept:  # the same request gets the same bytes
             self._kept[body] = list(cut([line async for line in lines(metadata)], wanted.pieces))
         await self._together(wanted.readers)
         for piece in self._kept[body]:

@@ -20,10 +20,10 @@ from benchmarks.rig.report import Report
 from benchmarks.rig.scene import Scene, Sizes, scene
 from benchmarks.rig.tail_client import Answer, TailClient, WrongAnswerError
 
-HELD = {"events": 1, "rate_per_s": 1 / 3600}  # an event in an hour
+HELD = {"events": 1, "rate_per_s": 1 / 3600}  # one event in an hour
 SETTLE_S = 1.0
 SPARE_FDS = 500
-MAX_JOBS = "100"  # so many turns run at a time; the others wait in the queue
+MAX_JOBS = "100"  # how many turns run at a time; the others wait in the queue
 
 
 def raise_fd_limit(wanted: int) -> int:

@@ -13,8 +13,8 @@ from stack.cluster import bare_environment
 from stack.process import Service, answers, free_port, stop_all
 
 APP = Path(__file__).parent / "langgraph_app"
-JOBS = 100  # at once: its default of 10 would make the others wait
-QUIET = {  # it talks to nobody but us
+JOBS = 100  # how many runs at a time: with its default of 10 the others would wait
+QUIET = {  # these settings keep it from calling other services
     "LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true", "LANGGRAPH_METRICS_ENABLED": "false",
     "LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false",
 }  # fmt: skip
@@ -27,7 +27,7 @@ def langgraph(directory: Path, python: Path) -> Iterator[str]:
     shutil.copytree(APP, app)
     program = [str(python), "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1"]
     program += ["--port", str(port), "--n-jobs-per-worker", str(JOBS), "--server-log-level", "error"]
-    own = ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")  # the caller's account is none of its business
+    own = ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")  # it must not use the caller's account
     environment = {name: value for name, value in bare_environment().items() if not name.startswith(own)} | QUIET
     service = Service("langgraph", program, environment, directory / "langgraph.log", cwd=app)
     service.start()

@@ -21,9 +21,9 @@ class Load(msgspec.Struct, frozen=True):
     events: int = 0
     rate_per_s: float = 0
     bytes: int = 40
-    stamp: bool = False  # each event carries `at`: monotonic ns of its making
-    block_s: float = 0  # after its first event the turn blocks the event loop for so long
-    signal: str | None = None  # after the events the turn waits for it, then yields one event more
+    stamp: bool = False  # each event has `at`: when it was made, in ns of the monotonic clock
+    block_s: float = 0  # for how long the turn blocks the event loop, after its first event
+    signal: str | None = None  # after its events the turn waits for this signal, then yields one more event
 
 
 async def deltas(metadata: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:

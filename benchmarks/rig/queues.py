@@ -32,7 +32,7 @@ class Queue:
 
     @property
     def python(self) -> str:
-        """The interpreter that has the library of this system."""
+        """Return the interpreter that has the library of this system."""
         return sys.executable if self.system in {"turnwire", "arq"} else str(interpreter(PEERS_LOCK, PEERS_VENV))
 
     def program(self, role: str) -> list[str]:
@@ -50,7 +50,7 @@ SAQ = Queue("saq", "saq", {"BENCH_MAX_JOBS": "100"})
 
 
 class Pool:
-    """Workers of one queue on an empty Redis, warm and idle."""
+    """The idle workers of one queue on an empty Redis. They have run some jobs already."""
 
     def __init__(self, queue: Queue, redis: RedisServer, directory: Path, workers: Sequence[Service]) -> None:
         self.queue = queue
@@ -61,7 +61,7 @@ class Pool:
 
     @property
     def starts(self) -> dict[str, int]:
-        """The time at which each job's first line ran, by job."""
+        """Return when the first line of each job ran, by job."""
         return read_stamps(self._directory / "starts")
 
     def drive(self, jobs: int, rate: float = 0) -> dict[str, int]:

@@ -12,7 +12,7 @@ from benchmarks.rig.scene import Scene, Sizes, scene
 from benchmarks.rig.tail_client import TURNWIRE_EVENTS, Answer, TailClient, closed_loop
 from turnwire.shared.keys import SessionKey, TurnKey
 
-SETTLE_S = 0.3  # wait so long after the last event, because the record is written after it
+SETTLE_S = 0.3  # how long to wait after the last event, because the record is written after it
 PACE_PER_S = 30.0
 SHORT_EVENTS = 3
 

@@ -47,7 +47,7 @@ class Repeater(asyncio.Protocol):
         self.took_ms.append((time.monotonic_ns() - self._sent_ns) / 1e6)
         if body != self._body:
             self._transport.close()
-            self.ended.set_exception(WrongAnswerError(f"not the first answer again: {self._got[:500]!r}"))
+            self.ended.set_exception(WrongAnswerError(f"an answer differs from the first one: {self._got[:500]!r}"))
             return
         self._left -= 1
         if self._left:
@@ -58,14 +58,14 @@ class Repeater(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self.ended.done():
-            self.ended.set_exception(WrongAnswerError("a kept connection was closed"))
+            self.ended.set_exception(WrongAnswerError("the service closed a connection that it should have kept"))
 
 
 class ReplayClient(TailClient):
     """Repeats requests."""
 
     async def repeat(self, session: str, body: bytes, sizes: Sizes, answer: bytes) -> dict[str, float]:
-        """All of them, from so many connections at once."""
+        """Send all requests over `sizes.connections` connections at once. Returns requests per second and p99 in ms."""
         loop = asyncio.get_running_loop()
         head = f"POST /v1/sessions/{session}/turns/0 HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -82,12 +82,12 @@ class ReplayClient(TailClient):
 
 
 def body_of(raw: bytes) -> bytes:
-    """What follows the head, which holds the time."""
+    """Return the body of an answer. The head is left out, because it holds the time of day."""
     return raw.partition(b"\r\n\r\n")[2]
 
 
 def text_of(raw: bytes) -> str:
-    """The text of an answer that came in one chunk, or as a whole."""
+    """Return the text of an answer that came in one chunk, or without chunks."""
     head, _, body = raw.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" not in head.lower():
         return body.decode()
@@ -96,12 +96,15 @@ def text_of(raw: bytes) -> str:
 
 
 def whole(answer: Answer) -> bytes:
-    """All that came."""
+    """Return all bytes of an answer."""
     return b"".join(data for _, data in answer.parts)
 
 
 async def posts(url: str, sizes: Sizes, name: str, raw: str = "") -> tuple[dict[str, float], str]:
-    """A completed turn's POST, repeated. `raw`: what the floor answers. Returns the answer's text for it."""
+    """Repeat the POST of a completed turn. `raw`: what the floor is to answer.
+
+    Returns: the figures, and the text of the answer, which the floor is to send next.
+    """
     client, load = ReplayClient(url, timeout_s=LIMIT_S), SHORT | ({"raw": raw} if raw else {})
     if not raw:
         (await client.ask(name, load)).events(SHORT["events"] + TURNWIRE_EVENTS)
@@ -118,7 +121,10 @@ async def posts(url: str, sizes: Sizes, name: str, raw: str = "") -> tuple[dict[
 
 
 async def log(url: str, sizes: Sizes, name: str, cuts: list[int] | None = None) -> tuple[float, list[int]]:
-    """MB/s of a long log. `cuts`: the pieces of ours, which the floor is to send and which are returned for it."""
+    """Measure the MB/s of a long log. `cuts`: the lines in each piece that the floor is to send.
+
+    Returns: the median rate, and how many lines each piece had.
+    """
     client = TailClient(url, timeout_s=LIMIT_S)
     load = {"events": sizes.log_events} | ({"pieces": cuts} if cuts else {})
     (await client.ask(name, load)).events(sizes.log_events + TURNWIRE_EVENTS)
@@ -131,7 +137,7 @@ async def log(url: str, sizes: Sizes, name: str, cuts: list[int] | None = None) 
 
 
 async def once(at: Scene, sizes: Sizes, mark: str) -> tuple[dict[str, float], dict[str, float]]:
-    """One round of ours and the floor."""
+    """Measure one round of Turnwire and of the floor."""
     url = at.stack.base_urls[0]
     ours, text = await posts(url, sizes, f"{mark}short")
     least, _ = await posts(at.floor_url, sizes, f"{mark}short", text)
@@ -141,7 +147,7 @@ async def once(at: Scene, sizes: Sizes, mark: str) -> tuple[dict[str, float], di
 
 
 def run(sizes: Sizes, report: Report) -> None:
-    """Rounds of ours and the floor, one after the other."""
+    """Measure all rounds of Turnwire and of the floor in turn, and add the rows to the report."""
     with scene() as at:
         rounds = [uvloop.run(once(at, sizes, f"r{number}")) for number in range(sizes.rounds)]
     one, other = map(medians, zip(*rounds, strict=True))
@@ -151,4 +157,4 @@ def run(sizes: Sizes, report: Report) -> None:
         ("requests/s", f"{post}: requests/s", True), ("p99", f"{post}: p99 ms", False), ("MB/s", f"{read}: MB/s", True)
     ):  # fmt: skip
         report.row(title, "", one[name], other[name], share(one[name], other[name], higher_is_better=more))
-    report.note("Every repeated answer was the first one, byte for byte.")
+    report.note("Every repeated answer equalled the first one, byte for byte.")

@@ -16,7 +16,7 @@ Cell = str | float | None
 def options(doc: str | None, name: str, *, rounds: int) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks have."""
     parser = argparse.ArgumentParser(prog=f"python3 dev.py bench {name}", description=doc)
-    parser.add_argument("--rounds", type=int, default=rounds, help="measure so often, print medians (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="how many rounds; medians are printed (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a short run, whose figures are rough")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     return parser

@@ -1,4 +1,4 @@
-"""What `streams` measures: our stack on a Redis of its own, and beside it the floor. Each part starts afresh."""
+"""Starts what `streams` measures: Turnwire on a Redis of its own, and the floor. Each part starts both anew."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ COLUMNS = ["", "goal", "Turnwire", "floor", "share of the floor"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much a part does."""
+    """How much each part does."""
 
     rounds: int = 3
     readers: int = 1000
     fan_events: int = 500
     steps: Sequence[int] = (50, 100, 200, 300, 500, 800, 1000, 1300, 1600)  # turns at 30 events/s each
-    compared: int = 300  # turns: the step that is held against the floor
+    compared: int = 300  # the number of turns at which Turnwire is compared with the floor
     seconds: float = 10.0
     tails: int = 10_000
     tailed_turns: int = 100
@@ -33,8 +33,8 @@ class Sizes:
     replays: int = 5000
     connections: int = 50
     log_events: int = 10_000
-    stored: Sequence[int] = (50, 1000)  # events of a turn whose memory is read
-    counted: int = 100  # turns whose commands are counted
+    stored: Sequence[int] = (50, 1000)  # numbers of events of the turns whose memory is read
+    counted: int = 100  # how many turns run while commands are counted
     lone: int = 20
     at_once: int = 100
     burst_events: int = 50
@@ -47,7 +47,7 @@ TINY = Sizes(1, 5, 20, (3,), 3, 0.3, 20, 4, 0.2, 20, 2, 100, (5, 50), 3, 1, 3, 5
 
 @dataclass(frozen=True)
 class Scene:
-    """Running services."""
+    """The running services."""
 
     directory: Path
     redis: RedisServer
@@ -57,14 +57,14 @@ class Scene:
 
     @property
     def floor_stack(self) -> Any:
-        """The floor where a stack is asked for: one process is its API and everything behind it."""
+        """The floor in the form of a stack. Its one process stands for the API, the worker and Redis."""
         url, one = self.floor_url, self.floor
         return SimpleNamespace(base_urls=[url], api=[one], worker=[one], redis=one)
 
 
 @contextmanager
 def scene(env: Mapping[str, str] | None = None) -> Iterator[Scene]:
-    """All of it, until the end of the block."""
+    """Run all services until the end of the block."""
     with (
         workspace() as directory,
         RedisServer(directory / "redis", port=0) as redis,
@@ -76,7 +76,7 @@ def scene(env: Mapping[str, str] | None = None) -> Iterator[Scene]:
 
 @contextmanager
 def floor(directory: Path) -> Iterator[tuple[Service, str]]:
-    """The bare app."""
+    """Run the bare app. Yields its process and its URL."""
     port = free_port()
     env = bare_environment() | {"BENCH_PORT": str(port)}
     with running(directory, "floor", ["-m", "benchmarks.rig.floor"], env) as service:
@@ -86,7 +86,7 @@ def floor(directory: Path) -> Iterator[tuple[Service, str]]:
 
 
 def pieces(answer: Answer) -> list[int]:
-    """How many lines each write of an answer had."""
+    """Return how many lines each write of an answer had."""
     _, _, body = b"".join(data for _, data in answer.parts).partition(b"\r\n\r\n")
     found, at = [], 0
     while size := int(body[at : (begins := body.index(b"\r\n", at) + 2)], 16):
@@ -96,7 +96,7 @@ def pieces(answer: Answer) -> list[int]:
 
 
 def same(answers: Sequence[Answer], count: int) -> list[tuple[int, int]]:
-    """When the first and the last event of each reader came; all of them must have got the same, and all of it."""
+    """Check that all readers got the same complete stream. Returns when the first and last event of each came (ns)."""
     spans, reference = [], None
     for answer in answers:
         got = answer.events(count)
@@ -111,6 +111,6 @@ def same(answers: Sequence[Answer], count: int) -> list[tuple[int, int]]:
 
 
 def share(ours: float, least: float, *, higher_is_better: bool) -> str:
-    """How much of the floor's performance is left."""
+    """Return how much of the floor's performance Turnwire has, in percent, as text."""
     part, whole = (ours, least) if higher_is_better else (least, ours)
     return f"{100 * part / whole:.0f} %" if whole else "-"

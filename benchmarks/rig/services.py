@@ -35,7 +35,7 @@ def workspace() -> Iterator[Path]:
 
 @contextmanager
 def redis_server(directory: Path) -> Iterator[RedisServer]:
-    """One server for everything that is compared."""
+    """Run one Redis server for all services that are compared."""
     with RedisServer(directory / "redis") as server:
         yield server
 
@@ -44,7 +44,7 @@ def redis_server(directory: Path) -> Iterator[RedisServer]:
 def turnwire(
     directory: Path, redis: RedisServer, *, workers: int = 1, env: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """Our API and workers with the load product."""
+    """Run Turnwire's API and workers with the load product."""
     with Stack(
         directory / "turnwire", workers=workers, env={**LOAD_HOOKS, **SHORT_DRAIN, **(env or {})}, redis=redis
     ) as stack:
@@ -53,7 +53,7 @@ def turnwire(
 
 @contextmanager
 def naive(directory: Path, redis: RedisServer, *, max_jobs: int, database: int) -> Iterator[Target]:
-    """The naive arq worker and API, on a database of their own."""
+    """Run the naive arq worker and its API, on a database of their own."""
     port = free_port()
     env = bare_environment() | {
         "BENCH_REDIS_SOCKET": redis.url.removeprefix("unix://"),
@@ -74,7 +74,7 @@ def naive(directory: Path, redis: RedisServer, *, max_jobs: int, database: int) 
 
 @contextmanager
 def running(directory: Path, name: str, args: list[str], env: dict[str, str], python: str = "") -> Iterator[Service]:
-    """A Python program from this checkout, stopped at the end."""
+    """Run a Python program from this checkout, and stop it at the end."""
     service = Service(name, [python or sys.executable, *args], env, directory / f"{name}.log", cwd=ROOT)
     service.start()
     try:

@@ -1,4 +1,4 @@
-"""Workers without a product, for a benchmark of what a pool does beside its turns.
+"""Workers without a product, for the benchmark of what a pool does beside its turns.
 
 Each of them sends heartbeats, watches its neighbours and takes part in the sweep with Turnwire's own code, on
 connections of its own. Some first take jobs, and keep their claims on them.
@@ -24,7 +24,7 @@ from turnwire.worker.pool.sweep import Sweep
 
 
 async def work(settings: Settings, worker: str, claims: int, ready: asyncio.Semaphore) -> None:
-    """Be one worker until cancelled."""
+    """Act as one worker until cancelled."""
     redis = connect(settings.redis_url, connections=1)
     store, queue = TurnStore(redis, settings), TurnQueue(redis, settings)
     liveness = Liveness(connect_listener(settings.redis_url), store, queue, worker)
@@ -48,14 +48,14 @@ async def work(settings: Settings, worker: str, claims: int, ready: asyncio.Sema
 
 
 async def main(url: str, workers: int, claims: int) -> None:
-    """Be all of them until killed."""
+    """Act as all workers until the process is killed."""
     settings = Settings(redis_url=url)
     ready = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             worker = f"host/{os.getpid()}/{uuid.uuid4().hex[:12]}"
             group.create_task(work(settings, worker, claims, ready))
-            await asyncio.sleep(0.5 / workers)  # so that their looks do not fall on the same moment
+            await asyncio.sleep(0.5 / workers)  # so that they do not all look at the same moment
         for _ in range(workers):
             await ready.acquire()
         print("ready", flush=True)

@@ -1,6 +1,6 @@
-"""A load client that costs little: plain TCP, each piece of the answer kept with its time, parsed after the end.
+"""A load client that costs little: it uses plain TCP, keeps each piece with its time, and parses after the end.
 
-`Answer.events()` checks what came before anybody may use its times: a benchmark cannot succeed on wrong output.
+Only `Answer.events()` gives the times, and it checks the events first, so no benchmark can succeed on wrong output.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ TERMINAL_TYPES = {"session.run.completed", "session.run.failed"}
 
 
 class WrongAnswerError(Exception):
-    """The service answered something that it must not."""
+    """The service gave a wrong answer."""
 
 
 class Event(msgspec.Struct):
-    """One line of a stream. `at_ns`: when its last byte arrived, monotonic."""
+    """One line of a stream. `at_ns`: when its last byte arrived, by the monotonic clock."""
 
     id: str
     type: str
@@ -38,7 +38,7 @@ class Event(msgspec.Struct):
 
 
 class Answer(asyncio.Protocol):
-    """One request on its own connection, and everything that came back."""
+    """One request on a connection of its own, and everything that came back."""
 
     def __init__(self, request: bytes) -> None:
         self.sent_ns = 0
@@ -68,11 +68,11 @@ class Answer(asyncio.Protocol):
             self._transport.close()
 
     def seen(self, needle: bytes) -> int:
-        """How often it came so far; for a needle that no write splits."""
+        """Return how often these bytes have come so far. They must not be split between two pieces."""
         return sum(data.count(needle) for _, data in self.parts)
 
     def lines(self) -> list[Event]:
-        """Everything that came, in order, nothing checked but HTTP and JSON."""
+        """Return all lines in order. Only HTTP and JSON are checked."""
         raw = b"".join(data for _, data in self.parts)
         head, _, _ = raw.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 ") or b"transfer-encoding: chunked" not in head.lower():
@@ -91,9 +91,9 @@ class Answer(asyncio.Protocol):
         return events
 
     def events(self, count: int | None = None, *, resumed: bool = False) -> list[Event]:
-        """The events that stand: started first, seq dense, one terminal event, `count` in all.
+        """Return the events, checked: the first is `started`, seqs have no gap, one is terminal, there are `count`.
 
-        `resumed`: the turn may have been taken over; what a resumed line takes back is dropped.
+        `resumed`: the turn may have been taken over; the events that a resumed line takes back are left out.
         """
         standing: list[Event] = []
         for event in self.lines():
@@ -119,7 +119,7 @@ _event = msgspec.json.Decoder(Event)
 
 
 class TailClient:
-    """Asks one service. `timeout_s` is for a whole turn."""
+    """Sends requests to one service. `timeout_s` is the limit for a whole turn."""
 
     def __init__(self, base_url: str, *, timeout_s: float = 60.0) -> None:
         parts = urlsplit(base_url)
@@ -128,16 +128,16 @@ class TailClient:
         self._timeout_s = timeout_s
 
     async def start(self, session: str, metadata: dict[str, Any], *, message: str = "go") -> Answer:
-        """POST turn 0 of a session; returns at once."""
+        """POST turn 0 of a session, and return without waiting for the answer."""
         body = json.dumps({"message": message, "metadata": metadata}).encode()
         return await self._send("POST", f"/v1/sessions/{session}/turns/0", body)
 
     async def follow(self, session: str, after: str = "") -> Answer:
-        """GET the events of turn 0 after a cursor; returns at once."""
+        """GET the events of turn 0 after a cursor, and return without waiting for the answer."""
         return await self._send("GET", f"/v1/sessions/{session}/turns/0/events" + (f"?after={after}" * bool(after)))
 
     async def signal(self, session: str, key: str) -> Answer:
-        """POST a signal to turn 0; returns at once."""
+        """POST a signal to turn 0, and return without waiting for the answer."""
         return await self._send("POST", f"/v1/sessions/{session}/turns/0/signals/{key}", b'{"payload": "yes"}')
 
     async def _send(self, method: str, path: str, body: bytes = b"") -> Answer:
@@ -148,7 +148,7 @@ class TailClient:
         return answer
 
     async def finish(self, answer: Answer) -> Answer:
-        """Wait for the end."""
+        """Wait for the end of an answer, and return it."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await answer.ended
@@ -159,12 +159,12 @@ class TailClient:
         return answer
 
     async def ask(self, session: str, metadata: dict[str, Any]) -> Answer:
-        """One whole turn."""
+        """Ask a turn, and wait for its end."""
         return await self.finish(await self.start(session, metadata))
 
 
 async def closed_loop(ask: Callable[[str], Awaitable[Answer]], names: Sequence[str], at_once: int) -> list[Answer]:
-    """Ask for every name, `at_once` at any time: the next one starts when one has ended."""
+    """Ask for every name, `at_once` at a time: when one has ended, the next one starts."""
     left, answers = iter(names), []
 
     async def one_after_the_other() -> None:

@@ -1,4 +1,4 @@
-"""The locks of what is compared with Turnwire: each gets a venv of its own (stack.venvs)."""
+"""The lock files of the systems that are compared with Turnwire. Each gets a venv of its own, see stack.venvs."""
 
 import subprocess
 from pathlib import Path

@@ -29,7 +29,7 @@ class Demo:
         self._scene = scene
         self._screen = screen
         self._ok = True
-        self._holders: list[str] = []  # of the lease, each time that we looked
+        self._holders: list[str] = []  # who held the lease, each time that we looked
 
     def run(self) -> bool:
         """Run the scenes. Returns True if every check held."""
@@ -138,7 +138,7 @@ class Demo:
 
 def main() -> int:
     """Run the demo. Returns the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is ended and removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: everything is stopped and removed
     screen = Screen()
     screen.line("Starting Redis, one API, two workers and a model server that keeps a bill ...")
     try:

@@ -1,7 +1,7 @@
-"""A model server that keeps a bill: `python -m stack.demo.model PORT`, offline, OpenAI's protocol.
+"""An offline model server that keeps a bill: `python -m stack.demo.model PORT`. It speaks OpenAI's protocol.
 
-`POST /v1/chat/completions` streams a fixed text, word by word; one word is one token. `GET /bill` is every call so far,
-also those that the client broke off.
+`POST /v1/chat/completions` streams a fixed text, word by word; one word is one token. `GET /bill` returns every call so
+far, also those that the client broke off.
 """
 
 import json
@@ -54,7 +54,7 @@ class Model(BaseHTTPRequestHandler):
             time.sleep(WORD_S)
         usage = {"prompt_tokens": tokens_in, "completion_tokens": len(words)}
         self._send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
-        call["whole"] = True  # before the client can know, or a look at the bill could come too early
+        call["whole"] = True  # set this before the client gets the end, so that the bill is right when the client looks
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _send(self, chunk: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def running() -> Iterator[Scene]:
         model = Service("model", argv, bare_environment(), directory / "model.log", cwd=ROOT)
         env = {**SETTINGS, "TURNWIRE_LLM_BASE_URL": f"{model_url}/v1"}
         stack = Stack(directory, workers=2, env=env, redis=redis)
-        hurry = True  # after a failure or a Ctrl-C nothing is worth waiting for
+        hurry = True  # after a failure or a Ctrl-C, do not wait for anything
         try:
             model.start()
             model.wait_until(lambda: answers(f"{model_url}/bill"), START_LIMIT_S)

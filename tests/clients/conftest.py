@@ -1,4 +1,4 @@
-"""A service and a front door; the tools that the clients need are looked for, never required."""
+"""A service and a front door. A test is skipped if the program that it needs is not on this machine."""
 
 import shutil
 import subprocess
@@ -42,7 +42,7 @@ def node_modules() -> Path:
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_LIMIT_S)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            pytest.skip(f"npm could not install {EVENTSOURCE}: no registry to be reached?")
+            pytest.skip(f"npm could not install {EVENTSOURCE}; perhaps it reaches no registry")
     return modules
 
 

@@ -1,7 +1,7 @@
-"""Stands between clients and the API, as a web server of a product does: passes /v1 on, serves a page, hears from it.
+"""Stands between clients and the API, as the web server of a product does. It passes /v1 on, and serves a page.
 
-It can break connections: `cut_at` is a list of byte strings; the first connection that carries the first of them is
-reset right after it, the next one is armed for the next.
+What the page posts to /heard is kept. The front door can also break connections: `cut_at` is a list of byte strings.
+The first connection that carries the first string is reset right after it; then the next string counts, and so on.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from tests.support.rawtail import address
 
 
 class FrontDoor:
-    """An async context manager; `url` is what clients are given."""
+    """An async context manager. Clients get `url` as their address."""
 
     def __init__(self, api_url: str, page: str = "") -> None:
         self.cut_at: list[bytes] = []
-        self.requests: list[bytes] = []  # the heads of all that was passed on
+        self.requests: list[bytes] = []  # the heads of all requests that were passed on
         self.heard: list[str] = []  # what the page posted to /heard
         self._api = address(api_url)
         self._page = page.encode()
@@ -80,7 +80,7 @@ class FrontDoor:
 
 
 async def _closed(reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> None:
-    """A client that leaves, leaves the API too."""
+    """Close the connection to the API when the client has left."""
     with suppress(OSError):
         await reader.read(1)
         up_writer.close()

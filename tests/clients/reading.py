@@ -1,4 +1,4 @@
-"""The turn that every client reads. It pauses in its middle, so that a live stream can be told from a late one."""
+"""The turn that every client reads. It pauses in the middle, so that a live stream can be told from a late one."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from tests.support.scene import Scene
 from tests.support.waiting import wait_until
 
 EVENTS = 12
-PAUSE = 6  # deltas before the pause
+PAUSE = 6  # how many deltas come before the pause
 TEXT = answer_text(1, EVENTS)
 FIRST_HALF = answer_text(1, PAUSE)
 IDS = [f"1-{seq}" for seq in range(EVENTS + 3)]  # started, the deltas, result, completed
 
 
 async def paused_turn(scene: Scene) -> tuple[Answer, Path]:
-    """A turn that has said its first half; it continues when the file is made."""
+    """Ask a turn, and wait for its first half. It continues once the file exists."""
     gate = scene.gate()
     answer = scene.turn(events=EVENTS, gate={str(PAUSE): str(gate)})
     await scene.submit(answer)

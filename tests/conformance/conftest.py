@@ -1,4 +1,4 @@
-"""The service under test: TURNWIRE_CONFORMANCE_URL, or one of our own for the whole session. See README.md."""
+"""The service under test: the one at TURNWIRE_CONFORMANCE_URL, else one of the suite's own. See README.md."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -30,20 +30,20 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None
         return
     with Stack(tmp_path_factory.mktemp("conformance"), workers=2, env=OWN_SERVICE) as stack:
         yield stack
-        assert "Traceback" not in stack.api[0].log(), stack.api[0].log()  # whatever a test sent it
+        assert "Traceback" not in stack.api[0].log(), stack.api[0].log()  # no request of a test may cause one
 
 
 @pytest.fixture
 def ours(own_stack: Stack | None) -> Stack:
-    """The suite's own processes."""
+    """Return the suite's own processes."""
     if own_stack is None:
-        pytest.skip("needs processes of our own, TURNWIRE_CONFORMANCE_URL names somebody else's")
+        pytest.skip("this test needs the suite's own processes, but TURNWIRE_CONFORMANCE_URL names another service")
     return own_stack
 
 
 @pytest.fixture
 def second_api(ours: Stack, tmp_path: Path) -> Iterator[Stack]:
-    """Another API process on the same Redis, to be stopped."""
+    """Run another API process on the same Redis, which a test may stop."""
     with Stack(tmp_path, workers=0, apis=1, env=OWN_SERVICE, redis=ours.redis) as stack:
         yield stack
 
@@ -62,7 +62,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture(scope="session")
 def described(own_stack: Stack | None) -> Any:
-    """A hook that holds every answer against the description; None for a service that describes itself elsewhere."""
+    """Return a hook that checks every answer against the description; None for a service that has none."""
     if own_stack is None:
         return None
     return Description(httpx.get(f"{own_stack.base_urls[0]}/openapi.json", trust_env=False).json()).check

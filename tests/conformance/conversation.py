@@ -1,4 +1,4 @@
-"""Speaks to the service as a client does: HTTP only."""
+"""Speaks to the service as a client does, by HTTP only."""
 
 import json
 import uuid
@@ -15,17 +15,17 @@ DELTA = "message.part.updated"
 
 
 def say(text: str, part: str | None = None) -> dict[str, Any]:
-    """An action of the product: one text delta."""
+    """Return the action of the product that yields one text delta."""
     return {"say": text} if part is None else {"say": text, "id": part}
 
 
 def delta(text: str) -> Line:
-    """The event that the product's `say` puts into the stream."""
+    """Return the event that the product's `say` puts into the stream."""
     return {"type": DELTA, "data": {"part": {"type": "text"}, "delta": text}}
 
 
 def parse(body: bytes) -> list[Line]:
-    """The lines of a finished NDJSON body; it must be whole lines of JSON objects in UTF-8, none blank."""
+    """Return the lines of a finished NDJSON body, which must be complete JSON objects in UTF-8 without blank lines."""
     assert body.endswith(b"\n") or not body, body[-80:]
     lines = [json.loads(line.decode("utf-8")) for line in body.split(b"\n")[:-1]]
     assert all(type(line) is dict for line in lines), lines
@@ -37,17 +37,17 @@ def types(lines: Iterable[Line]) -> list[str]:
 
 
 def text(lines: Iterable[Line]) -> str:
-    """The text that a reader of the deltas sees."""
+    """Return the text that a reader of the deltas sees."""
     return "".join(line["data"]["delta"] for line in lines if line["type"] == DELTA)
 
 
 def bare(lines: Iterable[Line]) -> list[Line]:
-    """The lines without their ids."""
+    """Return the lines without their ids."""
     return [{key: value for key, value in line.items() if key != "id"} for line in lines]
 
 
 def only(lines: Iterable[Line], event_type: str) -> dict[str, Any]:
-    """The payload of the one event of this type."""
+    """Return the payload of the one event of this type."""
     found = [line["data"] for line in lines if line["type"] == event_type]
     assert len(found) == 1, (event_type, found)
     return found[0]
@@ -62,7 +62,7 @@ class Reading:
         self._rest = b""
 
     def next_raw(self) -> bytes | None:
-        """The next line without its end; None when the stream has ended, which it may only between lines."""
+        """Return the next line without its end; None if the stream has ended. It may end only between two lines."""
         while b"\n" not in self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -73,7 +73,7 @@ class Reading:
         return line
 
     def until(self, event_type: str, count: int = 1) -> list[Line]:
-        """The lines up to the next `count`-th event of this type."""
+        """Return the lines up to the `count`-th next event of this type."""
         lines: list[Line] = []
         while types(lines).count(event_type) < count:
             raw = self.next_raw()
@@ -82,7 +82,7 @@ class Reading:
         return lines
 
     def rest(self) -> list[Line]:
-        """All lines to the end of the stream."""
+        """Return all lines to the end of the stream."""
         lines = []
         while (raw := self.next_raw()) is not None:
             lines.append(json.loads(raw))
@@ -90,7 +90,7 @@ class Reading:
 
 
 class Conversation:
-    """One session of the service, fresh for each test. `order` tells the product how the turn shall go."""
+    """One session of the service, fresh for each test. `order` tells the product what to do in the turn."""
 
     def __init__(self, http: httpx.Client, recorder: Recorder, session_id: str | None = None) -> None:
         self.http = http
@@ -105,7 +105,7 @@ class Conversation:
         return f"chat:{self.id}:{index}"
 
     def hold(self, name: str) -> str:
-        """A hold's name that no other test uses."""
+        """Return a name of a hold that no other test uses."""
         return f"{self.id}-{name}"
 
     def body(self, order: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
@@ -116,12 +116,12 @@ class Conversation:
         self, index: int | None = 0, order: dict[str, Any] | None = None, headers: dict[str, str] | None = None,
         **fields: Any,
     ) -> httpx.Response:  # fmt: skip
-        """Ask a turn (`index` None: the next one) and read the answer to its end."""
+        """Ask a turn, or the next one if `index` is None, and read the answer to its end."""
         path = self.turns if index is None else self.path(index)
         return self.http.post(path, json=self.body(order, **fields), headers=headers)
 
     def ask(self, index: int | None = 0, order: dict[str, Any] | None = None, **fields: Any) -> list[Line]:
-        """Ask a turn that is accepted; the lines of its stream."""
+        """Ask a turn, which must be accepted. Returns the lines of its stream."""
         response = self.post(index, order, **fields)
         assert response.status_code == 200, response.text
         return parse(response.content)
@@ -147,7 +147,7 @@ class Conversation:
             yield Reading(response)
 
     def events(self, index: int = 0, **params: Any) -> list[Line]:
-        """The turn's events to its end."""
+        """Return the turn's events to its end."""
         response = self.http.get(self.path(index, "/events"), params=params)
         assert response.status_code == 200, response.text
         return parse(response.content)
@@ -156,14 +156,14 @@ class Conversation:
         return self.http.get(self.path(index), params=params)
 
     def record(self, index: int = 0) -> dict[str, Any]:
-        """The record of the turn, now."""
+        """Return the record of the turn as it is now."""
         response = self.get(index)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
 
     def finished(self, index: int = 0) -> dict[str, Any]:
-        """The record of the turn, once it is terminal."""
+        """Wait until the turn is terminal. Returns its record."""
         response = self.get(index, wait=20)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()

@@ -1,4 +1,4 @@
-"""Holds answers against /openapi.json: status, media type, headers and body must be as it says."""
+"""Checks answers against /openapi.json: status, media type, headers and body must be as described."""
 
 import re
 from typing import Any
@@ -22,11 +22,11 @@ class Description:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self.seen: set[tuple[str, int]] = set()  # operation id, status
+        self.seen: set[tuple[str, int]] = set()  # pairs of operation id and status
 
     @property
     def answers(self) -> set[tuple[str, int]]:
-        """Every answer that it describes."""
+        """Return every answer that the document describes."""
         return {
             (operation["operationId"], int(status))
             for item in self._document["paths"].values()
@@ -43,14 +43,14 @@ class Description:
         return value
 
     def check(self, response: httpx.Response) -> None:
-        """Hold an answer against the description; one of a path that is not described is let through."""
+        """Check an answer against the description. Answers of paths that are not described are not checked."""
         request = response.request
         item = self._item(request.url.raw_path.decode().partition("?")[0])
         if item is None:
             return
         method = "get" if request.method == "HEAD" else request.method.lower()
         refused = {"operationId": "", "responses": next(iter(item.values()))["responses"]}
-        operation = item.get(method, refused)  # 405 is the same for every method that a path has not
+        operation = item.get(method, refused)  # 405 is the same for all methods that a path does not have
         where = f"{request.method} {request.url} -> {response.status_code}"
         described = operation["responses"].get(str(response.status_code))
         assert described is not None, where

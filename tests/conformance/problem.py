@@ -1,4 +1,4 @@
-"""The form that every refusal must have: RFC 9457, typed, and without a word about internals."""
+"""The form that every refusal must have: it follows RFC 9457, has a type, and says nothing about internals."""
 
 import re
 

@@ -1,9 +1,9 @@
-"""The product that the conformance suite talks to: each request says in its `metadata` how its turn shall behave.
+"""The product that the conformance suite talks to. Each request says in its `metadata` what its turn must do.
 
 `{"play": [action, …], "persist": "raise", "transform": "upper", …, "recorder": URL}`; `plays` instead of `play` is a
 list of plays, one per attempt. An action is one of
 
-    {"say": text, "id": part?}   a text delta           {"event": {…}}    any event, as it is
+    {"say": text, "id": part?}   a text delta           {"event": {…}}    this event, unchanged
     {"count": n}                 n text deltas: "0 ", "1 ", …
     {"hold": name}               waits for the test     {"history": true}  an event that shows turn.history()
     {"signal": key, "timeout": s?, "catch": true?}  waits for a signal, then an event that shows its payload
@@ -13,8 +13,8 @@ list of plays, one per attempt. An action is one of
     {"use": {model, tokens_in, tokens_out}}  reports a model call
     {"raise": {"kind": "plain|failure|http", …}}        {"final_text": text}  what a Producer's final_text() returns
 
-With a `recorder` every hook call, and every piece of work that a step really did, is POSTed there, so a test in another
-process sees what the product saw.
+With a `recorder`, every hook call and every piece of work that a step really did is POSTed there. So a test, which runs
+in another process, knows which calls the product got.
 Deploy it with TURNWIRE_HOOKS=product:hooks and this directory on PYTHONPATH.
 """
 
@@ -30,7 +30,7 @@ DEFAULT_PLAY = [{"say": "hel"}, {"say": "lo"}]
 
 
 class ConformanceHooks(ChatTurnHooks):
-    """Does what it is told, and tells what it was asked."""
+    """Does what the metadata say, and tells the recorder about each call."""
 
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
@@ -65,7 +65,7 @@ class ConformanceHooks(ChatTurnHooks):
         await self.obey(turn, "trace_flush")
 
     async def obey(self, turn: Turn, hook: str) -> None:
-        """`"raise"` raises, `{"hold": name}` waits for the test, nothing does nothing."""
+        """Do what is told: `"raise"` raises, `{"hold": name}` waits for the test, None does nothing."""
         order = turn.metadata.get(hook)
         if order == "raise":
             raise RuntimeError(f"{hook} failed")
@@ -86,14 +86,14 @@ class ConformanceHooks(ChatTurnHooks):
             await self._client.aclose()
 
     def _http(self) -> httpx.AsyncClient:
-        if self._client is None:  # made here: it belongs to the worker's event loop
+        if self._client is None:  # made here, because it belongs to the worker's event loop
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             self._client = httpx.AsyncClient(timeout=None, trust_env=False, limits=limits)
         return self._client
 
 
 class Playing:
-    """A Producer: plays the actions of its attempt."""
+    """A Producer that plays the actions of its attempt."""
 
     def __init__(self, hooks: ConformanceHooks, turn: Turn) -> None:
         self._hooks = hooks

@@ -1,4 +1,4 @@
-"""Requests that no HTTP client would send: their bytes are ours."""
+"""Sends requests that no HTTP client would send: the test chooses their bytes."""
 
 import contextlib
 import http.client
@@ -14,10 +14,12 @@ TIMEOUT_S: Final = 20.0
 
 
 def send(base_url: str, request: bytes, method: str | None = None) -> httpx.Response:
-    """Send these bytes on a connection of their own; the answer, without the rest of its body if that is a stream."""
+    """Send these bytes on a connection of their own. Returns the answer; of a stream, only the beginning."""
     parts = urlsplit(base_url)
     with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=TIMEOUT_S) as connection:
-        with contextlib.suppress(ConnectionError):  # refused while we were still sending: the answer is there already
+        with contextlib.suppress(
+            ConnectionError
+        ):  # the service may refuse before everything is sent; its answer has come already
             connection.sendall(request)
         answer = http.client.HTTPResponse(connection, method=method)
         answer.begin()
@@ -30,7 +32,7 @@ def send(base_url: str, request: bytes, method: str | None = None) -> httpx.Resp
 def request(
     base_url: str, method: str, path: str | bytes, headers: Iterable[tuple[str, str | bytes]] = (), body: bytes = b""
 ) -> httpx.Response:
-    """One request with exactly this path and these headers, besides Host, Content-Length and Connection."""
+    """Send a request with exactly this path and these headers, besides Host, Content-Length and Connection."""
     target = path if isinstance(path, bytes) else path.encode("latin-1")
     lines = [b"%b %b HTTP/1.1" % (method.encode(), target), b"Host: %b" % urlsplit(base_url).netloc.encode()]
     named = {name.lower() for name, _ in headers}
@@ -41,7 +43,7 @@ def request(
 
 
 def chunked(body: bytes, size: int = 65_536) -> bytes:
-    """A body as Transfer-Encoding: chunked sends it."""
+    """Return a body as Transfer-Encoding: chunked sends it."""
     parts = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 

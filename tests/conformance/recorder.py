@@ -1,4 +1,4 @@
-"""Records what the product was asked, and decides when its producers continue. Runs in the test process."""
+"""Records the calls that the product got, and decides when its producers continue. It runs in the test's process."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ LIMIT_S = 20.0
 
 
 class Recorder:
-    """A context manager: an HTTP server of a few lines, `url` is where the product finds it."""
+    """A context manager around a small HTTP server. The product finds it at `url`."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._changed = threading.Condition()
@@ -35,12 +35,12 @@ class Recorder:
         self._thread.join()
 
     def calls(self, run_id: str, hook: str | None = None) -> list[dict[str, Any]]:
-        """The calls that the product got for this turn so far, in order."""
+        """Return the calls that the product got for this turn so far, in order."""
         with self._changed:
             return [call for call in self._calls[run_id] if hook in (None, call["hook"])]
 
     def hooks(self, run_id: str) -> list[str]:
-        """The names of the hooks that were called for this turn so far, without on_event."""
+        """Return the names of the hooks that were called for this turn so far, without on_event."""
         return [call["hook"] for call in self.calls(run_id) if call["hook"] != "on_event"]
 
     def wait_call(self, run_id: str, hook: str, count: int = 1) -> None:
@@ -54,10 +54,10 @@ class Recorder:
     def wait_held(self, name: str) -> None:
         """Wait until a producer waits at this hold."""
         with self._changed:
-            assert self._changed.wait_for(lambda: name in self._held, LIMIT_S), f"nobody came to the hold {name}"
+            assert self._changed.wait_for(lambda: name in self._held, LIMIT_S), f"no producer came to the hold {name}"
 
     def release(self, name: str) -> None:
-        """Release everybody who waits at this hold, now or later."""
+        """Release all producers that wait at this hold, now or later."""
         with self._changed:
             self._released.add(name)
             self._changed.notify_all()

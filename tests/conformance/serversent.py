@@ -1,4 +1,4 @@
-"""Reads server-sent events by their standard, as far as it matters here."""
+"""Reads server-sent events as their standard says, as far as the tests need it."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ class Feed(msgspec.Struct):
 
 
 def read(body: bytes) -> Feed:
-    """Read a whole body; it must end between two events."""
+    """Read a whole body, which must end between two events."""
     assert body.endswith(b"\n\n"), body[-80:]
     feed = Feed()
     for block in body.decode("utf-8").removesuffix("\n\n").split("\n\n"):

@@ -1,4 +1,4 @@
-"""examples.agent in a worker that dies after its first tool, once, if the message says so. Every tool is noted."""
+"""examples.agent, whose worker dies once after its first tool, if the message says so. It notes every tool."""
 
 import os
 import signal

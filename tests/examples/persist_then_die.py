@@ -1,4 +1,4 @@
-"""An example's hooks, EXAMPLE=<module>, in a worker that dies once: its row is written, and nobody has noted that."""
+"""The hooks of the example EXAMPLE=<module>. Their worker dies once, when the row is written and not yet noted."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from turnwire.worker.turn.calling import call
 
 hooks = importlib.import_module(os.environ["EXAMPLE"]).hooks
-hooks._delay_s = 0  # the demo's pauses are for people
+hooks._delay_s = 0  # the demo pauses only for human readers
 persist = hooks.persist_assistant_message
 
 

@@ -1,4 +1,4 @@
-"""A private PostgreSQL: its own data, its own unix socket, gone at the end."""
+"""Runs a private PostgreSQL with its own data and unix socket, which are removed at the end."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ PROGRAMS = ("initdb", "pg_ctl", "postgres")
 
 
 def find_programs() -> Path | None:
-    """The directory of PostgreSQL's programs: on the PATH, or where Debian keeps them; None if there is none."""
+    """Return the directory of PostgreSQL's programs, on the PATH or where Debian keeps them; None if there is none."""
     places = [Path(name) for name in os.get_exec_path()]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if all((place / name).exists() for name in PROGRAMS)), None)
@@ -28,7 +28,7 @@ def find_user() -> pwd.struct_passwd | None:
 
 @contextmanager
 def running_postgres(programs: Path, user: pwd.struct_passwd) -> Iterator[str]:
-    """Its DSN. Data and socket stand in a directory of their own: other users may not look into pytest's."""
+    """Run it. Yields its DSN. Its directory is not pytest's, because other users may not read that."""
     with tempfile.TemporaryDirectory(prefix="turnwire-pg-") as directory:
         os.chown(directory, user.pw_uid, user.pw_gid)
         switch: dict[str, Any] = {}

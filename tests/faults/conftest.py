@@ -1,4 +1,4 @@
-"""Processes that a module's tests share; who breaks Redis itself, or counts workers, starts their own."""
+"""Processes that the tests of a module share. Tests that break Redis itself, or count workers, start their own."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def product() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shared_stack(module_directory: Path, product: dict[str, str]) -> Iterator[Stack]:
-    """Redis, one API, one worker."""
+    """Run Redis, one API and one worker."""
     env = SETTINGS | product | {"CHAOS_LEDGER": str(module_directory / "ledger")}
     with Stack(module_directory, workers=1, env=env) as stack:
         yield stack
@@ -30,7 +30,7 @@ def shared_stack(module_directory: Path, product: dict[str, str]) -> Iterator[St
 
 @pytest.fixture
 async def view(shared_stack: Stack, module_directory: Path) -> AsyncIterator[Scene]:
-    """The module's processes, and an empty Redis: what a failed test left shall not fail the next one."""
+    """Return the module's processes, with an empty Redis, so that a failed test does not make the next one fail."""
     async with Scene(shared_stack, module_directory / "ledger") as view:
         await view.redis.flushall()
         yield view

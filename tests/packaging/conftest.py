@@ -1,4 +1,4 @@
-"""Turnwire as it is built and installed: from this checkout, with no network."""
+"""Builds Turnwire from this checkout and installs it, without a network."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from stack.cluster import ROOT, bare_environment
 
-# pip must install what it is given and look nowhere else: the dependencies are those of the running interpreter.
+# pip must install the given files and look nowhere else. The dependencies are those of the running interpreter.
 OFFLINE = ["--isolated", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
 
 
@@ -21,7 +21,7 @@ class Built(NamedTuple):
 
 
 def outside() -> dict[str, str]:
-    """The environment of somebody who has no checkout."""
+    """Return the environment variables of a user who has no checkout."""
     return {name: value for name, value in bare_environment().items() if name not in {"PYTHONPATH", "MYPYPATH"}}
 
 
@@ -33,11 +33,11 @@ def run(*argv: str | Path, cwd: Path = ROOT) -> str:
 
 
 def install(directory: Path, *target: str | Path) -> Path:
-    """A new virtual environment that holds Turnwire and borrows its dependencies. Returns its Python."""
+    """Make a virtual environment that has Turnwire and borrows the dependencies. Returns its Python."""
     run(sys.executable, "-m", "venv", "--without-pip", directory)
     python = directory / "bin" / "python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    # Only the folder is borrowed: its own .pth files, which may lead to this checkout, are not read.
+    # Only the folder is borrowed. Its .pth files, which may lead to this checkout, are not read.
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + os.linesep)
     run(sys.executable, "-m", "pip", "--python", python, "install", "--force-reinstall", *OFFLINE, *target)
     return python
@@ -45,7 +45,7 @@ def install(directory: Path, *target: str | Path) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The wheel and the source distribution, built from this checkout."""
+    """Build the wheel and the source distribution from this checkout."""
     directory = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", directory)
     [wheel], [sdist] = directory.glob("*.whl"), directory.glob("*.tar.gz")

@@ -1,4 +1,4 @@
-"""A product whose own packages have the names of Turnwire's folders, as text to be written beside an installed one."""
+"""The text of a product whose own packages have the names of Turnwire's folders. It runs with an installed Turnwire."""
 
 from pathlib import Path
 from typing import Final
@@ -49,7 +49,7 @@ def public_names() -> dict[str, list[str]]:
 
 
 def write(directory: Path) -> Path:
-    """The product, and a module that imports every public name."""
+    """Write the product, and a module that imports every public name."""
     imports = [f"from {module} import {name}" for module, names in public_names().items() for name in names]
     uses = [line.rpartition(" ")[2] for line in imports]
     consumer = "\n".join([*imports, "", f"everything: list[object] = [{', '.join(uses)}]", ""])

@@ -1,4 +1,4 @@
-"""An API and a worker of a few lines: they start at once, and tell in a file `order` when they were stopped."""
+"""An API and a worker of a few lines. They start at once, and note in a file `order` that they were stopped."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ def end(*_):
     redis = urlsplit(os.environ["TURNWIRE_REDIS_URL"])
     with socket.create_connection((redis.hostname, redis.port)):  # Redis must still be there
         print(NAME, "stopped", file=open("order", "a"), flush=True)
-    if not os.environ.get("TURNWIRE_HOOKS"):  # here: the word for a worker that does not want to end
+    if not os.environ.get("TURNWIRE_HOOKS"):  # with this setting, the stand-in ignores the request to stop
         os._exit(0)
 
 signal.signal(signal.SIGTERM, end)
@@ -40,6 +40,6 @@ while True:
 
 
 def write(home: Path) -> None:
-    """Makes `home` a place where `-m api` and `-m worker` find them."""
+    """Writes both into `home`, so that `-m api` and `-m worker` find them there."""
     (home / "api.py").write_text(API)
     (home / "worker.py").write_text(WORKER)

@@ -1,4 +1,4 @@
-"""`stack run` with small stand-ins for the API and the worker: what it shows and how it stops."""
+"""`dev.py run` with small stand-ins for the API and the worker: what it shows and how it stops."""
 
 import os
 import re
@@ -27,7 +27,7 @@ sys.exit(stack.run.main(sys.argv[1:]))
 
 
 class Terminal:
-    """One `stack run` and what it has written so far."""
+    """One `dev.py run`, and what it has written so far."""
 
     def __init__(self, home: Path, *args: str, **env: str) -> None:
         standins.write(home)
@@ -69,7 +69,7 @@ def terminal(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_what_to_try_and_stops_in_order(terminal, number):
+def test_it_says_what_to_try_and_stops_properly(terminal, number):
     run = terminal()
     assert run.shows("Turnwire is ready"), run.text
     assert "curl -N -X POST http://127.0.0.1:" in run.text
@@ -111,7 +111,7 @@ def test_a_child_that_ends_by_itself_ends_the_rest_with_its_last_lines(terminal)
 
 
 def test_a_worker_that_was_killed_is_started_again(terminal):
-    """What the introduction invites to try."""
+    """The introduction invites the reader to try this."""
     run = terminal()
     assert run.shows("Turnwire is ready"), run.text
     log = run.home / "state" / "log" / "worker0.log"
@@ -136,7 +136,7 @@ def test_a_second_run_on_the_same_data_is_refused(terminal):
     assert run.shows("Turnwire is ready"), run.text
     second = terminal()
     assert second.process.wait(60) == 1
-    assert second.text == "stack: it runs already from this checkout; stop that one first\n"
+    assert second.text == "stack: the service of this checkout runs already; stop it first\n"
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(terminal):

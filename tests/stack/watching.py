@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Waits for what other processes do."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-# A shell that starts tests in the background lets them ignore SIGINT, and so would what they start.
+# A shell that starts the tests in the background makes them ignore SIGINT, and their children would inherit that.
 HEEDS_SIGINT = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -16,7 +16,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 
 def interruptible(*args: str) -> list[str]:
-    """The command for `python args`, which ends by SIGINT even where that is ignored by whoever runs the tests."""
+    """Return a command for `python args` that SIGINT ends, even if the process that runs the tests ignores SIGINT."""
     return [sys.executable, "-c", HEEDS_SIGINT, *args]
 
 
@@ -30,7 +30,7 @@ def until(condition, limit_s: float = 60.0) -> bool:
 
 
 def is_gone(pid: int) -> bool:
-    """Gone, or a corpse that whoever adopted it has not buried yet."""
+    """Return whether the process has ended, also if its new parent has not waited for it yet."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         stat = Path(f"/proc/{pid}/stat")
         if stat.parent.parent.is_dir() and stat.exists():

@@ -6,7 +6,7 @@ from turnwire import ChatTurnHooks
 
 
 class Agent(ChatTurnHooks):
-    """Runs a script, `async def script(turn, agent)` yielding events; counts what its steps really did."""
+    """Runs a script, an `async def script(turn, agent)` that yields events. Counts what its steps really did."""
 
     def __init__(self, script):
         self.script = script
@@ -17,7 +17,7 @@ class Agent(ChatTurnHooks):
             yield event
 
     def does(self, name, result=None, fails=0):
-        """A piece of work that notes that it ran, and fails the first `fails` times."""
+        """Return a piece of work, which notes that it ran and fails the first `fails` times."""
 
         async def work():
             self.ran.append(name)
@@ -29,11 +29,11 @@ class Agent(ChatTurnHooks):
 
 
 class Model:
-    """A model call: yields its events, raises those that are exceptions, waits where it says `hold`."""
+    """A model call. It yields its events, but raises those that are exceptions, and waits where one is `hold`."""
 
     def __init__(self, *script, calls=None):
         self.script = script
-        self.calls = calls or {}  # what another call than the first yields
+        self.calls = calls or {}  # what later calls yield, by their number
         self.asked = 0
         self.closed = 0
         self.holding = asyncio.Event()
@@ -53,7 +53,7 @@ class Model:
 
 
 def answering(model, fails=1, **options):
-    """A producer that passes a model's answer on, and then fails as often as it says."""
+    """Return a producer that passes a model's answer on, and then fails the first `fails` times."""
 
     async def script(turn, agent):
         async for event in turn.stream("answer", model, **options):

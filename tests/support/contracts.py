@@ -1,4 +1,4 @@
-"""The contract with which each Lua script opens, and whether a call fits it.
+"""Reads the contract at the top of each Lua script, and checks whether a call fits it.
 
 -- A sentence or two on what the script does, and why it is safe to repeat.
 -- KEYS
@@ -9,7 +9,7 @@
 -- RETURNS
 --   1
 -- REFUSES
---   FENCED     the turn is not this attempt's any more
+--   FENCED     this attempt has lost the turn
 """
 
 import re
@@ -62,14 +62,14 @@ _PREFIXES = {
 
 
 class Contract(NamedTuple):
-    """`sections`: heading -> its items' names in order. A name that ends with ` …` stands for any number of values."""
+    """One contract. `sections` maps each heading to its names in order. A name with ` …` stands for many values."""
 
     about: str
     sections: dict[str, list[str]]
-    wrong: list[str]  # lines that are not of this form
+    wrong: list[str]  # lines that do not have this form
 
     def fixed(self, section: str) -> list[str]:
-        """The names that stand for one value each."""
+        """Return the names that stand for one value each."""
         return [name for name in self.sections.get(section, []) if not name.endswith(REST)]
 
     def has_rest(self, section: str) -> bool:
@@ -101,7 +101,7 @@ def contract_of(text: str) -> Contract:
 
 
 def kind_of(key: str) -> str:
-    """The name by which contracts call a key."""
+    """Return the name that contracts give to a key."""
     if of_a_session := _OF_A_SESSION.match(key):
         return of_a_session[1]
     if key in _KINDS:

@@ -1,13 +1,14 @@
 """`python -m tests.support.crashing_worker`: the ordinary worker, but at one of its writes it dies or loses the reply.
 
-CRASH_AT=<write>:<n>:<mode>. The write is a script's name; a checkpoint's has its intent (`checkpoint.turn`), a
-finish its outcome (`finish.ended`), an extend or a take without jobs does not count. Modes:
+CRASH_AT=<write>:<n>:<mode> says where. The write is the name of a script, for a checkpoint with its intent
+(`checkpoint.turn`), for a finish with its outcome (`finish.ended`). An extend or a take without jobs does not count.
+The modes:
 
-    before      SIGKILL of itself instead of sending the n-th such write
-    after       SIGKILL of itself once the reply has arrived
-    lost        the write is done, the caller gets a ConnectionError and the connections are gone
+    before      the process kills itself instead of sending the n-th such write
+    after       the process kills itself once the reply has arrived
+    lost        the write is done, but the caller gets a ConnectionError, and all connections are closed
 
-What happened is printed as `crash point reached`, so that a test can tell that it tested something.
+The process then prints `crash point reached`, so that a test knows that the fault really happened.
 """
 
 import functools
@@ -39,7 +40,7 @@ INJECTOR_BROKEN = 70  # the exit status of a worker whose injector failed
 
 
 def unpacked(packed: bytes) -> list[bytes]:
-    """The words of a command as Redis reads it: an array of strings, which is also how it could answer."""
+    """Return the words of a command from its bytes. They have the form of an answer that is an array of strings."""
     reader = Reader()
     reader.feed(packed)
     words: list[bytes] = reader.gets()
@@ -52,18 +53,18 @@ def contract(script: str) -> Contract:
 
 
 def argument(command: Sequence[bytes], script: str, name: str) -> bytes:
-    """An argument of a script by the name that its contract gives it."""
+    """Return an argument of a script by the name that the script's contract gives it."""
     place = contract(script).fixed("ARGV").index(name)
     return command[3 + int(command[2]) + place]  # verb, sha, count; keys
 
 
 def rest(command: Sequence[bytes], script: str) -> Sequence[bytes]:
-    """The arguments behind those that the contract of a script names one by one."""
+    """Return the arguments after those that the script's contract names one by one."""
     return command[3 + int(command[2]) + len(contract(script).fixed("ARGV")) :]
 
 
 def write_of(command: Sequence[bytes]) -> str | None:
-    """The name of the write that this command is, None for anything else."""
+    """Return the name of the write that this command is, or None if it is no write."""
     if command[0] not in {b"EVALSHA", b"EVAL"} or command[1] not in BY_SCRIPT:
         return None
     name = BY_SCRIPT[command[1]]
@@ -77,9 +78,9 @@ def write_of(command: Sequence[bytes]) -> str | None:
 
 
 def names_of(commands: Sequence[Sequence[bytes]]) -> list[str | None]:
-    """The names of the writes of a round trip.
+    """Return the names of the writes in a round trip.
 
-    The process ends if a command is not as expected: the worker would take the error for one of Redis and try again.
+    The process ends if a command is not as expected, because the worker would take an exception for an error of Redis.
     """
     try:
         return [write_of(command) for command in commands]
@@ -89,7 +90,7 @@ def names_of(commands: Sequence[Sequence[bytes]]) -> list[str | None]:
 
 
 class Fault:
-    """Waits for its write, then strikes once."""
+    """A fault that waits for its write, then strikes once."""
 
     def __init__(self, write: str, count: int, mode: str) -> None:
         self.write, self.count, self.mode = write, count, mode
@@ -99,7 +100,7 @@ class Fault:
     async def around(
         self, pool: ConnectionPool, commands: Sequence[Sequence[bytes]], send: Callable[[], Awaitable[list[Any]]]
     ) -> list[Any]:  # fmt: skip
-        """Send the commands of one round trip; strikes if the write is among them."""
+        """Send the commands of one round trip. Strikes if the fault's write is among them."""
         places = [place for place, name in enumerate(names_of(commands)) if name == self.write]
         if self.struck or not places:
             return await send()
@@ -118,7 +119,7 @@ class Fault:
         return replies
 
     def happened(self, reply: Any) -> bool:
-        """The script was there, and a take took something."""
+        """Return whether the write was done: the server knew the script and, if it is a take, the take got a job."""
         return not isinstance(reply, NoScriptError) and not (self.write == "take" and len(reply) == 2)
 
     def die(self) -> None:
@@ -131,17 +132,17 @@ class Fault:
 
 
 async def break_idle_connections(pool: ConnectionPool) -> None:
-    """Close each of them in one step.
+    """Close the idle connections, each without waiting.
 
-    `pool.disconnect` waits while a connection closes. Whoever takes that connection from the pool meanwhile gets
-    RuntimeError from uvloop, which no lost reply causes, and the worker ends with it.
+    `pool.disconnect` waits while a connection closes. A task that takes this connection from the pool meanwhile gets a
+    RuntimeError from uvloop, which ends the worker. A lost reply alone would never cause that.
     """
     for connection in list(pool._available_connections):
         await connection.disconnect(nowait=True)
 
 
 def plant(fault: Fault) -> None:
-    """Put the fault between the program and Redis: every script goes through a courier."""
+    """Put the fault between the program and Redis. All scripts go through couriers, so it is put there."""
     round_trip = Courier._round_trip
 
     async def faulty(self: Courier, batch: list[Command]) -> list[Any]:

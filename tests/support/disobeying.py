@@ -1,4 +1,4 @@
-"""A product that does not end when it is asked to, in the way that a turn's metadata names."""
+"""A product that does not end when it is asked to. The turn's metadata name the way in which it hangs."""
 
 import asyncio
 import atexit
@@ -21,7 +21,7 @@ async def swallow_every_cancellation() -> None:
 
 
 class Disobeying(ChatTurnHooks):
-    """Each `hangs` is tried by one turn; the others answer at once."""
+    """A turn that names one of the ways to hang does so; all others answer at once."""
 
     async def produce(self, turn: Turn) -> AsyncGenerator[Any]:
         yield text("begun")

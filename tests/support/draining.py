@@ -1,4 +1,4 @@
-"""Workers that are asked to stop, and what they leave behind."""
+"""Asks workers to stop, and finds what they leave behind."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from tests.support.scene import Scene
 from tests.support.waiting import LOAD_S, wait_until
 from turnwire.shared import keys
 
-LONG_LEASE: Final = {"TURNWIRE_LEASE_MS": "60000"}  # no test waits for so long until it runs out
+LONG_LEASE: Final = {"TURNWIRE_LEASE_MS": "60000"}  # no test waits until such a lease ends
 
 
 def started(answers: list[Answer], deltas: int = 1) -> bool:
@@ -25,7 +25,7 @@ async def ready(service: Service) -> None:
 
 
 async def stranded(view: Scene) -> list[str]:
-    """Claims of workers that are no more."""
+    """Return the claims of workers that have ended."""
     alive = {service.pid for service in view.stack.worker if service.running}
     names = await view.redis.keys(f"{keys.IN_PROGRESS_PREFIX}*")
     holders = [(name.decode(), await view.redis.get(name)) for name in names]

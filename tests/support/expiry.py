@@ -5,7 +5,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-# The time is read before and after the times that the keys have left. Only if it stood still, their sums are exact.
+# The clock is read before and after the keys' remaining times. The sums are exact only if both readings are equal.
 EXPIRE_AT: Final = """
 local function now_ms()
     local time = redis.call('TIME')
@@ -27,7 +27,7 @@ end
 
 
 async def expiries(redis: Redis, names: Sequence[bytes]) -> list[int]:
-    """For each key the Unix time in ms at which it expires; -1 for never, -2 for no such key."""
+    """Return for each key the Unix time in ms at which it expires: -1 if never, -2 if there is no such key."""
     script = EXPIRE_AT + "return expire_at(KEYS)"
     found: list[int] = await redis.eval(script, len(names), *names)  # type: ignore[misc, arg-type]
     return found

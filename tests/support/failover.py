@@ -1,4 +1,4 @@
-"""A primary, its replica, and one address that leads to the primary: to break the replication and fail over."""
+"""A primary, its replica, and one address that leads to the primary. Tests can break the replication and fail over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -28,7 +28,7 @@ class Pair:
         for server in (self.first, self.second):
             self._exit.enter_context(server)
         self.front = await self._exit.enter_async_context(Proxy(self.first.url))
-        self.link = await self._exit.enter_async_context(Proxy(self.first.url))  # carries the replication
+        self.link = await self._exit.enter_async_context(Proxy(self.first.url))  # the replication goes through it
         self.url = self.front.url
         await self.order(self.second, "REPLICAOF", *place_of(self.link.url))
         await self.synced()
@@ -52,12 +52,12 @@ class Pair:
         await wait_until(has_it, "the replica has caught up")
 
     async def fail_over(self) -> None:
-        """Promote the replica, and lead the address to it. What the link has not carried by now is lost."""
+        """Promote the replica, and lead the address to it. Writes that have not been replicated yet are lost."""
         await self.order(self.second, "REPLICAOF", "NO", "ONE")
         self.front.lead_to(self.second.url)
 
     async def demote(self) -> None:
-        """Make the old primary a replica of the new one; connections to it stay open."""
+        """Make the old primary a replica of the new one. Connections to it stay open."""
         await self.order(self.first, "REPLICAOF", *place_of(self.second.url))
 
     async def _offset(self, server: RedisServer, field: str) -> int:
@@ -67,7 +67,7 @@ class Pair:
 
 
 def place_of(url: str) -> tuple[str, int]:
-    """Host and port of a Redis URL."""
+    """Return the host and the port of a Redis URL."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None

@@ -1,4 +1,4 @@
-"""Faults on purpose. The worst one: the write happened, the reply did not."""
+"""Faults on purpose. In the worst one, Redis does the write, but its reply is lost."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from turnwire.shared.store.courier import Courier
 
 
 class LostReply:
-    """Wraps an async call: the first use that succeeds takes effect, but its reply never arrives.
+    """Wraps an async call. The first use that succeeds takes effect, but its reply never arrives.
 
-    A server that does not know the script yet has not run it: that reply is not the one to lose.
+    If the server does not know the script yet, it has not run it, so that reply is not lost.
     """
 
     def __init__(self, call: Any) -> None:
@@ -34,9 +34,9 @@ class LostReply:
 
 @contextmanager
 def one_lost_reply(redis: Redis, *, resent: bool) -> Iterator[None]:
-    """The next round trip of this client runs, and its replies are lost.
+    """Lose the replies of this client's next round trip, which the server still runs.
 
-    `resent`: the courier itself sends it again, as it does on a broken connection; otherwise the caller sees the error.
+    `resent`: the courier itself sends it again, as it does on a broken connection. Otherwise the caller gets the error.
     """
     round_trip = Courier._round_trip
     faults: list[LostReply] = []
@@ -52,4 +52,4 @@ def one_lost_reply(redis: Redis, *, resent: bool) -> Iterator[None]:
         if not resent:
             patch.setattr(courier, "PAUSES_S", ())
         yield
-    assert any(fault.lost for fault in faults), "no reply was lost: the fault was planted at the wrong place"
+    assert any(fault.lost for fault in faults), "no reply was lost, so the fault was planted at the wrong place"

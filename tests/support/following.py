@@ -1,4 +1,4 @@
-"""Readers that collect, and a writer that does what a worker would do."""
+"""Readers that collect events, and a writer that does what a worker would do."""
 
 import asyncio
 from typing import Any, Self
@@ -29,13 +29,13 @@ class Writer:
         return self.take(await claim(self._store, self.key, worker))
 
     def take(self, claimed: Claimed) -> Self:
-        """Go on with an attempt that was claimed elsewhere."""
+        """Continue an attempt that was claimed elsewhere."""
         self._claimed = claimed
         self._seq = claimed.next_seq
         return self
 
     async def say(self, *texts: str) -> None:
-        """Append a delta each, in one publication."""
+        """Append a delta for each text, in one publication."""
         await append(self._store, self._claimed, self._seq, *(delta(text) for text in texts))
         self._seq += len(texts)
 
@@ -50,7 +50,7 @@ class Follower:
 
     def __init__(self, hub: Hub, key: TurnKey, after: Cursor | None = None) -> None:
         self.ids: list[str] = []
-        self.go_on = asyncio.Event()  # cleared: a client that does not read
+        self.go_on = asyncio.Event()  # while it is cleared, the follower does not read
         self.go_on.set()
         self._hub = hub
         self._key = key
@@ -65,7 +65,7 @@ class Follower:
 
 
 async def logged(store: TurnStore, key: TurnKey) -> list[str]:
-    """The ids of a turn's log."""
+    """Return the ids of a turn's log."""
     return [entry.id.decode() for entry in await store.read(key, None, 100_000)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def key_block(name: str, secret: str, tenant: str, scopes: Iterable[str], user: str | None = None) -> str:
-    """The `[[key]]` block of a key."""
+    """Return the `[[key]]` block of a key."""
     listed = ", ".join(f'"{scope}"' for scope in scopes)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     block = f'[[key]]\nname = "{name}"\ntenant = "{tenant}"\nscopes = [{listed}]\nsha256 = "{digest}"\n'
@@ -14,7 +14,7 @@ def key_block(name: str, secret: str, tenant: str, scopes: Iterable[str], user: 
 
 
 def write_key_file(path: Path, *blocks: str) -> Path:
-    """Replace the file at once, as an operator should: no reader sees half of it."""
+    """Replace the file in one step, as an operator should, so that no reader sees half of it."""
     half = path.with_suffix(".half")
     half.write_text("\n".join(blocks), encoding="utf-8")
     half.rename(path)

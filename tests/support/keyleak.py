@@ -1,4 +1,4 @@
-"""Finds keys that nobody owns, and keys that would stay for ever after their turn has ended."""
+"""Finds keys that no module owns, and keys that would stay for ever after their turn has ended."""
 
 import re
 
@@ -12,7 +12,7 @@ _PROBE = SessionKey(DEFAULT_TENANT, "probe")
 _TURN_KEY = re.compile(r"(\w+):chat:\{([^{}]+)\}:(\d+)\Z")
 _SESSION_KEY = re.compile(r"(\w+):chat:\{([^{}]+)\}\Z")
 _ENDED = {state.value.encode() for state in TERMINAL_STATES}
-_ARQ_OWN = ("arq:queue:health-check",)  # written by arq itself, expires by itself
+_ARQ_OWN = ("arq:queue:health-check",)  # arq itself writes it, and it expires
 
 
 def _properties(owner: type) -> list[str]:
@@ -33,7 +33,7 @@ QUEUE_KEYS = {value for name, value in _CONSTANTS.items() if ":" in value and no
 
 
 async def find_leaks(redis: Redis) -> list[str]:
-    """One sentence for each key that should not be there, or not for ever."""
+    """Return one sentence for each key that should not exist, or should not exist for ever."""
     leaks = []
     for name in sorted(name.decode() for name in await redis.keys("*")):
         if not _owned(name):
@@ -57,7 +57,7 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
         if kind == "lease":
             return "a lease without an end"
         status = await redis.hget(key.record, "status")  # type: ignore[misc]
-        if status is None and kind != "signals":  # a signal may come before its turn
+        if status is None and kind != "signals":  # a signal may come before its turn exists
             return "its turn does not exist"
         return f"its turn is {status.decode()}, but it has no TTL" if status in _ENDED else None
     if match := _SESSION_KEY.match(name):

@@ -1,4 +1,4 @@
-"""A running `llmock serve`, scripted and asked for its verdict over its control API."""
+"""A running `llmock serve`. Tests script it, and ask for its verdict, over its control API."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ START_LIMIT_S = 30.0
 
 
 class Llmock:
-    """`url` is what TURNWIRE_LLM_BASE_URL wants."""
+    """The running server. `url` is the value for TURNWIRE_LLM_BASE_URL."""
 
     def __init__(self, root: str) -> None:
         self.url = f"{root}/v1"
@@ -40,7 +40,7 @@ class Llmock:
 
 @contextmanager
 def running_llmock(directory: Path) -> Iterator[Llmock]:
-    """A process of its own, which says what it was asked unless it is scripted."""
+    """Run it as a process. It repeats what it was asked, unless it is scripted."""
     port = free_port()
     argv = [sys.executable, "-c", LLMOCK, "serve", "-p", str(port), "--log-level", "warning"]
     environ = {**os.environ, "LLMOCK_RESPONSE_STYLE": "echo"}

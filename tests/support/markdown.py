@@ -1,4 +1,4 @@
-"""The code blocks of the pages at the root and under docs/: what tests/docs runs and checks."""
+"""Reads the code blocks of the pages at the root and under docs/, which tests/docs runs and checks."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """One fenced block. `title` is the name of the file that the reader saves it as; `why_not`: it is not run."""
+    """One fenced block. `title`: the file name under which the reader saves it. `why_not`: why it is not run, if so."""
 
     page: str
     line: int
@@ -37,7 +37,7 @@ def page_name(path: Path) -> str:
 
 
 def blocks_of(path: Path) -> list[Block]:
-    """The blocks of one page, in order."""
+    """Return the blocks of one page, in order."""
     text = path.read_text(encoding="utf-8")
     return [
         Block(
@@ -56,7 +56,7 @@ BLOCKS = [block for path in PAGES for block in blocks_of(path)]
 
 
 def blocks(language: str, page: str | None = None) -> list[Block]:
-    """The blocks in this language that do not opt out, of one page or of all."""
+    """Return the blocks in this language that do not opt out, of one page or of all."""
     return [
         block for block in BLOCKS if block.language == language and not block.why_not and page in {None, block.page}
     ]

@@ -1,4 +1,4 @@
-"""An API process and its Redis seen from outside: connections, subscriptions, descriptors, memory, reads."""
+"""Looks at an API process and its Redis from outside: connections, subscriptions, descriptors, memory, reads."""
 
 import os
 import resource
@@ -21,7 +21,7 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.turns import TurnStore
 
-STALL_S = 1.0  # of the API process that cuts stalled clients off early
+STALL_S = 1.0  # the setting of the API process that cuts off stalled clients early
 QUIET_S = 0.3
 LISTENING: Final = "0A"  # the state in /proc/net/tcp
 PAGE_KIB = resource.getpagesize() // 1024
@@ -45,7 +45,7 @@ class Observed:
         await self.redis.aclose(close_connection_pool=True)
 
     async def turn(self, name: str) -> "RunningTurn":
-        """A turn that runs: its first event stands."""
+        """Start a turn, and write its first event."""
         key = session_key(name).turn(0)
         await self.store.submit(key, request())
         claimed = await self.store.claim(key, "host/1/aaaaaa")
@@ -66,7 +66,7 @@ class Observed:
         return int(commands.get("cmdstat_xrange", {"calls": 0})["calls"])
 
     def descriptors(self) -> int:
-        """Open files and sockets of the API process but those to Redis, whose pool grows when it likes."""
+        """Return how many files and sockets the API process has open, without those to Redis, whose pool may grow."""
         to_redis = {f"socket:[{line.split()[6]}]" for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
         return sum(name not in to_redis for name in self._open())
 
@@ -81,7 +81,7 @@ class Observed:
         """Return the targets of the API process' file descriptors, in the words of the kernel."""
         names = []
         for descriptor in Path(f"/proc/{self.stack.api[0].pid}/fd").iterdir():
-            with suppress(FileNotFoundError):  # closed since
+            with suppress(FileNotFoundError):  # it was closed in the meantime
                 names.append(str(descriptor.readlink()))
         return names
 
@@ -108,7 +108,7 @@ class Observed:
         await wait_until(unchanged, "the readers come to rest", 20)
 
     async def left(self, descriptors: int, *, subscriptions: int = 0, limit_s: float = LIMIT_S) -> None:
-        """Until no more is there than this: everything of readers that left is freed."""
+        """Wait until no more is open than this, so that everything of the readers that left is freed."""
         await wait_until(lambda: self.descriptors() <= descriptors, "their sockets are closed", limit_s)
 
         async def freed() -> bool:
@@ -118,7 +118,7 @@ class Observed:
 
 
 class RunningTurn:
-    """Writes a turn's log as its worker would."""
+    """A turn whose log the test writes as a worker would."""
 
     def __init__(self, store: TurnStore, claimed: Claimed) -> None:
         self._store = store
@@ -135,11 +135,11 @@ class RunningTurn:
 
     @property
     def events(self) -> str:
-        """The path of its events."""
+        """The path of the turn's events."""
         return f"/v1/sessions/{self.session.session}/turns/{self.key.index}/events"
 
     async def say(self, *texts: str) -> None:
-        """Append a delta each, in one publication."""
+        """Append a delta for each text, in one publication."""
         await append(self._store, self._claimed, self._seq, *(delta(text) for text in texts))
         self._seq += len(texts)
 

@@ -6,17 +6,17 @@ from typing import Any
 
 from turnwire import ChatStreamEvent, ChatTurnHooks, Turn
 
-HOLD = object()  # in the script of a producer: wait until the test opens the gate
+HOLD = object()  # in a producer's script, this means: wait until the test opens the gate
 
 
 def text(delta: str, part: str | None = None) -> dict[str, Any]:
-    """A text delta as a producer yields it."""
+    """Return a text delta as a producer yields it."""
     named = {"type": "text"} if part is None else {"type": "text", "id": part}
     return {"type": "message.part.updated", "data": {"part": named, "delta": delta}}
 
 
 class Scripted(ChatTurnHooks):
-    """Yields its events, one after the other; raises those that are exceptions. Has no other hook."""
+    """Yields its events one after the other, and raises those that are exceptions. It has no other hook."""
 
     def __init__(self, *script: Any) -> None:
         self.script = script
@@ -41,7 +41,7 @@ class Scripted(ChatTurnHooks):
 
 
 class Product(Scripted):
-    """Also has every other hook. `fail[name]`: how many times that hook raises before it works."""
+    """A scripted producer with all other hooks. `fail[name]`: how many times that hook raises before it works."""
 
     def __init__(self, *script: Any, **fail: int) -> None:
         super().__init__(*script)

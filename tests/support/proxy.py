@@ -1,9 +1,9 @@
-"""A TCP proxy between one process and its Redis, in the test's event loop: a network that can be broken.
+"""A TCP proxy between one process and its Redis, in the test's event loop. It is a network that a test can break.
 
-pass        forwards both ways
-hold        nothing moves; what was sent arrives once it passes again: a partition that heals
-black hole  nothing moves, and connections of this time stay silent for ever: a peer that vanished
-deaf        commands arrive, replies are lost, for ever on connections of this time
+pass        forwards in both directions
+hold        forwards nothing until it passes again; then all bytes arrive, as after a partition
+black hole  forwards nothing; connections that it has met stay silent for ever, as if the peer had vanished
+deaf        forwards commands, but no replies; connections that it has met never get replies again
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Mode = Literal["pass", "hold", "black hole", "deaf"]
 
 
 class Proxy:
-    """An async context manager; `url` is what the process is given."""
+    """An async context manager. The process gets `url` as the URL of its Redis."""
 
     def __init__(self, redis_url: str) -> None:
         self._target = urlsplit(redis_url)

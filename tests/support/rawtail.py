@@ -1,4 +1,4 @@
-"""Clients that are only a socket: they read when they are told to, and leave as they are told to."""
+"""Clients that are only a socket. They read when the test tells them to, and leave as it tells them to."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ LIMIT_S: Final = 20.0
 
 
 def request(path: str, host: str = "localhost", **headers: str) -> bytes:
-    """A GET as bytes."""
+    """Return a GET request as bytes."""
     lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -27,7 +27,7 @@ def address(base_url: str) -> tuple[str, int]:
 
 
 def open_stalled(base_url: str, path: str) -> socket.socket:
-    """A client that asks and then reads nothing; little fits into its own buffer."""
+    """Return a client that sends a request and then reads nothing. Little fits into its own buffer."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(LIMIT_S)
@@ -37,7 +37,7 @@ def open_stalled(base_url: str, path: str) -> socket.socket:
 
 
 def wait_for_a_byte(connection: socket.socket) -> None:
-    """Until the answer has begun, which stays true when the client is cut off. Takes nothing of it."""
+    """Wait until the answer has begun, also if the client is cut off then. Nothing of the answer is read."""
     assert connection.recv(1, socket.MSG_PEEK)
 
 
@@ -48,12 +48,12 @@ def read_all(connection: socket.socket) -> bytes:
         while not raw.endswith(LAST_CHUNK) and (data := connection.recv(1_048_576)):
             raw += data
     except ConnectionError:
-        pass  # it was cut off: what had arrived before is what counts
+        pass  # the connection was reset: the bytes that had arrived before count
     return unchunk(raw.partition(b"\r\n\r\n")[2])
 
 
 def unchunk(raw: bytes) -> bytes:
-    """A chunked body as far as it came."""
+    """Return a chunked body as far as it has come."""
     body = b""
     while b"\r\n" in raw:
         size, _, raw = raw.partition(b"\r\n")
@@ -73,7 +73,7 @@ def reset(connection: socket.socket) -> None:
 
 
 async def visit(base_url: str, path: str, needle: bytes, leave: Callable[[socket.socket], None]) -> None:
-    """Ask, read until the needle has come, leave."""
+    """Send a request, read until the needle has come, and leave."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
     connection.setblocking(False)
@@ -88,11 +88,11 @@ async def visit(base_url: str, path: str, needle: bytes, leave: Callable[[socket
 
 
 class Reader(asyncio.Protocol):
-    """A client that reads at once and counts; `ended` when its stream is complete, or broke."""
+    """A client that reads at once and counts. `ended` is set when its stream is complete or has broken off."""
 
     def __init__(self, path: str) -> None:
         self.received = 0
-        self.started = False  # the log's first event has come
+        self.started = False  # whether the log's first event has come
         self.complete = False
         self.ended = asyncio.Event()
         self._path = path
@@ -120,7 +120,7 @@ class Reader(asyncio.Protocol):
 
 @asynccontextmanager
 async def readers(base_url: str, *paths: str) -> AsyncIterator[list[Reader]]:
-    """A client for each path, all of which have the first event; whoever is still there at the end leaves."""
+    """Connect a client for each path, and wait until all have the first event. Those left at the end are closed."""
     loop = asyncio.get_running_loop()
     opened: list[Reader] = []
     try:

@@ -1,4 +1,4 @@
-"""Readers that are cut off where the test says, and go on from their last cursor, here or on another API process."""
+"""Readers that are cut off where the test says, and resume at their last cursor, at the same API process or another."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +16,7 @@ NDJSON = "application/x-ndjson"
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """One connection: how many lines it gives before it is cut, in which form, to which API process."""
+    """One connection: after how many lines it is cut, its format, and the API process that it goes to."""
 
     lines: int
     form: str = NDJSON
@@ -24,18 +24,18 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Resuming:
-    """A reader. It follows the cuts, then reads to the end; `paused` readers come back when the test lets them."""
+    """A reader that goes through the cuts, then reads to the end. A `paused` one reconnects when the test lets it."""
 
     def __init__(self, base_urls: Sequence[str], path: str, cuts: Sequence[Cut], *, form: str = NDJSON) -> None:
         self.lines: list[Line] = []
-        self.is_cut = False  # all its cuts are behind it
+        self.is_cut = False  # whether all its cuts have happened
         self.may_return = True
         self._urls = [f"{url}{path}/events" for url in base_urls]
         self._cuts = list(cuts)
         self._form = form
 
     async def run(self, client: httpx.AsyncClient) -> list[Line]:
-        """Every line of every connection."""
+        """Return every line of every connection."""
         for cut in self._cuts:
             await self._connect(client, cut)
         self.is_cut = True
@@ -67,11 +67,11 @@ class Resuming:
                     if left <= 0 or self._ended:
                         return
         except httpx.TransportError:
-            await let_pass(RETRY_S)  # that process is gone: the next cut may name another, or it comes back
+            await let_pass(RETRY_S)  # that process is gone: try the next one, or wait until this one is back
 
 
 async def events(response: httpx.Response) -> AsyncIterator[Line]:
-    """The events of a stream in either form, as NDJSON lines."""
+    """Return the events of a stream in either format, as NDJSON lines."""
     is_sse = response.headers["content-type"] == SSE
     event_id: Any = None
     async for text in response.aiter_lines():

@@ -74,11 +74,11 @@ class Scene:
         await self._exit.aclose()
 
     def turn(self, session: str | None = None, index: int = 0, **metadata: Any) -> Answer:
-        """A turn that nobody has asked yet; the keywords tell chaos/product.py how it goes."""
+        """Return a turn that nobody has asked yet. The keywords are its metadata, see chaos/product.py."""
         return Answer(session or f"s-{uuid.uuid4().hex[:12]}", index, metadata)
 
     def ask(self, answer: Answer, *, retry: bool = False) -> "asyncio.Task[Answer]":
-        """A client that reads the turn's stream from now on: on one connection, unless it may `retry`."""
+        """Start a client that asks the turn and reads its stream, on one connection unless it may `retry`."""
         task = asyncio.create_task(self.client.ask(answer, retry=retry))
         self._tasks.append(task)
         return task
@@ -87,14 +87,14 @@ class Scene:
         """Ask turns without reading them."""
         for answer in answers:
             response = await self.client.submit(answer)
-            assert response.status_code in {200, 202}, response.text  # 200: it has ended already
+            assert response.status_code in {200, 202}, response.text  # 200: the turn has ended already
 
     def gate(self) -> Path:
-        """A place where a producer can be made to wait: it goes on once this file exists."""
+        """Return the path of a gate: a producer can wait there, and continues once this file exists."""
         return self.directory / f"gate-{uuid.uuid4().hex[:12]}"
 
     def gate_of_each_attempt(self) -> Path:
-        """The same, but each attempt waits for a file of its own: `open_gate` makes it."""
+        """Return a gate at which each attempt waits for a file of its own; `open_gate` makes that file."""
         return self.directory / f"gate-{uuid.uuid4().hex[:12]}-{{attempt}}"
 
     def calls(self, answer: Answer, name: str | None = None) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ class Scene:
         return Counter(call["call"] for call in self.calls(answer))
 
     async def called(self, answer: Answer, name: str, count: int = 1, limit_s: float = LIMIT_S) -> None:
-        """Until the product was asked this often."""
+        """Wait until the product got this call `count` times."""
         await wait_until(lambda: len(self.calls(answer, name)) >= count, f"{name} of {answer.run_id}", limit_s)
 
     async def status(self, answer: Answer) -> str | None:
@@ -113,7 +113,7 @@ class Scene:
         return status.decode() if status else None
 
     async def ended(self, *answers: Answer, limit_s: float = LIMIT_S) -> None:
-        """Until these turns are terminal."""
+        """Wait until these turns are terminal."""
         for answer in answers:
 
             async def over(answer: Answer = answer) -> bool:
@@ -122,20 +122,20 @@ class Scene:
             await wait_until(over, f"the end of {answer.run_id}", limit_s)
 
     async def runs_on(self, answer: Answer) -> Service:
-        """The worker that has the turn's lease."""
+        """Return the worker that has the turn's lease."""
         lease = TurnKey.parse(answer.run_id).lease
         holder = await wait_until(lambda: self.redis.get(lease), f"a lease of {answer.run_id}")
         pid = int(holder.decode().split("/")[1])
         return next(service for service in self.stack.worker if service.running and service.pid == pid)
 
     async def dump(self, answer: Answer) -> dict[bytes, tuple[bytes, int]]:
-        """Every key of the turn, with its content and its end."""
+        """Return every key of the turn, with its content and when it expires."""
         everything = await snapshot(self.redis)
         mark = f"{{{answer.session}}}:{answer.index}".encode()
         return {name: content for name, content in everything.items() if name.endswith(mark)}
 
     async def check(self, *answers: Answer) -> None:
-        """Everything that must hold of completed turns, and nothing is left of them."""
+        """Check everything that must hold of completed turns, and that nothing is left of them."""
         found = []
         for answer in answers:
             found += await verify.check_turn(self.client, self.redis, answer, self.calls(answer))
@@ -143,7 +143,7 @@ class Scene:
         assert not found, "\n".join(found)
 
     async def nothing_left(self, limit_s: float = LIMIT_S) -> None:
-        """No job, claim, lease or open turn is left, every key has its end."""
+        """Check that no job, claim, lease or open turn is left, and that every key will expire."""
         found: list[str] = []
 
         async def clean() -> bool:
@@ -156,7 +156,7 @@ class Scene:
             raise AssertionError("\n".join(found)) from None
 
     async def due_now(self, answer: Answer) -> None:
-        """Let the sweep look at the turn the next time it looks: what the passing of its time does."""
+        """Make the turn due for the sweep now, as if its time had passed."""
         await self.redis.zadd(keys.OPEN_TURNS, {answer.run_id: 0})
 
     async def crashes(self, answer: Answer) -> int:
@@ -164,7 +164,7 @@ class Scene:
         return int(await self.redis.hget(TurnKey.parse(answer.run_id).record, "crashes"))  # type: ignore[misc]
 
     def worker(self, name: str, module: str = "worker", **env: str) -> Service:
-        """One more process beside the stack's own, not started yet: `python -m module` with `env` on top."""
+        """Return one more process, not started yet: `python -m module`, with `env` added to the stack's settings."""
         template = self.stack.worker[0]
         argv = [sys.executable, "-m", module]
         log_path = self.directory / f"{name}-{len(self._services)}.log"
@@ -181,7 +181,7 @@ async def scene(
     env: Mapping[str, str] | None = None,
     redis: RedisServer | None = None,
 ) -> AsyncIterator[Scene]:
-    """A Stack of the test's own, and the view of it."""
+    """Run a Stack of the test's own. Yields the view of it."""
     ledger = directory / "ledger"
     settings = SETTINGS | {"CHAOS_LEDGER": str(ledger)} | dict(env or {})
     with Stack(directory, workers=workers, apis=apis, env=settings, redis=redis) as stack:

@@ -1,4 +1,4 @@
-"""Failovers by real Sentinels while turns stream, and what became of the turns; for a test and a benchmark."""
+"""Failovers by real Sentinels while turns stream, and what became of the turns. A test and a benchmark use it."""
 
 import asyncio
 import itertools
@@ -20,9 +20,9 @@ from tests.support.waiting import wait_until
 from turnwire.shared.store.connect import connect
 
 KINDS: Final = ("ordered", "planned", "killed")
-STREAMED: Final = 10  # deltas of each turn before the failover
+STREAMED: Final = 10  # how many deltas each turn has streamed before the failover
 STREAM_MS: Final = 8000  # for how long a turn streams, which is longer than a failover takes
-HELD: Final = 5  # so many deltas of each turn come only after the failover: no turn ends before it
+HELD: Final = 5  # how many deltas of each turn come only after the failover, so that no turn ends before it
 LIMIT_S: Final = 90.0
 QUEUE_URL: Final = "TURNWIRE_QUEUE_REDIS_URL"
 FIRST_WITH_COORDINATED: Final = "Valkey 9"
@@ -33,23 +33,23 @@ class Outcome:
     """What one failover did to the turns that streamed."""
 
     orders: int  # how often the failover was ordered
-    flaws: list[str] = field(default_factory=list)  # sentences: holes, mixed answers, what else must not be
+    flaws: list[str] = field(default_factory=list)  # a sentence for each gap, mixed answer or other violation
     produced_again: int = 0  # turns whose model was called more than once
     reconnected: int = 0  # clients that did not keep their connection
     silence_s: list[float] = field(default_factory=list)  # of each turn: its longest pause between two deltas
 
     def count(self, *words: str) -> int:
-        """How many flaws have one of these words."""
+        """Return how many flaws have one of these words."""
         return sum(any(word in flaw for word in words) for flaw in self.flaws)
 
 
 def is_possible(kind: str) -> bool:
-    """Whether the server can do it: older ones know no planned failover."""
+    """Return whether the server can do this kind of failover. Older servers know no planned one."""
     return kind != "planned" or server_version() >= FIRST_WITH_COORDINATED
 
 
 class Failovers:
-    """Three Sentinels, one API and two workers; made by `failovers`."""
+    """Three Sentinels, one API and two workers, which `failovers` starts."""
 
     def __init__(self, group: SentinelGroup, view: Scene, turns: int, queue: Redis | None) -> None:
         self._group = group
@@ -86,7 +86,7 @@ class Failovers:
         primary = await asyncio.to_thread(lambda: self._group.primary)
         primary.kill()
         await asyncio.to_thread(self._group.wait_switched, primary)
-        primary.start()  # it comes back as a primary of its own, until the Sentinels tell it otherwise
+        primary.start()  # it starts as a primary, until the Sentinels make it a replica
         return 0
 
     async def _check(self, outcome: Outcome, turns: list[Answer]) -> None:
@@ -107,14 +107,14 @@ class Failovers:
 
 
 def longest_pause_s(answer: Answer, deltas: int) -> float:
-    """The longest time between two of the first so many deltas."""
+    """Return the longest time between two of the first `deltas` deltas."""
     at_s = answer.at_s[1 : 1 + deltas]
     return max(after - before for before, after in itertools.pairwise(at_s))
 
 
 @asynccontextmanager
 async def failovers(directory: Path, turns: int, *, queue_database: int | None = None) -> AsyncIterator[Failovers]:
-    """Start everything for failovers under `turns` turns. `queue_database`: the queue is in that one."""
+    """Start everything for failovers while `turns` turns stream. `queue_database`: the database that has the queue."""
     # The lease is longer than any failover here.
     env = {"TURNWIRE_LEASE_MS": "20000", "TURNWIRE_REDIS_TIMEOUT_S": "1", "TURNWIRE_MAX_JOBS": str(turns)}
     async with AsyncExitStack() as exits:
@@ -124,6 +124,6 @@ async def failovers(directory: Path, turns: int, *, queue_database: int | None =
             env[QUEUE_URL] = f"{group.url}/{queue_database}"
             queue = connect(env[QUEUE_URL], connections=2)
             exits.push_async_callback(queue.aclose, close_connection_pool=True)
-        redis = cast("RedisServer", group)  # all that a stack asks of it is its URL
+        redis = cast("RedisServer", group)  # a stack needs only its URL
         view = await exits.enter_async_context(scene(directory, workers=2, env=env, redis=redis))
         yield Failovers(group, view, turns, queue)

@@ -1,4 +1,4 @@
-"""A small application behind the API's own protocol, in the test's process: for requests that are sent byte by byte."""
+"""A small application behind the API's own protocol, in the test's process, for requests that are sent byte by byte."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ class Served:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
-        self.release = asyncio.Event()  # /slow answers when it is set
+        self.release = asyncio.Event()  # once it is set, /slow answers
         self.left: list[str] = []  # the paths of the clients that left before their answer
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers with what it got, the path last. /stream does not end, /slow waits, /unread reads no body."""
+        """Answer with the request, its path last. /stream does not end, /slow waits, /unread does not read the body."""
         assert scope["type"] == "http"
         path, body, more = scope["path"], b"", scope["path"] != "/unread"
         while more:
@@ -49,11 +49,11 @@ class Served:
             self.left.append(path)
 
     async def open(self) -> "Raw":
-        """A connection to the server."""
+        """Open a connection to the server."""
         return Raw(*await asyncio.open_connection("127.0.0.1", self.port, limit=2**24))
 
     async def answer(self, request: bytes) -> bytes:
-        """What comes back until the server closes the connection."""
+        """Send these bytes. Return everything that comes until the server closes the connection."""
         async with await self.open() as raw:
             raw.send(request)
             return await raw.rest()
@@ -76,25 +76,25 @@ class Raw:
         self.writer.write(data)
 
     async def answered(self, path: str) -> None:
-        """Until the answer to the request of this path has come."""
+        """Wait until the answer to the request of this path has come."""
         async with asyncio.timeout(LIMIT_S):
             await self.reader.readuntil(f'"path": "{path}"}}'.encode())
 
     async def rest(self) -> bytes:
-        """What comes until the server closes the connection."""
+        """Return everything that comes until the server closes the connection."""
         data = b""
         async with asyncio.timeout(LIMIT_S):
             try:
                 while part := await self.reader.read(65_536):
                     data += part
             except ConnectionError:
-                pass  # the server did not read all that was sent
+                pass  # the server closed the connection without reading everything
         return data
 
 
 @asynccontextmanager
 async def listening(app: Any, protocol: type[Protocol] = Protocol, lifespan: str = "off") -> AsyncIterator[int]:
-    """A server in this process, with this protocol; its port."""
+    """Run a server with this protocol in this process. Yields its port."""
     with closing(socket()) as bound:
         bound.bind(("127.0.0.1", 0))
         options: Any = {"interface": "asgi3", "lifespan": lifespan, "ws": "none", "timeout_graceful_shutdown": 1}
@@ -110,7 +110,7 @@ async def listening(app: Any, protocol: type[Protocol] = Protocol, lifespan: str
 
 @asynccontextmanager
 async def served(protocol: type[Protocol] = Protocol) -> AsyncIterator[Served]:
-    """The small application, with this protocol."""
+    """Run the small application behind this protocol."""
     serving = Served()
     async with listening(serving.app, protocol) as serving.port:
         try:

@@ -11,7 +11,7 @@ from turnwire.shared.keys import TurnKey
 
 STEPS: Final = {"first": "first", "answer": "answer", "last": "last"}  # intent -> what the ledger calls it
 HOOKS_OF_THE_OUTBOX: Final = ("persist_assistant_message", "on_turn_complete")
-DELTAS: Final = 5  # of a model call, each a token
+DELTAS: Final = 5  # how many deltas a model call yields; each is a token
 TOKENS_IN: Final = 7
 
 
@@ -23,7 +23,7 @@ def _expected_text(steps: dict[str, Any], fresh: list[Line], payload: str) -> st
 
 
 async def check(view: Scene, answer: Answer, payload: str = "", *, outbox: bool = False) -> None:
-    """Everything that must hold of a completed turn of this product. The outbox calls the last hooks without steps."""
+    """Check what must hold of a completed turn of this product. The outbox runs the last hooks without steps."""
     steps = await verify.steps_of(view.redis, answer.run_id)
     fresh = await view.client.read(answer)
     text = _expected_text(steps, fresh, payload)
@@ -45,11 +45,11 @@ async def check(view: Scene, answer: Answer, payload: str = "", *, outbox: bool 
 
 
 async def _check_bill(view: Scene, answer: Answer) -> None:
-    """The rows of the turn together say every call that was made, but for those that died with their worker."""
+    """Check that the turn's rows together count every model call, except those that died with their worker."""
     rows = await view.store.ledger(TurnKey.parse(answer.run_id))
     known = [(row, row.model_calls) for row in rows if row.model_calls is not None]
     calls, made = sum(count for _, count in known), len(view.calls(answer, "answer"))
-    assert calls >= 1  # that whose answer stands, whatever happened to its worker
+    assert calls >= 1  # at least the call whose answer was kept, whatever happened to its worker
     assert calls <= made <= calls + len(rows) - len(known)
     assert [(row.tokens_in, row.tokens_out) for row, _ in known] == [
         (TOKENS_IN * count, DELTAS * count) for _, count in known

@@ -1,4 +1,4 @@
-"""Workers and APIs that meet a fault at one of their writes: they die before it, die after it, or lose its reply."""
+"""Workers and APIs with a fault at one of their writes: they die before it, die after it, or lose its reply."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +17,10 @@ MODES = ["before", "after", "lost"]
 async def faulty_workers(
     view: Scene, write: str, *, survivor_last: bool = False, **env: str
 ) -> AsyncIterator[list[Service]]:
-    """One faulty worker per mode, while the ordinary one stands still. They are gone at the end.
+    """Start a faulty worker for each mode, while the ordinary one stands still. They are stopped at the end.
 
-    `survivor_last`: the one that survives its fault starts when the others have met theirs, in `until_all_struck`.
-    Otherwise it may run all the turns while the others are still starting.
+    `survivor_last`: the worker that survives its fault starts when the others have met theirs, in `until_all_struck`.
+    Otherwise it might run all the turns while the others are still starting.
     """
     view.stack.worker[0].pause()
     services = [

@@ -1,4 +1,4 @@
-"""Shorthand for turns: make them, look at them."""
+"""Shorthand that makes turns and looks at them."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def request(message: str = "hello", **fields: Any) -> TurnRequest:
 
 
 def delta(text: str) -> bytes:
-    """The canonical bytes of a text delta."""
+    """Return the canonical bytes of a text delta."""
     return encode_event(PART_UPDATED, {"part": {"type": "text"}, "delta": text})
 
 
@@ -35,7 +35,7 @@ def step(position: int, cursor: str, intent: str = "search", result: Any = None)
 
 
 async def claim(store: TurnStore, key: TurnKey = KEY, worker: str = WORKER) -> Claimed:
-    """The claim of a turn that is there to be claimed, by a worker that runs nothing else."""
+    """Claim a turn that can be claimed, for a worker that runs nothing else."""
     claimed = await store.claim(key, worker, company=1)
     assert isinstance(claimed, Claimed), claimed
     return claimed
@@ -60,13 +60,13 @@ async def renew(runner: TurnRunner, store: TurnStore) -> None:
 
 
 async def take_over(store: TurnStore, key: TurnKey = KEY, worker: str = OTHER_WORKER) -> Claimed:
-    """The lease ends and another worker claims the turn."""
+    """End the lease, and let another worker claim the turn."""
     await lose_lease(store, key)
     return await claim(store, key, worker)
 
 
 async def append(store: TurnStore, claimed: Claimed, seq: int, *events: bytes) -> None:
-    """Append, or raise what the store refused it with."""
+    """Append events. Raises the store's refusal, if there is one."""
     [error] = await store.append_many([(claimed, seq, events)])
     if error is not None:
         raise error
@@ -87,7 +87,7 @@ def seqs_of(log: list[tuple[str, str, dict[str, Any]]]) -> list[int]:
 
 
 async def snapshot(redis: Redis) -> dict[bytes, tuple[bytes, int]]:
-    """Every key with its content and the time at which it expires: equal snapshots, nothing was written."""
+    """Return every key with its content and when it expires. If two snapshots are equal, nothing was written."""
     names = sorted(await redis.keys("*"))
     ends = await expiries(redis, names)
     return {name: (await _content(redis, name), end) for name, end in zip(names, ends, strict=True)}
@@ -110,7 +110,7 @@ async def _content(redis: Redis, name: bytes) -> bytes:
 async def submit_next(
     store: TurnStore, session: SessionKey, request: TurnRequest, idempotency_key: str = ""
 ) -> Submitted:
-    """As the API does it: read the next index, submit there, and again if somebody else was quicker."""
+    """Submit as the API does it: read the next index, submit there, and try again if another client was quicker."""
     index = await store.next_index(session, idempotency_key)
     while True:
         try:

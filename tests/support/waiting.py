@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LIMIT_S = 20.0  # no promise: a test that waits for longer than this waits for what never comes
-LOAD_S = 5.0  # what a loaded machine may add to a time that Turnwire promises; the benchmarks hold the tight figures
+LIMIT_S = 20.0  # not a promise: a test that waits for longer than this would wait for ever
+LOAD_S = 5.0  # what a loaded machine may add to a time that Turnwire promises; the benchmarks check the tight figures
 LOOK_S = 0.005
 
 
 async def wait_until(condition: Callable[[], Any], description: str, limit_s: float = LIMIT_S) -> Any:
-    """Return the first truthy value of `condition`, a plain or a coroutine function.
+    """Wait until `condition`, a plain or a coroutine function, returns a truthy value. Returns this value.
 
     Raises:
-        AssertionError: it never came true; names what was waited for.
+        AssertionError: the condition never came true. The message says what was waited for.
     """
     deadline_s = time.monotonic() + limit_s
     while True:
@@ -29,5 +29,5 @@ async def wait_until(condition: Callable[[], Any], description: str, limit_s: fl
 
 
 async def let_pass(seconds: float) -> None:
-    """Wait for time itself to pass: only where doing nothing for a while is what is measured."""
+    """Let time pass. This is only for tests about what happens when nothing happens for a while."""
     await asyncio.sleep(seconds)
