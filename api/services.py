@@ -8,6 +8,7 @@ from turnwire.api.access.door import Door
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.key_file import WatchedKeyFile
+from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
@@ -19,11 +20,12 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         """Raises:
-        SettingsError: a Redis URL or the key file cannot be read.
+        SettingsError: a Redis URL, the key file or the pools of the projects cannot be read.
         """
         self.settings = settings
         self.key_file = WatchedKeyFile(settings.api_keys_file)
         self.door = Door(settings, self.key_file)
+        self.project_pools = read_project_pools(settings.project_pools or "")
         commands = max(settings.redis_connections - 1, 1)  # one is left for the hub's subscription
         self.redis: Any
         self.queue_redis: Any

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.lanes import Priority
 
 PREFIX = "TURNWIRE_"
 
@@ -49,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auth: Literal["none"] | None = None  # "none": the API asks nobody for credentials, on any address
     api_keys_file: str | None = None
     tenant_header: HeaderName | None = None  # in which a proxy names the tenant; only with auth "none"
+
+    # which workers take a turn, and how soon
+    project_pools: str | None = None  # `project=pool` pairs, with commas; `*` is any other project
+    priority: Priority = "interactive"  # of turns whose request names none
 
     # what a product plugs in
     hooks: str | None = None

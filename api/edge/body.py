@@ -14,6 +14,7 @@ from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.api.edge.site import refuse_foreign_page
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
+from turnwire.shared.lanes import Priority
 from turnwire.shared.model import OnBusy, TurnRequest
 
 MAX_METADATA_BYTES: Final = 16_384
@@ -38,6 +39,7 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: Annotated[Name | None, Meta(description="default: the model in the settings")] = None
     user: Name | None = None
     metadata: Annotated[dict[str, Any] | None, Meta(description="stored with the turn, at most 16 KiB")] = None
+    priority: Annotated[Priority | None, Meta(description="batch turns wait while interactive ones do")] = None
     on_busy: Annotated[OnBusy, Meta(description="what to do if an earlier turn of the session is in progress")] = (
         "enqueue"
     )
@@ -58,6 +60,7 @@ class AskedTurn(msgspec.Struct, frozen=True):
 
     request: TurnRequest
     cancel_on_disconnect: bool
+    priority: Priority | None
 
 
 async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
@@ -71,9 +74,9 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
     if turn.metadata is not None:
         _check_metadata(turn.metadata)
     fields = msgspec.structs.asdict(turn)
-    on_disconnect = fields.pop("on_disconnect")
+    on_disconnect, priority = fields.pop("on_disconnect"), fields.pop("priority")
     request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
-    return AskedTurn(request, on_disconnect == "cancel")
+    return AskedTurn(request, on_disconnect == "cancel", priority)
 
 
 async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:

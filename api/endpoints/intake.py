@@ -41,9 +41,11 @@ class Accepted(msgspec.Struct, frozen=True):
 class Intake:
     """Writes the turn that a POST asks for to the store and to the queue."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+    def __init__(self, store: TurnStore, queue: TurnQueue, weight: float | None = None) -> None:
+        """`weight`: of the tenant that asks; None: the default one."""
         self._store = store
         self._queue = queue
+        self._weight = weight
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Accepted:
         """Accept a turn at this index. `TurnStore.submit` lists the other outcomes.
@@ -79,11 +81,13 @@ class Intake:
         submitted, run_id, lane = accepted.submitted, accepted.key.run_id, accepted.lane
         if submitted.verdict == "running":
             return
+        accepted_before = submitted.verdict == "attached"
         try:
-            await self._queue.enqueue(run_id, accepted=submitted.verdict == "attached", lane=lane)
+            await self._queue.enqueue(run_id, accepted=accepted_before, lane=lane, weight=self._weight)
         except QueueFull as full:
             if not await self._store.withdraw(submitted, _refusal(submitted, full)):
-                await self._queue.enqueue(run_id, accepted=True, lane=lane)  # another request relies on the turn by now
+                # another request relies on the turn by now
+                await self._queue.enqueue(run_id, accepted=True, lane=lane, weight=self._weight)
                 return
             if submitted.verdict == "created":  # otherwise the sweep has to find it, to publish the ledger row
                 await self._queue.forget(run_id, accepted.mark)

@@ -6,6 +6,8 @@ Rule: the client is answered only after the turn is in the store and in the queu
 from contextlib import suppress
 from typing import NamedTuple
 
+import msgspec
+
 from turnwire.api.edge.accept import wants_async
 from turnwire.api.edge.body import AskedTurn, ClientGone, read_turn
 from turnwire.api.edge.exchange import Exchange
@@ -16,7 +18,8 @@ from turnwire.api.following.encode import Framing
 from turnwire.api.services import Services
 from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_event
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import TurnRecord
+from turnwire.shared.lanes import DEFAULT_LANE, Lane, pool_of
+from turnwire.shared.model import TurnRecord, TurnRequest
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.waking import cancel_and_wake
 
@@ -34,10 +37,10 @@ async def ask_turn(services: Services, exchange: Exchange) -> None:
     """POST /v1/sessions/{session}/turns/{index}"""
     key = path_turn(exchange)
     form = _form(exchange)
-    intake = Intake(services.store, services.queue)
+    intake = _intake(services, exchange)
     with suppress(ClientGone):
         asked = await read_turn(exchange, services.settings.max_body_bytes)
-        accepted = await intake.submit(key, asked.request)
+        accepted = await intake.submit(key, _placed(services, asked))
         await _Answer(services, intake, accepted, exchange).send(form, asked)
 
 
@@ -46,11 +49,23 @@ async def ask_next_turn(services: Services, exchange: Exchange) -> None:
     session = path_session(exchange)
     repeat_key = idempotency_key(exchange)
     form = _form(exchange)
-    intake = Intake(services.store, services.queue)
+    intake = _intake(services, exchange)
     with suppress(ClientGone):
         asked = await read_turn(exchange, services.settings.max_body_bytes)
-        accepted = await intake.submit_next(session, asked.request, repeat_key)
+        accepted = await intake.submit_next(session, _placed(services, asked), repeat_key)
         await _Answer(services, intake, accepted, exchange).send(form, asked)
+
+
+def _intake(services: Services, exchange: Exchange) -> Intake:
+    weight = services.key_file.tenant(exchange.identity.tenant).weight
+    return Intake(services.store, services.queue, weight)
+
+
+def _placed(services: Services, asked: AskedTurn) -> TurnRequest:
+    """The request, with the lane that its project and its priority give it."""
+    pool = pool_of(asked.request.project, services.project_pools)
+    lane = Lane(pool, asked.priority or services.settings.priority)
+    return asked.request if lane == DEFAULT_LANE else msgspec.structs.replace(asked.request, lane=lane)
 
 
 class _Answer:
