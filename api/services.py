@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from turnwire.api.access.door import Door
+from turnwire.api.edge.rates import Rates
+from turnwire.api.edge.tails import Tails
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.key_file import WatchedKeyFile
 from turnwire.shared.lanes import read_project_pools
+from turnwire.shared.limits import Limits, limits_of
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
@@ -25,6 +28,8 @@ class Services:
         self.settings = settings
         self.key_file = WatchedKeyFile(settings.api_keys_file)
         self.door = Door(settings, self.key_file)
+        self.rates = Rates()
+        self.tails = Tails()
         self.project_pools = read_project_pools(settings.project_pools or "")
         commands = max(settings.redis_connections - 1, 1)  # one is left for the hub's subscription
         self.redis: Any
@@ -36,6 +41,10 @@ class Services:
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
+
+    def limits(self, tenant: str) -> Limits:
+        """Return what a tenant may do at most."""
+        return limits_of(self.settings, self.key_file.tenant(tenant))
 
     @property
     def hub(self) -> Hub:

@@ -25,7 +25,8 @@ from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
-from turnwire.shared.store.queue import WAITING_MS, TurnQueue
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.queue_open import WAITING_MS
 
 PROCESSES = 4  # how many processes the workers are spread over
 START_LIMIT_S = 60.0

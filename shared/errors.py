@@ -136,6 +136,40 @@ class SignalLimit(TurnwireError):
     code = "signal_limit"
 
 
+class TenantLimit(TurnwireError):
+    """A tenant does more than it may. The request may succeed later."""
+
+    retryable = True
+    retry_after_s = 1.0
+
+
+class RateLimited(TenantLimit):
+    """The tenant sends too many requests. `retry_after_ms`: after so many ms it may send the next one.
+
+    `burst` and `window_s`: how many it may send in so many seconds; 0 if that is not known here.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_ms: str) -> None:
+        super().__init__("too many requests in a short time")
+        self.retry_after_s = int(retry_after_ms) / 1000
+        self.burst = self.window_s = 0
+
+
+class OpenTurnsLimit(TenantLimit):
+    code = "open_turns_limit"
+
+
+class SessionLimit(TenantLimit):
+    code = "session_limit"
+    retry_after_s = 60.0
+
+
+class TailLimit(TenantLimit):
+    code = "tail_limit"
+
+
 class QueueFull(TurnwireError):
     code = "queue_full"
     retryable = True

@@ -60,8 +60,11 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     weight: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     max_open_turns: Annotated[int, Meta(gt=0)] | None = None
-    requests_per_s: Annotated[float, Meta(gt=0)] | None = None
+    requests_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     max_tails: Annotated[int, Meta(gt=0)] | None = None
+    max_sessions: Annotated[int, Meta(gt=0)] | None = None
+    max_signals: Annotated[int, Meta(gt=0)] | None = None
+    max_body_bytes: Annotated[int, Meta(gt=0)] | None = None
     models: list[str] | None = None
 
 

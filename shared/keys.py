@@ -46,6 +46,9 @@ WAITING_PREFIX: Final = "turnwire:waiting:"  # zset    of a tenant in a lane: it
 AGEING_PREFIX: Final = "turnwire:ageing:"  # zset    of a pool: its waiting batch jobs -> since when (µs)
 LANE_PREFIX: Final = "turnwire:lane:"  # string  the lane of a job, unless it is the default one; TTL
 WEIGHT_PREFIX: Final = "turnwire:weight:"  # string  the weight of a tenant; TTL
+RATE_PREFIX: Final = "turnwire:rate:"  # string  when the bucket of a tenant's requests would be full again (µs); TTL
+OWN_OPEN_PREFIX: Final = "turnwire:open:"  # set     the open turns of a tenant that may have so many only; TTL
+OWN_SESSIONS_PREFIX: Final = "turnwire:sessions:"  # zset    the sessions of such a tenant -> until when they count; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever

@@ -86,6 +86,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prices_file: str | None = None
     ledger_rows: Positive = 100_000  # the stream keeps about so many, of some 0.6 KB each
 
+    # what each tenant may do at most; its table in the key file may say otherwise
+    requests_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    max_open_turns: Positive | None = None
+    max_tails: Positive | None = None  # in each API process
+    max_sessions: Positive | None = None  # with turns that are kept
+
     # limits and retention
     retention_s: Positive = 86_400
     session_retention_s: Positive = 34_560_000  # 400 days; a session's next index is kept so long, in some 120 bytes

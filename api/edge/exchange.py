@@ -11,7 +11,9 @@ from starlette.types import Receive, Scope, Send
 from turnwire.api.access.identity import NOBODY, Identity
 from turnwire.api.edge.accept import JSON
 from turnwire.api.edge.cors import Origins
+from turnwire.api.edge.rates import Rate
 from turnwire.api.edge.wire import CONNECTION
+from turnwire.shared.limits import NO_LIMITS
 
 NO_STORE: Final = {"cache-control": "no-store"}
 
@@ -19,7 +21,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
 class Exchange:
     """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
-    __slots__ = ("headers", "identity", "receive", "scope", "send")
+    __slots__ = ("headers", "identity", "limits", "rate", "receive", "scope", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -27,6 +29,8 @@ class Exchange:
         self.send = send
         self.headers = Headers(scope=scope)
         self.identity: Identity = NOBODY  # until the credentials are checked
+        self.limits = NO_LIMITS  # the same
+        self.rate: Rate | None = None  # of its tenant, if that has one
 
     @property
     def client(self) -> str:

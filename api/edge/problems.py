@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from turnwire.api.access.errors import Forbidden, Unauthenticated
+from turnwire.api.edge.rates import Rate
 from turnwire.shared import errors
 from turnwire.shared.errors import TurnwireError
 
@@ -107,6 +108,10 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.InputMismatch: (422, "Already used with other input"),
     errors.TurnLimit: (422, "Too many turns in this session"),
     errors.QueueFull: (429, "Too many turns are waiting"),
+    errors.RateLimited: (429, "Too many requests"),
+    errors.OpenTurnsLimit: (429, "Too many open turns"),
+    errors.SessionLimit: (429, "Too many sessions"),
+    errors.TailLimit: (429, "Too many open streams"),
     HeadTooLarge: (431, "Request headers too large"),
     errors.StoreUnavailable: (503, "The store is unavailable"),
     Draining: (503, "The server is stopping"),
@@ -127,6 +132,9 @@ def problem_response(error: TurnwireError) -> Response:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, errors.RateLimited) and error.burst:
+        rate = Rate(error.burst, error.window_s, 0, error.retry_after_s or 0)
+        headers |= {name.decode(): value.decode() for name, value in rate.headers()}
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     if isinstance(error, Unauthenticated):

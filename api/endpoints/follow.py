@@ -35,7 +35,10 @@ async def follow_turn(services: Services, exchange: Exchange) -> None:
         status = 204 if is_sse(framing) else 200  # only a 204 stops an EventSource from connecting again
         await exchange.answer(status, stream_headers(framing))
         return
-    with services.hub.follow(key, after, idle_s=idle_s) as tail:
+    with (
+        services.tails.one_more(exchange.identity.tenant, exchange.limits),
+        services.hub.follow(key, after, idle_s=idle_s) as tail,
+    ):
         await send_tail(tail, services.hub.encoder(framing), {}, services.settings.stall_s, exchange)
 
 

@@ -5,15 +5,17 @@ from functools import partial
 from turnwire.api.access.identity import Scope
 from turnwire.api.edge.credentials import named_by_proxy, presented
 from turnwire.api.edge.exchange import Exchange
+from turnwire.api.edge.rates import telling
 from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.services import Services
+from turnwire.shared.errors import RateLimited
 
 
 def guarded(services: Services, operation: Operation) -> Handler:
     """Return the operation's handler behind the check of credentials.
 
-    The handler raises Unauthenticated or Forbidden before it reads the body and before it asks Redis.
+    The handler raises Unauthenticated, Forbidden or RateLimited before it reads the body and before it asks Redis.
     """
     handler = partial(operation.handler, services)
     if operation.scope is Scope.PUBLIC:
@@ -26,6 +28,14 @@ def guarded(services: Services, operation: Operation) -> Handler:
         )
         exchange.identity = await services.door.identify(credentials)
         exchange.identity.require(operation.scope)
-        await handler(exchange)
+        exchange.limits = services.limits(exchange.identity.tenant)
+        try:
+            exchange.rate = services.rates.take(exchange.identity.tenant, exchange.limits)
+            if exchange.rate is not None:
+                exchange.send = telling(exchange.send, lambda: exchange.rate)
+            await handler(exchange)
+        except RateLimited as error:
+            error.burst, error.window_s = exchange.limits.burst, exchange.limits.window_s
+            raise
 
     return guard

@@ -13,6 +13,7 @@ from turnwire.shared.errors import QueueFull, StoreUnavailable, TurnwireError
 from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
+from turnwire.shared.limits import NO_LIMITS, Limits
 from turnwire.shared.model import TurnRequest
 from turnwire.shared.replies import Submitted
 from turnwire.shared.store.queue import TurnQueue
@@ -41,11 +42,15 @@ class Accepted(msgspec.Struct, frozen=True):
 class Intake:
     """Writes the turn that a POST asks for to the store and to the queue."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue, weight: float | None = None) -> None:
-        """`weight`: of the tenant that asks; None: the default one."""
+    def __init__(
+        self, store: TurnStore, queue: TurnQueue, weight: float | None = None, limits: Limits = NO_LIMITS
+    ) -> None:
+        """`weight` and `limits`: those of the tenant that asks."""
+        self.left: int | None = None  # how many requests the tenant may send now, if Redis has counted this one
         self._store = store
         self._queue = queue
         self._weight = weight
+        self._limits = limits
 
     async def submit(self, key: TurnKey, request: TurnRequest) -> Accepted:
         """Accept a turn at this index. `TurnStore.submit` lists the other outcomes.
@@ -93,10 +98,22 @@ class Intake:
                 await self._queue.forget(run_id, accepted.mark)
             raise
 
+    async def _mark(self, key: TurnKey) -> str:
+        """Announce the turn. Returns the mark of the announcement.
+
+        Raises:
+            RateLimited, OpenTurnsLimit, SessionLimit: the tenant may not ask it.
+        """
+        if not self._limits.counts_turns:
+            return await self._queue.announce(key.run_id)
+        admitted = await self._queue.admit(key, self._limits)
+        self.left = admitted.left if self._limits.requests_per_s else None
+        return admitted.mark
+
     @asynccontextmanager
     async def _announced(self, key: TurnKey) -> AsyncGenerator[str]:
         """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused."""
-        mark = "" if await self._store.is_completed(key) else await self._queue.announce(key.run_id)
+        mark = "" if await self._store.is_completed(key) else await self._mark(key)
         try:
             yield mark
         except StoreUnavailable:

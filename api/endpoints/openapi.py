@@ -14,7 +14,7 @@ from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.following.encode import NDJSON, SSE
 
 EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
-GUARDED: Final = (401, 403)  # so may every operation that needs credentials
+GUARDED: Final = (401, 403, 429)  # so may every operation that needs credentials
 SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "an API key"},
@@ -106,9 +106,8 @@ def _problems() -> dict[str, Any]:
     for status in sorted(codes):
         description = ", ".join(f"`{code}`" for code in codes[status])
         responses[str(status)] = {"description": description, "content": content}
-        names = (
-            ["Allow"] * (status == 405) + ["WWW-Authenticate"] * (status == 401) + ["Retry-After"] * (status in retried)
-        )
+        names = [name for at, name in _PROBLEM_HEADERS if status == at]
+        names += ["Retry-After"] * (status in retried)
         if names:
             responses[str(status)]["headers"] = _header_references(*names)
     return responses
@@ -162,6 +161,7 @@ PARAMETERS: Final = {
     "prefer": _parameter("Prefer", "header", {"type": "string"}, "`respond-async`: answer 202 with the record"),
     "traceparent": _parameter("traceparent", "header", {"type": "string"}, "W3C trace context, passed on"),
 }
+_PROBLEM_HEADERS: Final = ((401, "WWW-Authenticate"), (405, "Allow"), (429, "RateLimit"), (429, "RateLimit-Policy"))
 HEADERS: Final = {
     "Location": _header(_TURN_PATH, "the path of the turn's record"),
     "Content-Location": _header(_TURN_PATH, "the path of the turn's record"),
@@ -170,6 +170,12 @@ HEADERS: Final = {
     ),
     "Allow": _header({"type": "string"}, "the methods that this path has"),
     "WWW-Authenticate": _header({"type": "string"}, "the form in which credentials are expected"),
+    "RateLimit": _header(
+        {"type": "string"}, "the requests that are left, and in how many seconds all are back", required=False
+    ),
+    "RateLimit-Policy": _header(
+        {"type": "string"}, "the requests that a tenant with a limit may send in so many seconds", required=False
+    ),
     "Retry-After": _header(
         {"type": "string", "pattern": "^[0-9]+$"},
         "seconds; present if it makes sense to retry",

@@ -40,7 +40,7 @@ async def get_turn(services: Services, exchange: Exchange) -> None:
     wait_s = query_seconds(exchange, "wait", least=0, most=MAX_WAIT_S)
     record = await services.store.existing(key)
     if wait_s and not record.terminal:
-        with services.hub.watch(key) as ending:
+        with services.tails.one_more(exchange.identity.tenant, exchange.limits), services.hub.watch(key) as ending:
             await _wait(ending, min(wait_s, HELD_S), exchange.receive)
         record = await services.store.existing(key)
     await exchange.answer_json(record)

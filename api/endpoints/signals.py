@@ -29,9 +29,9 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
     """POST /v1/sessions/{session}/turns/{index}/signals/{key}"""
     turn, key = path_turn(exchange), path_signal(exchange)
     with suppress(ClientGone):
-        body = await read_body(exchange, services.settings.max_body_bytes, SignalBody, absent=SignalBody())
+        body = await read_body(exchange, exchange.limits.max_body_bytes, SignalBody, absent=SignalBody())
         payload = msgspec.json.encode(body.payload)
-        signalled = await services.store.signal(turn, key, payload)
+        signalled = await services.store.signal(turn, key, payload, exchange.limits.max_signals)
         if signalled.enqueue:
             await services.queue.enqueue(turn.run_id, accepted=True, lane=signalled.lane)
         await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

@@ -3,7 +3,7 @@
 Rule: the client is answered only after the turn is in the store and in the queue.
 """
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -38,9 +38,10 @@ async def ask_turn(services: Services, exchange: Exchange) -> None:
     key = path_turn(exchange)
     form = _form(exchange)
     intake = _intake(services, exchange)
-    with suppress(ClientGone):
-        asked = await read_turn(exchange, services.settings.max_body_bytes)
+    with suppress(ClientGone), _follows(services, exchange, form):
+        asked = await read_turn(exchange, exchange.limits.max_body_bytes)
         accepted = await intake.submit(key, _placed(services, asked))
+        _tell_rate(exchange, intake)
         await _Answer(services, intake, accepted, exchange).send(form, asked)
 
 
@@ -50,15 +51,28 @@ async def ask_next_turn(services: Services, exchange: Exchange) -> None:
     repeat_key = idempotency_key(exchange)
     form = _form(exchange)
     intake = _intake(services, exchange)
-    with suppress(ClientGone):
-        asked = await read_turn(exchange, services.settings.max_body_bytes)
+    with suppress(ClientGone), _follows(services, exchange, form):
+        asked = await read_turn(exchange, exchange.limits.max_body_bytes)
         accepted = await intake.submit_next(session, _placed(services, asked), repeat_key)
+        _tell_rate(exchange, intake)
         await _Answer(services, intake, accepted, exchange).send(form, asked)
 
 
 def _intake(services: Services, exchange: Exchange) -> Intake:
     weight = services.key_file.tenant(exchange.identity.tenant).weight
-    return Intake(services.store, services.queue, weight)
+    return Intake(services.store, services.queue, weight, exchange.limits)
+
+
+def _follows(services: Services, exchange: Exchange, form: Form) -> AbstractContextManager[None]:
+    """Count the request among those that follow turns, if it is to be answered with a stream."""
+    if form.framing is None:
+        return nullcontext()
+    return services.tails.one_more(exchange.identity.tenant, exchange.limits)
+
+
+def _tell_rate(exchange: Exchange, intake: Intake) -> None:
+    if exchange.rate is not None and intake.left is not None:
+        exchange.rate = exchange.rate.at_most(intake.left)
 
 
 def _placed(services: Services, asked: AskedTurn) -> TurnRequest:

@@ -14,28 +14,23 @@ from redis.asyncio import Redis
 from turnwire.shared import keys
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, read_pools, served_lanes
 from turnwire.shared.ledger import UsageSums, encode_counted
-from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
+from turnwire.shared.store.queue_open import OpenTurns, billed_key
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
-from turnwire.shared.store.queue_workers import SWEEP_MS, QueueWorkers
+from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 
-ANNOUNCE = Script("announce")
-DUE = Script("due")
 ENQUEUE = Script("enqueue")
 FINISH = Script("finish")
-FORGET = Script("forget")
 NOTE_UNSERVED = Script("note_unserved")
-POSTPONE = Script("postpone")
 SET_ASIDE = Script("set_aside")
 TAKE_ANSWERS = Script("take_answers", repeat=False)
 TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a lost reply named: see Dispatch
 
 RUN_TURN = "run_turn"  # the names of arq's functions
 PERSIST_TURN = "persist_turn"
-ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still has no job after this time
 JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose job has expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
@@ -46,8 +41,6 @@ _PREFIXES = [
 IN_LINE_MS = 10_000_000_000_000  # what is taken from the score of a job that waits in a line; parts/lanes.lua
 WEIGHT_MS = 3_600_000  # so long the weight of a tenant counts after an enqueue that knew it
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
-SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
-WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
 UNSERVED_MS = 15_000  # so long it counts that a worker had no hooks for a turn; it is looked at every 5 s
 LOOK = 200  # pending answers in one call of `take_answers`
 
@@ -73,7 +66,7 @@ class Room(msgspec.Struct):
     company: int = 0
 
 
-class TurnQueue(QueueWorkers):
+class TurnQueue(OpenTurns):
     """Typed access to the queue.
 
     Methods raise StoreUnavailable when Redis does not answer. All of them may then be repeated, except `take`.
@@ -117,7 +110,7 @@ class TurnQueue(QueueWorkers):
         tenant, pool = keys.tenant_of(job_id), lane.pool
         names = [
             keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-            _billed(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool, keys.LANE_PREFIX + job_id,
+            billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool, keys.LANE_PREFIX + job_id,
             keys.WEIGHT_PREFIX + tenant,
         ]  # fmt: skip
         lane_name = "" if lane == DEFAULT_LANE else lane.name
@@ -166,28 +159,6 @@ class TurnQueue(QueueWorkers):
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, int(next_after)
 
-    async def announce(self, run_id: str) -> str:
-        """Tell the sweep of a turn before it is written, in case no job follows. Returns a mark for `forget`."""
-        reply = await ANNOUNCE(self._courier, [keys.OPEN_TURNS], [run_id, ANNOUNCED_MS])
-        return str(reply.decode())
-
-    async def forget(self, job_id: str, mark: str) -> None:
-        """Take back an announcement, or let the sweep forget an open job. An empty mark changes nothing."""
-        if mark:
-            names = [keys.OPEN_TURNS, keys.PENDING, _billed(job_id)]
-            await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
-
-    async def due(self, worker: str, limit: int = 500) -> Due:
-        """Take the open jobs that somebody should look at. Each is handed out once in 15 s.
-
-        One worker sweeps at a time. It is the first that asks, and stays it for as long as it asks again within 8 s.
-        """
-        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER]
-        args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]
-        sweeps, wait_ms, *due = await DUE(self._courier, names, args)
-        marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
-        return Due(marked, None if wait_ms < 0 else wait_ms, sweeps=bool(sweeps))
-
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """List the answers that are not persisted yet, oldest first.
 
@@ -213,10 +184,6 @@ class TurnQueue(QueueWorkers):
         """Return what operators see of the queue."""
         async with answered_within(self._timeout_s):
             return await view_queue(self.redis)
-
-    async def postpone(self, run_id: str, delay_ms: int) -> None:
-        """Let the sweep look at an open turn in `delay_ms`, and not earlier."""
-        await POSTPONE(self._courier, [keys.OPEN_TURNS], [run_id, delay_ms])
 
     async def usage(self, tenant: str) -> UsageSums:
         """Return the sums of the tenant's published ledger rows."""
@@ -263,7 +230,8 @@ class TurnQueue(QueueWorkers):
             self._courier,
             [
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-                _billed(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker), keys.LANE_PREFIX + job_id,
+                billed_key(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker), keys.LANE_PREFIX + job_id,
+                keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id),
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
@@ -277,8 +245,3 @@ def _due_ms(score: float | None) -> int | None:
     if score is None:
         return None
     return int(score if score >= 0 else score + IN_LINE_MS)
-
-
-def _billed(job_id: str) -> str:
-    """The mark of the turn, which both of its jobs keep: a turn's rows may come again for as long as one is open."""
-    return keys.billed(keys.run_id_of(job_id))

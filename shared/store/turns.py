@@ -91,15 +91,17 @@ class TurnStore(AttemptWrites):
         ]
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
-    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
+    async def signal(self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None) -> Signalled:
         """Store a signal. The first signal of a key wins. `payload` is JSON.
+
+        `max_signals`: how many the turn may have; None: as the settings say.
 
         Raises:
             NotFound, TurnEnded: nothing was written.
             SignalLimit: the turn has too many signals, or too large ones. Nothing was written. The signal that a turn
                 waits for is never refused for this reason.
         """
-        args: list[Arg] = [signal, payload, self.settings.max_signals, self.settings.max_signal_bytes]
+        args: list[Arg] = [signal, payload, max_signals or self.settings.max_signals, self.settings.max_signal_bytes]
         first, stored, enqueue, *lane = await SIGNAL(self._replicated, [key.record, key.signals], args)
         return Signalled(bool(first), stored, bool(enqueue), Lane.read(*lane))
 

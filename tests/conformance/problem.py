@@ -17,7 +17,7 @@ WORDS = {
     415: {"unsupported_media_type"},
     421: {"unknown_host"},
     422: {"invalid", "input_mismatch", "turn_limit"},
-    429: {"queue_full", "rate_limited"},
+    429: {"queue_full", "rate_limited", "open_turns_limit", "session_limit", "tail_limit"},
     431: {"head_too_large"},
 }
 INSIDES = re.compile(r"Traceback|redis|(turn|lease|events|steps):chat:|\.py\b|0x[0-9a-f]{6}|#\d+$", re.IGNORECASE)

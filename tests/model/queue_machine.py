@@ -26,8 +26,9 @@ from tests.model.observed_queue import (
 from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
-from turnwire.shared.keys import DEFAULT_TENANT, SessionKey
+from turnwire.shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
+from turnwire.shared.limits import Limits
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.shared.store.queue_view import Pending
 from turnwire.testing.clock import ManualClock
@@ -47,6 +48,13 @@ RUNNING = st.sampled_from([0, 0, 0, 1, 2])
 COMPANY = st.sampled_from([0, 0, 0, -1, 1, 3])
 LIMITS = st.sampled_from([1, 1, 3, 25])
 ROWS = st.integers(0, 3)  # so many attempts have ended
+LIMITED = st.sampled_from(
+    [
+        Limits(max_open_turns=1, max_signals=1, max_body_bytes=1),
+        Limits(max_open_turns=2, max_sessions=1, max_signals=1, max_body_bytes=1),
+        Limits(requests_per_s=0.001, max_signals=1, max_body_bytes=1),
+    ]
+)
 LATER_MS = 60_000
 Ask: TypeAlias = Callable[[TurnQueue, int], Coroutine[Any, Any, Any]]
 action = Actions()
@@ -228,6 +236,22 @@ class QueueMachine(RuleBasedStateMachine):
         self.both(announced)
         if taken_back:
             self.both(lambda queue, place: queue.forget(name, marks[place]))
+
+    @action(2, name=st.sampled_from(ACME), limits=LIMITED, again=AGAIN, taken_back=st.booleans())
+    def admit(self, name, limits, again, taken_back):
+        marks: list[str] = []
+
+        async def admitted(queue: TurnQueue, _: int) -> tuple[bool, int]:
+            found = await queue.admit(TurnKey.parse(name), limits)
+            marks.append(found.mark)
+            return bool(found.mark), found.left
+
+        for _ in range(1 + again):
+            reply = self.both(admitted)
+            if taken_back and not isinstance(reply, TurnwireError):
+                self.both(lambda queue, place: queue.forget(name, marks[place - 2]))
+        own = self.world.redis.smembers(keys.OWN_OPEN_PREFIX + "acme")
+        assert {job_id.decode() for job_id in own} == self.memory.tenants.open_turns.get("acme", set())
 
     @action(worker=WORKERS, name=JOBS, over=st.booleans(), late=st.booleans(), later=st.booleans())
     def sweep(self, worker, name, over, late, later):

@@ -47,6 +47,9 @@ _KINDS = {
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",
+    keys.RATE_PREFIX: "rate",
+    keys.OWN_OPEN_PREFIX: "own_open",
+    keys.OWN_SESSIONS_PREFIX: "own_sessions",
     keys.TENANTS_PREFIX: "tenants",
     keys.DEBTS_PREFIX: "debts",
     keys.WAITING_PREFIX: "waiting",

@@ -10,16 +10,12 @@ from turnwire.shared import keys
 from turnwire.shared.errors import QueueFull
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import UsageSums, decode_row
-from turnwire.shared.replies import Due
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.queue import (
-    ANNOUNCED_MS,
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
-    SWEEPER_MS,
-    WAITING_MS,
     Rows,
     Taken,
     TurnQueue,
@@ -30,12 +26,13 @@ from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import Life, Unharmed, write
 from turnwire.testing.memory_lanes import by_score
 from turnwire.testing.memory_losses import WholeQueue
+from turnwire.testing.memory_open import MemoryOpenTurns
 from turnwire.testing.memory_takes import MemoryTakes
 from turnwire.testing.memory_workers import MemoryWorkers
 from turnwire.testing.queue_memory import QueueMemory
 
 
-class MemoryQueue(WholeQueue, MemoryTakes, MemoryWorkers, TurnQueue):
+class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQueue):
     """The queue. It has no connection: `super().__init__` is not called on purpose."""
 
     def __init__(self, memory: QueueMemory, settings: Settings, life: Life | None = None) -> None:
@@ -81,41 +78,6 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryWorkers, TurnQueue):
             memory.scores[job_id] = memory.now_ms + ASIDE_MS
             memory.drop_claim(job_id)
 
-    @write
-    async def announce(self, run_id: str) -> str:
-        """See TurnQueue."""
-        if run_id in self.memory.looks:
-            return ""
-        self.memory.looks[run_id] = self.memory.now_ms + ANNOUNCED_MS
-        return str(self.memory.now_ms + ANNOUNCED_MS)
-
-    @write
-    async def forget(self, job_id: str, mark: str) -> None:
-        """See TurnQueue."""
-        if mark and self.memory.looks.get(job_id, 0) == float(mark):
-            self.memory.pending.pop(job_id, None)
-            self.memory.looks.pop(job_id, None)
-
-    @write
-    async def due(self, worker: str, limit: int = 500) -> Due:
-        """See TurnQueue."""
-        memory = self.memory
-        sweeper, term_ends_ms = memory.sweeper
-        if sweeper != worker and term_ends_ms > memory.now_ms:
-            return Due([], None, sweeps=False)
-        memory.sweeper = worker, memory.now_ms + SWEEPER_MS
-        mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
-        marked: list[tuple[str, str]] = []
-        due = [job_id for job_id, due_ms in by_score(memory.looks) if due_ms <= memory.now_ms]
-        for job_id in due[:limit]:
-            if job_id in memory.scores and memory.job(job_id) is not None:  # the job will be taken
-                memory.looks[job_id] = memory.now_ms + WAITING_MS
-            else:
-                memory.looks[job_id] = mark_ms
-                marked.append((job_id, str(mark_ms)))
-        first_ms = min(memory.looks.values(), default=None)
-        return Due(marked, None if first_ms is None else max(int(first_ms) - memory.now_ms, 0), sweeps=True)
-
     async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
         """See TurnQueue."""
         memory = self.memory
@@ -133,12 +95,6 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryWorkers, TurnQueue):
         """See TurnQueue. Every worker here has hooks for every turn."""
         memory = self.memory
         return QueueView(len(memory.scores), len(memory.looks), len(memory.suspects.waiting), [])
-
-    @write
-    async def postpone(self, run_id: str, delay_ms: int) -> None:
-        """See TurnQueue."""
-        if run_id in self.memory.looks:
-            self.memory.looks[run_id] = self.memory.now_ms + delay_ms
 
     async def usage(self, tenant: str) -> UsageSums:
         """See TurnQueue."""
@@ -179,6 +135,7 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryWorkers, TurnQueue):
         memory.lanes.of_job.pop(job_id, None)
         if outcome == "ended":
             memory.looks.pop(job_id, None)
+            memory.tenants.end_turn(job_id)
             memory.pending.pop(job_id, None)
         elif delay_ms is not None and job_id in memory.looks:
             memory.looks[job_id] = memory.now_ms + delay_ms

@@ -159,7 +159,7 @@ class MemoryStore(MemoryAttempts):
             rules.keep_session(memory, session, self.settings.retention_ms)
 
     @write
-    async def signal(self, key: TurnKey, signal: str, payload: bytes) -> Signalled:
+    async def signal(self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None) -> Signalled:
         """See TurnStore."""
         turn = self.memory.turn(key)
         if turn is None:
@@ -171,7 +171,7 @@ class MemoryStore(MemoryAttempts):
         stored = b'{"payload":%b,"emitted_at":%d}' % (payload, self.memory.now_ms)
         waits = turn.status == "suspended" and turn.fields.get("awaiting") == signal
         size = int(turn.fields.get("signal_bytes", "0")) + len(signal) + len(stored)
-        if not waits and len(turn.signals) >= self.settings.max_signals:
+        if not waits and len(turn.signals) >= (max_signals or self.settings.max_signals):
             raise SignalLimit("this turn has as many signals as it may have")
         if not waits and size > self.settings.max_signal_bytes:
             raise SignalLimit("the signals of this turn are too large together")

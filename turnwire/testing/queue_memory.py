@@ -5,6 +5,7 @@ from turnwire.shared.store.queue import IN_LINE_MS, JOB_TTL_MS, LOOK
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_lanes import Lanes
 from turnwire.testing.memory_suspects import Suspects
+from turnwire.testing.memory_tenants import Tenants
 
 
 class QueueMemory:
@@ -22,6 +23,7 @@ class QueueMemory:
         self.sweeper = ("", 0)  # the worker that sweeps, and when its term ends
         self.suspects = Suspects()
         self.lanes = Lanes()
+        self.tenants = Tenants()
         self._jobs: dict[str, tuple[bytes, int]] = {}
         self._claims: dict[str, tuple[str, int]] = {}
         self._nonce = 0

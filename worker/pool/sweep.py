@@ -15,7 +15,8 @@ from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
-from turnwire.shared.store.queue import SWEEPER_MS, TurnQueue
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.queue_open import SWEEPER_MS
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
 from turnwire.worker.pool.rebuild import Rebuild

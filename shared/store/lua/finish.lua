@@ -13,6 +13,7 @@
 --   usage           hash: the tenant's sums of published rows
 --   claims          set: the jobs that the worker has claimed
 --   lane            string: the job's lane; absent if it is the default one
+--   own_open        set: the tenant's open turns, as far as they are counted
 -- ARGV
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
@@ -29,7 +30,7 @@
 --   -1              the job was left alone: another worker has claimed it
 -- include: time lanes sums publish
 
-local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane = unpack(KEYS)
+local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
 local holder = redis.call('GET', in_progress)
 if holder and holder ~= worker then
@@ -52,6 +53,7 @@ if outcome ~= 'again' then
     redis.call('ZREM', queue, job_id)
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
+        redis.call('SREM', own_open, job_id)
         redis.call('ZREM', pending, job_id)
     elseif delay_ms ~= '' then
         redis.call('ZADD', open_turns, 'XX', now_ms() + delay_ms, job_id)

@@ -5,7 +5,7 @@ import pytest
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, snapshot
 from turnwire.shared import keys
 from turnwire.shared.replies import Due
-from turnwire.shared.store.queue import ANNOUNCED_MS, SWEEPER_MS, WAITING_MS
+from turnwire.shared.store.queue_open import ANNOUNCED_MS, SWEEPER_MS, WAITING_MS
 from turnwire.shared.store.queue_workers import SWEEP_MS
 
 RUN_ID = KEY.run_id

@@ -1,0 +1,86 @@
+"""The list of open turns on the queue Redis, which the sweep looks through, and what tenants may have of them."""
+
+from typing import Final
+
+import msgspec
+
+from turnwire.shared import keys
+from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.limits import Limits
+from turnwire.shared.replies import Due
+from turnwire.shared.store.queue_workers import SWEEP_MS, QueueWorkers
+from turnwire.shared.store.scripts import Arg, Script, typed_refusals
+
+ADMIT = Script("admit")
+ANNOUNCE = Script("announce")
+DUE = Script("due")
+FORGET = Script("forget")
+POSTPONE = Script("postpone")
+
+ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still has no job after this time
+SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
+WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
+OWN_OPEN_MS: Final = 2_592_000_000  # the set of a tenant's open turns is kept for so long after the last new one
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A turn may be asked. `mark`: for `forget`. `left`: how many requests its tenant may send now."""
+
+    mark: str
+    left: int
+
+
+class OpenTurns(QueueWorkers):
+    """The list of open turns. The methods are those of TurnQueue, which says what they raise."""
+
+    async def announce(self, run_id: str) -> str:
+        """Tell the sweep of a turn before it is written, in case no job follows. Returns a mark for `forget`."""
+        reply = await ANNOUNCE(self._courier, [keys.OPEN_TURNS], [run_id, ANNOUNCED_MS])
+        return str(reply.decode())
+
+    async def admit(self, key: TurnKey, limits: Limits) -> Admitted:
+        """Tell the sweep of a turn before it is written, as `announce` does, if its tenant may have one more.
+
+        Raises:
+            RateLimited, OpenTurnsLimit, SessionLimit: it may not. Nothing was written.
+        """
+        tenant = key.session.tenant
+        own = [prefix + tenant for prefix in (keys.RATE_PREFIX, keys.OWN_OPEN_PREFIX, keys.OWN_SESSIONS_PREFIX)]
+        args: list[Arg] = [
+            key.run_id, ANNOUNCED_MS, round(1_000_000 / limits.requests_per_s) if limits.requests_per_s else 0,
+            limits.burst, limits.max_open_turns or 0, OWN_OPEN_MS,
+            key.session.session, limits.max_sessions or 0, self._settings.retention_ms,
+        ]  # fmt: skip
+        mark, left = await ADMIT(self._courier, [keys.OPEN_TURNS, *own], args)
+        return Admitted(mark.decode(), left)
+
+    async def drop_session(self, key: SessionKey) -> None:
+        """Count a session that was erased no more."""
+        with typed_refusals():
+            await self._courier.send("ZREM", keys.OWN_SESSIONS_PREFIX + key.tenant, key.session)
+
+    async def forget(self, job_id: str, mark: str) -> None:
+        """Take back an announcement, or let the sweep forget an open job. An empty mark changes nothing."""
+        if mark:
+            names = [keys.OPEN_TURNS, keys.PENDING, billed_key(job_id), keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id)]
+            await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
+
+    async def due(self, worker: str, limit: int = 500) -> Due:
+        """Take the open jobs that somebody should look at. Each is handed out once in 15 s.
+
+        One worker sweeps at a time. It is the first that asks, and stays it for as long as it asks again within 8 s.
+        """
+        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER]
+        args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]
+        sweeps, wait_ms, *due = await DUE(self._courier, names, args)
+        marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
+        return Due(marked, None if wait_ms < 0 else wait_ms, sweeps=bool(sweeps))
+
+    async def postpone(self, run_id: str, delay_ms: int) -> None:
+        """Let the sweep look at an open turn in `delay_ms`, and not earlier."""
+        await POSTPONE(self._courier, [keys.OPEN_TURNS], [run_id, delay_ms])
+
+
+def billed_key(job_id: str) -> str:
+    """The mark of the turn, which both of its jobs keep: a turn's rows may come again for as long as one is open."""
+    return keys.billed(keys.run_id_of(job_id))
