@@ -21,6 +21,7 @@ from benchmarks.rig.report import Report, options, run_main
 from benchmarks.rig.services import LOAD_HOOKS, running, workspace
 from benchmarks.rig.systems.stamps import read_stamps
 from stack.cluster import bare_environment
+from stack.process import Service
 from stack.redis_server import RedisServer
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.model import TurnRequest
@@ -88,6 +89,11 @@ async def measure(redis_url: str, starts: Path, args: argparse.Namespace) -> dic
     return p50_p99(idle, "idle") | p50_p99(flooded, "flooded") | {"begun": float(begun)}
 
 
+def wait_until_ready(worker: Service) -> None:
+    """Wait until the worker takes jobs."""
+    worker.wait_until(lambda: "worker ready" in worker.log(), START_LIMIT_S)
+
+
 def run_round(args: argparse.Namespace) -> dict[str, float]:
     """Start everything afresh and measure."""
     with ExitStack() as stack:
@@ -96,11 +102,12 @@ def run_round(args: argparse.Namespace) -> dict[str, float]:
         starts = directory / "starts"
         env = bare_environment() | LOAD_HOOKS | {
             "TURNWIRE_REDIS_URL": redis.url, "TURNWIRE_MAX_JOBS": str(args.slots), "TURNWIRE_DRAIN_S": "0",
+            "TURNWIRE_RESERVED_SLOTS": str(args.reserved),
             "BENCH_STARTS": str(starts),
         }  # fmt: skip
         for number in range(args.workers):
             worker = stack.enter_context(running(directory, f"worker{number}", ["-m", "worker"], env))
-            worker.wait_until(lambda at=worker: "worker ready" in at.log(), START_LIMIT_S)
+            wait_until_ready(worker)
         return uvloop.run(measure(redis.url, starts, args))
 
 
@@ -114,6 +121,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="that a turn of the flood streams (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--slots", type=int, default=100, help="of each worker (%(default)s)")
+    parser.add_argument("--reserved", type=int, default=10, help="of these slots (%(default)s)")
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds, args.flood, args.turns, args.rate = 1, 4000, 20, 2.0

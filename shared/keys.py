@@ -49,6 +49,8 @@ WEIGHT_PREFIX: Final = "turnwire:weight:"  # string  the weight of a tenant; TTL
 RATE_PREFIX: Final = "turnwire:rate:"  # string  when the bucket of a tenant's requests would be full again (µs); TTL
 OWN_OPEN_PREFIX: Final = "turnwire:open:"  # set     the open turns of a tenant that may have so many only; TTL
 OWN_SESSIONS_PREFIX: Final = "turnwire:sessions:"  # zset    the sessions of such a tenant -> until when they count; TTL
+RESERVING: Final = "turnwire:reserving"  # string  is there while a worker has none but reserved slots; TTL
+NEWCOMERS_PREFIX: Final = "turnwire:newcomers:"  # list    of a pool: wakes such workers; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever

@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_ms: Annotated[int, Meta(ge=100)] = 5000
     max_attempts: Positive = 5
     turn_timeout_s: PositiveSeconds = 3600.0
+    reserved_slots: Annotated[int, Meta(ge=0)] = 0  # of `max_jobs`, for tenants that run nothing in this worker
     drain_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 30.0
     persist_tries: Positive = 3
     hook_timeout_s: PositiveSeconds = 60.0  # one call of a hook that follows the answer may take so long
@@ -130,6 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return settings
 
     def _check_together(self) -> None:
+        if self.reserved_slots >= self.max_jobs:
+            raise SettingsError("TURNWIRE_RESERVED_SLOTS must be smaller than TURNWIRE_MAX_JOBS")
         if self.lease_ms >= self.turn_timeout_s * 1000:
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
         if self.auth == "none" and self.authenticates:

@@ -4,7 +4,7 @@ A job id names a turn in one of two ways. `chat:…`, which is the turn's run id
 the answer of a turn that has ended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -58,12 +58,15 @@ class Room(msgspec.Struct):
     """What a worker has room for. `take` decides, and writes `company`.
 
     `company`: 0 if the worker takes any jobs; n if it runs nothing but suspects, at most n at a time; -1 if it takes
-    nothing until it is idle, because suspects wait.
+    nothing until it is idle, because suspects wait. `reserved`: so many of the jobs that it takes now are only for
+    tenants that are not `busy` there.
     """
 
     slots: int = 1  # how many suspects it can run at a time
     running: int = 0
     company: int = 0
+    reserved: int = 0
+    busy: Collection[str] = ()
 
 
 class TurnQueue(OpenTurns):
@@ -111,7 +114,7 @@ class TurnQueue(OpenTurns):
         names = [
             keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
             billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool, keys.LANE_PREFIX + job_id,
-            keys.WEIGHT_PREFIX + tenant,
+            keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
         ]  # fmt: skip
         lane_name = "" if lane == DEFAULT_LANE else lane.name
         share = "" if weight is None else repr(weight)
@@ -137,9 +140,9 @@ class TurnQueue(OpenTurns):
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), room.slots, room.running, room.company]
         names = [
             keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS,
-            keys.BEAT, keys.GRACE, *map(keys.hints, self._pools),
+            keys.BEAT, keys.GRACE, keys.RESERVING, *map(keys.hints, self._pools),
         ]  # fmt: skip
-        reply = await TAKE(self._courier, names, [*args, *_PREFIXES, *self._served])
+        reply = await TAKE(self._courier, names, [*args, *_PREFIXES, room.reserved, " ".join(room.busy), *self._served])
         wait_ms, room.company, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms

@@ -11,7 +11,22 @@ from stack.cluster import ROOT, bare_environment
 
 SIZES = {
     "claims": ["--jobs", "40"],
-    "fairness": ["--flood", "60", "--turns", "3", "--rate", "20", "--seconds", "3", "--workers", "1", "--slots", "5"],
+    "fairness": [
+        "--flood",
+        "60",
+        "--turns",
+        "3",
+        "--rate",
+        "20",
+        "--seconds",
+        "3",
+        "--workers",
+        "1",
+        "--slots",
+        "5",
+        "--reserved",
+        "1",
+    ],
 }
 
 

@@ -23,38 +23,23 @@ from tests.model.observed_queue import (
     watched,
     when,
 )
-from tests.support.turns import SESSION
+from tests.model.queue_jobs import ACME, ANSWER, JOBS, LANES, LIMITED, NAMES, OTHER, TURN, WEIGHTS
 from turnwire.shared import keys
 from turnwire.shared.errors import TurnwireError
-from turnwire.shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
-from turnwire.shared.lanes import DEFAULT_LANE, Lane
-from turnwire.shared.limits import Limits
+from turnwire.shared.keys import DEFAULT_TENANT, TurnKey
+from turnwire.shared.lanes import DEFAULT_LANE
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.shared.store.queue_view import Pending
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_queue import MemoryQueue
 from turnwire.testing.queue_memory import QueueMemory
 
-TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
-ANSWER = keys.persist_id(TURN)
-ACME = [SessionKey("acme", "s").turn(index).run_id for index in range(3)]
-NAMES = [TURN, OTHER, ANSWER, *ACME]
-LANES = {OTHER: Lane("gpu"), ACME[1]: Lane(priority="batch"), ACME[2]: Lane("gpu", "batch")}
-JOBS = st.sampled_from([TURN, TURN, OTHER, ANSWER, *ACME])
-WEIGHTS = st.sampled_from([None, None, 1.0, 3.0, 0.5])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
 AGAIN = st.booleans()
 RUNNING = st.sampled_from([0, 0, 0, 1, 2])
 COMPANY = st.sampled_from([0, 0, 0, -1, 1, 3])
 LIMITS = st.sampled_from([1, 1, 3, 25])
 ROWS = st.integers(0, 3)  # so many attempts have ended
-LIMITED = st.sampled_from(
-    [
-        Limits(max_open_turns=1, max_signals=1, max_body_bytes=1),
-        Limits(max_open_turns=2, max_sessions=1, max_signals=1, max_body_bytes=1),
-        Limits(requests_per_s=0.001, max_signals=1, max_body_bytes=1),
-    ]
-)
 LATER_MS = 60_000
 Ask: TypeAlias = Callable[[TurnQueue, int], Coroutine[Any, Any, Any]]
 action = Actions()
@@ -137,10 +122,10 @@ class QueueMachine(RuleBasedStateMachine):
         if in_order := not (self.moved or self._is_timed() or self.memory.suspects.waiting):
             state.company = 0
         else:
-            count = 10
+            count, state.reserved = 10, 0
 
         async def taken(queue: TurnQueue, place: int) -> tuple[list[str], str, int]:
-            room = Room(state.slots, state.running, state.company)
+            room = Room(state.slots, state.running, state.company, min(state.reserved, count), state.busy)
             jobs, wait_ms = await queue.take(worker, count, room=room)
             found.append(sorted(jobs, key=lambda job: job.job_id))
             for job in jobs:
@@ -250,7 +235,7 @@ class QueueMachine(RuleBasedStateMachine):
             reply = self.both(admitted)
             if taken_back and not isinstance(reply, TurnwireError):
                 self.both(lambda queue, place: queue.forget(name, marks[place - 2]))
-        own = self.world.redis.smembers(keys.OWN_OPEN_PREFIX + "acme")
+        own: Any = self.world.redis.smembers(keys.OWN_OPEN_PREFIX + "acme")
         assert {job_id.decode() for job_id in own} == self.memory.tenants.open_turns.get("acme", set())
 
     @action(worker=WORKERS, name=JOBS, over=st.booleans(), late=st.booleans(), later=st.booleans())

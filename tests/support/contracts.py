@@ -44,9 +44,11 @@ _KINDS = {
     keys.REBUILDING: "rebuilding",
     keys.BEAT: "beat",
     keys.GRACE: "grace",
+    keys.RESERVING: "reserving",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",
+    keys.NEWCOMERS_PREFIX: "newcomers",
     keys.RATE_PREFIX: "rate",
     keys.OWN_OPEN_PREFIX: "own_open",
     keys.OWN_SESSIONS_PREFIX: "own_sessions",

@@ -20,6 +20,20 @@ def by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float
 
 
 @dataclass
+class Space:
+    """The slots of a worker: `open` are for any tenant, the others for tenants that are not `busy` there."""
+
+    open: int
+    busy: set[str]
+
+    def take(self, tenant: str, claimed: int) -> None:
+        """Note that jobs of a tenant were claimed."""
+        self.open -= claimed
+        if claimed:
+            self.busy.add(tenant)
+
+
+@dataclass
 class LaneMemory:
     """One lane: the tenants with waiting jobs, the virtual starts of others, and the lines."""
 
@@ -41,32 +55,43 @@ class LaneMemory:
             self.tenants[tenant] = start
         line[job_id] = since_us
 
-    def serve(self, count: int, claim: Callable[[str], bool], weight_of: Callable[[str], float]) -> bool:
-        """Take up to `count` jobs. Returns True if there are more."""
-        served, stale, virtual_time = 0, 0, None
+    def serve(
+        self, count: int, space: Space, claim: Callable[[str], bool], weight_of: Callable[[str], float]
+    ) -> tuple[bool, bool]:
+        """Take up to `count` jobs. Returns whether there are more that the worker could take, and any more."""
+        served, stale, virtual_time, could_take = 0, 0, None, True
         while served < count and stale < STALE_LIMIT:
             first = by_score(self.tenants)[:2]
-            if not first:
-                return False
-            (tenant, start), is_alone = first[0], len(first) == 1
-            wanted = count - served if is_alone else 1
+            found: tuple[str, float] | None = first[0] if first else None
+            if found is not None and space.open < 1:
+                found = next((entry for entry in by_score(self.tenants) if entry[0] not in space.busy), None)
+                could_take = found is not None
+            if found is None:
+                break
+            (tenant, start), is_alone = found, len(first) == 1
+            wanted = min(count - served, max(space.open, 1)) if is_alone else 1
             claimed, popped = self._claimed(tenant, wanted, claim)
             served, stale = served + claimed, stale + popped - claimed
+            space.take(tenant, claimed)
             if is_alone and tenant not in self.lines:
                 self.tenants.clear()
                 self.debts.clear()
-                return False
+                return False, False
             if not is_alone:
-                virtual_time, next_start = start, start + claimed / weight_of(tenant)
-                if tenant in self.lines:
-                    self.tenants[tenant] = next_start
-                else:
-                    del self.tenants[tenant]
-                    self.debts[tenant] = next_start
+                virtual_time = first[0][1]
+                self._end_turn(tenant, start + claimed / weight_of(tenant))
         if virtual_time is not None:
             self.debts = {name: start for name, start in self.debts.items() if start > virtual_time}
             self.debts[""] = virtual_time
-        return bool(self.tenants)
+        return bool(self.tenants) and could_take, bool(self.tenants)
+
+    def _end_turn(self, tenant: str, next_start: float) -> None:
+        """Move a tenant that was served behind the others; one without jobs leaves the lane."""
+        if tenant in self.lines:
+            self.tenants[tenant] = next_start
+        else:
+            del self.tenants[tenant]
+            self.debts[tenant] = next_start
 
     def _claimed(self, tenant: str, wanted: int, claim: Callable[[str], bool]) -> tuple[int, int]:
         """Take the first jobs of a line. Returns how many were claimed, and how many left the line."""
@@ -111,15 +136,15 @@ class Lanes:
         """Put a due job that stood in no line into its own one."""
         self.lane(self.lane_of(job_id)).stand_in_line(keys.tenant_of(job_id), job_id, int(due_ms) * 1000, is_new=False)
 
-    def serve(self, name: str, count: int, claim: Callable[[str], bool]) -> bool:
-        """Take up to `count` jobs of a lane. Returns True if there are more."""
+    def serve(self, name: str, count: int, space: Space, claim: Callable[[str], bool]) -> tuple[bool, bool]:
+        """Take up to `count` jobs of a lane. Returns whether there are more that it could take, and any more."""
         ageing = self.ageing.get(name.removesuffix(":batch"), {}) if name.endswith(":batch") else {}
 
         def claim_aged(job_id: str) -> bool:
             ageing.pop(job_id, None)
             return claim(job_id)
 
-        return self.lane(name).serve(count, claim_aged, lambda tenant: self.weights.get(tenant, 1.0))
+        return self.lane(name).serve(count, space, claim_aged, lambda tenant: self.weights.get(tenant, 1.0))
 
     def grow_old(self, pool: str, since_us: int) -> None:
         """Put batch jobs that have waited since this time or longer among the interactive ones."""

@@ -6,7 +6,7 @@ from turnwire.shared.lanes import read_pools, served_lanes
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import IN_LINE_MS, Room, Taken
 from turnwire.testing.life import Life, write
-from turnwire.testing.memory_lanes import by_score
+from turnwire.testing.memory_lanes import Space, by_score
 from turnwire.testing.queue_memory import QueueMemory
 
 
@@ -35,7 +35,7 @@ class Look:
     def _waits(self, job_id: str) -> bool:
         return self._memory.scores.get(job_id, 0) < 0
 
-    def take(self, count: int, pools: int, aged_us: int) -> None:
+    def take(self, count: int, room: Room, pools: int, aged_us: int) -> None:
         """Take up to `count` jobs. Batch jobs that have waited since `aged_us` count as interactive ones."""
         memory = self._memory
         due = [entry for entry in by_score(memory.scores) if entry[1] >= 0][: count + 1]
@@ -48,14 +48,16 @@ class Look:
             else:
                 memory.scores[job_id] = int(due_ms - IN_LINE_MS)
                 memory.lanes.put_in_line(job_id, due_ms)
-        is_full = False
+        space = Space(count - len(self.taken) - room.reserved, set(room.busy))
+        is_left = False
         for lane in self._lanes:
-            is_full |= memory.lanes.serve(
-                lane, count - len(self.taken), lambda job_id: self._waits(job_id) and self._claimed(job_id)
+            has_more, others_wait = memory.lanes.serve(
+                lane, count - len(self.taken), space, lambda job_id: self._waits(job_id) and self._claimed(job_id)
             )
-        if is_full:
-            self._soon(0)
-        if self.next_ms == 0:
+            is_left |= others_wait
+            if has_more:
+                self._soon(0)
+        if is_left:
             for lane in self._lanes[:pools]:
                 memory.lanes.grow_old(lane, aged_us)
 
@@ -83,7 +85,7 @@ class MemoryTakes:
             return taken, None
         pools = read_pools(self.settings.pools)
         look = Look(memory, worker, self.settings.lease_ms, served_lanes(pools))
-        look.take(count, len(pools), (memory.now_ms - self.settings.batch_age_ms) * 1000)
+        look.take(count, room or Room(), len(pools), (memory.now_ms - self.settings.batch_age_ms) * 1000)
         return look.taken, look.next_ms
 
     @write

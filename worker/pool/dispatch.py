@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from turnwire.shared.errors import StoreUnavailable
-from turnwire.shared.keys import is_persist_id
+from turnwire.shared.keys import is_persist_id, tenant_of
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done
@@ -20,13 +20,16 @@ logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
 ISOLATED_LOOK_S: Final = 1.0  # how often a worker looks that runs suspects, or waits until it is idle
+RESERVED_LOOK_S: Final = 1.0  # how often a worker looks that has none but reserved slots
 OUTBOX_LOOK_S: Final = 1.0  # how often a worker without a free slot for a turn looks for answers to persist
 
 
 class Dispatch:
     """Runs up to `slots` turns at a time, and some jobs of the outbox. `tasks` holds what runs now, by job id."""
 
-    def __init__(self, worker_id: str, queue: TurnQueue, hints: Hints, jobs: Jobs, claims: Claims, slots: int) -> None:
+    def __init__(
+        self, worker_id: str, queue: TurnQueue, hints: Hints, jobs: Jobs, claims: Claims, slots: int, reserved: int = 0
+    ) -> None:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.complete = 0
         self.retried = 0
@@ -37,6 +40,8 @@ class Dispatch:
         self._jobs = jobs
         self._claims = claims
         self._slots = slots
+        self._reserved = reserved  # so many of the slots are for tenants that run nothing here
+        self._newcomers: asyncio.Task[None] | None = None
         self._outbox = OutboxSlots(slots)  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
         self._room = Room(slots)
@@ -60,11 +65,17 @@ class Dispatch:
                 await self._until_slot_free(OUTBOX_LOOK_S)
                 continue
             count = min(free, max(self._slots // SHARES, 1))
+            open_slots = max(free - self._reserved, 0)
+            self._room.reserved = max(count - open_slots, 0)
+            self._room.busy = {tenant_of(job_id) for job_id in self.tasks} if self._room.reserved else ()
             taken, due_ms = await self._take(count, woken=woken)
             await self._start_or_put_off(taken)
             if self._room.company:
                 woken = False  # hints are for those who take any job
                 await self._until_slot_free(ISOLATED_LOOK_S)
+            elif len(taken) < count and self._room.reserved and len(taken) >= open_slots:
+                woken = False  # the other hints are for those who have a slot for any tenant
+                await self._until_newcomer_or_slot_free(due_ms)
             elif len(taken) < count:
                 woken = await self._hints.wait(due_ms)
 
@@ -72,6 +83,19 @@ class Dispatch:
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._slot_free.wait()
+
+    async def _until_newcomer_or_slot_free(self, due_ms: int | None) -> None:
+        """Wait until a tenant asks that has nothing waiting, or a slot becomes free, or a job is due.
+
+        A blocking pop that is cancelled costs its connection. So it goes on when a slot becomes free.
+        """
+        if self._newcomers is None or self._newcomers.done():
+            self._newcomers = asyncio.create_task(self._wake_for_newcomer(), name="newcomers")
+        await self._until_slot_free(RESERVED_LOOK_S if due_ms is None else min(RESERVED_LOOK_S, due_ms / 1000))
+
+    async def _wake_for_newcomer(self) -> None:
+        if await self._hints.newcomer(RESERVED_LOOK_S):
+            self._slot_free.set()
 
     async def _take(self, count: int, *, woken: bool) -> tuple[list[Taken], int | None]:
         self._room.running = len(self.tasks)

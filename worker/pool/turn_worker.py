@@ -64,7 +64,7 @@ class TurnWorker(Worker):
         jobs = Jobs(self.id, self.queue, self.runner, Outbox(self._store, products))
         claims = Claims()
         hints = Hints(self._waiting, settings)
-        self._dispatch = Dispatch(self.id, self.queue, hints, jobs, claims, settings.max_jobs)
+        self._dispatch = Dispatch(self.id, self.queue, hints, jobs, claims, settings.max_jobs, settings.reserved_slots)
         running = self._dispatch.running
         entry = OwnEntry(settings.max_jobs, running)
         self._pulse = Pulse(

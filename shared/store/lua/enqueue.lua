@@ -16,6 +16,8 @@
 --   ageing         zset: batch jobs of the pool -> since when, in µs
 --   lane           string: the job's lane; absent if it is the default one
 --   weight         string: how many jobs the tenant may take in its turn; absent if one
+--   reserving      string: is there while a worker has none but reserved slots
+--   newcomers      list: wakes such workers of the job's pool
 -- ARGV
 --   job_id
 --   bytes          the serialized job
@@ -36,9 +38,10 @@
 -- include: time lanes
 
 local open_turns, queue, hints, job, in_progress, pending, billed,
-    tenants, debts, waiting, ageing, lane, weight = unpack(KEYS)
+    tenants, debts, waiting, ageing, lane, weight, reserving, newcomers = unpack(KEYS)
 local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed,
     tenant, lane_name, is_batch, share, share_ms = unpack(ARGV)
+local NEWCOMERS_MS = 10000
 local since_us = now_us()
 local now = math.floor(since_us / 1000)
 local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
@@ -59,7 +62,12 @@ end
 redis.call('SET', job, bytes, 'PX', job_ttl_ms)
 if not runs then
     redis.call('ZADD', queue, string.format('%d', now - IN_LINE_MS), job_id)
-    stand_in_line({tenants = tenants, debts = debts, waiting = waiting}, tenant, job_id, since_us, true)
+    local keys = {tenants = tenants, debts = debts, waiting = waiting}
+    if stand_in_line(keys, tenant, job_id, since_us, true) and redis.call('EXISTS', reserving) == 1 then
+        redis.call('RPUSH', newcomers, job_id)
+        redis.call('LTRIM', newcomers, -100, -1)
+        redis.call('PEXPIRE', newcomers, NEWCOMERS_MS)
+    end
     if lane_name ~= '' then
         redis.call('SET', lane, lane_name, 'PX', job_ttl_ms)
     end

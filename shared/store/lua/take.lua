@@ -14,6 +14,7 @@
 --   workers               hash: worker -> entry of its last heartbeat
 --   beat                  string: when the last heartbeat of any worker came
 --   grace                 string: is there while lapsed claims are left alone
+--   reserving             string: is there while a worker has none but reserved slots
 --   own_hints …           the lists that wake idle workers of this worker's pools
 -- ARGV
 --   worker
@@ -31,6 +32,8 @@
 --   waiting_prefix        of the lines: the jobs of a tenant in a lane
 --   ageing_prefix         of the sets of the batch jobs of a pool
 --   weight_prefix         of the keys that hold the weights of tenants
+--   reserved              so many of them only of tenants that run nothing in this worker
+--   busy                  the tenants that run something there, with spaces between them
 --   batch_age_ms          a batch job that has waited for so long counts as an interactive one
 --   pools                 how many pools the worker serves
 --   lane …                the lanes that it serves, the preferred one first: those of the pools, then those of batch
@@ -40,14 +43,15 @@
 --   job                   the serialized job; '' if it has expired
 -- include: time lanes serve isolation grace
 
-local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace = unpack(KEYS, 1, 9)
+local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace, reserving = unpack(KEYS, 1, 10)
 local worker, lease_ms, count, woken, slots, running, company, job_prefix, in_progress_prefix,
     lane_prefix, tenants_prefix, debts_prefix, waiting_prefix, ageing_prefix, weight_prefix,
-    batch_age_ms, pools = unpack(ARGV, 1, 17)
-local own_hints, lanes = {unpack(KEYS, 10)}, {unpack(ARGV, 18)}
+    reserved, busy, batch_age_ms, pools = unpack(ARGV, 1, 19)
+local own_hints, lanes = {unpack(KEYS, 11)}, {unpack(ARGV, 20)}
 local prefixes = {tenants = tenants_prefix, debts = debts_prefix, waiting = waiting_prefix, ageing = ageing_prefix,
                   lane = lane_prefix, weight = weight_prefix}
 local GRACE_LOOK_MS = 500  -- when to look at a lapsed claim again
+local RESERVING_MS = 10000
 local SUSPECTS_LOOK = 100  -- so many suspects are looked at, at most
 local now = now_ms()
 local reply = {-1, 0}
@@ -143,16 +147,25 @@ local function claim_in_line(job_id, batch_pool)
     return score and tonumber(score) < 0 and claim_or_look_later(job_id)
 end
 
+local room = {open = count + 1 - #reply / 2 - reserved, busy = {names = {}, count = 0}}
+for tenant in string.gmatch(busy, '%S+') do
+    room.busy.names[tenant], room.busy.count = true, room.busy.count + 1
+end
+local others_wait = false
 for _, lane in ipairs(company == 0 and lanes or {}) do
     local batch_pool = string.match(lane, '^(.+):batch$')
-    local has_more = serve(prefixes, lane, count + 1 - #reply / 2, function(job_id)
+    local has_more, is_left = serve(prefixes, lane, count + 1 - #reply / 2, room, function(job_id)
         return claim_in_line(job_id, batch_pool)
     end)
     if has_more then
         reply[1] = 0
     end
+    others_wait = others_wait or is_left
 end
-if reply[1] == 0 then
+if reserved ~= '0' then
+    redis.call('SET', reserving, 1, 'PX', RESERVING_MS)  -- now `enqueue` tells of tenants that had nothing waiting
+end
+if others_wait then
     for i = 1, tonumber(pools) do
         grow_old(prefixes, lanes[i], (now - batch_age_ms) * 1000)
     end
@@ -167,7 +180,7 @@ if company ~= 0 and woken == '1' then
     for _, list in ipairs(own_hints) do
         redis.call('RPUSH', list, '')  -- the hint may have been for a job that this worker does not take
     end
-elseif company == 0 and reply[1] ~= 0 and (woken == '1' or #reply > 2) then
+elseif company == 0 and reply[1] ~= 0 and not others_wait and (woken == '1' or #reply > 2) then
     redis.call('DEL', unpack(own_hints))  -- nothing else is due, so older hints would wake workers in vain
 end
 return reply

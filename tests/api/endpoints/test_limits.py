@@ -99,7 +99,7 @@ async def test_turns_are_counted_over_all_processes(api):
 async def test_tails(api, store):
     await store.submit(ACME.turn(0), request())
     async with api("max_tails = 1") as client:
-        services = client._transport.app.state.services  # type: ignore[attr-defined]
+        services = client._transport.app.state.services
         with services.tails.one_more("acme", services.limits("acme")):
             assert code(await client.get("/v1/sessions/demo/turns/0?wait=1")) == "tail_limit"
             assert code(await client.post("/v1/sessions/demo/turns/1", json={"message": "x"}, headers={"Prefer": ""}))

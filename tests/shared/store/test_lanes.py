@@ -10,7 +10,7 @@ from tests.support.turns import OTHER_WORKER, WORKER
 from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
-from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.queue import Room, TurnQueue
 
 BATCH, GPU = Lane(priority="batch"), Lane("gpu")
 
@@ -200,3 +200,28 @@ async def test_a_turn_that_is_enqueued_again_in_another_lane_is_taken_once(redis
     await redis.delete(keys.job(job_id))
     await enqueue(queue, [job_id])
     assert await taken(queue, 2) == [job_id]
+
+
+async def test_a_reserved_slot_is_for_a_tenant_that_runs_nothing_here(redis, queue):
+    await enqueue(queue, run_ids("flood", 5))
+    room = Room(reserved=2, busy={"flood"})
+    jobs, wait_ms = await queue.take(WORKER, 2, room=room)
+    assert (jobs, wait_ms) == ([], None), "nothing is due that this worker could take"
+    assert await redis.llen(keys.HINTS) == 5, "other workers can take what waits"
+    newcomer = await enqueue(queue, run_ids("quiet", 2))
+    assert await redis.llen(keys.NEWCOMERS_PREFIX + "default") == 1, "the first of a tenant tells of it"
+    jobs, _ = await queue.take(WORKER, 2, room=room)
+    assert [job.job_id for job in jobs] == newcomer[:1], "then this tenant runs something there, too"
+
+
+async def test_a_slot_that_is_not_reserved_is_for_anybody(queue):
+    flood = await enqueue(queue, run_ids("flood", 5))
+    quiet = await enqueue(queue, run_ids("quiet", 1))
+    jobs, wait_ms = await queue.take(WORKER, 3, room=Room(reserved=1, busy={"quiet"}))
+    assert [job.job_id for job in jobs] == [*flood[:1], *quiet]
+    assert wait_ms is None
+
+
+async def test_nobody_is_told_of_newcomers_while_no_worker_reserves(redis, queue):
+    await enqueue(queue, run_ids("a", 2))
+    assert not await redis.keys(f"{keys.NEWCOMERS_PREFIX}*")

@@ -11,6 +11,8 @@ from tests.support.product import HOLD, Product, Scripted, text
 from tests.support.turns import KEY, SESSION, log_of, lose_lease, request, take_over, types_of
 from tests.support.waiting import LOAD_S, let_pass, wait_until
 from turnwire.shared import keys
+from turnwire.shared.keys import SessionKey
+from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
@@ -102,6 +104,30 @@ async def test_turns_run_side_by_side_up_to_the_limit(redis, accept, worker_of):
     assert len(worker.tasks) == 2
     product.gate.set()
     await wait_until(lambda: len(product.turns) == 3, "the third one")
+
+
+async def test_a_reserved_slot_waits_for_a_tenant_that_runs_nothing_here(accept, worker_of):
+    product = Scripted(HOLD)
+    await worker_of(product, max_jobs=3, reserved_slots=1)
+    for index in range(4):
+        await accept(SESSION.turn(index), on_busy="concurrent")
+    await wait_until(lambda: len(product.turns) == 2, "two turns of the first tenant to run")
+    await accept(SessionKey("quiet", "s").turn(0))
+    await wait_until(lambda: len(product.turns) == 3, "the other tenant's turn to run at once")
+    assert product.turns[2].tenant_id == "quiet"
+    product.gate.set()
+    await wait_until(lambda: len(product.turns) == 5, "all others")
+
+
+async def test_a_worker_takes_the_turns_of_its_pool_alone(store, redis, queue, worker_of):
+    product = Scripted(text("x"))
+    await worker_of(product, pools="gpu", poll_s=30.0)
+    for index, lane in enumerate((Lane(), Lane("gpu"))):
+        await store.submit(SESSION.turn(index), request(on_busy="concurrent"))
+        await queue.enqueue(SESSION.turn(index).run_id, lane=lane)
+    await wait_until(ended(store, SESSION.turn(1)), "the turn of its pool to end")
+    assert [turn.turn_index for turn in product.turns] == [1]
+    assert await redis.zcard(keys.QUEUE) >= 1
 
 
 async def test_the_turns_of_a_session_run_in_order(store, accept, worker_of):

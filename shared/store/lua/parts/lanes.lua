@@ -27,6 +27,7 @@ end
 -- stand_in_line(keys, tenant, job_id, since_us, is_new)
 -- Puts a job into the line of its tenant. A new job goes to the end, also after the clock has gone back.
 -- keys: `tenants` and `debts` of the lane, and `waiting`, the line
+-- RETURNS true if no other job of the tenant waits in the lane
 local function stand_in_line(keys, tenant, job_id, since_us, is_new)
     local first = redis.call('ZRANGE', keys.tenants, 0, 0, 'WITHSCORES')
     if first[1] == tenant or (first[1] and redis.call('ZSCORE', keys.tenants, tenant)) then
@@ -34,15 +35,17 @@ local function stand_in_line(keys, tenant, job_id, since_us, is_new)
         if last and is_new then
             since_us = math.max(since_us, last + 1)
         end
-    else
-        local start = '0'
-        if first[1] then
-            local known = redis.call('ZMSCORE', keys.debts, '', tenant)  -- the virtual time, and where the tenant was
-            start = math.max(tonumber(known[1] or first[2]), tonumber(known[2] or 0))
-        end
-        redis.call('ZADD', keys.tenants, start, tenant)
+        redis.call('ZADD', keys.waiting, since_us, job_id)
+        return false
     end
+    local start = '0'
+    if first[1] then
+        local known = redis.call('ZMSCORE', keys.debts, '', tenant)  -- the virtual time, and where the tenant was
+        start = math.max(tonumber(known[1] or first[2]), tonumber(known[2] or 0))
+    end
+    redis.call('ZADD', keys.tenants, start, tenant)
     redis.call('ZADD', keys.waiting, since_us, job_id)
+    return true
 end
 
 -- hints_of(hints, lane)

@@ -26,40 +26,61 @@ local function end_turn(keys, tenant, next_start, is_empty)
     end
 end
 
--- serve(prefixes, lane, count, claim)
+-- new_here(tenants, busy)
+-- RETURNS the first tenant that runs nothing in this worker, and its virtual start; nil if there is none
+local function new_here(tenants, busy)
+    local found = redis.call('ZRANGE', tenants, 0, busy.count, 'WITHSCORES')
+    for i = 1, #found, 2 do
+        if not busy.names[found[i]] then
+            return found[i], found[i + 1]
+        end
+    end
+end
+
+-- serve(prefixes, lane, count, room, claim)
 -- Takes up to `count` jobs of a lane. `claim` is called with each job; it returns false for one that does not wait.
--- RETURNS true if there are more
-local function serve(prefixes, lane, count, claim)
+-- room: `open`, how many slots are for any tenant; the others are reserved for tenants that are not `busy` here
+-- RETURNS true if there are more that this worker could take; true if there are any more
+local function serve(prefixes, lane, count, room, claim)
     local served, stale, virtual_time = 0, 0, nil
     local tenants, debts = prefixes.tenants .. lane, prefixes.debts .. lane
+    local could_take = true
     while served < count and stale < STALE_LIMIT do
         local first = redis.call('ZRANGE', tenants, 0, 1, 'WITHSCORES')
         local tenant, start, is_alone = first[1], first[2], not first[3]
+        if tenant and room.open < 1 then
+            tenant, start = new_here(tenants, room.busy)
+            could_take = tenant ~= nil
+        end
         if not tenant then
-            return false
+            break
         end
         local keys = lane_keys(prefixes, lane, tenant)
-        local wanted = is_alone and count - served or 1
+        local wanted = is_alone and math.min(count - served, math.max(room.open, 1)) or 1
         local line = redis.call('ZPOPMIN', keys.waiting, wanted)
         local claimed = 0
         for i = 1, #line, 2 do
             claimed = claimed + (claim(line[i]) and 1 or 0)
         end
-        served, stale = served + claimed, stale + #line / 2 - claimed
+        served, stale, room.open = served + claimed, stale + #line / 2 - claimed, room.open - claimed
+        if claimed > 0 and not room.busy.names[tenant] then
+            room.busy.names[tenant], room.busy.count = true, room.busy.count + 1
+        end
         local is_empty = #line < 2 * wanted or redis.call('EXISTS', keys.waiting) == 0
         if is_alone and is_empty then  -- nobody waits in this lane any more, so nobody owes anything
             redis.call('DEL', tenants, debts)
-            return false
+            return false, false
         elseif not is_alone then
             end_turn(keys, tenant, start + claimed / weight_of(prefixes, tenant), is_empty)
-            virtual_time = start
+            virtual_time = first[2]
         end
     end
     if virtual_time then
         redis.call('ZREMRANGEBYSCORE', debts, '-inf', virtual_time)  -- these tenants would begin at this time anyway
         redis.call('ZADD', debts, virtual_time, '')
     end
-    return redis.call('EXISTS', tenants) == 1
+    local is_left = redis.call('EXISTS', tenants) == 1
+    return is_left and could_take, is_left
 end
 
 -- put_in_line(prefixes, keys, job_id, lane, due)
