@@ -13,6 +13,10 @@ TurnwireError
 ├── TurnEnded              the signal is for a turn that has ended
 ├── RecordUnreadable       this version cannot read what is stored; a newer version, or an operator, can help
 ├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
+├── RateLimited            the tenant sends too many requests
+├── OpenTurnsLimit         the tenant has as many open turns as it may have
+├── SessionLimit           the tenant has as many sessions as it may have
+├── TailLimit              the tenant follows as many turns as it may
 ├── QueueFull              too many turns wait already
 ├── TurnLimit              the session has as many turns as it may have
 ├── StoreUnavailable       Redis did not answer: the outcome is unknown, and the same request may be sent again
@@ -51,7 +55,8 @@ Errors without a file live here. The test kit has its own tree under `WrongUse` 
 Messages reach clients: they never name hosts, pids or keys.
 """
 
-from typing import ClassVar, Final
+import re
+from typing import ClassVar, Final, Self
 
 MAX_CODE_CHARACTERS: Final = 100
 
@@ -136,38 +141,43 @@ class SignalLimit(TurnwireError):
     code = "signal_limit"
 
 
-class TenantLimit(TurnwireError):
-    """A tenant does more than it may. The request may succeed later."""
-
-    retryable = True
-    retry_after_s = 1.0
-
-
-class RateLimited(TenantLimit):
-    """The tenant sends too many requests. `retry_after_ms`: after so many ms it may send the next one.
+class RateLimited(TurnwireError):
+    """The tenant sends too many requests. `message` ends with the time after which it may send the next one: `… 12 ms`.
 
     `burst` and `window_s`: how many it may send in so many seconds; 0 if that is not known here.
     """
 
     code = "rate_limited"
+    retryable = True
 
-    def __init__(self, retry_after_ms: str) -> None:
-        super().__init__("too many requests in a short time")
-        self.retry_after_s = int(retry_after_ms) / 1000
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        told = re.search(r"(\d+) ms$", message)
+        self.retry_after_s = int(told[1]) / 1000 if told else 1.0
         self.burst = self.window_s = 0
 
+    @classmethod
+    def after(cls, ms: int) -> Self:
+        """Return the error of a tenant that may send the next request after so many ms."""
+        return cls(f"too many requests; the next one may come in {ms} ms")
 
-class OpenTurnsLimit(TenantLimit):
+
+class OpenTurnsLimit(TurnwireError):
     code = "open_turns_limit"
+    retryable = True
+    retry_after_s = 1.0
 
 
-class SessionLimit(TenantLimit):
+class SessionLimit(TurnwireError):
     code = "session_limit"
+    retryable = True
     retry_after_s = 60.0
 
 
-class TailLimit(TenantLimit):
+class TailLimit(TurnwireError):
     code = "tail_limit"
+    retryable = True
+    retry_after_s = 1.0
 
 
 class QueueFull(TurnwireError):

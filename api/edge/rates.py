@@ -59,7 +59,7 @@ class Rates:
         full_at_s = max(self._full_at_s.get(tenant, 0.0), now_s)
         wait_s = full_at_s + each_s - now_s - limits.burst * each_s
         if wait_s > 1e-9:
-            raise RateLimited(str(math.ceil(wait_s * 1000)))
+            raise RateLimited.after(math.ceil(wait_s * 1000))
         if len(self._full_at_s) >= MOST_BUCKETS:
             self._full_at_s = {name: at_s for name, at_s in self._full_at_s.items() if at_s > now_s}
         self._full_at_s[tenant] = full_at_s + each_s

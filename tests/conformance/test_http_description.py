@@ -52,7 +52,8 @@ def full(tmp_path: Path, description: Description) -> Iterator[tuple[Stack, http
 def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[httpx.Client]:
     """A client without credentials of an API that asks for them."""
     keys = (key_block(f"of-{scope}", f"tw_{scope}", "acme", [scope]) for scope in ("tokens", "read"))
-    env = {"TURNWIRE_API_KEYS_FILE": str(write_key_file(tmp_path / "keys.toml", *keys))}
+    slow = key_block("slow", "tw_slow", "slow", ["read", "turns", "admin"]), "[tenant.slow]\nrequests_per_s = 0.001"
+    env = {"TURNWIRE_API_KEYS_FILE": str(write_key_file(tmp_path / "keys.toml", *keys, *slow))}
     with (
         Stack(tmp_path, workers=0, apis=1, env=env, redis=ours.redis) as stack,
         client(stack.base_urls[0], description) as http,
@@ -185,6 +186,15 @@ def unauthorized(talk: Conversation, http: httpx.Client) -> None:
         assert answer.status_code == 403, name
 
 
+def limited(talk: Conversation, http: httpx.Client) -> None:
+    """Each operation for a tenant that has sent as many requests as it may."""
+    slow = {"x-api-key": "tw_slow"}
+    assert http.get("/v1/usage", headers=slow).status_code == 200
+    for name, (method, path) in paths(talk).items():
+        if name not in PROBES:
+            assert http.request(method, path, headers=slow).status_code == 429, name
+
+
 def test_every_described_answer_is_given_as_described(
     talk: Conversation,
     description: Description,
@@ -194,6 +204,7 @@ def test_every_described_answer_is_given_as_described(
 ):
     refusals(talk)
     unauthorized(talk, guarded)
+    limited(talk, guarded)
     asking(talk)
     reading(talk)
     running(talk)

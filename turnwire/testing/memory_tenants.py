@@ -31,7 +31,7 @@ class Tenants:
         full_at_us = max(self.full_at_us.get(tenant, 0), now_us)
         wait_us = full_at_us + each_us - now_us - limits.burst * each_us
         if each_us and wait_us > 0:
-            raise RateLimited(str(math.ceil(wait_us / 1000)))
+            raise RateLimited.after(math.ceil(wait_us / 1000))
         own, sessions = self.open_turns.setdefault(tenant, set()), self.sessions.setdefault(tenant, {})
         if is_new and limits.max_open_turns and len(own) >= limits.max_open_turns:
             own &= set(open_job_ids)

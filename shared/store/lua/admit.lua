@@ -19,7 +19,7 @@
 --   mark           with which `forget` takes the entry back; '' if the entry was there already
 --   left           how many requests the tenant may send now
 -- REFUSES
---   RATE_LIMITED       too many requests; the reason says after how many ms there may be another one
+--   RATE_LIMITED       too many requests; the reason ends with the ms after which there may be another one
 --   OPEN_TURNS_LIMIT   too many open turns
 --   SESSION_LIMIT      too many sessions
 -- include: time
@@ -34,7 +34,8 @@ each_us, max_open, max_sessions = tonumber(each_us), tonumber(max_open), tonumbe
 local full_at = math.max(tonumber(redis.call('GET', rate) or '0'), us)
 local wait_us = full_at + each_us - us - burst * each_us
 if each_us > 0 and wait_us > 0 then
-    return redis.error_reply('RATE_LIMITED ' .. string.format('%d', math.ceil(wait_us / 1000)))
+    local wait_ms = string.format('%d', math.ceil(wait_us / 1000))
+    return redis.error_reply('RATE_LIMITED too many requests; the next one may come in ' .. wait_ms .. ' ms')
 end
 local is_new = not redis.call('ZSCORE', open_turns, run_id)
 if is_new and max_open > 0 and redis.call('SCARD', own_open) >= max_open then

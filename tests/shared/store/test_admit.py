@@ -85,7 +85,7 @@ async def test_a_tenant_sends_so_many_requests_at_once_and_then_waits(queue):
     assert (await queue.admit(turn(0), limits(requests_per_s=0.001))).left == 0
     with pytest.raises(RateLimited) as refused:
         await queue.admit(turn(1), limits(requests_per_s=0.001))
-    assert 900 < refused.value.retry_after_s <= 1000
+    assert 900 < (refused.value.retry_after_s or 0) <= 1000
     assert (await queue.admit(turn(0, tenant="other"), limits(requests_per_s=5))).left == 9
 
 

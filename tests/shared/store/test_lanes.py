@@ -83,11 +83,21 @@ async def test_a_tenant_that_was_idle_has_saved_no_turns(queue):
 async def test_a_tenant_that_comes_back_at_once_does_not_jump_the_queue(queue):
     await enqueue(queue, run_ids("busy", 30))
     await enqueue(queue, run_ids("other", 30))
-    order = []
-    for index in range(12):
-        await enqueue(queue, [SessionKey("pushy", "s").turn(index).run_id])
-        order += await taken(queue, 1)
-    assert tenants(order)["pushy"] <= 5
+    order: list[str] = []
+    for index in range(6):  # it always waits until its turn has begun, and has nothing in line then
+        [own] = await enqueue(queue, [SessionKey("pushy", "s").turn(index).run_id])
+        while own not in order:
+            order += await taken(queue, 1)
+    assert tenants(order)["busy"] >= 5
+
+
+async def test_a_new_turn_goes_to_the_end_of_its_line_also_after_the_clock_went_back(redis, queue):
+    first, second = await enqueue(queue, run_ids("a", 2))
+    line = keys.line("default", "a")[2]
+    await redis.zincrby(line, 60_000_000, first)  # as they look once the clock is behind
+    await redis.zincrby(line, 60_000_000, second)
+    [third] = await enqueue(queue, [SessionKey("a", "s").turn(2).run_id])
+    assert await taken(queue, 3) == [first, second, third]
 
 
 async def test_nothing_is_left_of_a_tenant_without_waiting_turns(redis, queue):
@@ -114,6 +124,13 @@ async def test_what_a_worker_of_another_version_took_out_of_a_line_is_skipped(re
     now_s, _ = await redis.time()
     await redis.zadd(keys.QUEUE, {first: (now_s + 60) * 1000 + 0.5})
     assert await taken(queue, 2) == [second]
+
+
+async def test_what_such_a_worker_put_off_is_not_taken_before_its_time(redis, queue):
+    [job_id] = await enqueue(queue, run_ids("a", 1))
+    now_s, _ = await redis.time()
+    await redis.zadd(keys.QUEUE, {job_id: (now_s + 60) * 1000})
+    assert await taken(queue, 1) == []
 
 
 async def test_a_job_that_another_version_has_enqueued_goes_before_the_lines(redis, queue):
@@ -177,6 +194,7 @@ async def test_the_job_of_a_dead_worker_waits_for_a_worker_of_its_pool(redis, qu
     assert await redis.llen(keys.hints("gpu")) == 1
     assert await taken(queue, 1) == []
     assert await redis.llen(keys.hints("gpu")) == 2, "this worker has found it, and passes it on"
+    assert await redis.zscore(keys.QUEUE, job_id) < 0, "it waits in its line, so nobody finds it again"
     assert await taken(gpu_queue, 1) == [job_id]
 
 

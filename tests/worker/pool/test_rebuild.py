@@ -5,7 +5,8 @@ import pytest
 
 from tests.support.turns import SESSION, WORKER, claim, request
 from turnwire.shared import keys
-from turnwire.shared.keys import persist_id
+from turnwire.shared.keys import SessionKey, persist_id
+from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import decode_row
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.settings import Settings
@@ -49,6 +50,22 @@ async def test_the_sweep_looks_at_every_turn_that_should_have_a_job(store, queue
     await Sweep(store, queue, WORKER).once()
     jobs = {job_id.decode() for job_id in await redis.zrange(keys.QUEUE, 0, -1)}
     assert jobs == {QUEUED.run_id, RUNNING.run_id, persist_id(PENDING.run_id)}
+
+
+async def test_each_turn_stands_in_its_own_line_again(store, queue, redis):
+    lanes = {SessionKey("acme", "s").turn(0): Lane("gpu", "batch"), SessionKey("other", "s").turn(0): DEFAULT_LANE}
+    for key, lane in lanes.items():
+        await store.submit(key, request(lane=lane))
+        await queue.enqueue(key.run_id, lane=lane)
+    await redis.delete(
+        *[name for name in await redis.keys("*") if not name.startswith((b"turn:", b"turns:", b"open:"))]
+    )
+    assert (await Rebuild(store, queue).if_needed()).announced == 2
+    await redis.zadd(keys.OPEN_TURNS, {key.run_id: 0 for key in lanes})
+    await Sweep(store, queue, WORKER).once()
+    for key, lane in lanes.items():
+        assert await redis.zrange(keys.line(lane.name, key.session.tenant)[2], 0, -1) == [key.run_id.encode()]
+    await redis.flushall()
 
 
 @pytest.mark.usefixtures("turns")
