@@ -4,6 +4,9 @@ A product imports from here, from `turnwire.backends` and from `turnwire.testing
 release. The names are loaded at their first use, so that the API process never imports the worker's code.
 """
 
+# The names stand here three times, and a test compares the three lists. Type checkers need the imports and a literal
+# `__all__`, because neither of them runs this module. At run time the imports must not happen, so `_HOMES` says where
+# each name is found at its first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from stack.cluster import Stack
+from tests.support.failover import Pair
 from tests.support.scene import SETTINGS, Scene
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """A primary and its replica, for tests that fail over."""
+    async with Pair(tmp_path) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="module")

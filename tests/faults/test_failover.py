@@ -16,12 +16,6 @@ LOST_S = 0.4  # of the stream of writes
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as pair:
-        yield pair
-
-
-@pytest.fixture
 async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
     env = {"TURNWIRE_LEASE_MS": str(int(LEASE_S * 1000))}
     async with scene_behind(pair, tmp_path, workers=2, env=env) as view:

@@ -1,11 +1,13 @@
 """A turn that kills its workers: its neighbours complete, and it is given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from chaos.client import Answer
+from stack.process import Service
 from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
 from turnwire.shared.keys import TurnKey
@@ -40,6 +42,18 @@ async def watched(view: Scene) -> AsyncIterator[Supervisor]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def end_all_workers_twice(view: Scene, turns: Sequence[Answer], end: Callable[[Service], None]) -> None:
+    """When all turns run, end all workers at once and start them again; then do the same once more."""
+    for attempt in (1, 2):
+        for answer in turns:
+            await view.called(answer, "produce", attempt, limit_s=30)
+        for service in view.stack.worker:
+            end(service)
+        for service in view.stack.worker:
+            await asyncio.to_thread(service.wait, 20)
+            service.start()
 
 
 @pytest.mark.timeout(120)
@@ -81,13 +95,7 @@ async def test_a_pool_that_is_killed_twice_gives_up_no_turn_and_runs_them_side_b
         gate = view.gate()
         turns = [view.turn(gate={"3": str(gate)}) for _ in range(40)]
         await view.submit(*turns)
-        for attempt in (1, 2):
-            for answer in turns:
-                await view.called(answer, "produce", attempt, limit_s=30)
-            for service in view.stack.worker:
-                service.kill()
-            for service in view.stack.worker:
-                service.start()
+        await end_all_workers_twice(view, turns, Service.kill)
 
         def third_attempts() -> int:
             return sum(view.count(answer)["produce"] == 3 for answer in turns)
@@ -100,19 +108,12 @@ async def test_a_pool_that_is_killed_twice_gives_up_no_turn_and_runs_them_side_b
         await view.nothing_left()
 
 
-async def test_workers_that_stop_in_order_make_no_suspects(tmp_path):
+async def test_workers_that_shut_down_properly_make_no_suspects(tmp_path):
     async with scene(tmp_path, workers=2) as view:
         gate = view.gate()
         turns = [view.turn(gate={"3": str(gate)}) for _ in range(6)]
         await view.submit(*turns)
-        for attempt in (1, 2):
-            for answer in turns:
-                await view.called(answer, "produce", attempt, limit_s=30)
-            for service in view.stack.worker:
-                service.terminate()
-            for service in view.stack.worker:
-                await asyncio.to_thread(service.wait, 20)
-                service.start()
+        await end_all_workers_twice(view, turns, Service.terminate)
         gate.touch()
         await view.ended(*turns, limit_s=30)
         assert {await view.status(answer) for answer in turns} == {"completed"}

@@ -16,12 +16,6 @@ TURNS = 20
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Pair(tmp_path) as pair:
-        yield pair
-
-
-@pytest.fixture
 async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
     async with scene_behind(pair, tmp_path, workers=2, env=LEASE) as view:
         yield view

@@ -76,7 +76,7 @@ def place_of(url: str) -> tuple[str, int]:
 
 @asynccontextmanager
 async def scene_behind(pair: Pair, directory: Path, *, workers: int, env: Mapping[str, str]) -> AsyncIterator[Scene]:
-    """One API and some workers that reach the pair by its address, and the view of them."""
+    """Run one API and some workers that reach the pair by its address. Yields the view of them."""
     ledger = directory / "ledger"
     server = cast("RedisServer", pair)  # of the server, a Stack and a Scene need only the URL
     stack = Stack(directory, workers=workers, env=SETTINGS | {"CHAOS_LEDGER": str(ledger)} | dict(env), redis=server)

@@ -40,7 +40,7 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class Answer:
+class StreamedAnswer:
     """Collects, while an answer streams, whether it is complete, its usage and its tool calls.
 
     `kind` is the backend's name, for errors.

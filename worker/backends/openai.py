@@ -11,7 +11,7 @@ import msgspec
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
-from turnwire.worker.backends.answer import Answer
+from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
 from turnwire.worker.backends.errors import BackendTruncatedError
 from turnwire.worker.backends.retry import RetryPolicy
@@ -148,7 +148,7 @@ class OpenAIBackend:
             "stream_options": {"include_usage": True},
         }
         async with self._transport.exchange(msgspec.json.encode(request), idempotency_key) as response:
-            answer = Answer(self.kind)
+            answer = StreamedAnswer(self.kind)
             try:
                 async with aclosing(self._events(response, answer)) as events:
                     async for event in events:
@@ -163,7 +163,7 @@ class OpenAIBackend:
         for tool_call in tool_calls:
             yield tool_call
 
-    async def _events(self, response: httpx.Response, answer: Answer) -> AsyncGenerator[dict[str, Any]]:
+    async def _events(self, response: httpx.Response, answer: StreamedAnswer) -> AsyncGenerator[dict[str, Any]]:
         try:
             async with aclosing(read_events(response, self.kind, self._idle_timeout_ms)) as received:
                 async for wire_event in received:

@@ -1,14 +1,17 @@
 """Ways in which a script runs twice, and the parts of a session that most of these tests use."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 
 from tests.support.contracts import misfits
+from tests.support.failover import Pair
 from tests.support.faults import one_lost_reply
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.store.connect import connect
 from turnwire.shared.store.scripts import Script
 
 Call = Callable[[], Awaitable[Any]]
@@ -27,6 +30,21 @@ def calls_fit_their_contracts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(Script, "_send", watched)
     yield
     assert found == []
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """A primary and its replica, for tests that fail over."""
+    async with Pair(tmp_path) as pair:
+        yield pair
+
+
+@pytest.fixture
+async def pair_client(pair: Pair) -> AsyncIterator[ArqRedis]:
+    """A client of the address that leads to the primary of `pair`."""
+    client = connect(pair.url, connections=4)
+    yield client
+    await client.aclose(close_connection_pool=True)
 
 
 @pytest.fixture(params=["called twice", "reply lost, caller asks again", "reply lost, the courier asks again"])

@@ -5,27 +5,17 @@ import asyncio
 import pytest
 
 from stack.redis_server import RedisServer
-from tests.support.failover import Pair
 from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, seqs_of, submit_and_claim
 from turnwire.api.following.resume import at_end
 from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect
 from turnwire.shared.store.turns import TurnStore
 
 
 @pytest.fixture
-async def pair(tmp_path):
-    async with Pair(tmp_path) as pair:
-        yield pair
-
-
-@pytest.fixture
-async def store(pair):
-    client = connect(pair.url, connections=4)
-    yield TurnStore(client, Settings(redis_url=pair.url, lease_ms=3000))
-    await client.aclose(close_connection_pool=True)
+def store(pair, pair_client):
+    return TurnStore(pair_client, Settings(redis_url=pair.url, lease_ms=3000))
 
 
 async def lose_from_here(pair):

@@ -2,27 +2,17 @@
 
 import pytest
 
-from tests.support.failover import Pair
 from tests.support.turns import KEY, append, claim, delta, request
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.connect import connect
 from turnwire.shared.store.turns import TurnStore
 
 
 @pytest.fixture
-async def pair(tmp_path):
-    async with Pair(tmp_path) as pair:
-        yield pair
-
-
-@pytest.fixture
-async def stores(pair):
-    """A function that makes a store which waits for so many replicas."""
-    client = connect(pair.url, connections=4)
-    yield lambda replicas: TurnStore(client, Settings(redis_url=pair.url, lease_ms=3000, redis_replicas=replicas))
-    await client.aclose(close_connection_pool=True)
+def stores(pair, pair_client):
+    """Return a function that makes a store which waits for this number of replicas."""
+    return lambda replicas: TurnStore(pair_client, Settings(redis_url=pair.url, lease_ms=3000, redis_replicas=replicas))
 
 
 async def test_an_accepted_turn_a_signal_and_an_end_are_on_the_replica(stores, pair):
