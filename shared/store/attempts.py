@@ -41,7 +41,9 @@ REWIND = Script("rewind")
 SETTLE = Script("settle")
 SUSPEND = Script("suspend")
 
-ASIDE_MS = 300_000  # a suspect that no idle worker has taken for this time may run beside any jobs
+# A suspect that no idle worker has taken for this time may run beside any jobs. The Lua constants that belong to it:
+# UNKNOWN_COMPANY in lua/parts/suspicion.lua and PATIENCE_MS in lua/parts/isolation.lua.
+ASIDE_MS = 300_000
 GiveBackReason: TypeAlias = Literal["handover", "store_lost"]
 
 _signal = msgspec.json.Decoder(Signal)

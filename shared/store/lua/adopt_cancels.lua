@@ -1,11 +1,12 @@
--- Hands out turns whose cancel was asked for and that no process watches any more: their API process has died.
--- Safe to repeat: what a lost reply named is handed out again after `watch_ms`.
+-- Hands out turns that somebody asked to cancel and that no process watches any more, because their API process has
+-- died.
+-- Safe to repeat: turns that a lost reply named are handed out again after `watch_ms`.
 -- KEYS
 --   cancelling    zset: run id -> until when a process watches it
 -- ARGV
 --   watch_ms      for how long the caller watches them
 --   limit         how many to hand out at most
---   starts        1: the caller has just started, and watches those of others, too; 0: only those that nobody watches
+--   starts        1: the caller has just started, and takes all turns; 0: it takes only turns that nobody watches
 -- RETURNS
 --   the run ids
 -- include: time

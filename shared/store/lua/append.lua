@@ -1,7 +1,7 @@
 -- Appends events to a turn's log and publishes them.
 -- Safe to repeat: events whose ids are in the log already count as appended.
--- The ids are a fence of their own, because Redis refuses the ids of an older attempt. So the turn is read only when
--- the lease is not this attempt's.
+-- Redis itself refuses the ids of an older attempt. So the script reads the turn only when another attempt, or none,
+-- holds the lease.
 -- KEYS
 --   turn       hash of the turn
 --   lease      string: the lease of the running attempt
@@ -15,8 +15,8 @@
 -- RETURNS
 --   1
 -- REFUSES
---   FENCED      the turn is not this attempt's any more
---   LOG_BEHIND  the server has lost events that it had acknowledged; the reason is the seq after the last one it has
+--   FENCED      this attempt has lost the turn
+--   LOG_BEHIND  the server has lost events that it had acknowledged; the text is the seq after the last one that it has
 --   GONE        the turn's log was erased
 -- include: log fence
 

@@ -28,7 +28,7 @@ local now = now_ms()
 for i = 5, #ARGV do
     local job_id = ARGV[i]
     if redis.call('GET', in_progress_prefix .. job_id) == worker then
-        -- A full server refuses ZADD but not DEL. ZADD comes first, so that nothing is done by half.
+        -- A full server refuses ZADD but not DEL. ZADD comes first, so that a job whose claim is deleted is due.
         redis.call('ZADD', queue, 'XX', now, job_id)
         local list = hints_of(hints, redis.call('GET', lane_prefix .. job_id))
         redis.call('RPUSH', list, job_id)

@@ -1,5 +1,5 @@
 -- Cancels a turn. If a worker runs it, that worker is told; otherwise the turn ends here.
--- A turn whose answer is complete is not cancelled any more: only the hooks that follow the answer are left.
+-- A turn whose answer is complete can no longer be cancelled: only the hooks that follow the answer are left to run.
 -- Safe to repeat: a turn that has ended stays as it is, and the first reason is kept.
 -- KEYS
 --   session    hash of the session
@@ -19,11 +19,11 @@
 --   cancels           pub/sub channel on which workers hear of cancels
 --   run_id
 --   lineage           of the server's data; see parts/attempt.lua
---   repeated          1: only if an earlier request still stands; 0: in any case
+--   repeated          1: cancel only if an earlier request to cancel is still pending; 0: cancel in any case
 -- RETURNS {verdict, next open index of the session or ''}
---   ended           it was terminal already, or the earlier request does not stand any more
---   cancelled       nobody ran it, and it has ended now
---   requested       its worker is told; the turn may still complete before the worker stops
+--   ended           the turn was terminal already, or the earlier request is no longer pending
+--   cancelled       nobody ran the turn, and it has ended now
+--   requested       the turn's worker is told; the turn may still complete before the worker stops
 -- REFUSES
 --   NOT_FOUND       there is no such turn
 --   FENCED          a newer attempt has written to its log

@@ -1,4 +1,4 @@
--- Stores the record of a step and how far the attempt came, and extends the lease.
+-- Stores the record of a step and the progress of the attempt, and extends the lease.
 -- Safe to repeat: it writes the same record again.
 -- KEYS
 --   turn        hash of the turn
@@ -12,9 +12,9 @@
 --   position    of the step
 --   record      JSON, see StepRecord in shared/model.py
 --   covers      cursor of the last event that a completed step covers; '' for a failed one
---   used        what the attempt had used by then: JSON of texts, with its number; '' if that is nothing
+--   used        what the attempt has used so far: a JSON object of strings, with the attempt's number; '' if nothing
 --   history     JSON of the messages that the producer sees, for later attempts; '' if they are stored already
---   answer      1: the step is the producer as a whole; from now on neither a cancel nor a crash ends the turn
+--   answer      1: the step is the whole producer, so from now on neither a cancel nor a crash ends the turn
 --   next_seq    seq of the attempt's next event; 0 if the step covers no events
 --   number      of the checkpoint in its turn, from 1; 0: it is not counted
 --   known       number of the last checkpoint that the server had acknowledged; 0 checks nothing
@@ -22,8 +22,8 @@
 --   1
 -- REFUSES
 --   FENCED         the lease of this attempt was lost
---   LOG_BEHIND     as of `append`
---   STEPS_BEHIND   the server has lost checkpoints that it had acknowledged; the reason is the last one that it has
+--   LOG_BEHIND     as for `append`
+--   STEPS_BEHIND   the server has lost acknowledged checkpoints; the text is the number of the last one that it has
 -- include: time fence cut progress behind
 
 local turn, lease, steps, events = unpack(KEYS)

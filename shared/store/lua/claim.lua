@@ -18,7 +18,7 @@
 --   lease_ms
 --   max_attempts      how many workers may die while they run this turn and nothing else
 --   retention_ms      how long an ended turn is kept
---   aside_ms          a suspect that has waited for so long may run beside any other job
+--   aside_ms          a suspect that has waited for this long may run beside any other job
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   lineage           of the server's data; see parts/attempt.lua
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
@@ -26,11 +26,11 @@
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn that must end first, on_busy
---   unserved        ms since the turn changed last, its project or '': this worker has no hooks for it
---   suspect         how many jobs its worker may run at most, all of them suspects: this worker may run more
+--   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
+--   suspect         at most how many jobs, all of them suspects, its worker may run: this worker may run more or others
 --   unreadable      another version wrote the turn, or somebody changed it by hand
---   ended           status, next open index of the session or '', ledger rows; and if a script has ended the turn while
---                   nobody ran it: turn fields, the events of its last attempt
+--   ended           status, next open index of the session or '', ledger rows; also, if a script has ended the turn
+--                   while nobody ran it, the turn fields and the events of the last attempt
 --   suspended       ledger rows
 --   gone            there is no such turn
 -- REFUSES
@@ -88,7 +88,7 @@ if not (STATES[status] and attempt and tonumber(state[7]) and tonumber(state[10]
     return {'unreadable'}
 end
 local answered = state[6]
-local cancel = not answered and state[4]  -- a complete answer is not lost any more: only the hooks after it are left
+local cancel = not answered and state[4]  -- after a complete answer, only the hooks are left, and they run
 if status == 'suspended' and not cancel then
     return {'suspended', rows()}
 end

@@ -1,6 +1,6 @@
 -- Hands out the open turns that somebody should look at, each once in `sweep_ms`, to the one worker that sweeps. A turn
--- whose job waits in the queue is not handed out, because the job will be taken. Whoever asks while nobody sweeps
--- becomes the one that does, and stays it for as long as it asks within `term_ms`.
+-- whose job waits in the queue is not handed out, because the job will be taken. A worker that asks while nobody sweeps
+-- becomes the one that sweeps. It remains that one as long as it asks again within `term_ms`.
 -- Safe to repeat: turns that a lost reply named are handed out again after `sweep_ms`.
 -- KEYS
 --   open_turns    zset: job id -> when the sweep should look at it

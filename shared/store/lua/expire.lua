@@ -1,5 +1,5 @@
--- Queues a suspended turn whose deadline has passed. The timeout is stored in place of the signal that did not come,
--- so the first of the two wins.
+-- Queues a suspended turn whose deadline has passed. The timeout is stored under the key of the signal that did not
+-- come, so the first of the two wins.
 -- Safe to repeat: a turn that is not suspended stays as it is.
 -- KEYS
 --   turn       hash of the turn

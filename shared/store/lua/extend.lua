@@ -1,6 +1,6 @@
 -- The heartbeat: registers the worker and extends its claims. A claim that lapsed comes back if nobody took the job.
 -- Safe to repeat: it writes the same again.
--- A full server takes it, too: otherwise every running job would lose its claim there.
+-- It works on a server whose memory is full, too; otherwise every running job would lose its claim there.
 -- KEYS
 --   queue                 zset: job id -> when it may start
 --   open_turns            zset: job id -> when the sweep should look at it
@@ -11,7 +11,7 @@
 --   grace                 string: is there while lapsed claims are left alone
 -- ARGV
 --   worker
---   entry                 JSON: what the worker says of itself
+--   entry                 JSON: what the worker says about itself
 --   lease_ms
 --   sweep_ms              when the sweep should look at the turns
 --   in_progress_prefix    of the keys that hold the worker of each claimed job

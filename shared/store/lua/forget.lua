@@ -9,7 +9,7 @@
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
 --   mark            the mark that `announce` or `due` returned
---   retention_ms    how long `billed` is kept: nobody ends a job of this turn any more
+--   retention_ms    how long `billed` is kept, because no job of this turn will end any more and set this itself
 -- RETURNS
 --   1               the entry is gone
 --   0               the entry was marked anew, or was gone already

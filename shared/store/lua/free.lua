@@ -5,8 +5,8 @@
 --   lease     string: the lease of the running attempt
 -- ARGV
 --   worker       the dead worker
---   company      how many jobs it had; 0: it has stopped in order
---   elsewhere    how many jobs other workers had that died at the same time, because something killed them all
+--   company      how many jobs it had; 0: it has shut down properly
+--   elsewhere    how many jobs there were in other workers that died at the same time, probably of the same cause
 --   persists     1: its job was to persist the answer of the turn; 0: to run the turn
 -- RETURNS
 --   1         the lease is gone
@@ -14,7 +14,8 @@
 
 local turn, lease = unpack(KEYS)
 local worker, company, elsewhere, persists = unpack(ARGV)
--- Before it died, the worker had kept what it had promised: a smaller number stays.
+-- The worker may have promised to run fewer jobs than `company` beside the turn. It kept this promise until it died, so
+-- the smaller number counts.
 local function company_of(promise)
     promise = tonumber(promise or '0')
     return (promise and promise > 0 and math.min(promise, company) or company) + elsewhere

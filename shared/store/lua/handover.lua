@@ -11,7 +11,7 @@
 --   used       what the attempt used: JSON of texts, '' if nobody knows
 --   reason     why the next attempt runs: handover or store_lost
 -- RETURNS
---   the attempt's ledger row; '' if the turn was not this attempt's any more
+--   the attempt's ledger row; '' if this attempt had lost the turn
 -- include: time sums ledger
 
 local session, turn, lease, ledger = unpack(KEYS)

@@ -1,4 +1,5 @@
--- Stores a step of a hook of a turn that has ended: the outbox calls such hooks, and `on_event` sees the last event.
+-- Stores a step that a hook has run after its turn ended. The outbox calls such hooks, and `on_event` sees the last
+-- event.
 -- Safe to repeat: it writes the same record again.
 -- KEYS
 --   turn        hash of the turn

@@ -1,4 +1,5 @@
--- Notes that a worker runs any jobs from now on beside a turn, which it had claimed to run beside few or none.
+-- Notes that from now on a worker may run any other jobs beside a turn. When it claimed the turn, it had promised to
+-- run only a few jobs beside it, or none.
 -- Safe to repeat: a turn that this worker does not run stays as it is.
 -- KEYS
 --   turn      hash of the turn

@@ -1,5 +1,5 @@
--- Notes that a turn waits for a worker that has hooks for its project, so that operators see it. The note counts for a
--- while only, because nobody removes it when the turn runs: a worker that looks again notes it again.
+-- Notes that a turn waits for a worker that has hooks for its project, so that operators see it. The note counts only
+-- for a while, because nobody removes it when the turn runs. A worker that looks at the turn again renews the note.
 -- Safe to repeat: the note is written again.
 -- KEYS
 --   unserved          zset: run id -> until when the note counts

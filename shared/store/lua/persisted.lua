@@ -11,7 +11,7 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   event           begin: a try begins. fail: it has ended in order, but in vain. done: the product has the answer.
+--   event           begin: a try begins. fail: the try has failed, without a crash. done: the product has the answer.
 --   final_text      done: what the product has stored; else ''
 --   retention_ms    how long the turn is kept from now on
 --   first_ms        the pause before the second try is twice this; each later pause is twice the one before
@@ -21,8 +21,8 @@
 --   company         0: the worker may run the job beside any other job; n: it runs at most n jobs, all suspects
 -- RETURNS {tries, wait_ms, limit}
 --   tries           how many tries have begun; -1 if nothing is pending
---   wait_ms         0, or it is too early for a try, by so much
---   limit           0, or the worker may not run the job: how many jobs its worker may run, all of them suspects
+--   wait_ms         ms until the next try may begin; 0 if it may begin now
+--   limit           0: the worker may run the job; n: only a worker may that runs at most n jobs, all of them suspects
 -- include: time suspicion
 
 local session, turns, open, turn, steps, events, signals, ledger = unpack(KEYS)

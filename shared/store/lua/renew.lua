@@ -1,6 +1,6 @@
 -- Extends the lease of an attempt. A lease that lapsed comes back if nobody took the turn.
 -- Safe to repeat: it extends the same lease again.
--- A full server takes it, too: otherwise every running turn would lose its lease there.
+-- It works on a server whose memory is full, too; otherwise every running turn would lose its lease there.
 -- KEYS
 --   turn        hash of the turn
 --   lease       string: the lease of the running attempt

@@ -1,4 +1,4 @@
--- Gives a suspect back that this worker may not run, because it runs other jobs. A worker that is idle takes it.
+-- Gives a suspect back to the queue. This worker may not run it, because it runs other jobs; an idle worker takes it.
 -- Safe to repeat: a job that another worker has claimed meanwhile is left alone.
 -- KEYS
 --   queue          zset: job id -> when it may start

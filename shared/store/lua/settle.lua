@@ -20,7 +20,7 @@
 --   code              why it failed; '' if it did not
 --   used              what the attempt used: JSON of texts, '' if nobody knows
 --   seq               seq of the first event
---   known             as of `checkpoint`
+--   known             as for `checkpoint`
 --   count             number of events
 --   event …           the last events, the terminal one at the end
 --   field value …     the outcome's fields of the turn hash
@@ -28,8 +28,8 @@
 -- REFUSES
 --   FENCED           the lease of this attempt was lost
 --   GONE             the log was erased
---   LOG_BEHIND       as of `append`
---   STEPS_BEHIND     as of `checkpoint`
+--   LOG_BEHIND       as for `append`
+--   STEPS_BEHIND     as for `checkpoint`
 -- include: time log sums ledger close behind
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],

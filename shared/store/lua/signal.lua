@@ -15,7 +15,7 @@
 -- REFUSES
 --   NOT_FOUND     there is no such turn
 --   TURN_ENDED    the turn has ended
---   SIGNAL_LIMIT  it has as many signals, or bytes of them, as it may have; never for the one that it waits for
+--   SIGNAL_LIMIT  the turn's signals are as many, or as large, as they may be; never for the signal that it waits for
 -- include: time wake
 
 local turn, signals = unpack(KEYS)

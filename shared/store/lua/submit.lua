@@ -61,7 +61,7 @@ if is_next == '1' then
     end
 end
 
--- The mark of this submit, for the turn's `asked`. `withdraw` takes the turn back only while this is its latest mark.
+-- The mark of this submit, which the turn keeps in `asked`. `withdraw` takes the turn back only while it is the latest.
 local function mark()
     local t = redis.call('TIME')
     return t[1] .. string.format('%06d', t[2])
@@ -100,8 +100,8 @@ if status then
     redis.call('HSET', turn, 'resume_reason', 'retry')
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
-        'price_version', 'model_called', 'crashes_alone')  -- what made it a suspect stays
-    cut_log(events, turn)  -- nobody must read the old end again
+        'price_version', 'model_called', 'crashes_alone')  -- the fields that make it a suspect stay
+    cut_log(events, turn)  -- no reader may see the old end again
 else
     local moved = {}
     if tonumber(index) >= tonumber(next_index) then

@@ -1,5 +1,5 @@
--- Suspends a turn until a signal comes, or returns the signal if it is there. Both happen in one step, so that no
--- signal can fall in between. A suspended turn has no lease and no worker.
+-- Suspends a turn until a signal comes, or returns the signal if it is there already. One script does both, so that no
+-- signal can come unnoticed in between. A suspended turn has no lease and no worker.
 -- Safe to repeat: a turn that this attempt has suspended stays as it is, and its ledger row is returned again.
 -- KEYS
 --   session       hash of the session
@@ -25,8 +25,8 @@
 -- REFUSES
 --   FENCED        the lease of this attempt was lost
 --   GONE          the log was erased
---   LOG_BEHIND    as of `checkpoint`
---   STEPS_BEHIND  as of `checkpoint`
+--   LOG_BEHIND    as for `checkpoint`
+--   STEPS_BEHIND  as for `checkpoint`
 -- include: time log sums ledger fence behind
 
 local session, turn, lease, steps, events, signals, ledger = unpack(KEYS)

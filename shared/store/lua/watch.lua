@@ -22,7 +22,7 @@ local workers, ring, queue, sweeper = unpack(KEYS)
 local worker, count, alive_prefix = unpack(ARGV)
 count = tonumber(count)
 local found = redis.call('ZRANGEBYLEX', ring, '(' .. worker, '+', 'LIMIT', 0, count)
-if count < 0 or #found < count then  -- the last one is followed by the first
+if count < 0 or #found < count then  -- the ring is closed: the first worker follows the last
     local left = count < 0 and -1 or count - #found
     local first = redis.call('ZRANGEBYLEX', ring, '-', '(' .. worker, 'LIMIT', 0, left)
     for _, neighbour in ipairs(first) do
@@ -31,7 +31,7 @@ if count < 0 or #found < count then  -- the last one is followed by the first
 end
 local sweeps = redis.call('GET', sweeper) == worker and 1 or 0
 local reply = {redis.call('ZCARD', queue), sweeps, #found, ''}
-for begin = 1, #found, 500 do  -- Lua cannot pass any number of arguments at once
+for begin = 1, #found, 500 do  -- Lua limits how many arguments one call may have
     local channels = {}
     for i = begin, math.min(begin + 499, #found) do
         channels[#channels + 1] = alive_prefix .. found[i]
@@ -43,7 +43,7 @@ for begin = 1, #found, 500 do  -- Lua cannot pass any number of arguments at onc
         if entry then
             reply[#reply + 1] = neighbour
             reply[#reply + 1] = entry
-        elseif subscribers[2 * i] == 0 then  -- a worker of the version before has buried it
+        elseif subscribers[2 * i] == 0 then  -- a worker of the previous version has buried it
             redis.call('ZREM', ring, neighbour)
         end
     end

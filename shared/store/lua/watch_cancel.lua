@@ -1,4 +1,4 @@
--- Notes that a process watches a turn whose cancel was asked for, or that nobody has to any more.
+-- Notes that a process watches a turn that somebody asked to cancel, or that nobody has to watch it any more.
 -- Safe to repeat: it writes the same again.
 -- KEYS
 --   cancelling    zset: run id -> until when a process watches it

@@ -1,5 +1,5 @@
--- Takes back a submit whose job the queue refused. A new turn disappears, and its index is the next one again, unless a
--- later one was given away meanwhile; a reopened turn fails again.
+-- Takes back a submit whose job the queue refused. A new turn disappears. Its index becomes the session's next one
+-- again, unless a later index was given to a turn meanwhile. A reopened turn fails again.
 -- Safe to repeat: a submit that was taken back stays taken back.
 -- KEYS
 --   session    hash of the session
@@ -51,7 +51,7 @@ if verdict == 'created' then
         end
     end
     if redis.call('EXISTS', keys.turns) == 0 and redis.call('HGET', keys.session, 'created_at') == created_at then
-        redis.call('DEL', keys.session)  -- this submit had made the session
+        redis.call('DEL', keys.session)  -- this submit had created the session
     elseif redis.call('EXISTS', keys.open) == 0 then
         redis.call('PEXPIRE', keys.session, retention_ms)
         redis.call('PEXPIRE', keys.turns, retention_ms)

@@ -10,6 +10,7 @@ from turnwire.api.following.resume import at_end
 from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.connect import connect
 from turnwire.shared.store.turns import TurnStore
 
 

@@ -1,4 +1,4 @@
--- How an attempt begins, and how one ends that nobody runs.
+-- Starting an attempt, and ending a turn in an attempt that nobody runs.
 
 -- next_seq(log)
 -- RETURNS the seq after the log's last event
@@ -11,8 +11,8 @@ local SKIPPED_ATTEMPTS = 1000
 
 -- next_attempt(turn, attempt, known, lineage)
 -- `attempt` is the last attempt that the turn knows, and `known` the lineage of the data in which it was accepted or
--- claimed. Another lineage begins with a failover or a restart, and may lack a later claim. Readers know the number of
--- that claim, so it must not come again: some numbers are skipped, and the cursors of a turn stay in order.
+-- claimed. A failover or a restart begins another lineage, whose data may lack a later claim. Readers may have seen the
+-- number of that claim, so it must not be given again. So some numbers are skipped, and a turn's cursors stay in order.
 -- RETURNS the number of the next attempt
 local function next_attempt(turn, attempt, known, lineage)
     if not known or known == lineage then
@@ -50,7 +50,7 @@ local function open_attempt(keys, channel_prefix, index, attempt, reason, worker
     redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
         'updated_at', now)
     redis.call('HSETNX', keys.turn, 'started_at', now)
-    -- Without `asked` and `next_index_before`, `withdraw` is too late.
+    -- From now on `withdraw` is too late: it needs `asked` and `next_index_before`.
     redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before')
     return nil, cut
 end

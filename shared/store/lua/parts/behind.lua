@@ -1,5 +1,5 @@
--- Noticing that this server lacks writes that it, or the primary before it, had acknowledged: a failover, a power cut
--- and a restored copy lose the last ones.
+-- Noticing that this server lacks writes that it, or the primary before it, had acknowledged. A failover, a power cut
+-- or a restored copy loses the last writes.
 
 -- behind(log, seq)
 -- `seq` is the seq of the worker's next event. The seqs of a log have no gaps, so it has as many events as that.

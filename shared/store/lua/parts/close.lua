@@ -1,8 +1,8 @@
 -- How a turn ends.
 
 -- close_turn(keys, index, status, fields, retention_ms, now)
--- Writes the outcome, drops the lease, and gives every key of the turn its TTL; the session's keys too, if none of its
--- turns is open. A completed turn has no later attempt that would need its history.
+-- Writes the outcome, drops the lease, and gives every key of the turn its TTL. If no turn of the session is open any
+-- more, the session's keys get theirs, too. A completed turn has no later attempt that would need its history.
 local function close_turn(keys, index, status, fields, retention_ms, now)
     redis.call('HSET', keys.turn, 'status', status, 'completed_at', now, 'updated_at', now, unpack(fields))
     redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')

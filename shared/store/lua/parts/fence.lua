@@ -11,9 +11,9 @@ local function runs(turn, attempt, token)
 end
 
 -- fence(turn, lease, attempt, token, lease_ms)
--- Lets the turn's own attempt pass, and extends its lease. A lease that lapsed comes back if nobody took the turn; a
--- lease that was replaced does not.
--- RETURNS nil, or the refusal: FENCED; and what `runs` returns of the turn
+-- Lets the attempt that owns the turn pass, and extends its lease. A lease that lapsed comes back if nobody took the
+-- turn. A lease that another attempt has replaced does not come back.
+-- RETURNS nil, or the refusal: FENCED; and the other values that `runs` returns
 local function fence(turn, lease, attempt, token, lease_ms)
     local holder = redis.call('GET', lease)
     local mine, stands, used, checkpoints = runs(turn, attempt, token)

@@ -1,8 +1,9 @@
--- The time after an outage in which nobody takes over: workers whose claims lapsed, because nobody could extend them,
--- extend them first. The score of a claimed job ends in .5, so that a lapsed claim can be told from a job that waits.
--- A job that waits in a line since a time in the future shows that the clock has gone back: see parts/lanes.lua.
--- The beat is the time of the last heartbeat of any worker. The expiry of keys goes by the clock of the server, so a
--- step of this clock looks like an outage, and is treated in the same way.
+-- The grace is the time after an outage in which no worker takes over another one's jobs. During the outage no worker
+-- could extend its claims, so they lapsed; the grace lets the workers extend them first.
+-- The score of a claimed job ends in .5, so that a lapsed claim can be told from a job that waits.
+-- If a job waits in a line since a time in the future, the clock has gone back; see parts/lanes.lua.
+-- The beat is the time of the last heartbeat of any worker. Keys expire by the clock of the server, so a step of this
+-- clock looks like an outage, and is treated in the same way.
 
 local SILENT_LEASES = 0.6  -- heartbeats come three times in a lease's time
 local BEAT_TTL_MS = 604800000
@@ -25,7 +26,8 @@ local function put_forward(zset, step_ms)
 end
 
 -- step_in_queue(queue, now)
--- Asks the jobs that stand in lines, where no heartbeat can tell: there may have been no worker.
+-- Reads a step of the clock from the jobs that stand in lines. No heartbeat may tell, because there may have been no
+-- worker.
 -- RETURNS by how many ms the clock has gone back, as far as one can tell
 local function step_in_queue(queue, now)
     local latest = redis.call('ZREVRANGEBYSCORE', queue, '(0', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
@@ -33,8 +35,8 @@ local function step_in_queue(queue, now)
 end
 
 -- keep_beat(keys, lease_ms, now)
--- Notes a heartbeat. The first one after an outage begins the grace. The first one after the clock has gone back makes
--- the queued jobs due when they were to be.
+-- Notes a heartbeat. The first one after an outage begins the grace. The first one after the clock has gone back moves
+-- the times of the queued jobs back by the same amount.
 local function keep_beat(keys, lease_ms, now)
     local last = redis.call('SET', keys.beat, now, 'PX', BEAT_TTL_MS, 'GET')
     local is_silent = not last or now - last > lease_ms * SILENT_LEASES

@@ -1,4 +1,6 @@
--- Suspects run in workers that take nothing else meanwhile. parts/suspicion.lua says which job is a suspect.
+-- Deciding which workers run suspects; such a worker takes nothing else meanwhile. parts/suspicion.lua says which job
+-- is a suspect, and how many may run together. ASIDE_MS in shared/store/attempts.py is how long a suspect waits for an
+-- idle worker.
 
 -- isolating_others(isolating, workers, worker, now)
 -- RETURNS how many other workers that live run suspects now
@@ -12,21 +14,22 @@ local function isolating_others(isolating, workers, worker, now)
     return count
 end
 
-local PATIENCE_MS = 30000
+local PATIENCE_MS = 30000  -- how long other jobs wait, at most, while all workers run suspects
 
 -- others_starve(keys, others, now)
--- RETURNS true if jobs that are no suspects have been due for long, and no other worker is left to take them
+-- RETURNS true if jobs that are no suspects have been due for `PATIENCE_MS`, and no other worker is left to take them
 local function others_starve(keys, others, now)
     return others + 1 >= redis.call('HLEN', keys.workers)
         and due_since(keys.queue, now - PATIENCE_MS)
 end
 
 -- isolation(keys, worker, slots, running, company, lease_ms, now)
--- Decides what a worker takes that runs so many jobs now; `company`: how many at most since it runs suspects, else 0.
--- Only an idle worker begins with suspects. If nobody else runs any, it prefers them to other jobs; one more worker
--- does so only if no other job is due, and if at least one worker is left for other jobs. If no worker is idle, one of
--- them clears itself: it takes nothing until it is idle. Where no worker is left for other jobs, these wait for half a
--- minute; then the worker takes them, too.
+-- Decides what a worker takes next. `running` is how many jobs it runs now; `company` is how many it runs at most while
+-- it runs suspects, and 0 while it runs other jobs.
+-- Only an idle worker begins with suspects. If no other worker runs any, it prefers them to other jobs. A further
+-- worker takes suspects only if no other job is due, and if at least one worker is left for other jobs. If no worker is
+-- idle, one of them takes nothing until it is. If no worker is left for other jobs, these wait for `PATIENCE_MS`; then
+-- the worker takes them, too.
 -- RETURNS 0 if it takes any jobs, n > 0 if it takes suspects that may run n at a time, -1 if it takes nothing
 local function isolation(keys, worker, slots, running, company, lease_ms, now)
     local first = redis.call('ZREVRANGE', keys.suspects, 0, 0, 'WITHSCORES')

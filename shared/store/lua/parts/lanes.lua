@@ -3,9 +3,9 @@
 -- each has a virtual start, the tenant with the smallest one is served, and a job moves it on by 1 / weight. A tenant
 -- that comes back continues where it was, but never behind the virtual time, so that nobody saves up turns. When no
 -- tenant of a lane has jobs left, all of this is forgotten.
--- The queue tells whether a job waits in a line: its score is negative then, the time in ms less 10^13. A score that is
--- not negative is the time at which a job is due that stands in no line, because it was claimed or put off. What
--- stands in a line and does not wait there any more, because a worker of another version has taken it, is skipped.
+-- The score in the queue tells whether a job waits in a line. If it does, the score is negative: the time in ms less
+-- 10^13. Otherwise the job was claimed or put off, and the score is the time at which it is due. An entry of a line is
+-- skipped if its job does not wait there any more, because a worker of another version has taken it.
 
 local IN_LINE_MS = 10000000000000
 local DEFAULT_POOL = 'default'

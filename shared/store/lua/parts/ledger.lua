@@ -1,9 +1,9 @@
 -- A turn's ledger rows: what each attempt used, written when it ends. LedgerRow in shared/ledger.py reads them.
--- The use of an attempt is a table of texts. Its numbers are texts, too, because Lua's own numbers are doubles and
--- cjson writes 14 digits of them: both would round large amounts.
+-- The use of an attempt is a table of strings. Its numbers are strings, too: Lua's own numbers are doubles, and cjson
+-- writes only 14 digits of them, so large amounts would be rounded.
 
 -- unknown_use(turn, attempt)
--- Nobody knows what a dead attempt used after its last checkpoint, so the row says that it is partial.
+-- Nobody knows what a dead attempt used after its last checkpoint, so its row is marked as partial.
 -- RETURNS a table: what the attempt's checkpoints say that it used
 local function unknown_use(turn, attempt)
     local known = redis.call('HGET', turn, 'used')
@@ -16,7 +16,8 @@ local function unknown_use(turn, attempt)
 end
 
 -- told_use(used)
--- RETURNS a table: what a worker says that its attempt used, JSON of texts; '' says nothing
+-- `used` is what the worker reports: a JSON object of strings, or '' if it does not know.
+-- RETURNS a table: the use of the attempt
 local function told_use(used)
     return used ~= '' and cjson.decode(used) or {partial = 'true'}
 end
@@ -28,8 +29,8 @@ local function nothing_used()
 end
 
 -- add_row(keys, attempt, outcome, code, use, now)
--- Writes the row of an attempt that ends here, and counts it into the session's sums. A row that is there stays. What
--- is absent, or an empty text, is null in the row.
+-- Writes the row of an attempt that ends here, and adds it to the session's sums. A row that exists already stays as it
+-- is. Values that are absent or empty are null in the row.
 -- RETURNS the row
 local function add_row(keys, attempt, outcome, code, use, now)
     local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at',

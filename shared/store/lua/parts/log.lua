@@ -1,8 +1,8 @@
 -- A turn's log: a stream whose ids are `<attempt>-<seq>`.
 
 -- add_events(log, channel_prefix, attempt, seq, events)
--- Appends events and publishes them on the channel whose name is the prefix and the log's key. Events whose ids are in
--- the log already count as appended.
+-- Appends events, and publishes them on the channel whose name is the prefix followed by the log's key. Events whose
+-- ids are in the log already count as appended.
 -- RETURNS nil, or the refusal: FENCED, GONE
 local function add_events(log, channel_prefix, attempt, seq, events)
     for i, event in ipairs(events) do

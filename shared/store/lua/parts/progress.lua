@@ -1,10 +1,11 @@
--- How far an attempt came, in case its worker dies. It is kept in two fields of the turn hash:
--- `stands`    cursor of the last event that a completed step or a suspension covers: the log stays up to there
--- `used`      JSON of what the attempt had used by its last checkpoint, with its number, as texts
+-- The progress of an attempt, which the next attempt needs if the worker dies. Two fields of the turn hash keep it:
+-- `stands`    cursor of the last event that a completed step or a suspension covers; the log is kept up to there
+-- `used`      what the attempt had used by its last checkpoint: a JSON object of strings, with the attempt's number
 
 -- keep_progress(turn, stands, known, covers, used)
--- `stands` and `known` are what the turn says so far, `covers` and `used` what a checkpoint says; each may be empty.
--- Both fields only ever grow, although checkpoints of steps that run side by side may arrive in another order.
+-- `stands` and `known` are the turn's two fields as they are; `covers` and `used` are the values of a checkpoint. Each
+-- may be empty. Checkpoints of steps that run side by side may arrive in any order, so a field is replaced only by a
+-- later value.
 local function keep_progress(turn, stands, known, covers, used)
     local goes_on = covers ~= '' and covers ~= stands and (stands == '' or is_later(covers, stands))
     local more = used ~= '' and used ~= known

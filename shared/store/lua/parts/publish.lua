@@ -1,7 +1,7 @@
 -- The stream of ledger rows.
 
 -- publish(keys, is_open, retention_ms, max_rows, rows)
--- Puts a turn's ledger rows, oldest first, on the stream and into the tenant's sums, each once. `rows` holds two items
+-- Adds a turn's ledger rows, oldest first, to the stream and to the tenant's sums, each once. `rows` holds two items
 -- for each row: the row itself, and JSON of what is read of it here, as texts. `billed` says how far this came: the
 -- turn's creation and the attempt. It must be there for as long as the same rows may come again: it has no TTL while
 -- `is_open`, and `enqueue` takes the TTL away when the turn is opened again.

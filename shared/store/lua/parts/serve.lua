@@ -1,6 +1,6 @@
 -- Takes jobs out of lanes; see parts/lanes.lua.
 
-local STALE_LIMIT = 1000  -- so many entries that do not wait any more are skipped in one call
+local STALE_LIMIT = 1000  -- how many entries whose jobs wait no more are skipped in one call
 
 -- lane_keys(prefixes, lane, tenant)
 -- RETURNS the keys of a lane and of a tenant's line in it
@@ -84,7 +84,7 @@ local function serve(prefixes, lane, count, room, claim)
 end
 
 -- put_in_line(prefixes, keys, job_id, lane, due)
--- Puts a due job that stood in no line into its own one, because another worker has to take it, and wakes that worker.
+-- Puts a due job that stands in no line into its tenant's line, because another worker must take it, and wakes one.
 -- keys: `queue` and `hints`
 local function put_in_line(prefixes, keys, job_id, lane, due)
     local tenant = tenant_of(job_id)
@@ -98,7 +98,7 @@ end
 local AGED_TOGETHER = 100
 
 -- grow_old(prefixes, pool, since_us)
--- Puts batch jobs that have waited since this time or longer among the interactive ones of their pool.
+-- Moves batch jobs that have waited since `since_us` or longer to the interactive jobs of their pool.
 local function grow_old(prefixes, pool, since_us)
     local ageing = prefixes.ageing .. pool
     for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', ageing, '-inf', since_us, 'LIMIT', 0, AGED_TOGETHER)) do

@@ -1,8 +1,8 @@
 -- Sums of ledger rows.
 
 -- add_to_sums(key, prefix, use)
--- Counts a row's use, a table of texts, into a hash of sums. A number that is absent is unknown; rows with such numbers
--- are counted in fields of their own.
+-- Adds a row's use, a table of strings, to a hash of sums. A number that is absent is unknown; fields of their own
+-- count the rows with such numbers.
 local function add_to_sums(key, prefix, use)
     local function add(field, by)
         if by and by ~= '0' then

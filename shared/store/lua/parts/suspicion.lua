@@ -1,26 +1,28 @@
--- Which job it is that kills its workers. A worker that dies takes all its jobs with it, and only one may be at fault.
--- So a crash counts against a job only if its worker ran nothing else. A job whose workers died twice is a suspect: it
--- runs beside suspects only, a quarter as many as before. Each further crash leaves fewer, until it runs alone.
--- The hash of the turn knows of it:
+-- Finding the job that kills its workers. A worker that dies takes all its jobs with it, and only one of them may be at
+-- fault. So a crash counts against a job only if the worker ran nothing else. A job whose workers have died twice is a
+-- suspect. From then on it runs only in workers whose jobs are all suspects, a quarter as many as when the worker died.
+-- Each further crash divides this number again, until the job runs alone.
+-- These fields of the turn hash are about the job that runs the turn:
 -- `crashes`          how many workers died while they ran the turn
 -- `crashes_alone`    how many of these ran nothing else
 -- `company_limit`    how many jobs its worker may run at most, all of them suspects; absent until it is a suspect
 -- `company`          how many jobs the worker of the running attempt runs at most; absent if nobody knows
--- The same fields with the prefix `persist_` know of the job that persists its answer.
--- Whoever buries that worker writes into `company` how many jobs it had, or `stopped` if it has stopped in order.
+-- The same fields with the prefix `persist_` are about the job that persists the turn's answer.
+-- Whoever buries a worker writes into `company` how many jobs the worker had, or `stopped` if it shut down properly.
+-- parts/isolation.lua decides which workers run suspects.
 
 local SUSPICION = {'crashes', 'crashes_alone', 'company_limit'}
-local UNKNOWN_COMPANY = 100
+local UNKNOWN_COMPANY = 100  -- how many jobs a dead worker is taken to have had if nobody knows
 
 -- read_suspicion(values, first)
--- RETURNS a table: what is known of the job, from the values of the fields SUSPICION, which begin at `first`
+-- RETURNS a table: what is known about the job, from the values of the fields SUSPICION, which begin at `values[first]`
 local function read_suspicion(values, first)
     return {crashes = tonumber(values[first] or '0'), alone = tonumber(values[first + 1] or '0'),
             limit = values[first + 2] and tonumber(values[first + 2]) or nil}
 end
 
 -- add_crash(suspicion, company)
--- Counts the death of a worker that ran so many jobs; 0: nobody knows how many.
+-- Counts the death of a worker. `company` is how many jobs it ran; 0 if nobody knows.
 local function add_crash(suspicion, company)
     suspicion.crashes = suspicion.crashes + 1
     suspicion.alone = suspicion.alone + (company == 1 and 1 or 0)
@@ -31,13 +33,14 @@ local function add_crash(suspicion, company)
 end
 
 -- may_run(suspicion, company)
--- RETURNS true if the job may run in a worker that runs so many jobs at most, all of them suspects; 0: any jobs
+-- RETURNS true if the job may run in a worker that runs at most `company` jobs, all of them suspects; 0 means that the
+-- worker runs any jobs
 local function may_run(suspicion, company)
     return not suspicion.limit or (company > 0 and company <= suspicion.limit)
 end
 
 -- suspicion_fields(suspicion, prefix)
--- RETURNS the fields and values of a suspicion, in a row; the names of the fields begin with the prefix
+-- RETURNS the fields of a suspicion, each followed by its value; the names of the fields begin with the prefix
 local function suspicion_fields(suspicion, prefix)
     local fields = {prefix .. 'crashes', suspicion.crashes, prefix .. 'crashes_alone', suspicion.alone}
     if suspicion.limit then

@@ -1,8 +1,8 @@
--- The end of a turn that waited for a signal in vain.
+-- Reopening a turn that failed because its signal did not come in time.
 
 -- forget_timeout(steps, signals)
--- Removes the step that ended the turn because its signal did not come, and what stands for this signal, so that the
--- next attempt waits for it anew. It is the last such step: the producer has gone on after the earlier ones.
+-- Removes the step whose signal did not come, and the timeout that is stored in place of the signal, so that the next
+-- attempt waits for the signal anew. It is the last such step: the producer went on after the earlier ones.
 local function forget_timeout(steps, signals)
     local records, last, key = redis.call('HGETALL', steps), -1, nil
     for i = 1, #records, 2 do
