@@ -8,6 +8,7 @@
     python3 dev.py bench [name]    the benchmarks
     python3 dev.py chaos           breaks the service at random under load, then reconciles every turn
     python3 dev.py redis GET ...   one Redis command to the running service
+    python3 dev.py keys new ...    makes an API key; docs/how-to/access.md shows how
     python3 dev.py docs            builds the documentation site into .turnwire/site
 
 `python3 dev.py COMMAND --help` tells more about one of them. The first use installs the locked dependencies
@@ -41,6 +42,7 @@ def main(args):
         sys.exit("dev.py: Turnwire needs Linux or macOS (on Windows: WSL)")
     if os.environ.get("TURNWIRE_HOOKS"):  # a product's module lies in the folder where the command was given
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
+    os.environ["DEV_PY_FOLDER"] = os.getcwd()
     os.chdir(ROOT)  # `-m` must find our packages first, wherever the command was given
     if has_dependencies():
         python = sys.executable

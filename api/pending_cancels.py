@@ -36,16 +36,16 @@ class PendingCancels:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._adopting: asyncio.Task[None] | None = None
 
-    async def cancel(self, key: TurnKey, reason: str) -> CancelVerdict:
+    async def cancel(self, key: TurnKey, reason: str, *, user: str | None = None) -> CancelVerdict:
         """Cancel a turn. If a worker has to stop it, this process watches it from now on.
 
         Raises:
-            NotFound: there is no such turn.
+            NotFound: there is no such turn, or not of this user.
             StoreUnavailable: the turn may be cancelled.
         """
         await self._list.watch(key)  # first, because this process may die right after the cancel
         try:
-            verdict = await cancel_and_wake(self._store, self._queue, key, reason)
+            verdict = await cancel_and_wake(self._store, self._queue, key, reason, user=user)
         except NotFound:
             await self._list.forget(key)
             raise

@@ -62,6 +62,7 @@ class Services:
                 yield
         finally:
             await self.cancels.stop()
+            await self.door.close()
             await disconnect(self.redis, self.queue_redis)
 
     def drain(self) -> None:

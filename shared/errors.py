@@ -29,6 +29,7 @@ TurnwireError
 ├── StepsBehind            the store has lost steps of a running attempt         (shared/store/scripts.py)
 ├── Unauthenticated        the request has no valid credentials                  (api/access/errors.py)
 ├── Forbidden              the credentials do not allow this                     (api/access/errors.py)
+├── KeysUnavailable        the identity provider's keys cannot be fetched        (api/access/errors.py)
 ├── MethodNotAllowed       the path does not allow this method                   (api/edge/problems.py)
 ├── NotAcceptable          none of the wanted formats can be sent                (api/edge/problems.py)
 ├── UnsupportedMediaType   the body is not JSON                                  (api/edge/problems.py)

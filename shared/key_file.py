@@ -15,26 +15,21 @@ The file holds no key, only digests. It is read again when it has changed. A new
 nothing: the keys that were read last stay valid, and the log says why.
 """
 
-import logging
 import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from turnwire.shared.errors import SettingsError
-
-LOOK_S: Final = 1.0  # how often the file is looked at, at most
+from turnwire.shared.watched_file import WatchedFile
 
 TenantName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 KeyScope = Literal["read", "turns", "tokens", "admin"]
-
-logger = logging.getLogger(__name__)
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,57 +107,16 @@ class WatchedKeyFile:
         Raises:
             SettingsError: the file cannot be read.
         """
-        self._path = Path(path) if path else None
-        self._clock = clock
-        self._next_look_s = 0.0
-        self._stamp: tuple[int, ...] | None = ()
-        self._content = NO_FILE
-        if self._path:
-            self._read(self._path)
+        self._file = WatchedFile("TURNWIRE_API_KEYS_FILE", path, parse_key_file, clock=clock) if path else None
 
     @property
     def content(self) -> KeyFile:
-        """What the file says. At most once a second, the file is looked at, and read again if it has changed."""
-        now_s = self._clock()
-        if self._path and now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
-            try:
-                self._read(self._path)
-            except SettingsError as error:
-                logger.error("%s; the keys that were read before stay valid", error)  # noqa: TRY400 - a traceback would say no more
-        return self._content
+        """What the file says. It is looked at when a second has passed since the last time."""
+        return self._file.content if self._file else NO_FILE
 
     def tenant(self, name: str) -> TenantSettings:
         """Return the settings of a tenant; all of them are None if the file has no table for it."""
         return self.content.tenants.get(name, NO_TENANT_SETTINGS)
-
-    def _read(self, path: Path) -> None:
-        stamp = _stamp(path)
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp  # first, so that a broken file is reported once
-        content = parse_key_file(_text(path))
-        if self._content is not NO_FILE:
-            logger.info("the key file was read again: %d keys", len(content.keys))
-        self._content = content
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when the file is replaced or written; None: there is no such file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"TURNWIRE_API_KEYS_FILE: the file cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise SettingsError("TURNWIRE_API_KEYS_FILE: the file is not UTF-8") from None
 
 
 def is_tenant(text: str) -> bool:

@@ -76,7 +76,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, created_at, next_index, `key:…` and `key_of:…`, `usage:…` -> sums of ledger rows
+        """hash: tenant, user, created_at, next_index, `key:…` and `key_of:…`, `usage:…` -> sums of ledger rows
 
         `key:<Idempotency-Key>` is the index of a turn, `key_of:<index>` its Idempotency-Key.
         """

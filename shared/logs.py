@@ -61,6 +61,7 @@ def log_to_stderr(settings: Settings) -> None:
 def _secrets_of(settings: Settings) -> Iterable[str]:
     if settings.llm_api_key:
         yield settings.llm_api_key
+    yield from f"{settings.token_secret or ''} {settings.jwt_secret or ''}".split()
     for url in (settings.redis_url, settings.queue_url):
         if password := urlsplit(url).password:
             yield password

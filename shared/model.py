@@ -41,6 +41,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     on_busy: OnBusy = "enqueue"
     traceparent: str | None = None
     lane: Lane = DEFAULT_LANE
+    bound: bool = False  # the session must be this user's, or new: then it becomes this user's
 
     def fields(self) -> dict[str, str | bytes]:
         """Return the request's fields of the turn hash, without the absent ones."""
@@ -245,16 +246,9 @@ class Claimed(msgspec.Struct, frozen=True):
     def of_ended(cls, key: TurnKey, record: TurnRecord) -> Self:
         """Return a stand-in for the last attempt of an ended turn, for hooks that follow. It cannot write anything."""
         return cls(
-            key=key,
-            attempt=record.attempt,
-            worker="",
-            next_seq=0,
-            at_ms=record.updated_at,
-            first_event=b"",
-            record=record,
-            steps={},
-            rows={},
-        )
+            key=key, attempt=record.attempt, worker="", next_seq=0, at_ms=record.updated_at, first_event=b"",
+            record=record, steps={}, rows={},
+        )  # fmt: skip
 
 
 class Held(msgspec.Struct, frozen=True):

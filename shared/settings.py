@@ -50,6 +50,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auth: Literal["none"] | None = None  # "none": the API asks nobody for credentials, on any address
     api_keys_file: str | None = None
     tenant_header: HeaderName | None = None  # in which a proxy names the tenant; only with auth "none"
+    token_secret: str | None = None  # signs session tokens; two with a space between them, to rotate
+    token_secret_file: str | None = None  # the same in a file, which is read again when it changes
+    jwt_jwks_url: str | None = None  # the public keys of the identity provider whose tokens count
+    jwt_secret: str | None = None  # or the secret that it shares; two with a space between them, to rotate
+    jwt_secret_file: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_algorithms: str | None = None  # with commas; default: all that fit the kind of key
+    jwt_tenant: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] | None = None  # in place of a claim
+    jwt_tenant_claim: str = "tenant"
+    jwt_user_claim: str = "sub"  # "-": the tokens are bound to no user
+    jwt_scope_claim: str = "scope"
 
     # which workers take a turn, and how soon
     project_pools: str | None = None  # `project=pool` pairs, with commas; `*` is any other project
@@ -135,12 +147,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError("TURNWIRE_RESERVED_SLOTS must be smaller than TURNWIRE_MAX_JOBS")
         if self.lease_ms >= self.turn_timeout_s * 1000:
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
+        self._check_access()
+
+    def _check_access(self) -> None:
         if self.auth == "none" and self.authenticates:
-            raise SettingsError(
-                "TURNWIRE_AUTH is none, so TURNWIRE_API_KEYS_FILE would be ignored: set only one of them"
-            )
+            raise SettingsError("TURNWIRE_AUTH is none, so no credentials would be checked: leave it or them out")
         if self.tenant_header and self.auth != "none":
             raise SettingsError("TURNWIRE_TENANT_HEADER needs TURNWIRE_AUTH=none")
+        for name in ("token_secret", "jwt_secret"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise SettingsError(f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE: set only one of them")
+        if self.makes_tokens and not self.authenticates:
+            raise SettingsError("TURNWIRE_TOKEN_SECRET needs TURNWIRE_API_KEYS_FILE: only who has a key makes tokens")
+        if self.jwt_jwks_url and (self.jwt_secret or self.jwt_secret_file):
+            raise SettingsError("TURNWIRE_JWT_JWKS_URL and TURNWIRE_JWT_SECRET: set only one of them")
+        if self.takes_jwt and not (self.jwt_issuer and self.jwt_audience):
+            raise SettingsError("TURNWIRE_JWT_ISSUER and TURNWIRE_JWT_AUDIENCE must say which tokens count")
+        if self.jwt_jwks_url and not _is_safe(self.jwt_jwks_url):
+            raise SettingsError("TURNWIRE_JWT_JWKS_URL must be an https:// URL; http:// is for this machine only")
 
     def __repr__(self) -> str:
         """Show the settings without their secrets, because settings end up in logs and tracebacks."""
@@ -150,7 +174,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def authenticates(self) -> bool:
         """Whether the API asks for credentials."""
-        return self.api_keys_file is not None
+        return self.api_keys_file is not None or self.takes_jwt
+
+    @property
+    def takes_jwt(self) -> bool:
+        """Whether the API takes tokens of an identity provider."""
+        return (self.jwt_jwks_url or self.jwt_secret or self.jwt_secret_file) is not None
+
+    @property
+    def makes_tokens(self) -> bool:
+        """Whether the API makes session tokens."""
+        return (self.token_secret or self.token_secret_file) is not None
 
     @property
     def queue_url(self) -> str:
@@ -202,11 +236,17 @@ def _convert(name: str, text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        shown = "" if "KEY" in name else f" {text[:80]!r}"
+        shown = "" if "KEY" in name or "SECRET" in name else f" {text[:80]!r}"
         raise SettingsError(f"{name}:{shown} does not fit ({error})") from None
 
 
 def _without_secrets(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return "***" if name.endswith("_key") else _IN_URL.sub("***", value)
+    return "***" if name.endswith(("_key", "_secret")) else _IN_URL.sub("***", value)
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can change what this URL leads to."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"})

@@ -10,6 +10,7 @@ from pathlib import Path
 from stack.cluster import ROOT
 from stack.redis_server import CHOICE
 
+CALLED_IN = "DEV_PY_FOLDER"  # the variable in which dev.py passes on where it was called
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
@@ -91,6 +92,13 @@ def redis(args: list[str]) -> int:
     return main(args)
 
 
+def keys(args: list[str]) -> int:
+    """Makes an API key: `dev.py keys new --name NAME --tenant TENANT --append keys.toml`."""
+    os.chdir(os.environ.get(CALLED_IN, ROOT))  # where the file of --append is meant to be
+    os.environ["PYTHONPATH"] = str(ROOT)
+    return become(["-m", "turnwire.api", "keys", *args])
+
+
 def become(args: list[str]) -> int:
     """Replace this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
@@ -105,6 +113,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "chaos": chaos,
     "redis": redis,
     "docs": docs,
+    "keys": keys,
 }
 OWN_HELP = {"run", "chaos"}  # commands that parse their own options
 

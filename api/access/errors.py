@@ -17,3 +17,11 @@ class Forbidden(TurnwireError):
     """The credentials are valid, but do not allow this."""
 
     code = "forbidden"
+
+
+class KeysUnavailable(TurnwireError):
+    """The credentials cannot be checked now, because the keys of the identity provider cannot be fetched."""
+
+    code = "keys_unavailable"
+    retryable = True
+    retry_after_s = 5.0

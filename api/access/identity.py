@@ -41,6 +41,11 @@ class Identity(msgspec.Struct, frozen=True):
     session: str | None = None
     session_prefix: str | None = None
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether these credentials open only some of the tenant's sessions."""
+        return not (self.user is None and self.session is None and self.session_prefix is None)
+
     def may(self, scope: Scope) -> bool:
         """Whether these credentials include the scope. Nobody needs credentials for `public`."""
         if scope is Scope.READ and Scope.TURNS in self.scopes:

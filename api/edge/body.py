@@ -8,6 +8,7 @@ from msgspec import Meta
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
+from turnwire.api.access.errors import Forbidden
 from turnwire.api.edge.arriving import Bodies
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
@@ -68,12 +69,16 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
 
     Raises:
         BadRequest, UnsupportedMediaType, TooLarge, InvalidInput: the message says what is wrong.
+        Forbidden: the turn is to be another user's than the credentials allow.
         ClientGone: the client left before the whole body had arrived.
     """
     turn = await read_body(exchange, max_bytes, TurnBody)
     if turn.metadata is not None:
         _check_metadata(turn.metadata)
-    fields = msgspec.structs.asdict(turn)
+    user = exchange.identity.user
+    if user is not None and turn.user not in {None, user}:
+        raise Forbidden("these credentials are bound to another user")
+    fields = msgspec.structs.asdict(turn) | {"user": user or turn.user, "bound": user is not None}
     on_disconnect, priority = fields.pop("on_disconnect"), fields.pop("priority")
     request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
     return AskedTurn(request, on_disconnect == "cancel", priority)

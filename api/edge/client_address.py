@@ -39,15 +39,21 @@ class TrustedProxies:
             peer: the address from which the connection comes; None for a connection that has none, as a Unix socket.
             request: the headers of the request, their names in lower case.
         """
-        if not (self._networks or self._local) or not self._trusts(peer):
+        if not self.named or not self.trusts(peer):
             return peer or UNKNOWN
         for address in reversed(_hops(request)):
-            if not self._trusts(address):
+            if not self.trusts(address):
                 return address or UNKNOWN
             peer = address
         return peer or UNKNOWN
 
-    def _trusts(self, address: str | None) -> bool:
+    @property
+    def named(self) -> bool:
+        """Whether the setting names any proxy."""
+        return bool(self._networks) or self._local
+
+    def trusts(self, address: str | None) -> bool:
+        """Whether this is the address of a trusted proxy. None: a connection without one, as of a Unix socket."""
         if address is None:
             return self._local
         try:

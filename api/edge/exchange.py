@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from turnwire.api.access.identity import NOBODY, Identity
 from turnwire.api.edge.accept import JSON
+from turnwire.api.edge.client_address import TrustedProxies
 from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.rates import Rate
 from turnwire.api.edge.wire import CONNECTION
@@ -35,9 +36,23 @@ class Exchange:
     @property
     def client(self) -> str:
         """The address of the client, as far as the trusted proxies tell it; `unknown` if they do not."""
-        peer = self.scope["client"]
-        address: str = self.scope["extensions"][CONNECTION].proxies.client(peer and peer[0], self.scope["headers"])
+        address: str = self._proxies.client(self._peer, self.scope["headers"])
         return address
+
+    @property
+    def comes_from_stranger(self) -> bool:
+        """Whether there are trusted proxies, and the connection comes from none of them."""
+        return self._proxies.named and not self._proxies.trusts(self._peer)
+
+    @property
+    def _peer(self) -> str | None:
+        peer = self.scope["client"]
+        return peer[0] if peer else None
+
+    @property
+    def _proxies(self) -> TrustedProxies:
+        proxies: TrustedProxies = self.scope["extensions"][CONNECTION].proxies
+        return proxies
 
     @property
     def origins(self) -> Origins:

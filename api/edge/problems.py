@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from turnwire.api.access.errors import Forbidden, Unauthenticated
+from turnwire.api.access.errors import Forbidden, KeysUnavailable, Unauthenticated
 from turnwire.api.edge.rates import Rate
 from turnwire.shared import errors
 from turnwire.shared.errors import TurnwireError
@@ -114,6 +114,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.TailLimit: (429, "Too many open streams"),
     HeadTooLarge: (431, "Request headers too large"),
     errors.StoreUnavailable: (503, "The store is unavailable"),
+    KeysUnavailable: (503, "The credentials cannot be checked"),
     Draining: (503, "The server is stopping"),
 }
 

@@ -26,6 +26,6 @@ async def cancel_turn(services: Services, exchange: Exchange) -> None:
     key = path_turn(exchange)
     with suppress(ClientGone):
         body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
-        verdict = await services.cancels.cancel(key, body.reason or "")
+        verdict = await services.cancels.cancel(key, body.reason or "", user=exchange.identity.user)
         record = await services.store.existing(key)
         await exchange.answer_json(record, 200 if verdict is CancelVerdict.ENDED else 202)

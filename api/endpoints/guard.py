@@ -1,41 +1,68 @@
-"""Lets a request reach its handler only if its credentials include the scope that the operation declares."""
+"""Lets a request reach its handler only if its credentials allow the operation, and the session of its path."""
 
 from functools import partial
 
-from turnwire.api.access.identity import Scope
+from turnwire.api.access.errors import Forbidden
+from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.edge.credentials import named_by_proxy, presented
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.rates import telling
+from turnwire.api.edge.requests import path_session, path_turn
 from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.services import Services
-from turnwire.shared.errors import RateLimited
+from turnwire.shared.errors import NotFound, RateLimited
+from turnwire.shared.settings import Settings
 
 
 def guarded(services: Services, operation: Operation) -> Handler:
     """Return the operation's handler behind the check of credentials.
 
-    The handler raises Unauthenticated, Forbidden or RateLimited before it reads the body and before it asks Redis.
+    The handler raises Unauthenticated, Forbidden or RateLimited before it reads the body and before it asks Redis, and
+    NotFound for the sessions of other users.
     """
     handler = partial(operation.handler, services)
     if operation.scope is Scope.PUBLIC:
         return handler
-    settings = services.settings
 
     async def guard(exchange: Exchange) -> None:
-        credentials = (
-            presented(exchange) if settings.authenticates else named_by_proxy(exchange, settings.tenant_header)
-        )
-        exchange.identity = await services.door.identify(credentials)
-        exchange.identity.require(operation.scope)
-        exchange.limits = services.limits(exchange.identity.tenant)
+        identity = exchange.identity = await _identified(services, operation, exchange)
+        identity.require(operation.scope)
+        exchange.limits = services.limits(identity.tenant)
         try:
-            exchange.rate = services.rates.take(exchange.identity.tenant, exchange.limits)
+            exchange.rate = services.rates.take(identity.tenant, exchange.limits)
             if exchange.rate is not None:
                 exchange.send = telling(exchange.send, lambda: exchange.rate)
+            if identity.is_bound:
+                await _check_binding(services, operation, exchange, identity)
             await handler(exchange)
         except RateLimited as error:
             error.burst, error.window_s = exchange.limits.burst, exchange.limits.window_s
             raise
 
     return guard
+
+
+async def _identified(services: Services, operation: Operation, exchange: Exchange) -> Identity:
+    settings: Settings = services.settings
+    if settings.authenticates:
+        credentials = presented(exchange, may_be_in_url=operation.is_followed)
+    else:
+        credentials = named_by_proxy(exchange, settings.tenant_header)
+    return await services.door.identify(credentials)
+
+
+async def _check_binding(services: Services, operation: Operation, exchange: Exchange, identity: Identity) -> None:
+    """Raises:
+    Forbidden: the operation shows something of the whole tenant.
+    NotFound: the session is another user's, or there is none: both take the same way and get the same answer.
+    """
+    if not operation.is_of_session:
+        if operation.scope is Scope.READ:
+            raise Forbidden("these credentials open single sessions only")
+        return
+    session = path_turn(exchange).session if operation.is_of_turn else path_session(exchange)
+    if identity.user is None or operation.begins_session:  # for a session that begins, the store checks the user
+        return
+    if await services.store.user_of(session) != identity.user:
+        raise NotFound("no such turn" if operation.is_of_turn else "no such session")

@@ -16,8 +16,8 @@ from turnwire.api.following.encode import NDJSON, SSE
 EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
 GUARDED: Final = (401, 403, 429)  # so may every operation that needs credentials
 SECURITY: Final = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
-    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "an API key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "an API key, or a token"},
 }
 
 _SCHEMA: Final = "#/components/schemas/{name}"
@@ -151,6 +151,7 @@ PARAMETERS: Final = {
         {"type": "string", "enum": ["event", "data"], "default": "event"},
         "`data`: server-sent events without `event:`, all of which an EventSource passes to `onmessage`",
     ),
+    "token": _parameter("token", "query", {"type": "string"}, "a session token, from a client that sends no headers"),
     "wait": _parameter("wait", "query", _SECONDS, "the seconds to wait for the end of the turn, at most 45"),
     "afterIndex": _parameter("after", "query", _INDEX, "the index of the last turn that you have"),
     "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),

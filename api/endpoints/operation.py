@@ -33,14 +33,16 @@ class Answer(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path.
 
-    `scope`: what the credentials must include. `handler`: its name in camel case is the operation's id. `head`: whether
-    a HEAD request gets the same answer without its body. `parameters`: names in openapi.PARAMETERS. `body`: the struct
-    of the request's body. `problems`: the statuses with which it may refuse, in addition to those that all share.
+    `scope`: what the credentials must include. `begins_session`: its session may be a new one. `handler`: its name in
+    camel case is the operation's id. `head`: whether a HEAD request gets the same answer without its body.
+    `parameters`: names in openapi.PARAMETERS. `body`: the struct of the request's body. `problems`: the statuses with
+    which it may refuse, in addition to those that all share.
     """
 
     path: str
     method: str
     scope: Scope
+    begins_session: bool = False
     handler: OperationHandler
     summary: str
     head: bool = False
@@ -49,6 +51,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_required: bool = False
     answers: tuple[Answer, ...]
     problems: tuple[int, ...] = ()
+
+    @property
+    def is_of_session(self) -> bool:
+        """Whether it concerns one session, which its path names."""
+        return self.path.startswith(SESSIONS)
+
+    @property
+    def is_of_turn(self) -> bool:
+        """Whether it concerns one turn, which its path names."""
+        return self.path.startswith(TURN)
 
     @property
     def is_followed(self) -> bool:

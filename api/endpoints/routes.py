@@ -13,6 +13,7 @@ from turnwire.api.endpoints.probes import Health, is_alive, is_ready
 from turnwire.api.endpoints.queue import get_queue
 from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
 from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
+from turnwire.api.endpoints.tokens import SessionToken, TokenBody, make_token
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
 from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
 from turnwire.shared.ledger import LedgerRows, UsageSums
@@ -38,7 +39,7 @@ OPERATIONS: Final = (
         problems=(400, 404, 503),
     ),
     Operation(
-        path=TURNS, method="POST", handler=ask_next_turn, scope=Scope.TURNS,
+        path=TURNS, method="POST", handler=ask_next_turn, scope=Scope.TURNS, begins_session=True,
         summary="Ask for a turn at the session's next index",
         parameters=("session", "keepalive", "sse", "idempotencyKey", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
@@ -53,7 +54,7 @@ OPERATIONS: Final = (
         problems=(400, 404, 406, 503),
     ),
     Operation(
-        path=TURN, method="POST", handler=ask_turn, scope=Scope.TURNS,
+        path=TURN, method="POST", handler=ask_turn, scope=Scope.TURNS, begins_session=True,
         summary="Ask for a turn, attach to it while it runs, or get its answer again",
         parameters=("session", "index", "keepalive", "sse", "prefer", "traceparent"),
         body=TurnBody, body_required=True,
@@ -70,7 +71,7 @@ OPERATIONS: Final = (
     Operation(
         path=f"{TURN}/events", method="GET", handler=follow_turn, scope=Scope.READ,
         summary="A turn's events after a cursor, until its terminal event",
-        parameters=("session", "index", "after", "lastEventId", "keepalive", "sse"),
+        parameters=("session", "index", "after", "lastEventId", "keepalive", "sse", "token"),
         answers=(
             Answer(200, "The events, live, one line or block each", stream=True),
             Answer(204, "An EventSource that has the terminal event: there is nothing more"),
@@ -118,6 +119,13 @@ OPERATIONS: Final = (
             Answer(202, "The signal was stored", StoredSignal),
         ),
         problems=(400, 403, 404, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/tokens", method="POST", handler=make_token, scope=Scope.TOKENS,
+        summary="Make a short-lived token for a browser, which opens one session or those of a prefix",
+        body=TokenBody, body_required=True,
+        answers=(Answer(200, "The token", SessionToken),),
+        problems=(400, 404, 413, 415, 422, 503),
     ),
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,

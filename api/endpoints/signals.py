@@ -31,7 +31,8 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
     with suppress(ClientGone):
         body = await read_body(exchange, exchange.limits.max_body_bytes, SignalBody, absent=SignalBody())
         payload = msgspec.json.encode(body.payload)
-        signalled = await services.store.signal(turn, key, payload, exchange.limits.max_signals)
+        user = exchange.identity.user
+        signalled = await services.store.signal(turn, key, payload, exchange.limits.max_signals, user=user)
         if signalled.enqueue:
             await services.queue.enqueue(turn.run_id, accepted=True, lane=signalled.lane)
         await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

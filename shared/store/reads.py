@@ -91,6 +91,12 @@ class TurnReads:
             raise NotFound("no such turn")
         return record
 
+    async def user_of(self, session: SessionKey) -> str | None:
+        """Return the user whose session this is; None: nobody's, or there is no such session."""
+        with typed_refusals():
+            user = await self._courier.send("HGET", session.record, "user")
+        return None if user is None else user.decode()
+
     async def waits_for(self, key: TurnKey) -> TurnKey | None:
         """The earlier open turn of its session that must end before this queued turn can run; None: it can."""
         async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:

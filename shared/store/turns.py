@@ -65,6 +65,8 @@ class TurnStore(AttemptWrites):
             settings.max_turns_per_session,
             settings.session_retention_ms,
             LINEAGE,
+            request.user or "",
+            int(request.bound),
             *flat(fields),
         ]
         try:
@@ -91,18 +93,23 @@ class TurnStore(AttemptWrites):
         ]
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
-    async def signal(self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None) -> Signalled:
+    async def signal(
+        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None
+    ) -> Signalled:
         """Store a signal. The first signal of a key wins. `payload` is JSON.
 
-        `max_signals`: how many the turn may have; None: as the settings say.
+        `max_signals`: how many the turn may have; None: as the settings say. With a `user`, no turn of another user
+        is found.
 
         Raises:
             NotFound, TurnEnded: nothing was written.
             SignalLimit: the turn has too many signals, or too large ones. Nothing was written. The signal that a turn
                 waits for is never refused for this reason.
         """
-        args: list[Arg] = [signal, payload, max_signals or self.settings.max_signals, self.settings.max_signal_bytes]
-        first, stored, enqueue, *lane = await SIGNAL(self._replicated, [key.record, key.signals], args)
+        names = [key.session.record, key.record, key.signals]
+        most = max_signals or self.settings.max_signals
+        args: list[Arg] = [signal, payload, most, self.settings.max_signal_bytes, user or ""]
+        first, stored, enqueue, *lane = await SIGNAL(self._replicated, names, args)
         return Signalled(bool(first), stored, bool(enqueue), Lane.read(*lane))
 
     async def expire(self, key: TurnKey) -> int | None:
@@ -148,22 +155,25 @@ class TurnStore(AttemptWrites):
         args: list[Arg] = [event, text, self.settings.retention_ms, *pauses, self.settings.max_attempts, company]
         return [int(number) for number in await PERSISTED(self._courier, key.lasting_keys(), args)]
 
-    async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
+    async def cancel(
+        self, key: TurnKey, reason: str = "", *, repeated: bool = False, user: str | None = None
+    ) -> Cancelled:
         """Cancel a turn. If a worker runs it, that worker is told to stop; otherwise the turn ends at once.
 
         `repeated`: cancel only if an earlier request still stands. If the turn was asked again since, it is left alone.
+        With a `user`, the turns of other users are not found.
 
         Raises:
             NotFound: there is no such turn.
         """
         cancels = cancels_channel(self.settings.deployment_name)
         named: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms]
-        args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, int(repeated)]
+        args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 
-    async def erase(self, session: SessionKey) -> bool:
-        """Delete everything of a session, page by page. Returns False if there is no such session."""
+    async def erase(self, session: SessionKey, *, user: str | None = None) -> bool:
+        """Delete everything of a session, page by page. Returns False if this user has no such session."""
         async with answered_within(self._timeout_s):
             found = await self.redis.exists(session.record, session.turns, session.numbering)
         left = 1 if found else 0
@@ -175,6 +185,8 @@ class TurnStore(AttemptWrites):
             names = [session.record, session.turns, session.open, session.numbering]
             names += [name for turn in turns for name in turn.all_keys()[3:]]
             indexes_and_ids: list[Arg] = [*(turn.index for turn in turns), *(turn.run_id for turn in turns)]
-            args: list[Arg] = [self._channel_prefix, cancels, len(turns), *indexes_and_ids]
+            args: list[Arg] = [self._channel_prefix, cancels, user or "", len(turns), *indexes_and_ids]
             left = int(await ERASE(self._courier, names, args))
+            if left < 0:
+                return False
         return bool(found)

@@ -14,17 +14,17 @@ async def wake_next(store: TurnStore, queue: TurnQueue, ended: TurnKey, next_ind
 
 
 async def cancel_and_wake(
-    store: TurnStore, queue: TurnQueue, key: TurnKey, reason: str, *, repeated: bool = False
+    store: TurnStore, queue: TurnQueue, key: TurnKey, reason: str, *, repeated: bool = False, user: str | None = None
 ) -> CancelVerdict:
     """Cancel a turn, and wake the turn of its session that waited for it. May be repeated.
 
-    `repeated`: as of `TurnStore.cancel`.
+    `repeated`, `user`: as of `TurnStore.cancel`.
 
     Raises:
         NotFound: there is no such turn.
         StoreUnavailable: the turn may be cancelled. The sweep enqueues what was not enqueued here.
     """
-    cancelled = await store.cancel(key, reason, repeated=repeated)
+    cancelled = await store.cancel(key, reason, repeated=repeated, user=user)
     if cancelled.verdict is CancelVerdict.CANCELLED:  # a suspended turn has no job whose end would publish its row
         await queue.enqueue(key.run_id, accepted=True, lane=await store.lane(key))
     await wake_next(store, queue, key, cancelled.next_index)

@@ -62,9 +62,10 @@ class SessionMachine(Accidents):
         on_busy=ON_BUSY,
         user=USERS,
         project=st.sampled_from([None, None, "legal"]),
+        bound=st.sampled_from([False, False, True]),
     )
-    def submit(self, index, message, on_busy, user, project):
-        self._submit(index, request(message, on_busy=on_busy, user=user, project=project))
+    def submit(self, index, message, on_busy, user, project, bound):
+        self._submit(index, request(message, on_busy=on_busy, user=user, project=project, bound=bound))
 
     def _submit(self, index: int, asked: TurnRequest) -> None:
         turn = self.session.turn(index)
@@ -89,23 +90,29 @@ class SessionMachine(Accidents):
         self.both(lambda store, place: store.withdraw(submitted[place], events), again=again)
 
     @action(
-        2, needs="turns", pick=PICK, reason=st.sampled_from(["", "enough", 'a/b "c" \x7f\n é']), repeated=st.booleans()
+        2,
+        needs="turns",
+        pick=PICK,
+        reason=st.sampled_from(["", "enough", 'a/b "c" \x7f\n é']),
+        repeated=st.booleans(),
+        user=USERS,
     )
-    def cancel(self, pick, reason, repeated):
+    def cancel(self, pick, reason, repeated, user):
         turn = self.session.turn(self.index(pick))
-        self.both(lambda store, _: store.cancel(turn, reason, repeated=repeated))
+        self.both(lambda store, _: store.cancel(turn, reason, repeated=repeated, user=user))
 
-    @action(2, needs="turns", pick=PICK, key=SIGNALS)
-    def signal(self, pick, key):
+    @action(2, needs="turns", pick=PICK, key=SIGNALS, user=USERS)
+    def signal(self, pick, key, user):
         turn = self.session.turn(self.index(pick))
         payload = f'"{self.new_text()}"'.encode()
-        self.both(lambda store, _: store.signal(turn, key, payload))
+        self.both(lambda store, _: store.signal(turn, key, payload, user=user))
 
     @action(2, needs="turns", pick=PICK, limit=st.integers(0, 3))
     def read(self, pick, limit):
         """Everything that can be asked, as one who has just arrived."""
         session, turn = self.session, self.session.turn(self.index(pick))
         self.both(lambda store, _: store.record(turn))
+        self.both(lambda store, _: store.user_of(session))
         self.both(lambda store, _: store.records(session, first=limit // 2, limit=limit + 1))
         self.both(lambda store, _: store.history(turn, limit))
         self.both(lambda store, _: store.persist_tries([turn, session.turn(0)]))

@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clock import Clock
 from tests.support.key_file import key_block, write_key_file
 from turnwire.shared.errors import SettingsError
-from turnwire.shared.key_file import LOOK_S, WatchedKeyFile, is_tenant, parse_key_file
+from turnwire.shared.key_file import WatchedKeyFile, is_tenant, parse_key_file
+from turnwire.shared.watched_file import LOOK_S
 
 ACME = key_block("backend", "secret of acme", "acme", ["turns", "tokens"])
 DIGEST = "0" * 64
-
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def let_look(self) -> None:
-        self.now_s += LOOK_S
 
 
 def digest(secret: str) -> bytes:
@@ -81,11 +73,11 @@ def test_a_file_that_has_changed_is_read_again_after_a_second(tmp_path: Path, ca
     watched = WatchedKeyFile(str(path), clock=clock)
     first = watched.content
     write_key_file(path, key_block("new", "new secret", "acme", ["read"]))
-    clock.let_look()
+    clock.now_s += LOOK_S
     assert set(watched.content.keys) == {digest("new secret")} != set(first.keys)
-    assert "the key file was read again: 1 keys" in caplog.text
+    assert "TURNWIRE_API_KEYS_FILE: the file has changed" in caplog.text
     second = watched.content
-    clock.let_look()
+    clock.now_s += LOOK_S
     assert watched.content is second
 
 
@@ -100,12 +92,12 @@ def test_a_broken_file_keeps_the_old_keys_and_is_reported_once(
     else:
         write_key_file(path, broken)
     for _ in range(3):
-        clock.let_look()
+        clock.now_s += LOOK_S
         assert set(watched.content.keys) == {digest("secret of acme")}
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "stay valid" in caplog.text
+    assert "stays valid" in caplog.text
     write_key_file(path, key_block("new", "new secret", "acme", ["read"]))
-    clock.let_look()
+    clock.now_s += LOOK_S
     assert set(watched.content.keys) == {digest("new secret")}
 
 

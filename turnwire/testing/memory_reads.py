@@ -40,6 +40,10 @@ class MemoryReads(TurnStore):
         turn = self.memory.turn(key)
         return turn.fields.get("cancel_requested", "") if turn is not None else ""
 
+    async def user_of(self, session: SessionKey) -> str | None:
+        """See TurnReads."""
+        return self._fields(session).get("user")
+
     async def record(self, key: TurnKey) -> TurnRecord | None:
         """See TurnReads."""
         turn = self.memory.turn(key)

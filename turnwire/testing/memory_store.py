@@ -56,6 +56,9 @@ class MemoryStore(MemoryAttempts):
         expected = kept or memory.next_index(key.session)
         if key.index > MAX_TURN_INDEX:
             raise TurnLimit("this session has used up its indexes")
+        known = bool(session.fields.get("tenant")) or key.index in session.turns
+        if request.bound and known and session.fields.get("user") != (request.user or ""):
+            raise NotFound("no such session")
         if is_next and expected != str(key.index):
             raise IndexMoved(expected)
         digest = identity.input_hash(
@@ -102,6 +105,8 @@ class MemoryStore(MemoryAttempts):
                 "lineage": memory.lineage,
             }
             turn = session.turns[key.index] = MemoryTurn(fields | created)
+            if request.user and "created_at" not in session.fields:
+                session.fields["user"] = request.user
             session.fields.setdefault("created_at", now)
             session.fields["tenant"] = names.tenant
             session.indexes.add(key.index)
@@ -159,10 +164,12 @@ class MemoryStore(MemoryAttempts):
             rules.keep_session(memory, session, self.settings.retention_ms)
 
     @write
-    async def signal(self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None) -> Signalled:
+    async def signal(
+        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None
+    ) -> Signalled:
         """See TurnStore."""
         turn = self.memory.turn(key)
-        if turn is None:
+        if turn is None or self._is_foreign(key.session, user):
             raise NotFound("no such turn")
         if signal in turn.signals:
             return Signalled(False, turn.signals[signal], turn.status == "queued", turn.lane)
@@ -254,11 +261,13 @@ class MemoryStore(MemoryAttempts):
         rules.keep_session(self.memory, self.memory.made(key.session), self.settings.retention_ms)
 
     @write
-    async def cancel(self, key: TurnKey, reason: str = "", *, repeated: bool = False) -> Cancelled:
+    async def cancel(
+        self, key: TurnKey, reason: str = "", *, repeated: bool = False, user: str | None = None
+    ) -> Cancelled:
         """See TurnStore."""
         memory = self.memory
         session, turn = memory.session(key.session), memory.turn(key)
-        if session is None or turn is None:
+        if session is None or turn is None or self._is_foreign(key.session, user):
             raise NotFound("no such turn")
         requested = turn.fields.get("cancel_requested")
         if not turn.is_open or (repeated and requested is None):
@@ -274,12 +283,16 @@ class MemoryStore(MemoryAttempts):
         return Cancelled(CancelVerdict.CANCELLED, session.next_open)
 
     @write
-    async def erase(self, session: SessionKey) -> bool:
+    async def erase(self, session: SessionKey, *, user: str | None = None) -> bool:
         """See TurnStore."""
         found = self.memory.session(session)
-        if not self.memory.forget(session):
+        if self._is_foreign(session, user) or not self.memory.forget(session):
             return False
         for index in sorted(found.indexes if found is not None else ()):
             for cancelled in self.memory.cancels:
                 cancelled(session.turn(index).run_id)
         return True
+
+    def _is_foreign(self, key: SessionKey, user: str | None) -> bool:
+        session = self.memory.session(key)
+        return bool(user) and (session.fields.get("user") if session is not None else None) != user

@@ -19,23 +19,24 @@
 --   cancels           pub/sub channel on which workers hear of cancels
 --   run_id
 --   lineage           of the server's data; see parts/attempt.lua
+--   user              whose session it must be; '' if that does not matter
 --   repeated          1: cancel only if an earlier request to cancel is still pending; 0: cancel in any case
 -- RETURNS {verdict, next open index of the session or ''}
 --   ended           the turn was terminal already, or the earlier request is no longer pending
 --   cancelled       nobody ran the turn, and it has ended now
 --   requested       the turn's worker is told; the turn may still complete before the worker stops
 -- REFUSES
---   NOT_FOUND       there is no such turn
+--   NOT_FOUND       there is no such turn, or it is another user's
 --   FENCED          a newer attempt has written to its log
 --   GONE            its log was erased
--- include: time log cut sums ledger close attempt
+-- include: time log cut sums ledger close attempt owned_by
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, repeated = unpack(ARGV)
+local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, user, repeated = unpack(ARGV)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage')
 local status = state[1]
-if not status then
+if not status or is_foreign(keys.session, user) then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then

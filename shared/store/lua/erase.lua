@@ -11,20 +11,25 @@
 -- ARGV
 --   channel_prefix    of the channels of this deployment
 --   cancels           pub/sub channel on which workers hear of cancels
+--   user              whose session it must be; '' if that does not matter
 --   count             number of turns
 --   index …           the turns' indexes
 --   run_id …          the turns' run ids, in the same order
 -- RETURNS
---   how many turns of the session are left
+--   how many turns of the session are left; -1: it is another user's, and nothing was erased
+-- include: owned_by
 
 local session, turns, open, numbering = unpack(KEYS, 1, 4)
-local channel_prefix, cancels, count = unpack(ARGV, 1, 3)
+local channel_prefix, cancels, user, count = unpack(ARGV, 1, 4)
 count = tonumber(count)
+if is_foreign(session, user) then
+    return -1
+end
 for i = 1, count do
     redis.call('UNLINK', unpack(KEYS, 6 * i - 1, 6 * i + 4))
-    redis.call('ZREM', turns, ARGV[3 + i])
-    redis.call('ZREM', open, ARGV[3 + i])
-    redis.call('PUBLISH', cancels, ARGV[3 + count + i])
+    redis.call('ZREM', turns, ARGV[4 + i])
+    redis.call('ZREM', open, ARGV[4 + i])
+    redis.call('PUBLISH', cancels, ARGV[4 + count + i])
     redis.call('PUBLISH', channel_prefix .. KEYS[6 * i + 2], 'erased')
 end
 local left = redis.call('ZCARD', turns)

@@ -1,6 +1,7 @@
 -- Stores a signal, and queues the turn if it waits for this one. The signal may come before the turn waits for it.
 -- Safe to repeat: the first signal of a key stays.
 -- KEYS
+--   session       hash of the session
 --   turn          hash of the turn
 --   signals       hash: key -> signal
 -- ARGV
@@ -8,20 +9,21 @@
 --   payload       JSON
 --   max_signals   how many signals a turn may have
 --   max_bytes     how many bytes they may have together
+--   user          whose session it must be; '' if that does not matter
 -- RETURNS {first, stored signal, enqueue, pool, priority}
 --   first         1: this call stored it; 0: another one was there before
 --   enqueue       1: the caller has to enqueue the turn's job
 --   pool          of the turn, and its priority; null if they are the default ones
 -- REFUSES
---   NOT_FOUND     there is no such turn
+--   NOT_FOUND     there is no such turn, or it is another user's
 --   TURN_ENDED    the turn has ended
 --   SIGNAL_LIMIT  the turn's signals are as many, or as large, as they may be; never for the signal that it waits for
--- include: time wake
+-- include: time wake owned_by
 
-local turn, signals = unpack(KEYS)
-local key, payload, max_signals, max_bytes = unpack(ARGV)
+local session, turn, signals = unpack(KEYS)
+local key, payload, max_signals, max_bytes, user = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'signal_bytes', 'pool', 'priority')
-if not state[1] then
+if not state[1] or is_foreign(session, user) then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 local stored = redis.call('HGET', signals, key)

@@ -20,6 +20,8 @@
 --   max_turns          how many turns a session may have
 --   numbering_ms       how long the next index is kept from now on
 --   lineage            of the server's data; see parts/attempt.lua
+--   user               whose turn it is, '' if that is not known; a new session becomes this user's
+--   bound              1: the session must be this user's, or new
 --   field value …      the request's fields of the turn hash
 -- RETURNS {verdict, attempt, mark}
 --   created            the turn is new
@@ -29,7 +31,7 @@
 --   replay             it is completed
 --   mark               with which `withdraw` takes this submit back; '' for a replay
 -- REFUSES
---   NOT_FOUND          the session is another tenant's
+--   NOT_FOUND          the session is another tenant's, or another user's
 --   MOVED              the session's next index has changed meanwhile; the reason is the new one
 --   INPUT_MISMATCH     the turn was asked with other input
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
@@ -39,16 +41,16 @@
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage = unpack(ARGV, 1, 9)
+    lineage, user, bound = unpack(ARGV, 1, 11)
 local idempotency_field = 'key:' .. idempotency_key
 
-local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field)
-if known[1] and known[1] ~= tenant then
-    return redis.error_reply('NOT_FOUND no such session')
-end
+local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user')
 local next_index = known[2] or redis.call('GET', numbering) or '0'
 local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code')
 local status = old[1]
+if (known[1] and known[1] ~= tenant) or (bound == '1' and (known[1] or status) and known[4] ~= user) then
+    return redis.error_reply('NOT_FOUND no such session')
+end
 if is_next == '1' then
     if known[3] == index and not status then
         forget_key(session, index)  -- the retention of the turn that had this key is over
@@ -92,7 +94,7 @@ local now, asked = now_ms(), mark()
 if status then
     redis.call('HDEL', turn, 'pool', 'priority')  -- those of the new request follow
 end
-redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 10))
+redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 12))
 if status then
     if status == 'failed' and old[4] == 'signal_timeout' then
         forget_timeout(steps, signals)
@@ -110,7 +112,9 @@ else
     end
     redis.call('HSET', turn, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage,
         unpack(moved))
-    redis.call('HSETNX', session, 'created_at', now)
+    if redis.call('HSETNX', session, 'created_at', now) == 1 and user ~= '' then
+        redis.call('HSET', session, 'user', user)
+    end
     redis.call('HSET', session, 'tenant', tenant, 'next_index', next_index)
     redis.call('ZADD', turns, index, index)
     redis.call('SET', numbering, next_index, 'PX', numbering_ms)

@@ -1,0 +1,92 @@
+"""Session tokens: short-lived credentials for browsers, which open one session, or those of a prefix.
+
+A token is a JSON web token (RFC 7519) that one of the token secrets signs with HS256. Its `typ` tells it from the
+tokens of an identity provider, and its `aud` names the deployment, so that no token opens two of them.
+"""
+
+import time
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.identity import Identity, Scope
+from turnwire.api.access.shared_secrets import SharedSecrets
+from turnwire.api.access.verified import INVALID, Verified, verification
+
+TYPE: Final = "turnwire-session+jwt"
+ALGORITHM: Final = "HS256"
+GIVEN: Final = frozenset({Scope.READ, Scope.TURNS})  # what a session token may do at most
+_REQUIRED: Final = ["exp", "iat", "aud", "tenant", "name", "scope"]
+
+
+class SessionTokens:
+    """Makes session tokens, and verifies them."""
+
+    def __init__(self, secrets: SharedSecrets, deployment: str) -> None:
+        self._secrets = secrets
+        self._audience = f"turnwire {deployment}".rstrip()
+
+    @property
+    def generation(self) -> object:
+        """Another object as soon as tokens that were valid may have become invalid."""
+        return self._secrets.current
+
+    def make(self, identity: Identity, ttl_s: int) -> tuple[str, int]:
+        """Return a token that gives this identity, and when it expires, in seconds since 1970."""
+        now_s = int(time.time())
+        claims: dict[str, Any] = {
+            "aud": self._audience,
+            "iat": now_s,
+            "exp": now_s + ttl_s,
+            "tenant": identity.tenant,
+            "name": identity.name,
+            "scope": " ".join(sorted(identity.scopes)),
+        }
+        bound = {"sub": identity.user, "session": identity.session, "session_prefix": identity.session_prefix}
+        claims |= {claim: value for claim, value in bound.items() if value is not None}
+        token = jwt.encode(claims, self._secrets.current[0], ALGORITHM, headers={"typ": TYPE})
+        return token, claims["exp"]
+
+    def verify(self, token: str) -> Verified:
+        """Return what a token gives.
+
+        Raises:
+            Unauthenticated: no secret has signed it, or it has expired.
+        """
+        refusal: Unauthenticated | None = None
+        for secret in self._secrets.current:
+            try:
+                with verification():
+                    claims = jwt.decode(
+                        token, secret, [ALGORITHM], audience=self._audience, options={"require": _REQUIRED}
+                    )
+            except Unauthenticated as error:
+                refusal = error
+            else:
+                return _verified(claims)
+        assert refusal is not None
+        raise refusal
+
+
+class _Claims(msgspec.Struct):
+    exp: int
+    tenant: str
+    name: str
+    scope: str
+    sub: str | None = None
+    session: str | None = None
+    session_prefix: str | None = None
+
+
+def _verified(claims: dict[str, Any]) -> Verified:
+    try:
+        read = msgspec.convert(claims, _Claims)
+        scopes = frozenset(map(Scope, read.scope.split())) & GIVEN
+    except ValueError:  # whoever has the secret may have made it
+        raise Unauthenticated(INVALID) from None
+    if read.session is None and read.session_prefix is None:
+        raise Unauthenticated(INVALID)
+    identity = Identity(read.tenant, scopes, read.name, read.sub, read.session, read.session_prefix)
+    return Verified(identity, read.exp, by_provider=False)

@@ -1,0 +1,44 @@
+"""What the verification of a token gives, and the refusals that stand for each way in which it can fail."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import jwt
+import msgspec
+
+from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.identity import Identity
+
+INVALID: Final = "the credentials are not valid"
+EXPIRED: Final = "the token has expired"
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """Who presents a valid token, and until when it is valid, in seconds since 1970."""
+
+    identity: Identity
+    expires_s: float
+    by_provider: bool  # the token is one of the identity provider, not one of ours
+
+
+@contextmanager
+def verification() -> Generator[None]:
+    """Turn what the library raises for a token into Unauthenticated. Its own words may quote the token."""
+    try:
+        yield
+    except jwt.ExpiredSignatureError:
+        raise Unauthenticated(EXPIRED) from None
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        raise Unauthenticated(INVALID) from None
+
+
+def header_of(token: str) -> dict[str, object]:
+    """Return the header of a token, which nobody has verified.
+
+    Raises:
+        Unauthenticated: this is not a JSON web token.
+    """
+    with verification():
+        header: dict[str, object] = jwt.get_unverified_header(token)
+    return header

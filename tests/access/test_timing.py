@@ -1,0 +1,55 @@
+"""The session of somebody else takes no other time to answer than one that does not exist."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+import pytest
+
+from tests.access.world import plant
+
+PAIRS = 150
+TOLERATED = 0.2  # with 150 pairs, chance alone goes so far once in a million times
+
+
+def slower_share(pairs: Sequence[tuple[float, float]]) -> float:
+    """In which share of the pairs the first one took longer. Noise of the machine meets both alike."""
+    return sum(first > second for first, second in pairs) / len(pairs)
+
+
+def took(ask: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    ask()
+    return time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    ("key", "foreign"),
+    [("tw_other", "of-bob"), ("tw_backend", "of-eve"), ("tw_bob", "of-ada"), ("tw_bob", "of-nobody")],
+)
+def test_a_foreign_session_takes_as_long_as_a_missing_one(http: httpx.Client, key: str, foreign: str):
+    plant(http)
+    chance = random.Random(7)
+
+    def ask(name: str) -> float:
+        path = f"/v1/sessions/{name}/turns/0"
+        return took(lambda: http.get(path, headers={"x-api-key": key}).status_code == 404 or pytest.fail(name))
+
+    pairs = []
+    for number in range(PAIRS):
+        missing = f"no-{number:04}"[: len(foreign)]
+        if chance.random() < 0.5:
+            first = ask(foreign)
+            pairs.append((first, ask(missing)))
+        else:
+            second = ask(missing)
+            pairs.append((ask(foreign), second))
+    assert abs(slower_share(pairs) - 0.5) < TOLERATED
+
+
+def test_the_statistic_would_see_another_round_trip_to_redis():
+    chance = random.Random(7)
+    noise = [(chance.gauss(2.0, 0.3), chance.gauss(2.0, 0.3)) for _ in range(PAIRS)]
+    assert abs(slower_share(noise) - 0.5) < TOLERATED
+    assert slower_share([(first + 0.4, second) for first, second in noise]) - 0.5 > TOLERATED
