@@ -16,6 +16,8 @@ from turnwire.api.following.tail import Tail
 from turnwire.shared.errors import BadRequest
 
 SSE_COMMENT_S: Final = 15.0
+PROXIED_KEEPALIVE_S: Final = 45.0  # common proxies end a connection after 50 or 60 s of silence
+BY_A_PROXY: Final = ("x-forwarded-for", "forwarded", "via")
 FRAMINGS: Mapping[str, Framing] = {framing.media_type: framing for framing in (NDJSON, SSE)}
 SSE_FORMS: Mapping[str, Framing] = {"event": SSE, "data": SSE_DATA}  # by the query parameter `sse`
 
@@ -43,11 +45,18 @@ def negotiate(exchange: Exchange, *, record: bool = False) -> Framing | None:
 def silence_s(exchange: Exchange, framing: Framing) -> float | None:
     """Return after how many seconds of silence the client gets a sign of life; None: never.
 
+    Without a wish of the client, an NDJSON stream has none, unless the request came through a proxy: a client that
+    cannot skip an empty line would lose its connection otherwise.
+
     Raises:
         BadRequest: `keepalive` is not a number from 1 to 60.
     """
     wanted = query_seconds(exchange, "keepalive", least=1, most=60)
-    return SSE_COMMENT_S if wanted is None and is_sse(framing) else wanted
+    if wanted is not None:
+        return wanted
+    if is_sse(framing):
+        return SSE_COMMENT_S
+    return PROXIED_KEEPALIVE_S if any(name in exchange.headers for name in BY_A_PROXY) else None
 
 
 async def send_tail(

@@ -4,15 +4,20 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from stack.cluster import ROOT, Stack
+from tests.clients.proxies import PROXIES, SITE, Proxied, running
 from tests.support.scene import SETTINGS, Scene
+from tests.support.waiting import wait_until
 
 NPM = ROOT / ".turnwire" / "npm"
 EVENTSOURCE = "eventsource@4"
 INSTALL_LIMIT_S = 45
+START_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,49 @@ def chromium() -> str:
     if path is None:
         pytest.skip("needs Chromium (Debian: apt install chromium)")
     return path
+
+
+@pytest.fixture(scope="module")
+def proxied_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("proxies")
+    env = SETTINGS | {"CHAOS_LEDGER": str(directory / "ledger"), "TURNWIRE_ALLOWED_HOSTS": f"{SITE},127.0.0.1"}
+    with Stack(directory, workers=1, env=env) as stack:
+        yield stack
+        assert "Traceback" not in stack.api[0].log()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of turnwire.key and of turnwire.pem, which holds the certificate and the key, as HAProxy wants it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    key, made = folder / "turnwire.key", folder / "turnwire.pem"
+    options = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={SITE} -addext subjectAltName=DNS:{SITE}"
+    subprocess.run([openssl, *options.split(), "-keyout", key, "-out", made], check=True, capture_output=True)
+    made.write_text(made.read_text() + key.read_text())
+    return folder
+
+
+@pytest.fixture(params=PROXIES)
+async def proxied(
+    request: pytest.FixtureRequest, proxied_stack: Stack, certificate: Path, tmp_path: Path
+) -> AsyncIterator[Proxied]:
+    api = urlsplit(proxied_stack.base_urls[0]).netloc
+    async with Scene(proxied_stack, tmp_path / "ledger") as scene:
+        with running(request.param, tmp_path, api, certificate) as port:
+            found = Proxied(request.param, scene, port)
+            async with found.http() as http:
+
+                async def ready() -> bool:
+                    try:
+                        return (await http.send(found.ask(http, "GET", "/readyz"))).status_code == 200
+                    except httpx.TransportError:
+                        return False
+
+                try:
+                    await wait_until(ready, "the proxy is ready", START_S)
+                except AssertionError:
+                    raise AssertionError((tmp_path / "log").read_text()) from None
+            yield found

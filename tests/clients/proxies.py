@@ -1,0 +1,99 @@
+"""The proxies of deploy/, with their files as they are but for ports and certificates."""
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from stack.cluster import ROOT
+from stack.network import free_port
+from tests.support.scene import Scene
+from tests.support.waiting import LIMIT_S
+
+SITE: Final = "chat.example.com"
+
+
+def nginx(text: str, folder: Path, port: int) -> tuple[str, list[str]]:
+    temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{name}_temp_path {folder}/{name};" for name in temporary)
+    text = text.replace("http {", f"http {{ access_log off; {places}", 1)
+    main = f"daemon off; pid {folder}/pid; error_log {folder}/error.log;"
+    return text.replace("listen 443", f"listen 127.0.0.1:{port}"), ["-p", str(folder), "-g", main, "-c"]
+
+
+def haproxy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
+    return text.replace("bind :443", f"bind 127.0.0.1:{port}"), ["-db", "-f"]
+
+
+def caddy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
+    if subprocess.check_output(["caddy", "version"], text=True).lstrip("v").startswith("2.6.2"):  # that of Debian 12
+        text = text.replace("request_buffers 1MiB", "buffer_requests")
+    own = "tls /etc/ssl/turnwire.pem /etc/ssl/turnwire.key\n\tbind 127.0.0.1"
+    text = text.replace(
+        f"{SITE} {{", f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{SITE}:{port} {{\n\t{own}", 1
+    )
+    return text, ["run", "--adapter", "caddyfile", "--config"]
+
+
+PROXIES: Final = {
+    "nginx.conf": nginx, "haproxy.cfg": haproxy, "Caddyfile": caddy,
+}  # fmt: skip
+
+
+class Proxied:
+    """A service behind a proxy."""
+
+    def __init__(self, name: str, scene: Scene | None, port: int) -> None:
+        self.name = name
+        self._scene = scene
+        self.port = port
+
+    @property
+    def scene(self) -> Scene:
+        """The service; another program may stand in its place."""
+        assert self._scene is not None
+        return self._scene
+
+    def http(self, local_address: str | None = None) -> httpx.AsyncClient:
+        """A client of HTTP/1.1 that trusts the proxy's certificate."""
+        transport = httpx.AsyncHTTPTransport(verify=trusting(), local_address=local_address)
+        return httpx.AsyncClient(transport=transport, timeout=LIMIT_S, trust_env=False)
+
+    def ask(self, http: httpx.AsyncClient, method: str, path: str, body: object = None) -> httpx.Request:
+        url = f"https://127.0.0.1:{self.port}{path}"
+        return http.build_request(
+            method, url, json=body, headers={"Host": SITE}, extensions={"sni_hostname": SITE}
+        )  # fmt: skip
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@contextmanager
+def running(name: str, folder: Path, api: str, certificate: Path) -> Iterator[int]:
+    """The proxy; its port."""
+    program = shutil.which(PROXIES[name].__name__, path="/usr/sbin:/usr/local/bin:/usr/bin:/bin")
+    if program is None:
+        pytest.skip(f"needs the program of {name}")
+    port = free_port()
+    text = (ROOT / "deploy" / name).read_text(encoding="utf-8").replace("127.0.0.1:8000", api)
+    text, options = PROXIES[name](text, folder, port)
+    (folder / name).write_text(text.replace("/etc/ssl/", f"{certificate}/"), encoding="utf-8")
+    with (folder / "log").open("wb") as log:
+        command = [program, *options, str(folder / name)]
+        env = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        with subprocess.Popen(command, stdout=log, stderr=log, env=env) as process:
+            try:
+                yield port
+            finally:
+                process.terminate()
