@@ -75,6 +75,13 @@ def chaos(args: list[str]) -> int:
     return become(["-m", "chaos", *args])
 
 
+def fuzz(args: list[str]) -> int:
+    """Sends random requests to a service of its own: `dev.py fuzz --requests 5000 [--seed 7]`; 0 x 5xx is allowed."""
+    from stack.fuzz import main
+
+    return main(args)
+
+
 def docs(args: list[str]) -> int:
     """Builds the documentation site into .turnwire/site; `dev.py docs --serve` shows it and follows edits."""
     from stack.site import build, serve
@@ -111,11 +118,12 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "lint": lint,
     "bench": bench,
     "chaos": chaos,
+    "fuzz": fuzz,
     "redis": redis,
     "docs": docs,
     "keys": keys,
 }
-OWN_HELP = {"run", "chaos"}  # commands that parse their own options
+OWN_HELP = {"run", "chaos", "fuzz"}  # commands that parse their own options
 
 
 def main(args: list[str]) -> int:
