@@ -14,16 +14,17 @@ from tests.support.rawtail import address
 class FrontDoor:
     """An async context manager. Clients get `url` as their address."""
 
-    def __init__(self, api_url: str, page: str = "") -> None:
+    def __init__(self, api_url: str, page: str = "", port: int = 0) -> None:
         self.cut_at: list[bytes] = []
         self.requests: list[bytes] = []  # the heads of all requests that were passed on
         self.heard: list[str] = []  # what the page posted to /heard
         self._api = address(api_url)
         self._page = page.encode()
+        self._port = port
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
