@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from stack.cluster import ROOT, Stack
@@ -88,18 +87,10 @@ async def proxied(
 ) -> AsyncIterator[Proxied]:
     api = urlsplit(proxied_stack.base_urls[0]).netloc
     async with Scene(proxied_stack, tmp_path / "ledger") as scene:
-        with running(request.param, tmp_path, api, certificate) as port:
+        with running(request.param, tmp_path, [api], certificate) as port:
             found = Proxied(request.param, scene, port)
-            async with found.http() as http:
-
-                async def ready() -> bool:
-                    try:
-                        return (await http.send(found.ask(http, "GET", "/readyz"))).status_code == 200
-                    except httpx.TransportError:
-                        return False
-
-                try:
-                    await wait_until(ready, "the proxy is ready", START_S)
-                except AssertionError:
-                    raise AssertionError((tmp_path / "log").read_text()) from None
+            try:
+                await wait_until(found.is_ready, "the proxy is ready", START_S)
+            except AssertionError:
+                raise AssertionError((tmp_path / "log").read_text()) from None
             yield found

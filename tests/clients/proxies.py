@@ -1,9 +1,10 @@
 """The proxies of deploy/, with their files as they are but for ports and certificates."""
 
+import re
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from tests.support.scene import Scene
 from tests.support.waiting import LIMIT_S
 
 SITE: Final = "chat.example.com"
+STOP_S: Final = 2.0
 
 
 def nginx(text: str, folder: Path, port: int) -> tuple[str, list[str]]:
@@ -46,6 +48,17 @@ PROXIES: Final = {
 }  # fmt: skip
 
 
+# how each file names its servers: the place in it, and what to write there
+SERVERS: Final[dict[str, Callable[[Sequence[str]], tuple[str, str]]]] = {
+    "nginx.conf": lambda apis: (r"server 127\.0\.0\.1:8000 (.*);", "".join(rf"server {api} \1;" for api in apis)),
+    "haproxy.cfg": lambda apis: (
+        r"( *)server a 127\.0\.0\.1:8000 (.*)",
+        "\n".join(rf"\1server s{number} {api} \2" for number, api in enumerate(apis)),
+    ),
+    "Caddyfile": lambda apis: (r"127\.0\.0\.1:8000", " ".join(apis)),
+}
+
+
 class Proxied:
     """A service behind a proxy."""
 
@@ -65,6 +78,14 @@ class Proxied:
         transport = httpx.AsyncHTTPTransport(verify=trusting(), local_address=local_address)
         return httpx.AsyncClient(transport=transport, timeout=LIMIT_S, trust_env=False)
 
+    async def is_ready(self) -> bool:
+        """Whether the proxy passes a request on."""
+        async with self.http() as http:
+            try:
+                return (await http.send(self.ask(http, "GET", "/readyz"))).status_code == 200
+            except httpx.TransportError:
+                return False
+
     def ask(self, http: httpx.AsyncClient, method: str, path: str, body: object = None) -> httpx.Request:
         url = f"https://127.0.0.1:{self.port}{path}"
         return http.build_request(
@@ -80,13 +101,14 @@ def trusting() -> ssl.SSLContext:
 
 
 @contextmanager
-def running(name: str, folder: Path, api: str, certificate: Path) -> Iterator[int]:
-    """The proxy; its port."""
+def running(name: str, folder: Path, apis: Sequence[str], certificate: Path) -> Iterator[int]:
+    """The proxy before these APIs; its port."""
     program = shutil.which(PROXIES[name].__name__, path="/usr/sbin:/usr/local/bin:/usr/bin:/bin")
     if program is None:
         pytest.skip(f"needs the program of {name}")
     port = free_port()
-    text = (ROOT / "deploy" / name).read_text(encoding="utf-8").replace("127.0.0.1:8000", api)
+    text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
+    text = re.sub(*SERVERS[name](apis), text)
     text, options = PROXIES[name](text, folder, port)
     (folder / name).write_text(text.replace("/etc/ssl/", f"{certificate}/"), encoding="utf-8")
     with (folder / "log").open("wb") as log:
@@ -97,3 +119,7 @@ def running(name: str, folder: Path, api: str, certificate: Path) -> Iterator[in
                 yield port
             finally:
                 process.terminate()
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:  # it waits for its clients
+                    process.kill()

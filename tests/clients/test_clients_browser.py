@@ -1,14 +1,12 @@
 """A browser: its fetch and its own EventSource, on a page of the same origin."""
 
 import json
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
+from tests.clients.chromium import START_S, browser
 from tests.clients.frontdoor import FrontDoor
 from tests.clients.reading import IDS, TEXT, deltas, paused_turn
 from tests.support.scene import Scene
@@ -16,28 +14,6 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.clients
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-START_S = 30
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
-    "--remote-debugging-port=0",  # else a headless browser ends when the page is loaded
-]  # fmt: skip
-
-
-@contextmanager
-def browser(chromium: str, profile: Path, url: str) -> Iterator[None]:
-    argv = [chromium, *FLAGS, f"--user-data-dir={profile}", url]
-    with subprocess.Popen(
-        argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 @pytest.mark.timeout(180)

@@ -19,7 +19,7 @@ START_S = 20.0
 @pytest.mark.parametrize("name", PROXIES)
 async def test_a_proxy_names_the_client_and_not_what_the_client_says(name: str, certificate: Path, tmp_path: Path):
     async with served() as api:
-        with running(name, tmp_path, f"127.0.0.1:{api.port}", certificate) as port:
+        with running(name, tmp_path, [f"127.0.0.1:{api.port}"], certificate) as port:
             proxied = Proxied(name, None, port)
             async with proxied.http(local_address=CLIENT) as http:
 

@@ -18,9 +18,9 @@ import pytest
 
 from stack.cluster import ROOT, Stack
 from stack.network import free_port
+from tests.clients.chromium import START_S, browser
 from tests.clients.frontdoor import FrontDoor
 from tests.clients.reading import IDS, TEXT, deltas
-from tests.clients.test_clients_browser import START_S, browser
 from tests.support.key_file import key_block, write_key_file
 from tests.support.scene import SETTINGS
 from tests.support.waiting import wait_until
