@@ -69,6 +69,10 @@ class Door:
         if self._provider:
             await self._provider.close()
 
+    def forget_tokens(self) -> None:
+        """Let each token be verified again when it comes next."""
+        self._remembered.clear()
+
     async def identify(self, presented: Presented) -> Identity:
         """Return who sends a request.
 
@@ -110,7 +114,7 @@ class Door:
             return remembered[1].identity
         verified = await self._verify(token, in_url=in_url)
         if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
+            self.forget_tokens()
         self._remembered[digest] = (self._generation(verified), verified)
         return verified.identity
 
