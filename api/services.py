@@ -13,9 +13,11 @@ from turnwire.shared.key_file import WatchedKeyFile
 from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.limits import Limits, limits_of
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.audit import Audit
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
+from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
-from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.sealed import turn_store
 
 
 class Services:
@@ -35,8 +37,10 @@ class Services:
         self.redis: Any
         self.queue_redis: Any
         self.redis, self.queue_redis = connect_data_and_queue(settings, connections=commands)
-        self.store = TurnStore(self.redis, settings)
+        self.store = turn_store(self.redis, settings)
         self.queue = TurnQueue(self.queue_redis, settings)
+        self.erasures = Erasures(self.store, self.queue)
+        self.audit = Audit(self.queue_redis, settings)
         self.cancels = PendingCancels(self.store, self.queue)
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain

@@ -12,6 +12,7 @@ TurnwireError
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
 ├── TurnEnded              the signal is for a turn that has ended
 ├── RecordUnreadable       this version cannot read what is stored; a newer version, or an operator, can help
+│   └── ContentUnreadable  the key that encrypts a turn's content is missing, or the content was changed
 ├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
 ├── RateLimited            the tenant sends too many requests
 ├── OpenTurnsLimit         the tenant has as many open turns as it may have
@@ -136,6 +137,10 @@ class RecordUnreadable(TurnwireError):
     code = "record_unreadable"
     retryable = True
     retry_after_s = 5.0
+
+
+class ContentUnreadable(RecordUnreadable):
+    """The content of a turn cannot be encrypted or decrypted. Everything else of it can be read, and erased."""
 
 
 class SignalLimit(TurnwireError):

@@ -37,6 +37,11 @@ def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str |
     return hashlib.sha256(canonical_json(identity)).hexdigest()
 
 
+def user_digest(tenant: str, user: str) -> str:
+    """Return 32 hex digits that stand for a user where nobody may be named: in keys and in the audit stream."""
+    return hashlib.sha256(f"{tenant}\0{user}".encode()).hexdigest()[:32]
+
+
 def worker_id() -> str:
     """Return a new name for this process that an operator can read: `<host>/<pid>/<6 random hex digits>`."""
     host = "".join(c if c.isalnum() or c in ".-_" else "-" for c in socket.gethostname())[:64]

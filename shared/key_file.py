@@ -61,6 +61,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_signals: Annotated[int, Meta(gt=0)] | None = None
     max_body_bytes: Annotated[int, Meta(gt=0)] | None = None
     models: list[str] | None = None
+    retention_s: Annotated[int, Meta(gt=0, le=315_360_000)] | None = None
 
 
 class KeyFile(msgspec.Struct, frozen=True):

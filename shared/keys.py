@@ -21,6 +21,7 @@ _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 
 PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
+ERASURE_PREFIX: Final = "erase:"  # a job that tells a product of an erasure has this prefix and the erasure's id
 
 # Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
@@ -36,6 +37,7 @@ ISOLATING: Final = "turnwire:isolating"  # zset    worker that runs suspects -> 
 CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing until it is idle, for suspects; TTL
 RING: Final = "turnwire:ring"  # zset    the ids of the workers, in order: each one watches those that follow it
 SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
+AUDIT: Final = "turnwire:audit"  # stream  who asked for an erasure, a cancel, a signal or a token; capped
 UNSERVED: Final = "turnwire:unserved"  # zset    run id that no hooks were found for -> until when that counts (ms); TTL
 UNSERVED_SINCE: Final = "turnwire:unserved:since"  # hash    run id -> since when it waits (ms), and its project; TTL
 CANCELLING: Final = "turnwire:cancelling"  # zset    run id -> until when an API process watches its cancel (ms); TTL
@@ -58,7 +60,8 @@ BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is o
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); negative: it waits in a line
 JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
-
+ERASURES: Final = "turnwire:erasures"  # hash    id -> an erasure that no product has followed yet (data Redis)
+USER_SESSIONS_PREFIX: Final = "turnwire:user_sessions:"  # zset    session -> when the user last asked for a turn there
 
 ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
@@ -233,6 +236,16 @@ def run_id_of(job_id: str) -> str:
 def other_job(job_id: str) -> str:
     """Return the id of the turn's other job. A turn has two jobs: one runs it, and one persists its answer."""
     return run_id_of(job_id) if is_persist_id(job_id) else persist_id(job_id)
+
+
+def is_outbox_job(job_id: str) -> bool:
+    """True if the job runs no turn: it persists an answer, or tells a product of an erasure."""
+    return job_id.startswith((PERSIST_PREFIX, ERASURE_PREFIX))
+
+
+def user_sessions(tenant: str, digest: str) -> str:
+    """Return the key of the sessions of a user. `digest` stands for the user, whom no key may name."""
+    return f"{USER_SESSIONS_PREFIX}{tenant}:{digest}"
 
 
 def signal_key(text: str) -> str:

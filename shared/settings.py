@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     deployment: Deployment | None = None  # keeps the channels apart; see `deployment_name` for the default
     redis_connections: Positive = 8  # per process and server; a worker has three more, which wait
     redis_replicas: Annotated[int, Meta(ge=0)] = 0  # so many must have a turn, a signal or an end before it counts
+    codec: str | None = None  # encrypts content: `aes-gcm`, or module:attribute
+    codec_keys_file: str | None = None  # the keys of `aes-gcm`
     redis_timeout_s: PositiveSeconds = 5.0  # a command without a reply after this time counts as lost
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
@@ -107,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # limits and retention
     retention_s: Positive = 86_400
+    audit_entries: Positive = 10_000  # the audit stream keeps about so many, of some 0.3 KB each
     session_retention_s: Positive = 34_560_000  # 400 days; a session's next index is kept so long, in some 120 bytes
     stall_s: PositiveSeconds = 30.0  # a client that reads nothing for so long is cut off
     max_body_bytes: Positive = 1_048_576

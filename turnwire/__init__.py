@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from turnwire.shared.erasure import Erasure
     from turnwire.shared.errors import TurnFailure
     from turnwire.shared.events import ChatStreamEvent
     from turnwire.shared.ledger import LedgerRow
@@ -32,6 +33,7 @@ __all__ = [
     "ChatStreamEvent",
     "ChatTurnHooks",
     "DivergenceError",
+    "Erasure",
     "InputDriftError",
     "LedgerRow",
     "MisplacedStepError",
@@ -49,6 +51,7 @@ _HOMES: Final = {
     "ChatStreamEvent": "turnwire.shared.events",
     "ChatTurnHooks": "turnwire.worker.hooks",
     "DivergenceError": "turnwire.worker.turn.step_errors",
+    "Erasure": "turnwire.shared.erasure",
     "InputDriftError": "turnwire.worker.turn.step_errors",
     "LedgerRow": "turnwire.shared.ledger",
     "ModelCall": "turnwire.shared.model",

@@ -10,6 +10,7 @@ if __name__ == "worker.hooks":  # under a second name, the module would make a s
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, runtime_checkable
 
+from turnwire.shared.erasure import Erasure
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.ledger import LedgerRow
 from turnwire.worker.turn.turn import Turn
@@ -26,7 +27,7 @@ class Producer(Protocol):
 
 
 class ChatTurnHooks:
-    """The hooks of one product. `turn` is the Turn that a hook is called for."""
+    """The hooks of one product. `turn` is the Turn that a hook is called for; only `on_erase` is called for none."""
 
     def produce(self, turn: Turn) -> Any:
         """Make the answer. Write it as an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent.
@@ -58,6 +59,13 @@ class ChatTurnHooks:
         """Take the ledger row of an attempt, which says what it used and cost, after the row was written.
 
         An exception is logged and changes nothing.
+        """
+
+    def on_erase(self, erasure: Erasure) -> Any:
+        """Erase the product's own copy of what Turnwire has erased. It may be called again with the same `erasure.id`.
+
+        It is called once Turnwire's copy is gone. If it raises, it is called again, with growing pauses, until it
+        succeeds. There may be nothing to erase.
         """
 
     def trace_flush(self, turn: Turn) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from turnwire.shared.errors import SettingsError, TurnFailure
@@ -55,6 +55,14 @@ class Products:
         if hooks is None:
             raise TurnFailure("no product serves this project", code="unknown_project")
         return hooks
+
+    def distinct(self, projects: Iterable[str | None]) -> list[ChatTurnHooks]:
+        """Return the hooks for the turns of these projects, which this worker has to serve, each once."""
+        return list({id(hooks): hooks for hooks in map(self.for_project, projects)}.values())
+
+    def all(self) -> list[ChatTurnHooks]:
+        """Return the hooks of every product of this worker, each once."""
+        return self.distinct(self._hooks)
 
     @property
     def projects(self) -> list[str] | None:

@@ -9,6 +9,7 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.shared.errors import BadRequest, NotFound
 from turnwire.shared.keys import SessionKey, TurnKey, session_key, signal_key, turn_index
 
+MAX_NAME_CHARACTERS = 256  # of a project, a domain, a model or a user
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -78,6 +79,18 @@ def _own_session(exchange: Exchange, missing: str) -> SessionKey:
     if not exchange.identity.opens(key.session):
         raise NotFound(missing)
     return key
+
+
+def path_user(exchange: Exchange) -> str:
+    """Return the user that the path names.
+
+    Raises:
+        BadRequest: the name is longer than a user's name may be, or it is not text.
+    """
+    user: str = exchange.scope["path_params"]["user"]
+    if len(user) > MAX_NAME_CHARACTERS or "\ufffd" in user:
+        raise BadRequest(f"a user must have 1 to {MAX_NAME_CHARACTERS} characters, in UTF-8")
+    return user
 
 
 def path_signal(exchange: Exchange) -> str:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from turnwire.api.edge.body import ClientGone, read_body
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn
+from turnwire.api.endpoints.audit import audited
 from turnwire.api.services import Services
 from turnwire.shared.replies import CancelVerdict
 
@@ -26,6 +27,7 @@ async def cancel_turn(services: Services, exchange: Exchange) -> None:
     key = path_turn(exchange)
     with suppress(ClientGone):
         body = await read_body(exchange, MAX_BODY_BYTES, CancelBody, absent=CancelBody())
+        await services.audit.note(audited(exchange, "cancel", key.session, turn_index=key.index))
         verdict = await services.cancels.cancel(key, body.reason or "", user=exchange.identity.user)
         record = await services.store.existing(key)
         await exchange.answer_json(record, 200 if verdict is CancelVerdict.ENDED else 202)

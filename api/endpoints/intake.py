@@ -1,9 +1,10 @@
-"""Accepts a turn in three steps: announce, submit, enqueue.
+"""Accepts a turn in three steps: announce, submit, enqueue. With the first one, the session is noted for its user.
 
 After a crash behind the first step, there is no turn. After a crash behind the second one, the sweep enqueues the turn
 within seconds, or the client's own retry does so at once. The client is answered after the third step.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from turnwire.shared.replies import Submitted
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.user_sessions import UserSessions
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -43,12 +45,18 @@ class Intake:
     """Writes the turn that a POST asks for to the store and to the queue."""
 
     def __init__(
-        self, store: TurnStore, queue: TurnQueue, weight: float | None = None, limits: Limits = NO_LIMITS
+        self,
+        store: TurnStore,
+        queue: TurnQueue,
+        users: UserSessions,
+        weight: float | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         """`weight` and `limits`: those of the tenant that asks."""
         self.left: int | None = None  # how many requests the tenant may send now, if Redis has counted this one
         self._store = store
         self._queue = queue
+        self._users = users
         self._weight = weight
         self._limits = limits
 
@@ -58,7 +66,7 @@ class Intake:
         Raises:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
-        async with self._announced(key) as mark:
+        async with self._announced(key, request.user) as mark:
             return Accepted(await self._store.submit(key, request), mark, request.lane)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
@@ -71,7 +79,7 @@ class Intake:
         while True:  # another request may take the index after it was read
             key = session.turn(index)
             try:
-                async with self._announced(key) as mark:
+                async with self._announced(key, request.user) as mark:
                     submitted = await self._store.submit_next(key, request, idempotency_key)
                     return Accepted(submitted, mark, request.lane)
             except IndexMoved as moved:
@@ -111,9 +119,17 @@ class Intake:
         return admitted.mark
 
     @asynccontextmanager
-    async def _announced(self, key: TurnKey) -> AsyncGenerator[str]:
-        """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused."""
-        mark = "" if await self._store.is_completed(key) else await self._mark(key)
+    async def _announced(self, key: TurnKey, user: str | None) -> AsyncGenerator[str]:
+        """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused.
+
+        The session is noted for its user at the same time, so that there is no turn which an erasure could not find.
+        """
+        mark = ""
+        if not await self._store.is_completed(key):
+            if user is None:
+                mark = await self._mark(key)
+            else:
+                mark, _ = await asyncio.gather(self._mark(key), self._users.note(key.session, user))
         try:
             yield mark
         except StoreUnavailable:

@@ -138,6 +138,7 @@ _TURN_PATH: Final = {"type": "string", "pattern": "/v1/sessions/[^/]+/turns/[0-9
 
 PARAMETERS: Final = {
     "session": _parameter("session", "path", _NAME, "the session's id, chosen by you"),
+    "user": _parameter("user", "path", {"type": "string", "minLength": 1, "maxLength": 256}, "as in `user` of turns"),
     "index": _parameter("index", "path", _INDEX, "0 for the first turn of the session"),
     "key": _parameter("key", "path", _NAME, "the signal's name"),
     "after": _parameter("after", "query", _CURSOR, "the cursor of the last event that you have"),
@@ -155,6 +156,7 @@ PARAMETERS: Final = {
     "wait": _parameter("wait", "query", _SECONDS, "the seconds to wait for the end of the turn, at most 45"),
     "afterIndex": _parameter("after", "query", _INDEX, "the index of the last turn that you have"),
     "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),
+    "afterEntry": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,16}$"}, "`next`"),
     "limit": _parameter("limit", "query", _LIMIT, "the most turns to list"),
     "idempotencyKey": _parameter(
         "Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,255}$"}, "the same key is the same turn"

@@ -4,8 +4,9 @@ from typing import Final
 
 from turnwire.api.access.identity import Scope
 from turnwire.api.edge.body import TurnBody
+from turnwire.api.endpoints.audit import AuditList, list_audit
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
-from turnwire.api.endpoints.erasure import erase_session
+from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
 from turnwire.api.endpoints.pending import PendingList, list_pending
@@ -16,6 +17,7 @@ from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
 from turnwire.api.endpoints.tokens import SessionToken, TokenBody, make_token
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
 from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
+from turnwire.shared.erasure import Receipt
 from turnwire.shared.ledger import LedgerRows, UsageSums
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.queue_view import QueueView
@@ -35,8 +37,15 @@ OPERATIONS: Final = (
         path=SESSIONS, method="DELETE", handler=erase_session, scope=Scope.TURNS,
         summary="Erase everything of a session",
         parameters=("session",),
-        answers=(Answer(204, "The session is erased; its running turns stop and its open streams end"),),
+        answers=(Answer(200, "The receipt: the session is erased, its running turns and open streams end", Receipt),),
         problems=(400, 404, 503),
+    ),
+    Operation(
+        path="/v1/users/{user}", method="DELETE", handler=erase_user, scope=Scope.TURNS,
+        summary="Erase every session in which a user has asked for a turn",
+        parameters=("user",),
+        answers=(Answer(200, "The receipt: the sessions are erased; there may have been none", Receipt),),
+        problems=(400, 503),
     ),
     Operation(
         path=TURNS, method="POST", handler=ask_next_turn, scope=Scope.TURNS, begins_session=True,
@@ -132,6 +141,13 @@ OPERATIONS: Final = (
         summary="For operators: turns whose answer the product has not stored yet, oldest first",
         parameters=("afterPage", "limit"),
         answers=(Answer(200, "One page of the list", PendingList),),
+        problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/v1/admin/audit", method="GET", head=True, handler=list_audit, scope=Scope.ADMIN,
+        summary="For operators: who asked for erasures, cancels and signals, oldest first",
+        parameters=("afterEntry", "limit"),
+        answers=(Answer(200, "One page of the list", AuditList),),
         problems=(400, 406, 503),
     ),
     Operation(

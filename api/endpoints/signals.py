@@ -1,5 +1,6 @@
 """POST …/signals/{key} sends a turn the signal that it waits for, or will wait for."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 from turnwire.api.edge.body import ClientGone, read_body
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_signal, path_turn
+from turnwire.api.endpoints.audit import audited
 from turnwire.api.services import Services
 
 
@@ -31,8 +33,10 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
     with suppress(ClientGone):
         body = await read_body(exchange, exchange.limits.max_body_bytes, SignalBody, absent=SignalBody())
         payload = msgspec.json.encode(body.payload)
-        user = exchange.identity.user
-        signalled = await services.store.signal(turn, key, payload, exchange.limits.max_signals, user=user)
+        entry = audited(exchange, "signal", turn.session, turn_index=turn.index, signal=key)
+        user, limit = exchange.identity.user, exchange.limits.max_signals
+        sent = services.store.signal(turn, key, payload, limit, user=user)
+        signalled, _ = await asyncio.gather(sent, services.audit.note(entry))
         if signalled.enqueue:
             await services.queue.enqueue(turn.run_id, accepted=True, lane=signalled.lane)
         await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

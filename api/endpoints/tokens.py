@@ -10,6 +10,7 @@ from turnwire.api.access.errors import Forbidden
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.edge.body import ClientGone, Name, read_body
 from turnwire.api.edge.exchange import Exchange
+from turnwire.api.endpoints.audit import audited
 from turnwire.api.services import Services
 from turnwire.shared.errors import InvalidInput, NotFound
 
@@ -46,7 +47,9 @@ async def make_token(services: Services, exchange: Exchange) -> None:
         tokens = services.door.session_tokens
         if tokens is None:
             raise NotFound("this server makes no session tokens (TURNWIRE_TOKEN_SECRET)")
-        token, expires_s = tokens.make(_narrowed(exchange.identity, body), body.ttl_s)
+        given = _narrowed(exchange.identity, body)
+        await services.audit.note(audited(exchange, "token"))
+        token, expires_s = tokens.make(given, body.ttl_s)
         await exchange.answer_json(SessionToken(token, expires_s * 1000))
 
 

@@ -60,7 +60,7 @@ async def ask_next_turn(services: Services, exchange: Exchange) -> None:
 
 def _intake(services: Services, exchange: Exchange) -> Intake:
     weight = services.key_file.tenant(exchange.identity.tenant).weight
-    return Intake(services.store, services.queue, weight, exchange.limits)
+    return Intake(services.store, services.queue, services.erasures.users, weight, exchange.limits)
 
 
 def _follows(services: Services, exchange: Exchange, form: Form) -> AbstractContextManager[None]:

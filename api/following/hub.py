@@ -19,6 +19,7 @@ from turnwire.api.following.listener import Listener
 from turnwire.api.following.publication import ERASED, Publication
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Reader, Topic
+from turnwire.shared.errors import ContentUnreadable
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.connect import disconnect
@@ -147,9 +148,18 @@ class Hub:
         if payload == ERASED:
             topic.erased()
         elif publication := Publication.parse(payload):
-            topic.arrived(publication)
+            self._arrived(topic, publication)
         else:
-            logger.debug("skipped a message on %s that is not a publication: %r", channel, payload[:80])
+            logger.debug("skipped a message on %s that is not a publication: %d bytes", channel, len(payload))
+
+    def _arrived(self, topic: Topic, publication: Publication) -> None:
+        open_event = self._store.open_event
+        if open_event is not None:  # once for all readers of the turn
+            try:
+                publication = publication.opened(lambda event: open_event(topic.key, event))
+            except ContentUnreadable:
+                return  # the readers notice the gap, and what they read then says the same
+        topic.arrived(publication)
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):

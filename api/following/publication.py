@@ -1,7 +1,7 @@
 """The message that an append publishes to a turn's readers: `<attempt>-<first seq>`, then an event on each line."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Self
 
 import msgspec
@@ -35,6 +35,12 @@ class Publication(msgspec.Struct, frozen=True):
         before = Cursor(attempt, seq - 1) if seq else None
         last = Cursor(attempt, seq + len(entries) - 1)
         return cls(attempt, seq, entries, len(payload), before, last, is_terminal(events[-1]))
+
+    def opened(self, open_event: Callable[[bytes], bytes]) -> Self:
+        """Return the same publication with decrypted events."""
+        return msgspec.structs.replace(
+            self, entries=[Entry(entry.id, open_event(entry.event)) for entry in self.entries]
+        )
 
     def followed_by(self, later: Sequence[Self]) -> Self:
         """Return one publication with the events of this one and of `later`, which continue it."""

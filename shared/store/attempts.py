@@ -64,14 +64,15 @@ class AttemptWrites(TurnReads):
             RecordUnreadable: another version wrote the turn. No attempt is spent.
         """
         settings = self.settings
-        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, settings.retention_ms, ASIDE_MS]
+        retention_ms = self._retention.ms(key.session.tenant)
+        limits: list[Arg] = [settings.lease_ms, settings.max_attempts, retention_ms, ASIDE_MS]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, company, LINEAGE, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, *granted]:
                 try:
                     with readable(f"turn {key.run_id}"):
-                        return read_claimed(key, attempt, worker, granted)
+                        return read_claimed(key, attempt, worker, self._opened_grant(key, granted))
                 except RecordUnreadable:
                     await self._give_back(key, attempt, worker)
                     raise
@@ -89,8 +90,9 @@ class AttemptWrites(TurnReads):
                 return Suspect(limit)
             case [b"ended", _, index, rows, fields, events]:
                 with suppress(RecordUnreadable):
-                    record = TurnRecord.from_hash(key, in_pairs(fields))
-                    return Ended(int(index) if index else None, ledger_rows(rows), record, events)
+                    record = TurnRecord.from_hash(key, self._opened(key, in_pairs(fields)))
+                    shown = self._opened_events(key, events)
+                    return Ended(int(index) if index else None, ledger_rows(rows), record, shown)
                 return Ended(int(index) if index else None, ledger_rows(rows))
             case _:
                 return Ended()
@@ -174,7 +176,7 @@ class AttemptWrites(TurnReads):
             claimed.key.index,
             claimed.attempt,
             claimed.token,
-            self.settings.retention_ms,
+            self._retention.ms(claimed.key.session.tenant),
             status.value,
             fields.get("error_code", ""),
             used,

@@ -31,6 +31,7 @@ TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a 
 
 RUN_TURN = "run_turn"  # the names of arq's functions
 PERSIST_TURN = "persist_turn"
+TELL_ERASURE = "tell_erasure"
 JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose job has expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
@@ -108,6 +109,11 @@ class TurnQueue(OpenTurns):
         job_id = keys.persist_id(run_id)
         args: list[Arg] = [job_id, new_job(PERSIST_TURN, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 1]
         return await self._enqueue(job_id, args, lane, None)
+
+    async def enqueue_erasure(self, job_id: str, pool: str) -> bool:
+        """Make sure that a worker of this pool will tell the product of an erasure. Returns False if its job waits."""
+        args: list[Arg] = [job_id, new_job(TELL_ERASURE, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 0]
+        return await self._enqueue(job_id, args, Lane(pool), None)
 
     async def _enqueue(self, job_id: str, args: list[Arg], lane: Lane, weight: float | None) -> bool:
         tenant, pool = keys.tenant_of(job_id), lane.pool
@@ -238,7 +244,7 @@ class TurnQueue(OpenTurns):
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
-                settings.retention_ms, settings.ledger_rows, *counted,
+                self._retention.of_job_ms(job_id), settings.ledger_rows, *counted,
             ],
         )  # fmt: skip
 

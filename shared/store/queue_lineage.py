@@ -10,6 +10,7 @@ from turnwire.shared import keys
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.retention import Retention
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 LOST_LINEAGE = Script("lost_lineage", lineage=True)
@@ -25,6 +26,7 @@ class QueueLineage:
         self._settings = settings
         self._timeout_s = settings.redis_timeout_s
         self._courier = Courier(redis, settings.redis_timeout_s)
+        self._retention = Retention(settings)
         self._id = secrets.token_hex(8)
 
     async def lost_lineage(self) -> str | None:

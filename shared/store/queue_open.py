@@ -63,7 +63,9 @@ class OpenTurns(QueueWorkers):
         """Take back an announcement, or let the sweep forget an open job. An empty mark changes nothing."""
         if mark:
             names = [keys.OPEN_TURNS, keys.PENDING, billed_key(job_id), keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id)]
-            await FORGET(self._courier, names, [job_id, keys.other_job(job_id), mark, self._settings.retention_ms])
+            await FORGET(
+                self._courier, names, [job_id, keys.other_job(job_id), mark, self._retention.of_job_ms(job_id)]
+            )
 
     async def due(self, worker: str, limit: int = 500) -> Due:
         """Take the open jobs that somebody should look at. Each is handed out once in 15 s.

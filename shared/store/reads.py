@@ -5,7 +5,7 @@ They change nothing, except that they remove turns whose retention is over from 
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,7 @@ from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.retention import Retention
 from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
 
 PRUNE = Script("prune")
@@ -46,10 +47,13 @@ class TurnsPage(NamedTuple):
 class TurnReads:
     """Reads from the data Redis. Methods raise StoreUnavailable when it does not answer."""
 
+    open_event: Callable[[TurnKey, bytes], bytes] | None = None  # decrypts the data of an event, if it is encrypted
+
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
         self.settings = settings
         self._timeout_s = settings.redis_timeout_s
+        self._retention = Retention(settings)
         self._channel_prefix = channel_prefix(settings.deployment_name)
         self._courier = Courier(redis, settings.redis_timeout_s)
         # Writes that must outlive the primary have round trips of their own, so that events do not wait for replicas.
@@ -78,7 +82,19 @@ class TurnReads:
         """Return the turn, or None if there is no such turn."""
         with typed_refusals():
             fields = await self._courier.send("HGETALL", key.record)
-        return TurnRecord.from_hash(key, dict(zip(fields[::2], fields[1::2], strict=True)))
+        return TurnRecord.from_hash(key, self._opened(key, dict(zip(fields[::2], fields[1::2], strict=True))))
+
+    def _opened(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:  # noqa: ARG002
+        """The fields of a turn hash, decrypted."""
+        return fields
+
+    def _opened_events(self, key: TurnKey, events: list[bytes]) -> list[bytes]:  # noqa: ARG002
+        """Events, decrypted."""
+        return events
+
+    def _opened_grant(self, key: TurnKey, granted: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002
+        """What claim.lua returns for an attempt that it has started, decrypted."""
+        return granted
 
     async def existing(self, key: TurnKey) -> TurnRecord:
         """Return the turn.
@@ -142,8 +158,16 @@ class TurnReads:
             replies = await pipe.execute()
         if expired := [key for key, reply in zip([*keys, *others], replies, strict=True) if not reply]:
             await self._prune(expired)
-        found = [_readable(key, fields) for key, fields in zip(keys, replies, strict=False)]
+        found = [self._readable(key, fields) for key, fields in zip(keys, replies, strict=False)]
         return [record for record in found if record is not None]
+
+    def _readable(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
+        """Read one turn hash among others. Returns None for one that cannot be read, so that the others are shown."""
+        try:
+            return TurnRecord.from_hash(key, self._opened(key, fields))
+        except RecordUnreadable as error:
+            logger.warning("%s; it is skipped: %s", error, error.__cause__)
+            return None
 
     async def _prune(self, turns: Sequence[TurnKey]) -> int:
         session = turns[0].session
@@ -251,15 +275,6 @@ class TurnReads:
         while entries and (page := await self.read(key, Cursor.parse(entries[-1].id.decode()))):
             entries += page
         return entries
-
-
-def _readable(key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
-    """Read one turn hash among others. Returns None for one that cannot be read, so that the others are shown."""
-    try:
-        return TurnRecord.from_hash(key, fields)
-    except RecordUnreadable as error:
-        logger.warning("%s; it is skipped: %s", error, error.__cause__)
-        return None
 
 
 def position_of(field: bytes) -> int | str:

@@ -1,6 +1,6 @@
 """All writes to turns, on the data Redis. Each method runs one script. Reads are plain commands (`reads`)."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -53,7 +53,12 @@ class TurnStore(AttemptWrites):
         digest = identity.input_hash(
             key, message=request.message, project=request.project, domain=request.domain, model=request.model
         )
-        fields = {"run_id": key.run_id, "session": session.session, "tenant": session.tenant, **request.fields()}
+        fields = {
+            "run_id": key.run_id,
+            "session": session.session,
+            "tenant": session.tenant,
+            **self._stored_fields(key, request),
+        }
         names = [*key.lasting_keys(), session.numbering]
         args: list[Arg] = [
             key.index,
@@ -77,6 +82,10 @@ class TurnStore(AttemptWrites):
             verdict, attempt, mark = await SUBMIT(self._replicated, names, args)
         return Submitted(verdict.decode(), key, attempt, mark.decode())
 
+    def _stored_fields(self, key: TurnKey, request: TurnRequest) -> Mapping[str, str | bytes]:  # noqa: ARG002
+        """The request's fields of the turn hash, as they are stored."""
+        return request.fields()
+
     async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
         """Take a submit back that the queue refused. Returns False if another request relies on it by now.
 
@@ -88,7 +97,7 @@ class TurnStore(AttemptWrites):
             key.index,
             submitted.mark,
             submitted.verdict,
-            self.settings.retention_ms,
+            self._retention.ms(key.session.tenant),
             *events,
         ]
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
@@ -152,7 +161,8 @@ class TurnStore(AttemptWrites):
     async def _persist(
         self, key: TurnKey, event: str, text: str, pauses: Sequence[int] = (0, 0, 0), company: int = 0
     ) -> list[int]:
-        args: list[Arg] = [event, text, self.settings.retention_ms, *pauses, self.settings.max_attempts, company]
+        retention_ms = self._retention.ms(key.session.tenant)
+        args: list[Arg] = [event, text, retention_ms, *pauses, self.settings.max_attempts, company]
         return [int(number) for number in await PERSISTED(self._courier, key.lasting_keys(), args)]
 
     async def cancel(
@@ -167,13 +177,22 @@ class TurnStore(AttemptWrites):
             NotFound: there is no such turn.
         """
         cancels = cancels_channel(self.settings.deployment_name)
-        named: list[Arg] = [self._channel_prefix, key.index, reason, self.settings.retention_ms]
+        named: list[Arg] = [self._channel_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
         args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
         verdict, index = await CANCEL(self._courier, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
 
-    async def erase(self, session: SessionKey, *, user: str | None = None) -> bool:
-        """Delete everything of a session, page by page. Returns False if this user has no such session."""
+    async def erase(
+        self,
+        session: SessionKey,
+        *,
+        user: str | None = None,
+        before: Callable[[Sequence[TurnKey]], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Delete everything of a session, page by page. Returns False if this user has no such session.
+
+        `before`: it is called with the turns of each page before they are deleted.
+        """
         async with answered_within(self._timeout_s):
             found = await self.redis.exists(session.record, session.turns, session.numbering)
         left = 1 if found else 0
@@ -182,6 +201,8 @@ class TurnStore(AttemptWrites):
             async with answered_within(self._timeout_s):
                 indexes = await self.redis.zrange(session.turns, 0, ERASE_TURNS - 1)
             turns = [session.turn(int(index)) for index in indexes]
+            if before is not None:
+                await before(turns)
             names = [session.record, session.turns, session.open, session.numbering]
             names += [name for turn in turns for name in turn.all_keys()[3:]]
             indexes_and_ids: list[Arg] = [*(turn.index for turn in turns), *(turn.run_id for turn in turns)]

@@ -88,7 +88,7 @@ async def test_everything_works_with_the_documented_users(restricted: Scene):
     for path in ("/v1/usage", "/v1/admin/persist", "/readyz"):
         assert (await client.http.get(client.base_url() + path)).status_code == 200
     answer = await client.http.delete(f"{client.base_url()}/v1/sessions/{plain.session}")
-    assert answer.status_code == 204
+    assert answer.status_code == 200
     view.stack.stop()  # they drain
     refused = await view.redis.execute_command("ACL", "LOG")
     named = [(entry[entry.index(b"username") + 1], entry[entry.index(b"object") + 1]) for entry in refused]

@@ -45,6 +45,8 @@ _KINDS = {
     keys.BEAT: "beat",
     keys.GRACE: "grace",
     keys.RESERVING: "reserving",
+    keys.ERASURES: "erasures",
+    keys.AUDIT: "audit",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",
@@ -61,6 +63,7 @@ _PREFIXES = {
     keys.HINTS_PREFIX: "hints",
     keys.USAGE_PREFIX: "usage",
     keys.BILLED_PREFIX: "billed",
+    keys.USER_SESSIONS_PREFIX: "user_sessions",
     keys.JOB_PREFIX: "job",
     keys.IN_PROGRESS_PREFIX: "in_progress",
 }

@@ -16,6 +16,7 @@ from turnwire.shared.store.queue import (
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
+    TELL_ERASURE,
     Rows,
     Taken,
     TurnQueue,
@@ -54,6 +55,11 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
             last_us = max(memory.pending.values(), default=0)
             memory.pending[job_id] = max(memory.now_ms * 1000, last_us + 1)
         return self._enqueued(PERSIST_TURN, job_id, lane, None, accepted=True)
+
+    @write
+    async def enqueue_erasure(self, job_id: str, pool: str) -> bool:
+        """See TurnQueue."""
+        return self._enqueued(TELL_ERASURE, job_id, Lane(pool), None, accepted=True)
 
     def _enqueued(self, function: str, job_id: str, lane: Lane, weight: float | None, *, accepted: bool) -> bool:
         memory = self.memory

@@ -5,6 +5,7 @@ and everything that is stored.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -283,8 +284,8 @@ class MemoryStore(MemoryAttempts):
         return Cancelled(CancelVerdict.CANCELLED, session.next_open)
 
     @write
-    async def erase(self, session: SessionKey, *, user: str | None = None) -> bool:
-        """See TurnStore."""
+    async def erase(self, session: SessionKey, *, user: str | None = None, before: Any = None) -> bool:  # noqa: ARG002
+        """See TurnStore. Nobody asks here to be called before."""
         found = self.memory.session(session)
         if self._is_foreign(session, user) or not self.memory.forget(session):
             return False

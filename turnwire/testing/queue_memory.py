@@ -87,3 +87,13 @@ class QueueMemory:
                 self.claim(job_id, worker, lease_ms)
                 claimed.append(job_id)
         return claimed, after if len(later) == LOOK else 0
+
+
+def by_score(scores: dict[str, float] | dict[str, int]) -> list[tuple[str, float]]:
+    """Return the entries of a sorted set, in its order."""
+    return sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))
+
+
+def whole(score: float | None) -> int | None:
+    """Return a score without its fraction."""
+    return None if score is None else int(score)

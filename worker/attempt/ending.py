@@ -99,10 +99,20 @@ def ending_of(attempt: Attempt, work: "asyncio.Task[Ending]") -> Ending | Stoppe
         return work.result()
     if isinstance(error, AttemptFenced | RecordUnreadable):
         raise error
-    if isinstance(error, TurnFailure):  # a product may have set its attributes to anything
-        return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
+    if isinstance(error, TurnFailure):
+        return _failed(attempt.claimed.key.run_id, error)
     logger.error("%s: the turn fails because of a bug in Turnwire", attempt.claimed.key.run_id, exc_info=error)
     return Ending(None, error=TurnError("internal", "the worker failed", retryable=True))
+
+
+def _failed(run_id: str, error: TurnFailure) -> Ending:
+    """Return the ending of a turn that failed in order. The log gets Turnwire's own words, but not those of a product,
+    which are for its clients alone.
+    """
+    if type(error) is not TurnFailure and type(error).__module__.startswith("turnwire."):
+        logger.warning("%s: %s: %s", run_id, type(error).__name__, error)
+    # a product may have set the attributes to anything
+    return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
 
 
 async def settle(

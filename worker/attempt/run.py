@@ -264,7 +264,8 @@ class TurnRunner:
         run_id = claimed.key.run_id
         status, events = ending.last_events(claimed.record.session_id)
         if ending.error is not None:
-            logger.warning("%s: the turn ended with error %s: %s", run_id, ending.error.code, ending.error.message)
+            # Its message is what the client reads: it may be the client's own words, or the product's.
+            logger.warning("%s: the turn ended with error %s", run_id, ending.error.code)
         if ending.persist == "pending":
             await until_answered(self._queue.enqueue_persist, run_id, lane=claimed.record.lane)
         fields = ending.fields() | attempt.meter.turn.fields()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from turnwire.shared.errors import StoreUnavailable
-from turnwire.shared.keys import is_persist_id, tenant_of
+from turnwire.shared.keys import is_outbox_job, tenant_of
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done
@@ -144,7 +144,7 @@ class Dispatch:
         """Start these jobs, but put off those of the outbox for which there is no slot, all in one round trip."""
         late: list[Taken] = []
         for job in taken:
-            if is_persist_id(job.job_id) and job.job_id not in self.tasks and not self._outbox.free:
+            if is_outbox_job(job.job_id) and job.job_id not in self.tasks and not self._outbox.free:
                 late.append(job)
             else:
                 self._start(job)
@@ -161,7 +161,7 @@ class Dispatch:
         self._claims.add(job_id)
         task = asyncio.create_task(self._run(taken, max(self._room.company, 0)), name=f"job {job_id}")
         self.tasks[job_id] = task
-        if is_persist_id(job_id):
+        if is_outbox_job(job_id):
             self._outbox.begin(job_id)
         task.add_done_callback(lambda _: self._ended(job_id))
 

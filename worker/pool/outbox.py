@@ -9,6 +9,7 @@ The hooks run in the same order as at the end of a turn: transform, persist, com
 import logging
 from typing import Final
 
+from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
@@ -16,7 +17,7 @@ from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
-from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done, SetAside
+from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, UNREADABLE_MS, Again, Done, SetAside
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
@@ -43,7 +44,11 @@ class Outbox:
 
         `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
         """
-        record = await until_answered(self._store.record, key)
+        try:
+            record = await until_answered(self._store.record, key)
+        except RecordUnreadable as error:
+            logger.warning("%s; this worker leaves its answer: %s", error, error.__cause__)
+            return Again(UNREADABLE_MS)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
         if not self._products.serves(record.project):

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 from redis.exceptions import NoPermissionError
 
+from turnwire.shared.keys import ERASURE_PREFIX
+from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.shared.store.reads import TurnsPage
 from turnwire.shared.store.turns import TurnStore
@@ -34,8 +36,9 @@ class Rebuilt(NamedTuple):
 class Rebuild:
     """Looks whether the queue has to be rebuilt, and rebuilds it."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue) -> None:
+    def __init__(self, store: TurnStore, queue: TurnQueue, erasures: Erasures | None = None) -> None:
         self._store = store
+        self._erasures = erasures
         self._queue = queue
         settings = store.settings
         # On one server, a turn and its job are lost together.
@@ -69,7 +72,10 @@ class Rebuild:
             StoreUnavailable: one of the servers does not answer.
             NoPermissionError: Redis refuses SCAN.
         """
-        announced, published, page = 0, 0, TurnsPage(-1, [], [])
+        erasures = await self._erasures.kept() if self._erasures is not None else []
+        for erasure_id in erasures:
+            await self._queue.announce(ERASURE_PREFIX + erasure_id)
+        announced, published, page = len(erasures), 0, TurnsPage(-1, [], [])
         while page.next_cursor != 0:
             page = await self._store.page_of_turns(max(page.next_cursor, 0))
             for job_ids in _parts(page.job_ids):

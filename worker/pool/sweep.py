@@ -10,11 +10,12 @@ import logging
 from typing import Final
 
 from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
-from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
+from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.queue_open import SWEEPER_MS
 from turnwire.shared.store.turns import TurnStore
@@ -32,11 +33,12 @@ GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long swe
 class Sweep:
     """Looks at the turns that are due, if no other worker does."""
 
-    def __init__(self, store: TurnStore, queue: TurnQueue, worker_id: str) -> None:
+    def __init__(self, store: TurnStore, queue: TurnQueue, worker_id: str, erasures: Erasures | None = None) -> None:
         self._store = store
         self._queue = queue
         self._worker_id = worker_id
-        self._rebuild = Rebuild(store, queue)
+        self._erasures = erasures
+        self._rebuild = Rebuild(store, queue, self._erasures)
 
     async def run(self) -> None:
         """Sweep until cancelled, or stand by for as long as another worker sweeps."""
@@ -66,6 +68,9 @@ class Sweep:
 
     async def _look_at(self, jobs: list[tuple[str, str]]) -> None:
         for job_id, mark in jobs:
+            if job_id.startswith(ERASURE_PREFIX):
+                await self._look_at_erasure(job_id, mark)
+                continue
             is_persist = is_persist_id(job_id)
             try:
                 record = await self._record(run_id_of(job_id))
@@ -84,6 +89,15 @@ class Sweep:
             elif await self._queue.enqueue(record.run_id, accepted=True, lane=record.lane) and not record.terminal:
                 # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
                 logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
+
+    async def _look_at_erasure(self, job_id: str, mark: str) -> None:
+        if self._erasures is None:
+            return
+        pool = await self._erasures.pool_of(job_id.removeprefix(ERASURE_PREFIX))
+        if pool is not None:
+            await self._queue.enqueue_erasure(job_id, pool)
+        else:
+            await self._queue.forget(job_id, mark)
 
     async def _look_at_suspended(self, key: TurnKey, lane: Lane) -> None:
         left_ms = await self._store.expire(key)

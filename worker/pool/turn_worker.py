@@ -18,14 +18,16 @@ from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
+from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.job_bytes import decode_job, encode_job
-from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TurnQueue
-from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TELL_ERASURE, TurnQueue
+from turnwire.shared.store.sealed import turn_store
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.dispatch import Dispatch
 from turnwire.worker.pool.entry import OwnEntry
+from turnwire.worker.pool.erasure_outbox import ErasureOutbox
 from turnwire.worker.pool.hints import Hints
 from turnwire.worker.pool.jobs import Jobs
 from turnwire.worker.pool.liveness import bury
@@ -57,11 +59,13 @@ class TurnWorker(Worker):
         self._data, queue_redis = connect_data_and_queue(settings, connections=settings.redis_connections)
         self._waiting = connect_listener(settings.queue_url)
         self._cancels = connect_listener(settings.redis_url)
-        self._store = TurnStore(self._data, settings)
+        self._store = turn_store(self._data, settings)
         self.queue = TurnQueue(queue_redis, settings)
         self.runner = TurnRunner(self._store, self.queue, products, self.id, prices)
-        self._sweep = Sweep(self._store, self.queue, self.id)
-        jobs = Jobs(self.id, self.queue, self.runner, Outbox(self._store, products))
+        erasures = Erasures(self._store, self.queue)
+        self._sweep = Sweep(self._store, self.queue, self.id, erasures)
+        outbox = Outbox(self._store, products), ErasureOutbox(erasures, products, settings)
+        jobs = Jobs(self.id, self.queue, self.runner, *outbox)
         claims = Claims()
         hints = Hints(self._waiting, settings)
         self._dispatch = Dispatch(self.id, self.queue, hints, jobs, claims, settings.max_jobs, settings.reserved_slots)
@@ -79,7 +83,7 @@ class TurnWorker(Worker):
         self.has_to_be_replaced = False
         self._draining = asyncio.Event()
         super().__init__(
-            functions=[func(run_turn, name=RUN_TURN), func(run_turn, name=PERSIST_TURN)],
+            functions=[func(run_turn, name=name) for name in (RUN_TURN, PERSIST_TURN, TELL_ERASURE)],
             redis_pool=queue_redis,
             max_jobs=settings.max_jobs,
             handle_signals=False,

@@ -28,7 +28,7 @@
 --   1               the job is gone
 --   0               the job will run again
 --   -1              the job was left alone: another worker has claimed it
--- include: time lanes sums publish
+-- include: time lanes sums row_user publish
 
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)

@@ -11,6 +11,7 @@ from turnwire.shared.events import RUN_FAILED, encode_event
 from turnwire.shared.ledger import decode_row
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.user_sessions import UserSessions
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.sweep import Sweep
@@ -27,7 +28,7 @@ async def full(redis, settings) -> TurnQueue:
 async def test_the_sweep_puts_it_on_the_queue_and_the_end_of_that_job_publishes_it(store, redis, full):
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.FAILED, 1, [encode_event(RUN_FAILED, {})], {"error_code": "x"})
-    intake = Intake(store, full)
+    intake = Intake(store, full, UserSessions(store.redis, store.settings))
     with pytest.raises(QueueFull):
         await intake.enqueue(await intake.submit(KEY, request()))
     await redis.zadd(keys.OPEN_TURNS, {KEY.run_id: 1}, xx=True)
@@ -41,7 +42,7 @@ async def test_the_sweep_puts_it_on_the_queue_and_the_end_of_that_job_publishes_
 
 
 async def test_a_new_turn_that_is_refused_leaves_nothing(store, redis, full):
-    intake = Intake(store, full)
+    intake = Intake(store, full, UserSessions(store.redis, store.settings))
     with pytest.raises(QueueFull):
         await intake.enqueue(await intake.submit(KEY, request()))
     assert await redis.zscore(keys.OPEN_TURNS, KEY.run_id) is None

@@ -4,28 +4,31 @@
 -- Adds a turn's ledger rows, oldest first, to the stream and to the tenant's sums, each once. `rows` holds two items
 -- for each row: the row itself, and JSON of what is read of it here, as texts. `billed` says how far this came: the
 -- turn's creation and the attempt. It must be there for as long as the same rows may come again: it has no TTL while
--- `is_open`, and `enqueue` takes the TTL away when the turn is opened again.
+-- `is_open`, and `enqueue` takes the TTL away when the turn is opened again. ` erased:<ms>` behind these two means that
+-- the turn which was created then was erased: its rows do not name their user any more.
 local function publish(keys, is_open, retention_ms, max_rows, rows)
     if is_open and #rows == 0 then
         return
     end
     local billed = redis.call('GET', keys.billed)
-    local created, attempt = string.match(billed or '0 0', '(%d+) (%d+)')
+    local created, attempt, mark = string.match(billed or '0 0', '(%d+) (%d+)(.*)')
     created, attempt = tonumber(created), tonumber(attempt)
+    local erased = tonumber(string.match(mark, '%d+') or '-1')
     local news = false
     for i = 1, #rows, 2 do
         local row = cjson.decode(rows[i + 1])
         local row_attempt, row_created = tonumber(row.attempt), tonumber(row.turn_created_at)
         if row_created > created or (row_created == created and row_attempt > attempt) then
-            redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', rows[i])
+            local shown = row_created <= erased and without_user(rows[i]) or rows[i]
+            redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', shown)
             add_to_sums(keys.usage, '', row)
             created, attempt, news = row_created, row_attempt, true
         end
     end
     if news and is_open then
-        redis.call('SET', keys.billed, string.format('%d %d', created, attempt))
+        redis.call('SET', keys.billed, string.format('%d %d%s', created, attempt, mark))
     elseif news then
-        redis.call('SET', keys.billed, string.format('%d %d', created, attempt), 'PX', retention_ms)
+        redis.call('SET', keys.billed, string.format('%d %d%s', created, attempt, mark), 'PX', retention_ms)
     elseif not is_open then
         redis.call('PEXPIRE', keys.billed, retention_ms)
     end

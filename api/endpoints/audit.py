@@ -1,0 +1,62 @@
+"""Notes in the audit stream who asks for what, and lists the entries for operators."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from turnwire.api.edge.exchange import Exchange
+from turnwire.api.edge.requests import query_limit, query_text, require_json
+from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
+from turnwire.api.services import Services
+from turnwire.shared.errors import BadRequest
+from turnwire.shared.identity import user_digest
+from turnwire.shared.keys import SessionKey
+from turnwire.shared.store.audit import Action, AuditEntry, StoredEntry
+
+_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}\Z")
+_ENTRY_ID: Final = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z")
+
+
+class AuditList(msgspec.Struct, frozen=True):
+    """One page of the entries, oldest first. `next`: the `after` of the next page; null on the last one."""
+
+    entries: list[StoredEntry]
+    next: str | None
+
+
+async def list_audit(services: Services, exchange: Exchange) -> None:
+    """GET /v1/admin/audit"""
+    require_json(exchange)
+    after = query_text(exchange, "after") or ""
+    if after and not _ENTRY_ID.match(after):
+        raise BadRequest("after must be the `next` of an earlier page")
+    limit = query_limit(exchange, default=PAGE_TURNS, most=MAX_PAGE_TURNS)
+    entries = await services.audit.entries(after, limit + 1)
+    shown = entries[:limit]
+    await exchange.answer_json(AuditList(shown, shown[-1].id if len(entries) > limit else None))
+
+
+def audited(
+    exchange: Exchange,
+    action: Action,
+    session: SessionKey | None = None,
+    *,
+    turn_index: int | None = None,
+    signal: str | None = None,
+    erased_user: str | None = None,
+) -> AuditEntry:
+    """Return the entry for a request."""
+    who = exchange.identity
+    request_id = exchange.headers.get("x-request-id", "")
+    return AuditEntry(
+        action=action,
+        tenant_id=who.tenant,
+        key=who.name,
+        user_digest=None if who.user is None else user_digest(who.tenant, who.user),
+        request_id=request_id if _REQUEST_ID.match(request_id) else None,
+        session_id=None if session is None else session.session,
+        turn_index=turn_index,
+        signal=signal,
+        erased_user_digest=None if erased_user is None else user_digest(who.tenant, erased_user),
+    )

@@ -1,0 +1,86 @@
+"""The audit stream, on the queue Redis: who asked for an erasure, a cancel, a signal or a token.
+
+An entry is written before the deed, or together with it, so that no deed is without an entry. An entry says what was
+asked for; what became of that is in the turn's record. No entry names a user, because an erasure must leave nothing of
+a user: a digest stands for the name.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from turnwire.shared import keys
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.scripts import Script, answered_within
+
+AUDIT = Script("audit")
+
+Action = Literal["erase_session", "erase_user", "cancel", "signal", "requeue", "token"]
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry.
+
+    Attributes:
+        action: what was asked for.
+        tenant_id: the tenant of the credentials.
+        key: the name of the credentials.
+        user_digest: it stands for the user that the credentials are bound to; see `identity.user_digest`.
+        request_id: what the client or a proxy calls the request, in `X-Request-Id`.
+        session_id, turn_index, signal: what the action was done to.
+        erased_user_digest: it stands for the user who was erased.
+    """
+
+    action: Action
+    tenant_id: str
+    key: str
+    user_digest: str | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    turn_index: int | None = None
+    signal: str | None = None
+    erased_user_digest: str | None = None
+
+
+class StoredEntry(msgspec.Struct, frozen=True):
+    """An entry with its id. `at`: when it was written, in ms of Redis time."""
+
+    id: str
+    at: int
+    entry: AuditEntry
+
+
+_entry = msgspec.json.Decoder(AuditEntry)
+
+
+class Audit:
+    """Typed access to the stream. Methods raise StoreUnavailable when Redis does not answer."""
+
+    def __init__(self, redis: Any, settings: Settings) -> None:
+        self._redis = redis
+        self._timeout_s = settings.redis_timeout_s
+        self._max_entries = settings.audit_entries
+        self._courier = Courier(redis, settings.redis_timeout_s)
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write an entry."""
+        await AUDIT(self._courier, [keys.AUDIT], [msgspec.json.encode(entry), self._max_entries])
+
+    async def entries(self, after: str, limit: int) -> list[StoredEntry]:
+        """Return at most `limit` entries after the id `after`, oldest first. With '', from the oldest one that is kept.
+
+        An entry that another version has written and this one cannot read is left out.
+        """
+        async with answered_within(self._timeout_s):
+            found = await self._redis.xrange(keys.AUDIT, f"({after}" if after else "-", "+", limit)
+        return [stored for entry_id, fields in found if (stored := _read(entry_id, fields)) is not None]
+
+
+def _read(entry_id: bytes, fields: Any) -> StoredEntry | None:
+    try:
+        entry = _entry.decode(fields[1])
+    except (msgspec.MsgspecError, IndexError):
+        return None
+    name = entry_id.decode()
+    return StoredEntry(name, int(name.partition("-")[0]), entry)
