@@ -10,6 +10,7 @@ import sys
 from turnwire.api import keys
 from turnwire.api.server import serve
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.logs import without_secrets
 from turnwire.shared.settings import Settings
 
 
@@ -23,7 +24,7 @@ def main() -> int:
     try:
         return 0 if serve(Settings.from_env(os.environ)) else 1
     except SettingsError as error:
-        sys.stderr.write(f"turnwire api: {error}\n")
+        sys.stderr.write(without_secrets(f"turnwire api: {error}\n", os.environ))
         return 2
 
 

@@ -6,9 +6,12 @@ the log. So each line is searched for what looks like a secret, and for the secr
 
 import logging
 import re
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from turnwire.shared.settings import Settings
 
@@ -56,6 +59,24 @@ def log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Scrubber("%(asctime)s %(levelname)s %(name)s: %(message)s", _secrets_of(settings)))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    # Python itself would write these two to standard error as they are.
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda failed: _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def without_secrets(text: str, environ: Mapping[str, str]) -> str:
+    """Return a text for standard error without secrets. It is for a process that has no log yet.
+
+    The values of variables that hold secrets, or URLs with passwords, are hidden, too.
+    """
+    secrets = [value for name, value in environ.items() if name.startswith("TURNWIRE_") and "KEY" in name]
+    urls = [value for name, value in environ.items() if name.startswith("TURNWIRE_") and "://" in value]
+    return Scrubber("", [*secrets, *(secret for url in urls for secret in _passwords(url))]).scrubbed(text)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
+        logging.getLogger(__name__).critical("an exception was not caught", exc_info=(kind, error, trace))
 
 
 def _secrets_of(settings: Settings) -> Iterable[str]:
@@ -63,6 +84,17 @@ def _secrets_of(settings: Settings) -> Iterable[str]:
         yield settings.llm_api_key
     yield from f"{settings.token_secret or ''} {settings.jwt_secret or ''}".split()
     for url in (settings.redis_url, settings.queue_url):
-        if password := urlsplit(url).password:
-            yield password
-            yield unquote(password)
+        yield from _passwords(url)
+
+
+def _passwords(url: str) -> Iterable[str]:
+    """The passwords of a URL, as they are written there and as they are meant."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:  # it is no URL, and is refused elsewhere
+        return
+    if password:
+        yield password
+        yield unquote(password)
+    yield from parse_qs(parts.query).get("password", [])

@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 from turnwire.shared.errors import SettingsError
-from turnwire.shared.logs import log_to_stderr
+from turnwire.shared.logs import log_to_stderr, without_secrets
 from turnwire.shared.settings import Settings
 from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
@@ -77,7 +77,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run(settings, products, prices))
     except SettingsError as error:
-        sys.stderr.write(f"turnwire worker: {error}\n")
+        sys.stderr.write(without_secrets(f"turnwire worker: {error}\n", os.environ))
         return 2
 
 
