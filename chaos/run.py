@@ -205,7 +205,8 @@ def _redis(directory: Path, choice: Choice) -> Iterator[BrokenRedis]:
     if choice.topology == "sentinel":
         with SentinelGroup(directory / "redis") as group:
             urls = [f"{group.url}/{database}" for database in range(DATABASES)]
-            yield BrokenRedis(group, urls, env={"TURNWIRE_REDIS_REPLICAS": "1"})
+            # With less than all, an ordered failover loses what only the replicas have that are not promoted.
+            yield BrokenRedis(group, urls, env={"TURNWIRE_REDIS_REPLICAS": str(len(group.servers) - 1)})
         return
     server = RedisServer(directory / "redis", aof=True)
     clock = SteppedClock(directory, server.service) if "step_clock" in choice.strikes else None

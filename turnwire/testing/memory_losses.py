@@ -34,7 +34,10 @@ def next_attempt(memory: Memory, turn: MemoryTurn) -> int:
     """The number of the next attempt; some are skipped if the store has failed over, as parts/attempt.lua says."""
     known = turn.fields.get("lineage", memory.lineage)
     turn.fields["lineage"] = memory.lineage
-    return turn.attempt + 1 + (SKIPPED_ATTEMPTS if known != memory.lineage else 0)
+    if known == memory.lineage:
+        return turn.attempt + 1
+    age_s = max(memory.now_ms - int(turn.fields["created_at"]), 0) // 1000
+    return turn.attempt + SKIPPED_ATTEMPTS * (1 + age_s) + 1
 
 
 class WholeQueue:

@@ -51,7 +51,7 @@ if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) t
     return {'requested', ''}
 end
 local now = now_ms()
-local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage)
+local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage, now)
 local message = cancel_message(state[4] or reason)
 local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
     or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)

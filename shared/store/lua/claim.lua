@@ -125,7 +125,7 @@ local waited_ms = now - tonumber(status == 'running' and state[11] or state[7])
 if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
-attempt = next_attempt(keys.turn, attempt, state[12], lineage)
+attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
 local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now)
 if refused then

@@ -6,6 +6,7 @@ import pytest
 
 from stack.redis_server import RedisServer
 from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, seqs_of, submit_and_claim
+from tests.support.waiting import let_pass
 from turnwire.api.following.resume import at_end
 from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
 from turnwire.shared.events import Cursor
@@ -29,6 +30,11 @@ async def fail_over(pair):
     await pair.fail_over()
 
 
+def is_far_ahead(attempt: int) -> bool:
+    """Whether it is the first attempt after a failover: 1,000 numbers are skipped, and 1,000 for each s of the turn."""
+    return attempt > 1000 and attempt % 1000 == 1
+
+
 async def test_a_lost_first_claim_is_not_mixed_with_the_next_one(store, pair):
     await store.submit(KEY, request())
     await lose_from_here(pair)
@@ -40,12 +46,12 @@ async def test_a_lost_first_claim_is_not_mixed_with_the_next_one(store, pair):
     with pytest.raises(CursorGone):  # nobody has claimed it yet
         await at_end(store, KEY, Cursor(1, 1))
     again = await claim(store, worker=OTHER_WORKER)
-    assert again.attempt == 1001
+    assert is_far_ahead(again.attempt)
     await append(store, again, 1, delta("new"))
     with pytest.raises(CursorGone):
         await at_end(store, KEY, Cursor(1, 1))
-    assert await at_end(store, KEY, Cursor(1001, 0)) is False
-    assert [entry_id for entry_id, _, _ in await log_of(store)] == ["1001-0", "1001-1"]
+    assert await at_end(store, KEY, Cursor(again.attempt, 0)) is False
+    assert [entry_id for entry_id, _, _ in await log_of(store)] == [f"{again.attempt}-{seq}" for seq in (0, 1)]
 
 
 async def test_a_lost_takeover_is_not_mixed_with_the_next_one(store, pair):
@@ -59,11 +65,11 @@ async def test_a_lost_takeover_is_not_mixed_with_the_next_one(store, pair):
     await fail_over(pair)
     await store.redis.delete(KEY.lease)
     again = await claim(store, worker=OTHER_WORKER)
-    assert again.attempt == 1002
+    assert is_far_ahead(again.attempt - 1)
     assert [row for row in await store.ledger(KEY) if row.attempt != 1] == []
     log = await log_of(store)
-    assert [entry_id for entry_id, _, _ in log] == ["1-0", "1002-1"]
-    assert log[1][2] == {"attempt": 1002, "after": "1-0", "reason": "lease_expired"}
+    assert [entry_id for entry_id, _, _ in log] == ["1-0", f"{again.attempt}-1"]
+    assert log[1][2] == {"attempt": again.attempt, "after": "1-0", "reason": "lease_expired"}
     assert await at_end(store, KEY, Cursor(2, 2)) is False  # the reader is told to drop what it has after 1-0
 
 
@@ -71,10 +77,10 @@ async def test_later_attempts_are_numbered_without_another_gap(store, pair):
     await store.handover(await submit_and_claim(store))
     await pair.synced()
     await fail_over(pair)
-    for attempt in (1002, 1003):
-        claimed = await claim(store)
-        assert claimed.attempt == attempt
-        await store.handover(claimed)
+    claimed = await claim(store)
+    assert is_far_ahead(claimed.attempt - 1)
+    await store.handover(claimed)
+    assert (await claim(store)).attempt == claimed.attempt + 1
 
 
 async def test_a_cancel_of_a_turn_whose_claim_was_lost_takes_a_new_number(store, pair):
@@ -83,7 +89,8 @@ async def test_a_cancel_of_a_turn_whose_claim_was_lost_takes_a_new_number(store,
     await claim(store)
     await fail_over(pair)
     await store.cancel(KEY)
-    assert {entry_id.partition("-")[0] for entry_id, _, _ in await log_of(store)} == {"1001"}
+    [attempt] = {Cursor.parse(entry_id).attempt for entry_id, _, _ in await log_of(store)}
+    assert is_far_ahead(attempt)
 
 
 async def test_without_a_failover_a_cursor_that_never_was_is_the_clients_fault(store, pair):
@@ -97,9 +104,9 @@ async def test_cursors_stay_in_order_over_restarts(tmp_path):
         client = connect(server.url, connections=4)
         store = TurnStore(client, Settings(redis_url=server.url, lease_ms=3000))
         await store.submit(KEY, request())
-        for attempt in (1, 1002, 2003, 3004):
+        for number in range(4):
             claimed = await claim(store)
-            assert claimed.attempt == attempt
+            assert claimed.attempt > 1000 * number
             await append(store, claimed, claimed.next_seq, delta("new"))
             await store.handover(claimed)
             await asyncio.to_thread(server.restart)
@@ -110,3 +117,19 @@ async def test_cursors_stay_in_order_over_restarts(tmp_path):
         for cursor in ids[:-1]:
             assert await at_end(store, KEY, cursor) is False
         await client.aclose(close_connection_pool=True)
+
+
+async def test_two_lost_claims_after_the_same_attempt_have_two_numbers(store, pair):
+    """Two failovers follow each other, and none of the claims between them reaches the next primary."""
+    await store.submit(KEY, request())
+    await pair.synced()
+    turn = await pair.order(pair.first, "DUMP", KEY.record)
+    numbers = []
+    for lineage in "ab":
+        for name in (KEY.record, KEY.events, KEY.lease):
+            await pair.order(pair.first, "DEL", name)
+        await pair.order(pair.first, "RESTORE", KEY.record, 0, turn)
+        await pair.order(pair.first, "HSET", KEY.record, "lineage", lineage)  # unlike that of the server
+        numbers.append((await claim(store)).attempt)
+        await let_pass(1.1)
+    assert numbers[1] >= numbers[0] + 1000

@@ -9,17 +9,20 @@ end
 
 local SKIPPED_ATTEMPTS = 1000
 
--- next_attempt(turn, attempt, known, lineage)
+-- next_attempt(turn, attempt, known, lineage, now)
 -- `attempt` is the last attempt that the turn knows, and `known` the lineage of the data in which it was accepted or
 -- claimed. A failover or a restart begins another lineage, whose data may lack a later claim. Readers may have seen the
 -- number of that claim, so it must not be given again. So some numbers are skipped, and a turn's cursors stay in order.
+-- The longer ago the turn was accepted, the more are skipped, because two failovers may each lose a claim that followed
+-- the same attempt.
 -- RETURNS the number of the next attempt
-local function next_attempt(turn, attempt, known, lineage)
+local function next_attempt(turn, attempt, known, lineage, now)
     if not known or known == lineage then
         return attempt + 1
     end
     redis.call('HSET', turn, 'lineage', lineage)
-    return attempt + SKIPPED_ATTEMPTS + 1
+    local age_s = math.floor(math.max(now - redis.call('HGET', turn, 'created_at'), 0) / 1000)
+    return attempt + SKIPPED_ATTEMPTS * (1 + age_s) + 1
 end
 
 -- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
