@@ -1,4 +1,4 @@
-"""The benchmark of blocking code runs, and counts what it says."""
+"""The benchmark of blocking code runs, and its figures are right."""
 
 import json
 import subprocess

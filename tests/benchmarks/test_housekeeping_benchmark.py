@@ -1,4 +1,4 @@
-"""The benchmark of housekeeping runs, buries who was killed, and prints figures."""
+"""The benchmark of housekeeping runs, its killed workers are buried, and it prints figures."""
 
 import json
 import subprocess

@@ -50,7 +50,7 @@ def test_the_plot_is_an_svg_with_two_lines() -> None:
 
 
 def answer(*texts: str) -> Answer:
-    """As it comes from the service, a line in each chunk."""
+    """Return an answer as it comes from the service, with one line in each chunk."""
     kinds = ["session.run.started", *["delta"] * len(texts), "result", "session.run.completed"]
     data = ["", *texts, "", ""]
     lines = [

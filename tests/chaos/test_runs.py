@@ -1,4 +1,4 @@
-"""Chaos itself, for a moment, with real processes; and each bad value of its product by itself."""
+"""Chaos is run for a moment with real processes, and each bad value of its product is tried by itself."""
 
 import re
 import subprocess
@@ -51,7 +51,7 @@ HANGING = [
     (hook, project)
     for hook in ("persist_assistant_message", "on_turn_complete", "on_event")
     for project in ("plain", "listening", None)
-    if hook != "on_event" or project  # the product of no project has no such hook
+    if hook != "on_event" or project  # only the product `listening` has this hook
 ]
 
 

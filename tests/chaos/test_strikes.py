@@ -65,7 +65,7 @@ async def test_the_proxy_resets_connections_instead_of_ending_them(tmp_path):
             await reader.readline()
         writer.close()
         redis = observer(url)
-        assert await redis.ping()  # the proxy goes on
+        assert await redis.ping()  # the proxy accepts new connections
         await redis.aclose()
 
 

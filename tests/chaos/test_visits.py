@@ -1,4 +1,4 @@
-"""Sessions that come again: chaos finds an index or a message id that repeats, and a turn that is gone too early."""
+"""Sessions are asked again: chaos finds an index or a message id that repeats, and a turn that is gone too early."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from chaos.visits import CheckedAtOnce, Visits
 
 
 class Client:
-    """An API that says of every turn that it has failed, or that it is not there."""
+    """A client whose API says of every turn that it has failed, or that it does not exist."""
 
     def __init__(self, status: int) -> None:
         self.status = status

@@ -21,7 +21,7 @@ def resumed(cursor: str, after: str) -> Line:
 
 
 def whole(text: str = "1.0 1.1 ", name: str = "") -> list[Line]:
-    """What a client reads of a turn of two deltas."""
+    """Return what a client reads of a turn with two deltas."""
     first, second = text.split()
     return [
         {"id": "1-0", "type": "session.run.started", "data": {}},
@@ -86,7 +86,7 @@ def test_a_replay_of_another_text_is_found():
 
 
 class Records:
-    """An API that says this of every turn."""
+    """A client whose API gives this record and these lines for every turn."""
 
     def __init__(self, status: str, code: str | None, lines: list[Line]) -> None:
         self.answer = {"status": status, "error": {"code": code} if code else None}
@@ -104,7 +104,7 @@ ENDS = {("completed", None), ("failed", "attempts_exhausted"), ("failed", "bad_w
 
 @pytest.mark.parametrize("fault", [None, *FAULTS])
 async def test_an_end_that_a_fault_does_not_allow_is_found(fault, redis):
-    """In particular a neighbour of a turn that kills its worker may not fail with attempts_exhausted."""
+    """In particular, a turn that runs beside one that kills its worker must not fail with attempts_exhausted."""
     metadata = {"fault": fault} | FAULTS[fault].change(random.Random(1)) if fault else {}
     allowed = allowed_ends(metadata)
     assert len(allowed) < 3

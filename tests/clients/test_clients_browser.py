@@ -1,4 +1,4 @@
-"""A browser: its fetch and its own EventSource, on a page of the same origin."""
+"""A browser reads a turn with fetch and with its own EventSource, on a page of the same origin."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clients that come with an operating system, or with Python: curl, jq, httpx, httpx-sse."""
+"""Clients on the command line and in Python: curl, jq, httpx, httpx-sse."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ async def test_httpx_sse_reads_events_and_resumes(scene: Scene):
 
 
 async def in_halves(read: Any, seen: list[Any], go_on: Any) -> None:
-    """Read in a thread, as such a program does; the turn continues once the first half has arrived."""
+    """Read in a thread, as a blocking program does. The turn continues once the first half has arrived."""
     thread = threading.Thread(target=read)
     thread.start()
     await wait_until(lambda: len(seen) >= 7, "the first half arrives while the turn runs")

@@ -1,6 +1,6 @@
 """The numbered cases of the chat engine and its hooks: C6 to C12, C83 to C86.
 
-C82 (a persist failure fails the turn) does not hold here: C12 does, and `persisted: false` says what happened.
+C82 (a persist failure fails the turn) does not hold here. C12 holds instead, and `persisted: false` tells the client.
 """
 
 import pytest
@@ -48,13 +48,15 @@ def test_c08_a_replay_calls_no_hook_again(chat: Conversation, other_chat: Conver
     replay = chat.ask(0)
     assert "result" in types(replay)
     assert only(replay, COMPLETED)["replayed"] is True
-    other_chat.ask(0)  # whatever the replay had started would have started before this
+    other_chat.ask(0)  # anything that the replay had started would have started before this turn
     assert chat.recorder.calls(chat.run_id(0)) == before
 
 
 def test_c09_a_producer_failure_ends_the_stream_in_order(chat: Conversation):
     response = chat.post(0, {"play": [say("a"), {"raise": {"kind": "plain", "message": "boom"}}]})
-    assert response.status_code == 200  # the stream had begun; the body closed normally, or httpx would have raised
+    assert (
+        response.status_code == 200
+    )  # the stream had begun, and its body ended properly: otherwise httpx would have raised
     lines = chat.events()
     assert types(lines) == ["session.run.started", "message.part.updated", "error", FAILED]
     message = "the product failed (RuntimeError)"

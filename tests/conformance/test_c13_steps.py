@@ -14,17 +14,17 @@ from turnwire.shared.keys import TurnKey
 
 
 def step(intent: str, gives: object = None, **how: object) -> dict[str, object]:
-    """An action of the product: a step, and an event that shows its result."""
+    """Return the action of the product that runs a step and yields an event with its result."""
     return {"step": intent, "gives": gives, **how}
 
 
 def results(lines: list[Line]) -> dict[str, object]:
-    """Each step's result, as the producer got it."""
+    """Return each step's result, as the producer got it."""
     return {key: result for line in lines if line["type"] == "step" for key, result in line["data"].items()}
 
 
 def ran(chat: Conversation) -> list[str]:
-    """The actions that were really carried out, in order."""
+    """Return the actions that were really carried out, in order."""
     return [hook for hook in chat.recorder.hooks(chat.run_id(0)) if hook.startswith(("step ", "stream "))]
 
 
@@ -81,7 +81,7 @@ def test_c16_another_intent_at_the_same_position_is_a_divergence(chat: Conversat
 
 
 def holder(client: redis.Redis, chat: Conversation) -> tuple[bytes, int]:
-    """The holder of the turn's lease, and its remaining time in ms."""
+    """Return the holder of the turn's lease, and the lease's remaining time in ms."""
     lease = TurnKey.parse(chat.run_id(0)).lease
     return cast("bytes", client.get(lease)), cast("int", client.pttl(lease))
 
@@ -89,7 +89,7 @@ def holder(client: redis.Redis, chat: Conversation) -> tuple[bytes, int]:
 def test_c17_c18_a_lease_keeps_others_out_until_it_ends_and_then_another_worker_is_the_holder(
     chat: Conversation, ours: Stack
 ):
-    """Its worker is paused, as if its machine were frozen: only the lease tells that it is gone."""
+    """The worker is paused, as if its machine were frozen, so only the end of the lease tells that it is gone."""
     holds = [chat.hold("first"), chat.hold("second")]
     chat.submit(0, {"plays": [[say("a"), {"hold": hold}] for hold in holds]})
     chat.recorder.wait_held(holds[0])
@@ -106,7 +106,7 @@ def test_c17_c18_a_lease_keeps_others_out_until_it_ends_and_then_another_worker_
             second, _ = holder(client, chat)
         finally:
             owner.resume()
-    assert 0 < left_ms <= waited_ms  # C17: nobody else began before
+    assert 0 < left_ms <= waited_ms  # C17: no other worker began before
     assert (first[-2:], second[-2:]) == (b"#1", b"#2")
     assert second.split(b"/")[1] != first.split(b"/")[1]  # C18: another process
     chat.recorder.release(holds[1])
@@ -119,7 +119,9 @@ def test_c19_a_turn_gets_the_signal_that_came_while_it_waited_and_later_attempts
     chat: Conversation,
 ):
     wait = {"signal": "approval"}
-    order = {"plays": [[wait], [wait, FAIL], [wait, say("done")]]}  # it is resumed once, fails, and is asked again
+    order = {
+        "plays": [[wait], [wait, FAIL], [wait, say("done")]]
+    }  # the turn is resumed once, fails, and is asked again
     with chat.stream(0, order) as reading:
         reading.until("session.run.suspended")
         assert signal(chat, {"ok": 1}).status_code == 202
@@ -129,7 +131,7 @@ def test_c19_a_turn_gets_the_signal_that_came_while_it_waited_and_later_attempts
     again = chat.ask(0, order)
     assert types(again)[-1] == "session.run.completed"
     assert only(again, "signal") == {"payload": {"ok": 1}}
-    assert types(again).count("session.run.suspended") == 1  # the one that remains
+    assert types(again).count("session.run.suspended") == 1  # the log keeps one
 
 
 def test_c20_a_signal_that_does_not_come_is_an_error_of_a_class_of_its_own(chat: Conversation):
@@ -138,7 +140,7 @@ def test_c20_a_signal_that_does_not_come_is_an_error_of_a_class_of_its_own(chat:
     assert types(lines)[-1] == "session.run.completed"
 
 
-def test_c20_uncaught_it_fails_the_turn_by_its_code(chat: Conversation):
+def test_c20_an_uncaught_timeout_fails_the_turn_with_its_code(chat: Conversation):
     lines = chat.ask(0, {"play": [{"signal": "approval", "timeout": 0.05}]})
     assert only(lines, "session.run.failed")["code"] == "signal_timeout"
 
@@ -174,7 +176,7 @@ def test_c23_the_input_is_the_same_whatever_the_order_of_its_keys(chat: Conversa
     assert len(chat.recorder.calls(chat.run_id(0), "produce")) == 1
 
 
-def test_c23_a_steps_input_too(chat: Conversation):
+def test_c23_a_steps_input_is_the_same_whatever_the_order_of_its_keys(chat: Conversation):
     inputs = [{"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, {"a": 1, "b": 2}]
     order = {"plays": [[step("search", 1, input=given), FAIL] for given in inputs]}
     codes = [only(chat.ask(0, order), "session.run.failed")["code"] for _ in inputs]

@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.conversation import Conversation, bare, delta, parse, say, text, types
 from tests.conformance.problem import check_problem
 
-LEASE_AND_A_BIT_S = 2.5  # our own service's leases last 2 s
+LEASE_AND_A_BIT_S = 2.5  # the leases of the suite's own service last 2 s
 
 
 def test_c66_a_rejected_turn_is_a_typed_status_and_never_says_started(chat: Conversation):

@@ -1,4 +1,4 @@
-"""Bad bodies are typed 4xx, and nothing is written for them."""
+"""Bad bodies are refused with a typed 4xx, and nothing is written for them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Cancel: from any connection, at any point of a turn's life, without harm to the other turns."""
+"""A turn can be cancelled from any connection, at any point of its life, without harm to other turns."""
 
 import time
 
@@ -8,7 +8,7 @@ import pytest
 from tests.conformance.conversation import DELTA, Conversation, only, say, types
 from tests.conformance.problem import check_problem
 
-AT_ONCE_S = 6.0  # a second, and what a loaded machine may add
+AT_ONCE_S = 6.0  # one second, and the time that a loaded machine may add
 
 
 def cancel(chat: Conversation, index: int = 0, **body: object) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Cursors and queries: what a reader may ask for, and that no bad one hangs or answers too much."""
+"""Cursors and queries: what a reader may ask for, and that no bad request hangs or gets too much."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_after_a_retry_cursors_stay_dense_and_lead_to_the_new_attempt(chat: Conv
     assert [line["id"].split("-")[1] for line in lines] == [str(seq) for seq in range(len(lines))]
     for place, line in enumerate(lines):
         assert chat.events(after=line["id"]) == lines[place + 1 :]
-    for line in dead[1:]:  # what the new attempt discarded: its reader learns that first
+    for line in dead[1:]:  # the new attempt discarded these events, so a reader at such a cursor first gets told that
         rest = chat.events(after=line["id"])
         assert (rest[0]["type"], rest[0]["data"]["after"]) == ("session.run.resumed", lines[0]["id"])
         assert rest == lines[1:]

@@ -1,4 +1,4 @@
-"""Erasing a session: nothing of it is left, whoever was at work on it."""
+"""When a session is erased, nothing of it is left, even if workers and readers were busy with it."""
 
 import time
 from typing import Any, Final
@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.problem import check_problem
 
-AT_ONCE_S: Final = 6.0  # a second, and what a loaded machine may add
+AT_ONCE_S: Final = 6.0  # one second, and the time that a loaded machine may add
 
 
 def erase(chat: Conversation) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is never answered with a 5xx, and a refusal is always typed."""
+"""Whatever a client sends, the answer is never a 5xx, and a refusal always has a type."""
 
 import json
 from typing import Final
@@ -41,7 +41,7 @@ TURNS: Final = st.dictionaries(FIELDS, st.one_of(st.text(max_size=20), TREES), m
 
 
 def check(response) -> None:
-    """Never a 5xx; a 4xx is a problem, unless it is the HTTP parser's own."""
+    """Check that an answer is no 5xx, and that a 4xx is a problem document, unless the HTTP parser itself sent it."""
     assert response.status_code < 500, (response.status_code, response.text[:500])
     if (
         response.status_code >= 400

@@ -1,4 +1,4 @@
-"""Content-Type, Content-Encoding, Accept and Prefer: what is taken, what is refused, what comes back."""
+"""Content-Type, Content-Encoding, Accept and Prefer: which values are accepted or refused, and what they change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The ledger over HTTP: a row for each attempt, sums for the session and for everything."""
+"""The ledger over HTTP: a row for each attempt, sums for the session and for the tenant."""
 
 import json
 import time
@@ -36,7 +36,7 @@ def published(http: httpx.Client) -> dict[str, Any]:
 
 @pytest.fixture
 def stream(ours: Stack) -> Iterator[Callable[[Conversation, int], list[str]]]:
-    """Waits until so many rows of a session are on the stream for billing; their outcomes."""
+    """Wait until this number of rows of a session is on the stream for billing. Returns their outcomes."""
     assert ours.redis is not None
     with redis.Redis.from_url(ours.redis.url) as client:
 
@@ -101,7 +101,7 @@ def test_a_failed_turn_that_is_asked_again_has_a_row_for_each(chat: Conversation
 
 
 def test_the_row_of_a_suspended_turn_that_is_cancelled_is_published(chat: Conversation, stream):
-    """No worker has this turn, and no job: its cancel sees to it."""
+    """The turn has no worker and no job, so the cancel itself must see to it."""
     with chat.stream(0, {"play": [CALL, say("May I?"), {"signal": "approval"}]}) as reading:
         reading.until("session.run.suspended")
         assert stream(chat, 1) == ["suspended"]
@@ -128,21 +128,21 @@ def test_erasing_a_session_erases_its_rows_but_not_what_is_billed(chat: Conversa
     chat.http.delete(f"/v1/sessions/{chat.id}")
     check_problem(chat.http.get(chat.path(0, "/ledger")), 404, "not_found")
     assert stream(chat, 1) == ["completed"]
-    chat.ask(0)  # the same run id, another turn
+    chat.ask(0)  # another turn with the same run id
     assert stream(chat, 2) == ["completed", "completed"]
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions/{id}/usage", "/v1/sessions/{id}/turns/0/ledger"])
-def test_what_is_not_there_is_not_found(chat: Conversation, path: str):
+def test_the_ledger_of_an_unknown_session_or_turn_is_not_found(chat: Conversation, path: str):
     check_problem(chat.http.get(path.format(id=chat.id)), 404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions/a b/usage", "/v1/sessions/x/turns/01/ledger"])
-def test_what_is_no_name_is_refused(http: httpx.Client, path: str):
+def test_a_malformed_session_or_index_is_refused(http: httpx.Client, path: str):
     check_problem(http.get(path), 400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["/v1/usage", "/v1/sessions/x/usage", "/v1/sessions/x/turns/0/ledger"])
-def test_they_can_only_be_read_as_json(http: httpx.Client, path: str):
+def test_the_ledger_can_only_be_read_and_only_as_json(http: httpx.Client, path: str):
     check_problem(http.post(path), 405, "method_not_allowed")
     check_problem(http.get(path, headers={"Accept": "text/html"}), 406, "not_acceptable")

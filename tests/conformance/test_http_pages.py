@@ -1,4 +1,4 @@
-"""The description of the API, and its page."""
+"""The API serves its description, and a page that shows it."""
 
 import re
 

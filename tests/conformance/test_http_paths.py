@@ -1,4 +1,4 @@
-"""Bad indexes, unknown paths and methods are typed 4xx, and nothing is written for them."""
+"""Bad indexes, unknown paths and unknown methods are refused with a typed 4xx, and nothing is written for them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An API process that ends: its streams end between two lines, and their clients continue elsewhere."""
+"""When an API process ends, its streams end between two lines, and their clients continue at another one."""
 
 import httpx
 
@@ -17,7 +17,7 @@ def test_sigterm_ends_streams_at_a_whole_line_and_the_client_resumes_elsewhere(
     with elsewhere.stream(0, {"play": [say("a"), {"hold": hold}, say("b")]}) as reading:
         lines = reading.until(DELTA)
         second_api.api[0].terminate()
-        assert reading.rest() == []  # asserts that no line was cut
+        assert reading.rest() == []  # `rest` checks that no line was cut
     second_api.api[0].wait(STOP_S)
     assert chat.record()["status"] == "running"
     with chat.follow(0, after=lines[-1]["id"]) as resumed:

@@ -1,4 +1,4 @@
-"""The turns of one session: their order, their history, on_busy; waiting for them and listing them."""
+"""The turns of one session: their order, their history, `on_busy`, waiting for them, and listing them."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ def test_the_second_turn_waits_for_the_first_and_gets_it_as_history(chat: Conver
     chat.submit(0, {"play": [say("an"), {"hold": hold}, say("swer")]}, message="question")
     chat.recorder.wait_held(hold)
     chat.submit(1, {"play": [{"history": True}]}, message="and then?")
-    other_chat.ask(0)  # was asked later and is done: turn 1 waits, it is not just slow
+    other_chat.ask(0)  # it was asked later and has completed, so turn 1 really waits and is not just slow
     assert chat.record(1)["status"] == "queued"
     assert chat.recorder.calls(chat.run_id(1)) == []
     chat.recorder.release(hold)

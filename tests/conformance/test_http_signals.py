@@ -1,4 +1,4 @@
-"""Signals over HTTP: a turn waits without a worker, and continues at once when its signal comes."""
+"""A turn waits for a signal without a worker, and continues at once when the signal comes over HTTP."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.conversation import Conversation, only, say, types
 from tests.conformance.problem import check_problem
 
-SOON_S = 6.0  # a second, and what a loaded machine may add
+SOON_S = 6.0  # one second, and the time that a loaded machine may add
 
 
 def signal(chat: Conversation, key: str = "approval", index: int = 0, **body: object):

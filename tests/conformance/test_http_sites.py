@@ -1,4 +1,4 @@
-"""Pages of other sites: nothing that a browser sends for one without asking first does anything."""
+"""Pages of other sites can do nothing: requests that a browser sends for them without a preflight have no effect."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.conformance.problem import check_problem
 
 FOREIGN = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
 OLD_BROWSER = {"Origin": "http://evil.example"}
-# fetch with a string, a form, a URLSearchParams; a Blob or an ArrayBuffer and sendBeacon name no media type
+# `fetch` sends these for a string, a form and a URLSearchParams. Blob, ArrayBuffer and sendBeacon name no media type.
 SIMPLE_TYPES = [
     "text/plain;charset=UTF-8",
     "multipart/form-data; boundary=x",
@@ -38,7 +38,10 @@ def test_a_body_that_does_not_say_that_it_is_json_is_refused(
     assert chat.record()["status"] == "running"
     check_problem(chat.get(1), 404, "not_found")
     response = chat.http.post(chat.path(0, "/signals/approval"), json={"payload": 7})
-    assert (response.status_code, response.json()["payload"]) == (202, 7)  # it is the first
+    assert (response.status_code, response.json()["payload"]) == (
+        202,
+        7,
+    )  # it is the first signal, so no refused request has stored one
     chat.recorder.release(hold)
 
 
@@ -55,14 +58,14 @@ def test_a_page_of_another_site_may_not_post_without_a_body(chat: Conversation, 
 
 
 def test_a_page_that_may_send_json_may_send_nothing_as_json(chat: Conversation):
-    """A browser sends this media type for another site only if this server, or a proxy before it, allows it."""
+    """A browser sends this media type for another site only if this server, or a proxy in front of it, allows that."""
     chat.ask(0)
     asked = FOREIGN | {"Content-Type": "application/json"}
     assert chat.http.post(chat.path(0, "/cancel"), headers=asked).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example"])
-def test_a_name_that_leads_here_opens_nothing(chat: Conversation, base_url: str, host: str, ours: object):
+def test_another_host_name_that_leads_here_opens_nothing(chat: Conversation, base_url: str, host: str, ours: object):
     chat.ask(0)
     paths = {"GET": [chat.path(0), chat.path(0, "/events"), chat.turns, "/v1/usage", "/docs", "/nowhere"]}
     paths["POST"] = [chat.path(1), chat.path(0, "/cancel")]

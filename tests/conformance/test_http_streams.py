@@ -1,4 +1,4 @@
-"""Streams really stream, end where they say, and are the same for everybody."""
+"""Streams arrive while the turn runs, end at the terminal event, and are the same for all readers."""
 
 import json
 import socket
@@ -106,7 +106,7 @@ def test_events_without_names_reach_every_listener_of_an_event_source(chat: Conv
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
 def test_no_character_of_a_text_is_the_end_of_a_line_to_a_client(chat: Conversation, separator: str):
-    """Python's `str.splitlines`, which httpx uses, splits at these three, too."""
+    """Python's `str.splitlines`, which httpx uses, also splits at these three characters."""
     said = f"{separator}a{separator}é “b”{separator}"
     order = {"play": [say(said), {"event": {"type": f"t{separator}", "data": {separator: separator}}}]}
     lines = chat.ask(0, order)
@@ -150,7 +150,7 @@ def test_signs_of_life_come_only_when_they_are_asked_for(chat: Conversation):
         quiet = open_streams.enter_context(chat.follow(0))
         events = open_streams.enter_context(chat.http.stream("GET", path, params=KEEPALIVE, headers=SSE))
         assert json.loads(asking.next_raw() or b"")["type"] == "session.run.started"
-        assert asking.next_raw() == b""  # a blank line: nothing happened for a second
+        assert asking.next_raw() == b""  # a blank line, because nothing happened for a second
         chunks = events.iter_raw()
         head = b""
         while b"\n: " not in head and b"\n:\n" not in head:

@@ -1,4 +1,4 @@
-"""Every code block of the pages at the root and under docs/ is what it says it is."""
+"""Every code block of the pages at the root and under docs/ is valid in its language."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from turnwire.shared.settings import Settings
 LANGUAGES = {"js", "python", "sh", "json", "toml", "text", "mermaid"}
 MOST_OPT_OUTS = 2
 
-# What an NDJSON line may be: Turnwire's own types, and those that the backends and the examples yield.
+# The types that an NDJSON line may have: Turnwire's own, and those that the backends and the examples yield.
 OWN_TYPES = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
 PRODUCT_TYPES = {"tool.call", "tool.result", "tool.call.delta", "reasoning.delta"}
 
@@ -73,7 +73,7 @@ def test_every_setting_that_a_page_names_exists(path):
 
 @pytest.mark.parametrize("path", ENTRANCES, ids=page_name)
 def test_links_of_the_pages_at_the_root_lead_somewhere(path):
-    """Those of docs/ are checked by the build of the site."""
+    """The links of docs/ are checked when the site is built."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)(?:#([^)]*))?\)", path.read_text(encoding="utf-8"))
     assert [link for link, _ in links if not (ROOT / link).exists()] == []
     assert [f"{link}#{anchor}" for link, anchor in links if anchor and anchor not in anchors_of(ROOT / link)] == []

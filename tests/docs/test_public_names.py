@@ -1,4 +1,4 @@
-"""Examples, README and docs use only what a product may use: the public modules."""
+"""Examples, README and docs import only the public modules, as a product should."""
 
 import ast
 import re

@@ -13,10 +13,10 @@ LIMIT_S = 120
 PAGES = sorted({block.page for block in blocks("python")})
 
 
-@pytest.mark.timeout(300)  # it starts a process for each file of the page
+@pytest.mark.timeout(300)  # each file of the page is run in a process
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
-    """A block with a file name is saved and imported, or run by pytest; the others are one script, in order."""
+    """A block with a file name is saved and imported, or run by pytest. The others are run as one script, in order."""
     script = []
     for block in blocks("python", page):
         if block.title is None:

@@ -1,4 +1,4 @@
-"""The reference pages say what the code says: settings, errors, events, hooks, endpoints, files."""
+"""The reference pages agree with the code: settings, errors, events, hooks, endpoints, files."""
 
 import inspect
 import re
@@ -25,7 +25,7 @@ def text_of(page: str) -> str:
 
 
 def rows_of(page: str) -> list[list[str]]:
-    """The rows of every table of a page, their cells without backticks."""
+    """Return the rows of every table of a page. Backticks are removed from the cells."""
     lines = re.findall(r"^\| (.+) \|$", text_of(page), re.MULTILINE)
     return [[cell.strip().strip("`") for cell in line.split(" | ")] for line in lines]
 
@@ -61,7 +61,7 @@ def subclasses(kind: type[TurnFailure]) -> set[type[TurnFailure]]:
 def test_the_errors_page_has_every_code_of_a_failed_turn():
     failures = subclasses(TurnFailure) - {TurnFailure}
     assert {SignalTimeoutError, BackendTransportError} < failures
-    inside = {"attempt_fenced"}  # no turn fails with it: another attempt goes on
+    inside = {"attempt_fenced"}  # no turn fails with it, because another attempt continues
     stated = {row[0] for row in rows_of("errors.md") if len(row) == 2}
     assert {kind.code for kind in failures} - inside - stated == set()
 
@@ -81,7 +81,7 @@ def test_the_hooks_page_has_every_hook_with_its_arguments():
     )
 
 
-def test_the_hooks_page_names_what_a_step_may_be_told():
+def test_the_hooks_page_names_the_arguments_of_a_step():
     told = [name for name, it in inspect.signature(turnwire.Turn.step).parameters.items() if name != "self"]
     section = text_of("hooks.md").partition("## Steps")[2].partition("## Streams")[0]
     assert [name for name in told if name != "kind" and not re.search(rf"\b{name}\b", section)] == []

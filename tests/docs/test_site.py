@@ -1,4 +1,4 @@
-"""The documentation site: every page is in its menu. `python3 dev.py docs` builds it and checks the links."""
+"""Every page is in the menu of the documentation site. `python3 dev.py docs` builds the site and checks the links."""
 
 import tomllib
 
@@ -9,7 +9,7 @@ DOCS = ROOT / "docs"
 
 
 def listed(menu) -> list[str]:
-    """The pages that a menu of zensical.toml names, in order."""
+    """Return the pages that a menu of zensical.toml names, in order."""
     if isinstance(menu, str):
         return [menu]
     entries = menu.values() if isinstance(menu, dict) else menu
@@ -22,7 +22,7 @@ def test_the_menu_has_every_page_once():
     assert sorted(listed(menu)) == sorted(pages)
 
 
-def test_its_tools_have_a_lock_of_their_own():
+def test_the_tools_of_the_site_have_a_lock_of_their_own():
     text = site.LOCK.read_text(encoding="utf-8")
     assert "zensical==" in text
     assert text.count("==") <= text.count("--hash=sha256:")

@@ -1,4 +1,4 @@
-"""README, tutorial and the operators' pages, followed step by step against real processes and a real Redis."""
+"""README, tutorial and the operators' pages are followed step by step, with real processes and a real Redis."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ PAGE_URL = "http://127.0.0.1:8000"
 
 @pytest.fixture
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    """The whole service with the product that the page has the reader save, or with the offline demo."""
+    """Run the whole service with the product that the reader of the page saves, or with the offline demo."""
     product = getattr(request, "param", None)
     env = {"PYTHONPATH": str(tmp_path)}
     if product:
@@ -34,18 +34,18 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
 
 
 def curls(page: str) -> list[str]:
-    """The shell blocks of a page that ask the API, in order."""
+    """Return the shell blocks of a page that ask the API, in order."""
     return [block.text for block in blocks("sh", page) if block.text.startswith("curl ")]
 
 
 def answers(page: str) -> list[list[dict]]:
-    """The streams that a page shows, in order."""
+    """Return the streams that a page shows, in order."""
     shown = [block.text for block in blocks("json", page) if block.text.startswith('{"id"')]
     return [[json.loads(line) for line in text.splitlines()] for text in shown]
 
 
 def ask(command: str, stack: Stack) -> "subprocess.Popen[str]":
-    """Run a page's command as a reader would, in a shell."""
+    """Run a command of a page in a shell, as a reader would."""
     assert PAGE_URL in command
     return subprocess.Popen(
         ["bash", "-c", command.replace(PAGE_URL, stack.base_urls[0]).replace("curl ", "curl -sS ")],
@@ -89,19 +89,19 @@ def test_the_approval_of_the_tutorial_survives_its_worker(service: Stack):
     assert [json.loads(line) for line in read.splitlines()] == after
 
 
-def test_what_operators_are_told_to_look_at_is_there(service: Stack):
-    """Every redis-cli line of the pages, with a turn that runs at that moment and one that has ended."""
+def test_the_redis_commands_for_operators_work(service: Stack):
+    """Every redis-cli line of the pages is run, while one turn runs and another one has ended."""
     command = curls("README.md")[0]
     lines_of(command.replace("turns/0", "turns/1"), service)
     assert service.redis is not None
     with redis.Redis.from_url(service.redis.url, decode_responses=True) as client:
         for page in ("docs/keys.md", "docs/how-to/billing.md"):
             for line in redis_lines(page):
-                client.execute_command(*line)  # an error reply raises
+                client.execute_command(*line)  # raises if Redis answers with an error
         assert client.type("turnwire:ledger") == "stream"
         asking = ask(command, service)
         assert asking.stdout is not None
-        asking.stdout.readline()  # it has started
+        asking.stdout.readline()  # the turn has started
         for line in redis_lines("docs/keys.md"):
             if "demo" in line[1] and "signals:" not in line[1] and "ledger:" not in line[1] and "steps:" not in line[1]:
                 assert client.execute_command(*line), line
@@ -113,7 +113,7 @@ def redis_lines(page: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for text in texts for line in text.splitlines()]
 
 
-def test_what_was_used_is_where_the_billing_page_says(service: Stack):
+def test_the_billing_page_says_where_the_usage_is(service: Stack):
     lines_of(curls("README.md")[0], service)
     rows, session, everything = curls("docs/how-to/billing.md")[0].splitlines()
     assert lines_of(rows, service)[0]["rows"][0]["outcome"] == "completed"

@@ -1,4 +1,4 @@
-"""examples/agent.py with a real model server that streams tool calls: what is run, what is paid for, who is asked."""
+"""examples/agent.py with a real model server that streams tool calls: which tools run, what is paid, who is asked."""
 
 import json
 import uuid
@@ -21,7 +21,7 @@ Line = dict[str, Any]
 
 
 def calls(*names: str) -> dict[str, Any]:
-    """The model calls these tools for order 7."""
+    """Return the model's answer that calls these tools for order 7."""
     return {"type": "reply", "tool_calls": [{"name": name, "arguments": {"order": "7"}} for name in names]}
 
 
@@ -30,7 +30,7 @@ def says(text: str) -> dict[str, Any]:
 
 
 class Shop:
-    """Agent, model server and one session for each test."""
+    """The agent, its model server, and a session for each test."""
 
     def __init__(self, stack: Stack, model: Llmock, http: httpx.Client, tools: Path, session: str) -> None:
         assert stack.redis
@@ -41,7 +41,7 @@ class Shop:
         self._tools = tools
 
     def tools(self) -> list[str]:
-        """Those that were run."""
+        """Return the tools that were run."""
         return self._tools.read_text().split() if self._tools.exists() else []
 
     @contextmanager
@@ -55,13 +55,13 @@ class Shop:
         assert response.status_code == 202, response.text
 
     def tool_results(self) -> list[Any]:
-        """What the model was told, in its last request."""
+        """Return the tools' results that the model got in its last request."""
         messages = self.model.requests()[-1]["body"]["messages"]
         return [json.loads(message["content"]) for message in messages if message["role"] == "tool"]
 
 
 def until(lines: Iterator[Line], event_type: str) -> list[Line]:
-    """The lines up to the next one of this type."""
+    """Return the lines up to the next one of this type."""
     seen: list[Line] = []
     for line in lines:
         seen.append(line)
@@ -101,13 +101,13 @@ async def test_a_crash_a_wait_and_an_approval_cost_nothing_twice(shop: Shop):
     shop.model.script(calls("look_up"), calls("refund"), says("You get 40 euros back."))
     with shop.ask("die: my order 7 came broken") as lines:
         before = until(lines, "session.run.suspended")
-        assert sum(worker.running for worker in shop.stack.worker) == 1, "nobody died: nothing was tested"
+        assert sum(worker.running for worker in shop.stack.worker) == 1, "no worker died, so nothing was tested"
         assert [line["data"]["reason"] for line in before if line["type"] == "session.run.resumed"] == ["lease_expired"]
         fragments = [line for line in before if line["type"] == "tool.call.delta"]
         assert len(fragments) > 2, "the calls were not streamed"
         assert shop.tools() == ["look_up"]
         assert len(shop.model.requests()) == 2
-        await wait_until(lambda: is_given_up(shop), "nobody holds a turn that waits")
+        await wait_until(lambda: is_given_up(shop), "no worker holds the turn that waits")
         shop.approve()
         after = list(lines)
     assert after[-1]["type"] == "session.run.completed"
@@ -124,7 +124,7 @@ async def test_a_crash_a_wait_and_an_approval_cost_nothing_twice(shop: Shop):
 
 
 def is_given_up(shop: Shop) -> bool:
-    """Neither a lease nor a job nor a claim is left of it."""
+    """Return whether neither a lease nor a job nor a claim of the turn is left."""
     job = shop.redis.zscore(keys.QUEUE, shop.key.run_id)
     return not shop.redis.exists(shop.key.lease, keys.in_progress(shop.key.run_id)) and job is None
 

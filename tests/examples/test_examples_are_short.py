@@ -1,4 +1,4 @@
-"""What an example is: one file to read in a minute that says how to run it."""
+"""An example is one file that can be read in a minute and says how to run it."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The examples that keep answers: a worker dies between the row and the checkpoint, and there is one row."""
+"""The examples that keep answers: if a worker dies between the row and the checkpoint, there is still one row."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run_and_die(tmp_path: Path) -> Run:
-    """Runs one turn of an example whose worker dies after its row was written; the record of the turn."""
+    """Runs one turn of an example whose worker dies after its row was written. Returns the turn's record."""
 
     def run(example: str, **env: str) -> dict[str, Any]:
         calls = tmp_path / "calls"
@@ -31,7 +31,7 @@ def run_and_die(tmp_path: Path) -> Run:
             lines = http.post(turn, json={"message": "hello"}).text.splitlines()
             assert '"persisted":true' in lines[-1]
             assert sorted(worker.exit_code is None for worker in stack.worker) == [False, True]
-            assert calls.read_text().split() == ["1", "2"], "the hook was not called again: nothing was tested"
+            assert calls.read_text().split() == ["1", "2"], "the hook was not called again, so nothing was tested"
             record: dict[str, Any] = http.get(turn).json()
         return record
 
@@ -49,7 +49,7 @@ def test_sqlite_has_one_row_after_a_crash(run_and_die: Run, tmp_path: Path):
 def postgres_dsn() -> Iterator[str]:
     programs, user = find_programs(), find_user()
     if programs is None or user is None:
-        pytest.skip("no PostgreSQL server on this machine, or only root to run it")
+        pytest.skip("there is no PostgreSQL server on this machine, or no user but root to run it")
     with running_postgres(programs, user) as dsn:
         yield dsn
 

@@ -1,4 +1,4 @@
-"""Turnwire installed beside a product that has packages named `api`, `worker` and `shared` of its own."""
+"""Turnwire works beside a product that has packages of its own named `api`, `worker` and `shared`."""
 
 import subprocess
 import sys
@@ -17,19 +17,19 @@ from tests.packaging import product
 from tests.packaging.conftest import Built, install, outside, run
 
 LIMIT_S = 30.0
-pytestmark = pytest.mark.timeout(180)  # it installs, and checks types from nothing
+pytestmark = pytest.mark.timeout(180)  # it installs packages, and checks types without a cache
 
 
 @pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
 def python(request, built: Built, tmp_path_factory) -> Path:
-    """The Python of an environment into which Turnwire was installed in one of three ways."""
+    """Return the Python of an environment into which Turnwire was installed in one of three ways."""
     target: dict[str, list[Any]] = {"wheel": [built.wheel], "sdist": [built.sdist], "editable": ["--editable", ROOT]}
     return install(tmp_path_factory.mktemp(request.param) / "venv", *target[request.param])
 
 
 @pytest.fixture
 def beside(tmp_path) -> Path:
-    """The product's folder."""
+    """Write the product. Returns its folder."""
     return product.write(tmp_path / "product")
 
 
@@ -79,7 +79,7 @@ def test_every_public_name_can_be_imported_outside_the_checkout(python, beside):
 
 @pytest.mark.parametrize("python", ["wheel"], indirect=True)
 def test_the_wheel_is_what_is_imported_and_not_the_checkout(python, beside):
-    """Or the other tests would show nothing about the wheel."""
+    """Otherwise the other tests would say nothing about the wheel."""
     at = Path(run(python, "-c", "import turnwire; print(turnwire.__file__)", cwd=beside).strip())
     assert python.parent.parent in at.parents
     assert ROOT not in at.parents
@@ -96,7 +96,7 @@ def test_a_product_passes_a_strict_type_check_against_the_wheel(python, beside, 
     ["from worker.hooks import ChatTurnHooks", "import worker.hooks", "import shared", "from shared import keys"],
 )
 def test_an_import_by_the_name_of_a_folder_is_refused_and_the_right_name_given(code):
-    """The same class under two names would not be the same class."""
+    """A class that is imported under two names would be two different classes."""
     refused = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("ImportError: ")

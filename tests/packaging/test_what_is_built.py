@@ -1,4 +1,4 @@
-"""The wheel and the source distribution hold the whole of Turnwire, and the wheel holds nothing else."""
+"""The wheel and the source distribution contain all of Turnwire, and the wheel contains nothing else."""
 
 import tarfile
 import zipfile
@@ -9,7 +9,7 @@ ROOMS = ("api", "worker", "shared")
 
 
 def files() -> set[str]:
-    """Every file of the import package, under the name that it has there."""
+    """Return every file of the import package, by its name in the package."""
     found = [path for room in (*ROOMS, "turnwire") for path in (ROOT / room).rglob("*")]
     names = [path.relative_to(ROOT) for path in found if path.is_file() and "__pycache__" not in path.parts]
     return {("" if name.parts[0] == "turnwire" else "turnwire/") + name.as_posix() for name in names}
@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_whole_package_and_no_other(built):
 
 
 def test_the_source_distribution_holds_the_whole_package(built):
-    """Its links must have become files: whoever unpacks it has no folder beside it that they could lead to."""
+    """The links must have become files, because the folders to which they lead are not there after unpacking."""
     with tarfile.open(built.sdist) as sdist:
         members = [member for member in sdist.getmembers() if not member.isdir()]
         assert all(member.isreg() for member in members)

@@ -1,4 +1,4 @@
-"""What a checkout must be for anybody, anywhere: installable, pinned, and naming no machine."""
+"""A checkout must be installable and pinned, on any machine, and must name no particular machine."""
 
 import ast
 import contextlib
@@ -13,7 +13,7 @@ import dev
 from stack.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-# Put together here, or this file would be the first to break its own rule.
+# The texts are put together here, because this file must follow its own rule.
 FORBIDDEN = [
     *(".".join(parts) for parts in (("pypi", "org"), ("files", "pythonhosted"), ("registry", "npmjs"))),
     *("/" + "/".join(parts) for parts in (("root", ""), ("work", ""), ("opt", "wheels"), ("opt", "pypi"))),
@@ -32,11 +32,11 @@ def test_no_file_names_a_registry_or_a_path_of_some_machine():
     found = [
         f"{path.relative_to(ROOT)}: {word}"
         for path in tracked()
-        if path.is_file() and path.name != "uv.lock"  # which says of each package where it was found
+        if path.is_file() and path.name != "uv.lock"  # uv.lock has the place of each package
         for word in FORBIDDEN
         if word.encode() in path.read_bytes()
     ]
-    assert found == ["stack/pip_settings.py: " + FORBIDDEN[0]], "only pip's own default is named, once"
+    assert found == ["stack/pip_settings.py: " + FORBIDDEN[0]], "only pip's own default index may be named, once"
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -53,7 +53,7 @@ def test_dev_py_is_readable_for_old_pythons():
 
 
 @pytest.mark.parametrize("name", ["dev.py", "stack/venvs.py", "stack/pip_wheel.py", "stack/pip_settings.py"])
-def test_what_sets_up_needs_nothing_that_is_not_set_up(name):
+def test_the_set_up_needs_the_standard_library_only(name):
     assert imported(ast.parse((ROOT / name).read_text())) <= sys.stdlib_module_names | {"stack"}
 
 
@@ -75,7 +75,7 @@ def test_an_old_python_hands_over_to_a_newer_one_or_to_uv(tmp_path, monkeypatch,
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(dev, "is_new_enough", lambda python: python == str(program) != sys.executable)
     monkeypatch.setattr(os, "execv", lambda path, argv: calls.append((path, argv)))
-    with contextlib.suppress(SystemExit):  # a real execv does not return
+    with contextlib.suppress(SystemExit):  # this stands for execv, which does not return
         dev.run_with_new_python(["test", "-x"])
     assert calls[0] == (str(program), [str(program), *before, str(ROOT / "dev.py"), "test", "-x"])
 

@@ -1,4 +1,4 @@
-"""`dev.py demo` is a test of itself: here it is run as it is, with a product that forgets its step, and with Ctrl-C."""
+"""`dev.py demo` checks itself. It is run here as it is, with a product that forgets its step, and with Ctrl-C."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def test_the_demo_shows_what_it_says_and_checks_it():
     assert "session.run.resumed" in shown.stdout
     assert "redis-cli GET 'lease:chat:{demo}:0'" in shown.stdout
     assert shown.stdout.count("   ok  ") == 10
-    assert "\033" not in shown.stdout, "colours, but not on a terminal"
+    assert "\033" not in shown.stdout, "there are colours, although this is not a terminal"
 
 
 def test_a_step_that_is_paid_twice_is_a_failure(tmp_path):
@@ -78,7 +78,7 @@ def delta(cursor, word):
     return {"id": cursor, "type": "message.part.updated", "data": {"delta": word}}
 
 
-def test_what_a_client_drops():
+def test_a_client_drops_the_events_that_a_resumed_line_takes_back():
     resumed = {"id": "2-1", "type": "session.run.resumed", "data": {"after": "1-0"}}
     assert text(standing([delta("1-0", "a"), delta("1-1", "lost"), resumed, delta("2-2", "b")])) == "ab"
 

@@ -1,4 +1,4 @@
-"""The locks: they pin everything by hash, name no place, and agree with each other and with pyproject.toml."""
+"""The lock files pin everything by hash, name no index, and agree with each other and with pyproject.toml."""
 
 import re
 import tomllib
@@ -23,13 +23,13 @@ RENEW = "CONTRIBUTING.md says how to renew the locks"
 
 
 def pinned(name: str) -> dict[str, tuple[str, set[str]]]:
-    """Package -> its version and its hashes, of a file that pip reads."""
+    """Return the version and the hashes of each package in a lock file of pip."""
     blocks = re.findall(r"^([\w.-]+)==(\S+)(.*(?:\n    .*)*)", (ROOT / name).read_text(), flags=re.MULTILINE)
     return {package: (version, set(re.findall(r"sha256:\w+", rest))) for package, version, rest in blocks}
 
 
 def needed(requirements: Iterable[dict]) -> set[str]:
-    """The packages of uv.lock that these need, and what those need in turn."""
+    """Return these packages and all packages of uv.lock that they need, directly or not."""
     found: set[str] = set()
     waiting = list(requirements)
     while waiting:
@@ -48,7 +48,7 @@ def needed(requirements: Iterable[dict]) -> set[str]:
 def test_a_lock_pins_everything_by_hash_and_names_no_place(name):
     text = (ROOT / name).read_text()
     assert "://" not in text
-    assert f"-o {name}\n" in text, "its first lines name the command that made it"
+    assert f"-o {name}\n" in text, "the first lines must name the command that made the file"
     packages = pinned(name)
     assert len(packages) > 5
     assert [package for package, (_, hashes) in packages.items() if not hashes] == []

@@ -28,7 +28,7 @@ def test_only_its_owner_reads_what_a_checkout_keeps(tmp_path: Path):
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(host="0.0.0.0", auth="none")])
-def test_nobody_needs_a_key_where_nobody_is_asked(settings: Settings, tmp_path: Path):
+def test_no_key_is_made_for_an_api_that_asks_for_none(settings: Settings, tmp_path: Path):
     assert own_key(settings, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 

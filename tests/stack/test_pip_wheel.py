@@ -1,4 +1,4 @@
-"""The pip that is downloaded where there is none: from which index, and only with the right hash."""
+"""pip is downloaded where there is none: from the configured index, and only with the right hash."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ JSON, HTML = "application/vnd.pypi.simple.v1+json", "text/html; charset=utf-8"
 
 
 class Index(ThreadingHTTPServer):
-    """A package index on the loopback interface. `answers`: path -> (media type, content)."""
+    """A package index on the loopback interface. `answers` maps a path to the media type and the content."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -66,7 +66,7 @@ def right(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """An empty machine: pip's configuration files are those of this folder."""
+    """Return a folder that has pip's configuration files, as on a machine without any settings."""
     for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_CERT", "PIP_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     places = [tmp_path / "machine.conf", tmp_path / "user.conf"]
@@ -115,13 +115,13 @@ def test_an_index_without_the_page_is_named(index, tmp_path):
 
 
 @pytest.mark.parametrize("page", ["{}", "no json", '{"files": [1]}'])
-def test_a_page_that_is_none_is_an_error(index, tmp_path, page):
+def test_a_page_that_is_not_an_index_page_is_an_error(index, tmp_path, page):
     index.offer(JSON, page)
     with pytest.raises(DownloadError, match="is not a page of a package index"):
         fetch(tmp_path)
 
 
-def test_nobody_at_the_address_is_an_error(index, tmp_path, monkeypatch):
+def test_an_address_where_nothing_listens_is_an_error(index, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     with pytest.raises(DownloadError, match=r"cannot read http://127.0.0.1:1/simple/pip/: .*refused"):
         fetch(tmp_path)
@@ -145,7 +145,7 @@ def test_a_folder_may_be_the_index(right, tmp_path, monkeypatch):
     assert fetch(tmp_path / "kept").read_bytes() == WHEEL
 
 
-def test_without_any_setting_it_is_the_public_index(files):
+def test_without_any_setting_the_public_index_is_used(files):
     assert index_url() == DEFAULT_INDEX
 
 

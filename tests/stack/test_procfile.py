@@ -1,4 +1,4 @@
-"""The Procfile, as a platform runs it: through a shell, with PORT, and reachable from outside."""
+"""The Procfile is run as a platform runs it: through a shell, with PORT, and reachable from outside."""
 
 import os
 import subprocess
@@ -48,6 +48,6 @@ def test_web_says_what_to_set_if_nobody_would_be_asked_for_credentials(redis_url
     assert web.stderr.count("\n") == 1
 
 
-def test_it_names_both_processes():
+def test_the_procfile_names_both_processes():
     assert LINES.keys() == {"web", "worker"}
     assert LINES["worker"] == "python -m worker"

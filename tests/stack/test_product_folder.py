@@ -1,4 +1,4 @@
-"""A product lives in a folder of its own: dev.py finds its module where the command was given."""
+"""A product is in a folder of its own. dev.py finds its module in the folder where the command was given."""
 
 import os
 import sys

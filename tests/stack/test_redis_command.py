@@ -1,4 +1,4 @@
-"""`dev.py redis`: a look into the running service without redis-cli; and `dev.py test --redis`."""
+"""`dev.py redis` looks into the running service without redis-cli; `dev.py test --redis` chooses the server."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from stack.redis_server import CHOICE, ServerNotFoundError, find_server
 
 @pytest.fixture
 def running(redis_url, tmp_path, monkeypatch):
-    """The URL that `dev.py run` leaves; an empty server behind it."""
+    """Run an empty server, and write its URL to the file as `dev.py run` does."""
     monkeypatch.delenv("TURNWIRE_REDIS_URL", raising=False)
     monkeypatch.setattr(redis_command, "URL_FILE", tmp_path / "redis-url")
     (tmp_path / "redis-url").write_text(redis_url)

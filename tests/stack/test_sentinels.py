@@ -1,4 +1,4 @@
-"""Three Sentinels replace a primary that shall leave, and one that was killed; what was written before stays."""
+"""Three Sentinels replace a primary when they are told to, and when it is killed. Earlier writes are kept."""
 
 from stack.sentinels import SentinelGroup, client_of
 from tests.support.waiting import wait_until

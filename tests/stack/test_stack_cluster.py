@@ -22,7 +22,7 @@ def redis_over_tcp(home):
     return RedisServer(home / "redis", port=0)
 
 
-def test_many_of_each_run_and_all_are_gone_afterwards(home):
+def test_many_apis_and_workers_run_and_all_are_gone_afterwards(home):
     with redis_over_tcp(home) as redis:
         with Stack(home / "logs", workers=2, apis=2, redis=redis) as stack:
             assert len(set(stack.base_urls)) == 2
@@ -32,12 +32,12 @@ def test_many_of_each_run_and_all_are_gone_afterwards(home):
             assert added.pid in pids
             assert len(set(pids)) == 5
         assert all(is_gone(pid) for pid in pids)
-        assert redis.service.running, "a server that was passed in stays its owner's"
+        assert redis.service.running, "the stack must not stop a server that was passed in"
     order = (home / "order").read_text().split("\n")
     assert order[:5] == ["api stopped"] * 2 + ["worker stopped"] * 3
 
 
-def test_one_that_was_killed_comes_back_at_the_same_address(home):
+def test_an_api_that_was_killed_comes_back_at_the_same_address(home):
     with redis_over_tcp(home) as redis, Stack(home / "logs", redis=redis) as stack:
         stack.worker[0].kill()
         stack.worker[0].start()
@@ -48,17 +48,17 @@ def test_one_that_was_killed_comes_back_at_the_same_address(home):
         stack.wait_api(0)
 
 
-def test_without_a_server_it_brings_its_own_and_takes_it_along(home):
+def test_without_a_server_the_stack_starts_its_own_and_stops_it(home):
     stack = Stack(home / "logs", workers=1, apis=0)
     with stack:
         assert stack.redis is not None
         pid = stack.redis.pid
         assert stack.worker[0].env["TURNWIRE_REDIS_URL"] == stack.redis.url
-        stack.worker[0].kill()  # the stand-in only knows how to say goodbye over TCP
+        stack.worker[0].kill()  # it could not end properly, because it reaches Redis over TCP only
     assert is_gone(pid)
 
 
-def test_a_child_that_cannot_start_takes_all_others_along(home):
+def test_if_a_child_cannot_start_all_others_are_stopped(home):
     (home / "worker.py").write_text("raise SystemExit('TURNWIRE_HOOKS: no such module')")
     stack = Stack(home / "logs")
     with pytest.raises(ProcessError, match="worker0 ended with code 1:\nTURNWIRE_HOOKS: no such module"):

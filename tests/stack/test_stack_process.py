@@ -1,4 +1,4 @@
-"""Children: their log, their signals, and that they never outlive us."""
+"""Child processes: their logs, their signals, and that they never outlive their parent."""
 
 import os
 import signal
@@ -95,11 +95,11 @@ def test_a_child_runs_once_at_a_time(tmp_path):
             child.start()
     finally:
         child.kill()
-    child.kill()  # a second time does nothing
+    child.kill()  # killing it again does nothing
     child.terminate()
 
 
-def test_who_ignores_sigterm_is_killed_after_the_limit_and_named(tmp_path):
+def test_a_child_that_ignores_sigterm_is_killed_after_the_limit_and_named(tmp_path):
     stubborn = python(
         "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
         tmp_path,
@@ -114,7 +114,7 @@ def test_who_ignores_sigterm_is_killed_after_the_limit_and_named(tmp_path):
     assert stop_all([stubborn, polite], 0.5) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot keep a port for a server")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot reserve a port for a server")
 def test_a_free_port_is_kept_for_the_server_that_names_it():
     port = free_port()
     with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
@@ -122,7 +122,7 @@ def test_a_free_port_is_kept_for_the_server_that_names_it():
     with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(server.getsockname()) as client:
         assert client.getpeername()[1] == port
     with socket.create_server(("127.0.0.1", port)):
-        pass  # it is started again
+        pass  # the server is started again
 
 
 def test_a_probe_ends_in_time_when_nobody_listens():

@@ -1,4 +1,4 @@
-"""Our own Redis: started, killed, restarted, paused."""
+"""RedisServer starts, kills, restarts and pauses a real server."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from stack.redis_server import LONGEST_SOCKET_PATH, RedisServer
 
 
 @pytest.mark.parametrize("port", [None, 0], ids=["unix socket", "tcp"])
-def test_what_was_answered_survives_a_kill_when_the_log_is_on(tmp_path, port):
+def test_acknowledged_writes_survive_a_kill_with_an_append_only_file(tmp_path, port):
     with RedisServer(tmp_path, aof=True, port=port) as server:
         url = server.url
         with Redis.from_url(url) as redis:
@@ -27,7 +27,7 @@ def test_what_was_answered_survives_a_kill_when_the_log_is_on(tmp_path, port):
             assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_without_the_log_a_restart_forgets(tmp_path):
+def test_without_an_append_only_file_a_restart_forgets_all(tmp_path):
     with RedisServer(tmp_path) as server:
         with Redis.from_url(server.url) as redis:
             redis.set("key", "value")
@@ -77,14 +77,14 @@ def test_a_port_that_is_taken_is_an_error_with_the_reason(tmp_path):
             RedisServer(tmp_path, port=other.getsockname()[1]).start()
 
 
-def test_somebody_elses_redis_on_the_port_is_not_taken_for_ours(tmp_path):
+def test_another_redis_on_the_port_is_not_taken_for_this_one(tmp_path):
     with RedisServer(tmp_path / "theirs", port=0) as theirs:
         port = int(theirs.url.rpartition(":")[2].removesuffix("/0"))
         with pytest.raises(ProcessError, match="already in use"):
             RedisServer(tmp_path / "ours", port=port).start()
 
 
-def test_a_free_port_that_somebody_else_gets_first_is_replaced(tmp_path, monkeypatch):
+def test_a_free_port_that_another_process_gets_first_is_replaced(tmp_path, monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -96,7 +96,7 @@ def test_a_free_port_that_somebody_else_gets_first_is_replaced(tmp_path, monkeyp
 
 
 def test_a_server_started_by_a_thread_outlives_the_thread(tmp_path):
-    """The kernel's death signal follows the thread that forked, not the process: such a server must not use it."""
+    """The kernel kills a child when the thread that forked it ends, so such a server must not ask for that."""
     server = RedisServer(tmp_path)
     thread = threading.Thread(target=server.start)
     thread.start()

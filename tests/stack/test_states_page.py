@@ -1,4 +1,4 @@
-"""docs/states.md is what the code says."""
+"""docs/states.md agrees with the code."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_the_page_is_drawn_from_the_table():
     assert states.PAGE.read_text(encoding="utf-8") == states.drawn(), "run: python3 -m stack.states"
 
 
-def test_a_way_that_the_page_lacks_is_noticed(monkeypatch):
+def test_a_transition_that_the_page_lacks_is_noticed(monkeypatch):
     monkeypatch.setitem(TRANSITIONS, (TurnState.COMPLETED, Change.ASK_AGAIN), TurnState.QUEUED)
     assert states.PAGE.read_text(encoding="utf-8") != states.drawn()
 

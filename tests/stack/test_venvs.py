@@ -1,4 +1,4 @@
-"""A venv from a lock, on machines with ensurepip, with uv, and with neither."""
+"""A venv is made from a lock file, on machines with ensurepip, with uv, and with neither."""
 
 import io
 import os
@@ -49,7 +49,7 @@ def test_with_neither_ensurepip_nor_uv_the_wheel_installs(lock, wheel, tmp_path,
     assert subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 1
 
 
-def test_a_pip_that_cannot_be_had_is_an_error_with_the_reason(lock, tmp_path, monkeypatch):
+def test_a_pip_that_cannot_be_downloaded_is_an_error_with_the_reason(lock, tmp_path, monkeypatch):
     monkeypatch.setattr(venvs, "has_ensurepip", lambda: False)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "no-index").as_uri())
@@ -57,7 +57,7 @@ def test_a_pip_that_cannot_be_had_is_an_error_with_the_reason(lock, tmp_path, mo
         make(tmp_path / "venv", lock)
 
 
-def test_without_ensurepip_uv_does_it(lock, tmp_path, monkeypatch):
+def test_without_ensurepip_uv_makes_the_venv(lock, tmp_path, monkeypatch):
     monkeypatch.setattr(venvs, "has_ensurepip", lambda: False)
     program(tmp_path / "bin", "uv", 'echo "$@" >> asked')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
@@ -70,14 +70,14 @@ def test_without_ensurepip_uv_does_it(lock, tmp_path, monkeypatch):
     ]
 
 
-def test_a_uv_that_does_not_run_is_none(tmp_path, monkeypatch):
+def test_a_uv_that_does_not_run_is_not_used(tmp_path, monkeypatch):
     program(tmp_path / "bin", "uv", "exit 127")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert venvs.find_uv() is None
 
 
 @pytest.mark.skipif(not venvs.has_ensurepip(), reason="this Python has no ensurepip")
-def test_ensurepip_does_it_first_and_a_lock_that_names_nothing_known_is_refused(lock, tmp_path, monkeypatch):
+def test_ensurepip_is_preferred_and_an_unknown_package_is_an_error(lock, tmp_path, monkeypatch):
     lock.write_text("nothing==1.0\n")  # without a hash, so that pip refuses it before it asks any index
     with pytest.raises(SetupError, match=r"python -m pip install …` failed"):
         make(tmp_path / "venv", lock)

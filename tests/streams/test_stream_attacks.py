@@ -1,4 +1,4 @@
-"""Clients that send what never ends, while others read their streams: the others notice nothing."""
+"""Clients send requests that never end, while others read their streams. The others notice nothing."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ from tests.support.waiting import let_pass, wait_until
 OTHERS: Final = 20
 ATTACKERS: Final = 8
 LINES: Final = 60
-ALMOST_S: Final = 60.0  # the bodies that fit into the memory are refused by their rate, after 20 s
+ALMOST_S: Final = 60.0  # bodies for which there is memory are refused after 20 s, because they are too slow
 GROWTH_MIB: Final = 20
-LATE_S: Final = 1.0  # 250 ms on a machine of its own; one that is attacked for real is silent for minutes
+LATE_S: Final = 1.0  # 250 ms on an idle machine; an attack that works would silence the streams for minutes
 CHUNKED: Final = (
     b"POST /v1/sessions/a/turns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -36,7 +36,7 @@ PIECE: Final = b"a" * 262_144
 
 
 async def endless(url: str, opening: bytes) -> bytes:
-    """Send for as long as the server takes it; its answer."""
+    """Send for as long as the server accepts it. Returns the server's answer."""
     reader, writer = await asyncio.open_connection(*address(url))
     answer = b""
     async with asyncio.timeout(LIMIT_S):
@@ -54,7 +54,7 @@ async def endless(url: str, opening: bytes) -> bytes:
 
 @asynccontextmanager
 async def others(service: Observed, name: str) -> AsyncIterator[list[float]]:
-    """Readers of a turn that says something every 50 ms. The delays, in s, of its lines at all of them."""
+    """Let others read a turn that says something every 50 ms. Yields the delays in s after which all have each line."""
     turn = await service.turn(name)
     delays: list[float] = []
 
@@ -63,7 +63,7 @@ async def others(service: Observed, name: str) -> AsyncIterator[list[float]]:
             before = following[0].received
             start = time.monotonic()
             await turn.say(f"word {number} ")
-            size = 80 + len(f"word {number}")  # at least; a line of this event is longer
+            size = 80 + len(f"word {number}")  # a lower bound: the line of this event is longer
             await wait_until(lambda: all(one.received >= before + size for one in following), "a line", LIMIT_S)  # noqa: B023
             delays.append(time.monotonic() - start)
             await let_pass(0.05)
@@ -76,7 +76,7 @@ async def others(service: Observed, name: str) -> AsyncIterator[list[float]]:
 async def unharmed(
     service: Observed, name: str, attack: Callable[[], Awaitable[None]], growth_mib: float = GROWTH_MIB
 ) -> None:  # fmt: skip
-    """No line is late, and the memory stays about what it was."""
+    """Check that during the attack no line is late, and that the memory hardly grows."""
     before_mib, most_mib = service.memory_mib(), 0.0
     async with others(service, name) as delays:
         attacking = asyncio.ensure_future(attack())
@@ -100,7 +100,7 @@ async def test_an_endless_head_is_refused_and_costs_nobody_anything(service: Obs
 
 
 async def almost(url: str) -> bytes:
-    """Send a body without its last byte; what is answered."""
+    """Send a body without its last byte. Returns the answer."""
     reader, writer = await asyncio.open_connection(*address(url))
     try:
         async with asyncio.timeout(ALMOST_S):
@@ -119,4 +119,4 @@ async def test_bodies_that_are_almost_complete_are_not_kept_and_end(service: Obs
         assert all(b" 408 " in answer for answer in answers if answer), answers
         assert any(answers)
 
-    await unharmed(service, "attack-bodies", attack, growth_mib=35)  # all of them would be 60
+    await unharmed(service, "attack-bodies", attack, growth_mib=35)  # all bodies together have 60 MiB

@@ -1,4 +1,4 @@
-"""`on_disconnect: cancel`: the turn is cancelled whenever its client leaves, also at an unusual moment."""
+"""With `on_disconnect: cancel`, a turn is cancelled whenever its client leaves, also at an unusual moment."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ LEAVE: Final = [finish, reset]
 
 
 def ask(url: str, session: str, message: str = "hello", query: str = "") -> socket:
-    """A client that has sent its whole request."""
+    """Return the connection of a client that has sent its whole request."""
     body = json.dumps({"message": message, "on_disconnect": "cancel"}).encode()
     head = f"POST /v1/sessions/{session}/turns/0{query} HTTP/1.1\r\nHost: localhost\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -34,7 +34,7 @@ def ask(url: str, session: str, message: str = "hello", query: str = "") -> sock
 
 
 async def cancelled(service: Observed, sessions: list[str]) -> int:
-    """Until each of these turns is cancelled; how many there are, as a request may not have been read at all."""
+    """Wait until each of these turns is cancelled. Returns how many exist: a request may not have been read at all."""
 
     async def found() -> list[TurnState]:
         records = [await service.store.record(session_key(session).turn(0)) for session in sessions]
@@ -71,7 +71,7 @@ async def test_a_client_that_sent_a_large_request_cancels(service: Observed, kil
             stack.enter_context(await asyncio.to_thread(ask, service.url, session, message)) for session in sessions
         ]
         for connection in connections:
-            assert await asyncio.to_thread(connection.recv, 4096)  # its stream is open
+            assert await asyncio.to_thread(connection.recv, 4096)  # its stream has begun
         for connection in connections:
             finish(connection)
     assert await cancelled(service, sessions) == CLIENTS
@@ -101,7 +101,7 @@ async def test_a_proxy_that_ends_silent_connections_does_not_cancel(
     async with listening(app, lifespan="on") as port:
         connection = await asyncio.to_thread(ask, f"http://127.0.0.1:{port}", f"silent-{blank_lines}", query=query)
         with connection:
-            connection.settimeout(0.5)  # as a proxy waits
+            connection.settimeout(0.5)  # as long as a proxy would wait
             received = await asyncio.to_thread(connection.recv, 4096)
             with suppress(TimeoutError):
                 received += await asyncio.to_thread(connection.recv, 4096)

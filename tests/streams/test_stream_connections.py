@@ -1,4 +1,4 @@
-"""Many readers cost Redis no more connections, subscriptions and reads than a few."""
+"""Many readers cost no more connections to Redis, subscriptions and reads than a few."""
 
 import resource
 from contextlib import ExitStack
@@ -58,8 +58,8 @@ async def test_a_burst_costs_no_read_however_many_follow_it(service: Observed):
     await service.left(before)
 
 
-async def test_the_log_s_own_bytes_arrive(service: Observed):
-    """Order of keys, spelling of numbers and escapes: nothing was decoded and encoded again."""
+async def test_a_reader_gets_the_bytes_of_the_log(service: Observed):
+    """The order of keys, the spelling of numbers and the escapes stay: nothing is decoded and encoded again."""
     turn = await service.turn("bytes")
     odd = '{"type":"odd","data":{"z":1.50,"a":"\\u00e9\\/","b":[1e3,-0.0,{}]}}'
     await service.redis.xadd(turn.key.events, {"e": odd}, id="1-1")
@@ -86,7 +86,7 @@ async def test_a_process_says_when_its_file_descriptors_run_out(service: Observe
                 log = service.stack.api[0].log
                 await wait_until(lambda: "almost all of the 100 file descriptors are in use" in log(), "it says so")
                 await turn.end()
-                await wait_until(lambda: reader.complete, "who was there reads on")
+                await wait_until(lambda: reader.complete, "readers that were connected before read on")
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     await service.left(before)

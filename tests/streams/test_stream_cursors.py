@@ -1,4 +1,4 @@
-"""Which cursors are accepted, and what may happen between two reads of a turn."""
+"""Which cursors the API accepts, and what may happen between two reads of a turn."""
 
 import asyncio
 from typing import Any
@@ -23,13 +23,17 @@ RESUMED = b'{"type":"session.run.resumed","data":{"attempt":3,"after":"%b","reas
     ("cursor", "entry", "follows"),
     [
         (None, Entry(b"1-0", delta("a")), True),
-        (None, Entry(b"1-4", delta("a")), False),  # its start was trimmed
+        (None, Entry(b"1-4", delta("a")), False),  # the start of the log was trimmed
         (Cursor(1, 3), Entry(b"1-4", delta("a")), True),
         (Cursor(1, 3), Entry(b"1-5", delta("a")), False),
         (Cursor(1, 3), Entry(b"2-4", delta("a")), False),  # the rewind of attempt 2 was trimmed
         (Cursor(1, 3), Entry(b"3-3", RESUMED % b"1-2"), True),
         (Cursor(1, 3), Entry(b"3-4", RESUMED % b"1-3"), True),
-        (Cursor(1, 3), Entry(b"3-9", RESUMED % b"2-8"), False),  # of what attempt 2 left, something was trimmed
+        (
+            Cursor(1, 3),
+            Entry(b"3-9", RESUMED % b"2-8"),
+            False,
+        ),  # a part of attempt 2 that the reader should have seen was trimmed
     ],
 )
 def test_what_a_reader_at_a_cursor_may_get_next(cursor: Cursor | None, entry: Entry, follows: bool):
@@ -87,7 +91,7 @@ async def test_a_takeover_between_two_looks_makes_no_good_cursor_gone(redis: Arq
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, *(delta(text) for text in "abc"))
 
-    async def takeover() -> None:  # it deletes the event of the cursor
+    async def takeover() -> None:  # a takeover that deletes the event of the cursor
         await take_over(store)
 
     meanwhile: Any = Meanwhile(store, takeover)

@@ -1,4 +1,4 @@
-"""Readers that leave, in every way: nothing of them stays, at once and after thousands."""
+"""Readers leave in every way. Nothing of them stays, neither after one of them nor after thousands."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ GROWTH_MIB = 5
 @pytest.mark.parametrize("reads", [True, False])
 async def test_a_reader_that_leaves_is_gone_at_once(service: Observed, leave: Callable[[socket], None], reads: bool):
     turn = await service.turn(f"leaves-{leave.__name__}-{reads}")
-    if not reads:  # the server waits inside a send, not for an event
+    if not reads:  # in this case the server waits inside a send, not for an event
         for _ in range(20):
             await turn.say(*("x" * 50_000 for _ in range(5)))
     before = service.descriptors()
@@ -39,7 +39,9 @@ async def test_a_reader_that_leaves_is_gone_at_once(service: Observed, leave: Ca
         start = time.monotonic()
         for connection in connections:
             leave(connection)
-        await service.left(before, limit_s=FREED_S + LOAD_S)  # no write to them and no keep-alive was needed
+        await service.left(
+            before, limit_s=FREED_S + LOAD_S
+        )  # so soon, because the server noticed it without writing to them
     print(f"20 readers that left were freed in {1000 * (time.monotonic() - start):.0f} ms")
 
 
@@ -58,7 +60,7 @@ async def test_thousands_of_readers_leave_nothing(service: Observed):
                 group.create_task(visits(count // AT_ONCE))
         await service.left(before)
 
-    await wave(500)  # what a process takes once and keeps
+    await wave(500)  # the first wave makes the process take the memory that it keeps
     settled_mib = service.memory_mib()
     start = time.monotonic()
     await wave(VISITS)
@@ -82,7 +84,7 @@ async def test_a_reader_that_leaves_takes_nothing_from_the_others(service: Obser
 
 
 async def test_no_task_of_a_reader_is_left(service: Observed):
-    """The same server in this process, where its tasks can be counted."""
+    """The server runs in this process, where its tasks can be counted."""
     turn = await service.turn("tasks")
     await turn.say(*("x" * 50_000 for _ in range(5)))
     assert service.stack.redis is not None

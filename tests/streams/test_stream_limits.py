@@ -1,4 +1,4 @@
-"""Limits of a log end their turn with a typed error, and the worker continues with the next one."""
+"""A turn whose log exceeds a limit fails with a typed error, and its worker continues with the next turn."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clients that come while Redis does not answer, and clients that wait for longer than a proxy would."""
+"""Clients connect while Redis does not answer, and clients wait for longer than a proxy would."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +19,7 @@ SSE = {"Accept": "text/event-stream"}
 
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Observed]:
-    """A service with a Redis of its own, which may be stopped."""
+    """Run a service with a Redis of its own, which a test may stop."""
     with Stack(tmp_path, workers=0, env={"TURNWIRE_REDIS_TIMEOUT_S": "0.5"}) as stack:
         async with Observed(stack) as observed:
             yield observed
@@ -43,7 +43,7 @@ async def test_an_event_source_that_comes_during_an_outage_waits_and_then_resume
                 chunks = held.aiter_bytes()
                 assert (await anext(chunks)).startswith(b"retry: 1000\n: \n")
                 alone.stack.redis.resume()
-                assert [part async for part in chunks] == []  # it ends, so that the client connects again
+                assert [part async for part in chunks] == []  # the stream ends, so that the client connects again
         finally:
             alone.stack.redis.resume()
         await turn.end()

@@ -1,4 +1,4 @@
-"""How a batch becomes what is sent: in pieces of a bounded size, made once for all that get the same."""
+"""How events become the bytes that are sent: in pieces of a bounded size, made once for all readers of the same."""
 
 import asyncio
 
@@ -70,6 +70,6 @@ async def test_a_reader_that_does_not_come_back_holds_nothing():
         tail.offer(publication(1, seq, delta("x" * 100)))
         assert tail._inbox_bytes <= 1000
     assert not tail._inbox
-    assert await anext(tail) == []  # it asks for a page, and from then on takes what is newer
+    assert await anext(tail) == []  # the tail asks for a page, and from then on keeps only newer events
     tail.offer(publication(1, 1000, delta("y")))
     assert len(tail._inbox or []) == 1

@@ -1,4 +1,4 @@
-"""Whoever resumes, wherever it was cut, whatever died meanwhile, ends with the same log."""
+"""A reader that resumes ends with the same log as all others, wherever it was cut, and whatever died meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 from turnwire.shared.keys import TurnKey
 
 EVENTS = 12
-GATE = 6  # deltas of an attempt before it waits for the test
+GATE = 6  # after how many deltas an attempt waits for the test
 FORMS = (NDJSON, SSE)
 
 cuts = st.lists(st.builds(Cut, st.integers(1, GATE + 2), st.sampled_from(FORMS), st.integers(0, 1)), max_size=4)
@@ -46,7 +46,7 @@ async def view(two_apis: Stack, resume_directory: Path) -> AsyncIterator[Scene]:
 
 
 async def ask(view: Scene) -> tuple[Answer, Path]:
-    """A turn whose every attempt waits in its middle."""
+    """Ask a turn of which every attempt waits in its middle."""
     gate = view.gate_of_each_attempt()
     answer = view.turn(events=EVENTS, gate={str(GATE): str(gate)})
     await view.submit(answer)
@@ -81,7 +81,7 @@ async def take_over(view: Scene, answer: Answer, attempt: int) -> None:
 
 
 async def check(view: Scene, answer: Answer, readers: Sequence[asyncio.Task[list[dict[str, object]]]]) -> None:
-    """Every reader kept what a fresh one gets."""
+    """Check that every reader has kept the same events as a fresh one gets."""
     fresh = await view.client.read(answer)
     assert check_lines(fresh, events=EVENTS) == []
     for reader in readers:
@@ -96,7 +96,7 @@ async def check(view: Scene, answer: Answer, readers: Sequence[asyncio.Task[list
 async def test_readers_cut_anywhere_through_takeovers_end_with_the_same_log(
     view: Scene, plans: list[tuple[list[Cut], str, bool]], takeovers: int
 ):
-    """Each reader follows its cuts, then comes back at once, or only when the turn has ended."""
+    """After each of its cuts, a reader comes back at once, or only when the turn has ended."""
     answer, gate = await ask(view)
     readers = [Resuming(view.stack.base_urls, answer.path, cuts, form=form) for cuts, form, _ in plans]
     for reader, (_, _, late) in zip(readers, plans, strict=True):
@@ -115,7 +115,7 @@ async def test_readers_cut_anywhere_through_takeovers_end_with_the_same_log(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_cursor_of_a_running_turn_and_of_its_dead_attempt_leads_to_the_end(view: Scene, form: str):
-    """While attempt 2 runs and when it is done; a cursor that the takeover discarded leads to the rewind first."""
+    """This holds while attempt 2 runs and after it. A cursor that the takeover discarded first leads to the rewind."""
     answer, gate = await ask(view)
     await written(view, answer, 1)
     dead = [f"1-{seq}" for seq in range(GATE + 1)]
@@ -142,7 +142,7 @@ async def test_every_cursor_of_a_running_turn_and_of_its_dead_attempt_leads_to_t
 async def rest(
     client: httpx.AsyncClient, view: Scene, answer: Answer, cursor: str, form: str
 ) -> list[dict[str, object]]:
-    """The events after a cursor, from either API process in turn."""
+    """Return the events after a cursor, from the two API processes in turn."""
     reader = Resuming(view.stack.base_urls[:: 1 if cursor.endswith("1") else -1], answer.path, [], form=form)
     reader.lines = [{"id": cursor, "type": "seen"}]
     return (await reader.run(client))[1:]

@@ -1,4 +1,4 @@
-"""Clients that do not read: they cost little, hold up nobody, are cut off in the end, and may resume."""
+"""Clients that do not read cost little, hold up nobody, are cut off in the end, and may resume."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.support.waiting import let_pass
 STALLED = 200
 EVENT_BYTES = 50_000
 LOG_EVENTS = 1000
-SPENT_MIB = 128  # for all of them; without bounds it would be up to the log's size for each
+SPENT_MIB = 128  # for all of them; without a bound, each could take as much as the log
 BURST = 200
 
 
@@ -27,7 +27,7 @@ def stalled(service: Observed, *paths: str) -> Iterator[list[Any]]:
 
 
 async def fill(turn: RunningTurn, events: int, size: int = EVENT_BYTES) -> None:
-    """Make its log long."""
+    """Write this many events to the turn's log."""
     for number in range(0, events, 10):
         await turn.say(*(f"{number + part} " + "x" * size for part in range(10)))
 
@@ -38,11 +38,11 @@ async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothi
     before, idle_mib = service.descriptors(), service.memory_mib()
     grown = []
     for wave in range(2):
-        # half of them somewhere in the log, each at its own place: their pages are not shared
+        # Half of them begin somewhere in the log, each at another place, so that no pages are shared.
         places = [f"?after=1-{wave + number * 4}" if number % 2 else "" for number in range(STALLED)]
         with stalled(service, *(turn.events + place for place in places)):
             await service.quiet()
-            await fill(turn, 50)  # and what comes meanwhile
+            await fill(turn, 50)  # they also stall while new events come
             await service.quiet()
             assert service.clients() == STALLED
             grown.append(service.memory_mib() - idle_mib)
@@ -52,13 +52,13 @@ async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothi
         f"{STALLED} stalled readers of {LOG_EVENTS} events of {EVENT_BYTES} bytes: +{grown[0]:.0f}, +{grown[1]:.0f} MiB"
     )
     assert grown[0] < SPENT_MIB
-    assert grown[1] < grown[0] + 16  # nothing of the first wave is left
+    assert grown[1] < grown[0] + 16  # the first wave has left nothing behind
 
 
 async def test_stalled_readers_hold_up_nobody(service: Observed, record_property):
     """The others get everything while the stalled ones are still there, and that costs no more work than without them.
 
-    The work is the processor time of the service: how long it takes depends on what else the machine does.
+    The work is measured as the service's processor time, because the elapsed time depends on what else runs.
     """
     worked_s = {}
     for count in (0, 50):
@@ -85,13 +85,13 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(i
     await fill(turn, 100)
     await turn.end()
     before = impatient.descriptors()
-    asked_at_s = time.monotonic()  # before the service can have begun to count
+    asked_at_s = time.monotonic()  # read before the service can have begun to count
     with stalled(impatient, turn.events) as [connection]:
         await asyncio.to_thread(wait_for_a_byte, connection)
         await impatient.left(before, limit_s=STALL_S + 20)
         assert time.monotonic() - asked_at_s > STALL_S * 0.9
         got = await asyncio.to_thread(read_all, connection)
-    ids = [json.loads(line)["id"] for line in got.split(b"\n")[:-1]]  # the last one may be cut
+    ids = [json.loads(line)["id"] for line in got.split(b"\n")[:-1]]  # the last line may be cut off
     async with httpx.AsyncClient(base_url=impatient.url, trust_env=False) as client:
         rest = await client.get(turn.events, params={"after": ids[-1]} if ids else {})
     ids += [json.loads(line)["id"] for line in rest.content.splitlines()]
@@ -99,7 +99,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(i
 
 
 async def test_a_client_that_stops_before_the_end_is_cut_off_too(impatient: Observed):
-    """All is sent as far as the server is concerned; only the kernel still holds the end."""
+    """For the server, everything is sent; only the kernel still holds the end."""
     turn, before = await impatient.turn("end"), impatient.descriptors()
     with stalled(impatient, turn.events) as [connection]:
         await asyncio.to_thread(wait_for_a_byte, connection)
@@ -118,7 +118,7 @@ async def test_a_client_that_reads_slowly_is_followed_at_its_pace(impatient: Obs
         connection.setblocking(False)
         while not got.endswith(b"0\r\n\r\n"):
             part = await asyncio.get_running_loop().sock_recv(connection, 65_536)
-            assert part, "it was cut off"
+            assert part, "the client was cut off"
             got += part
             await let_pass(0.05)
     assert time.monotonic() - start > STALL_S * 1.5
