@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.key_file import key_block
+from turnwire.api.__main__ import main
 from turnwire.api.access.new_key import PREFIX, append_block, new_key
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.key_file import parse_key_file
@@ -89,7 +90,11 @@ def test_with_append_the_command_prints_the_key_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     "args", [(), ("new",), ("new", "--name", "x"), ("new", "--name", "x", "--tenant", "t", "--scope", "all")]
 )
-def test_a_wrong_command_says_how_it_is_used(args: tuple[str, ...]):
-    ran = run(*args)
-    assert ran.returncode == 2
-    assert "usage: python -m api keys" in ran.stderr
+def test_a_wrong_command_says_how_it_is_used(
+    args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.argv", ["api", "keys", *args])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "usage: python -m api keys" in capsys.readouterr().err
