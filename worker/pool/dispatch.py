@@ -41,6 +41,7 @@ class Dispatch:
         self._claims = claims
         self._slots = slots
         self._reserved = reserved  # so many of the slots are for tenants that run nothing here
+        self._reserving = False  # none but reserved slots are free
         self._newcomers: asyncio.Task[None] | None = None
         self._outbox = OutboxSlots(slots)  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
@@ -55,9 +56,16 @@ class Dispatch:
 
     async def run(self) -> None:
         """Take jobs until cancelled. A cancellation does not stop the jobs that run."""
+        try:
+            await self._take_on()
+        finally:
+            self._reserving = False
+
+    async def _take_on(self) -> None:
         await until_answered(self._give_back_lost)
         woken = True  # there may be hints from before this worker started
         while True:
+            self._reserving = False
             self._slot_free.clear()
             free = self._slots - (len(self.tasks) - len(self._outbox))
             if free == 0 and self._room.company <= 0:
@@ -89,13 +97,15 @@ class Dispatch:
 
         A blocking pop that is cancelled costs its connection. So it goes on when a slot becomes free.
         """
+        self._reserving = True
         if self._newcomers is None or self._newcomers.done():
             self._newcomers = asyncio.create_task(self._wake_for_newcomer(), name="newcomers")
         await self._until_slot_free(RESERVED_LOOK_S if due_ms is None else min(RESERVED_LOOK_S, due_ms / 1000))
 
     async def _wake_for_newcomer(self) -> None:
-        if await self._hints.newcomer(RESERVED_LOOK_S):
-            self._slot_free.set()
+        while self._reserving:
+            if await self._hints.newcomer(RESERVED_LOOK_S):
+                self._slot_free.set()
 
     async def _take(self, count: int, *, woken: bool) -> tuple[list[Taken], int | None]:
         self._room.running = len(self.tasks)
