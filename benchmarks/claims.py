@@ -27,7 +27,7 @@ OUTSIDE = ("cmdstat_info", "cmdstat_config|resetstat", "cmdstat_client|setinfo",
 
 
 class Counted:
-    """Counts what the server does in a phase."""
+    """Counts what the server does in one phase of a round."""
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
@@ -44,13 +44,13 @@ class Counted:
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, Any]]) -> None:
-    """Await the calls, some at a time, as a busy process does."""
+    """Await the calls, several at a time, as a busy process does."""
     for begin in range(0, len(calls), AT_ONCE):
         await asyncio.gather(*calls[begin : begin + AT_ONCE])
 
 
 async def measure(url: str, tenants: int, batch: int, jobs: int) -> dict[str, float]:
-    """One round: enqueue all jobs, take them, end them."""
+    """Measure one round: enqueue all jobs, take them, and end them."""
     redis: Any = connect(url, connections=4)
     await redis.flushall()
     queue, counted = TurnQueue(redis, Settings(redis_url=url, max_queued=10 * jobs)), Counted(redis)

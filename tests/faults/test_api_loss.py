@@ -22,14 +22,14 @@ async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_
         for reader in readers:
             await reader
         await wait_until(lambda: all(answer.ended for answer in turns), "every end")
-        view.client.base_urls[0] = view.client.base_urls[1]  # fresh readers ask who is there
+        view.client.base_urls[0] = view.client.base_urls[1]  # fresh readers ask the API that is left
         await view.check(*turns)
         assert sorted(answer.connections for answer in turns) == [1] * 4 + [2] * 4
         assert all(view.count(answer)["produce"] == 1 for answer in turns)
 
 
 async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:
-    """A turn whose only client got no answer: its API died at this write."""
+    """Return a turn whose only client got no answer, because its API died at this write."""
     service, url = crashing_api(view, f"{write}:1:{mode}")
     service.start()
     await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
@@ -54,7 +54,7 @@ async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(view: Scene
 
 
 async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any_client(view: Scene):
-    """The client may be gone with its API: the submit was announced before, so the sweep finds it."""
+    """The client may be gone, too. But the submit was announced first, so the sweep finds the turn."""
     answer = await submit_to_dying_api(view, "enqueue", "before")
     await view.ended(answer, limit_s=30)
     assert await view.status(answer) == "completed"

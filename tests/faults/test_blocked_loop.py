@@ -1,4 +1,4 @@
-"""A product's code blocks the event loop of its worker for longer than a lease: nobody loses a turn by that."""
+"""A product's code blocks the event loop of its worker for longer than a lease. No turn loses its worker by that."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ async def test_code_that_blocks_the_loop_costs_nobody_a_lease(tmp_path):
         logs = "".join(service.log() for service in view.stack.worker)
         assert "the event loop has been blocked for" in logs
         assert f"work {blocking.run_id}" in logs
-        assert "chaos/product.py" in logs  # the stack of what blocks
+        assert "chaos/product.py" in logs  # the stack of the code that blocks
         await wait_until(
             lambda: "the event loop runs again" in "".join(service.log() for service in view.stack.worker),
             "the log says that the loop runs again",

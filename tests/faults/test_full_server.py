@@ -1,4 +1,4 @@
-"""A server that is full for longer than the lease: the workers that run turns keep them."""
+"""Redis has no memory left for longer than a lease. Workers keep the turns that they run."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Redis is away for longer than a lease: the workers live, so nobody takes their turns over."""
+"""Redis is away for longer than a lease. The workers live, so no other worker takes their turns over."""
 
 import asyncio
 from pathlib import Path

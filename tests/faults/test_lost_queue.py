@@ -1,4 +1,4 @@
-"""The server of the queue comes back empty: every accepted turn ends, and no running one runs twice."""
+"""The server of the queue comes back empty. Every accepted turn ends, and no running turn runs twice."""
 
 import asyncio
 import subprocess
@@ -38,14 +38,14 @@ async def test_turns_are_found_on_the_server_that_has_them(tmp_path: Path):
 
 
 def rebuild_queue(view: Scene) -> "subprocess.CompletedProcess[str]":
-    """Ask for it as an operator does, with the settings of the worker."""
+    """Ask for a rebuild as an operator does, with the settings of the worker."""
     argv = [sys.executable, "-m", "worker", "rebuild-queue"]
     env = view.stack.worker[0].env
     return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 async def test_an_operator_can_have_it_rebuilt(tmp_path: Path):
-    """Here only keys are lost, and the server's data keeps its lineage: no worker notices by itself."""
+    """Here only keys are lost, and the server's data keeps its lineage, so no worker notices it by itself."""
     with RedisServer(tmp_path / "data") as data, RedisServer(tmp_path / "queue") as server:
         env = {"TURNWIRE_QUEUE_REDIS_URL": server.url, "TURNWIRE_LEASE_MS": "3000"}
         queue = connect(server.url, connections=2)
