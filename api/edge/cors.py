@@ -37,12 +37,8 @@ class Origins:
         named = {_as_browsers_write(part.strip()) for part in (setting or "").split(",") if part.strip()}
         self._exact = frozenset(origin for origin in named if "*" not in origin)
         self._below = tuple(origin.removeprefix("https://*") for origin in sorted(named - self._exact))
+        self.any = bool(named)  # whether the pages of any other origin may use the API
         self._answer: list[Header] = [NOSNIFF, _VARY] if named else [NOSNIFF]
-
-    @property
-    def any(self) -> bool:
-        """Whether the pages of any other origin may use the API."""
-        return bool(self._exact or self._below)
 
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin, as the browser writes it, may use the API."""
