@@ -1,4 +1,4 @@
-"""Cancelling a turn: within a second, wherever it stands, also when its worker is dead."""
+"""A cancel ends a turn within a second, in whatever state the turn is, also when its worker is dead."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from turnwire.shared.store.waking import cancel_and_wake
 
 
 async def cancel(view: Scene, answer: Answer) -> str:
-    """What the cancelling endpoint does."""
+    """Cancel the turn as the API's endpoint does it."""
     return await cancel_and_wake(view.store, view.queue, TurnKey.parse(answer.run_id), "enough")
 
 
@@ -70,7 +70,7 @@ async def test_a_turn_that_waits_for_an_earlier_one_is_cancelled_alone(view: Sce
     await asyncio.gather(*readers)
     await check_cancelled(view, second)
     assert not view.calls(second)
-    await view.due_now(second)  # nobody has a job for it: the sweep takes it off its list
+    await view.due_now(second)  # it has no job any more, so the sweep takes it off its list
     await view.check(first, third)
 
 
@@ -114,7 +114,7 @@ async def test_the_turn_of_a_dead_worker_ends_as_cancelled_when_it_is_taken_over
 
 
 async def test_a_turn_is_cancelled_when_no_worker_is_left(tmp_path):
-    """Its lease still stands when the cancel comes, and nobody will take it over."""
+    """The dead worker's lease has not ended yet when the cancel comes, and nobody will take the turn over."""
     async with scene(tmp_path, workers=1, env={"TURNWIRE_LEASE_MS": "1500"}) as view:
         answer = view.turn(gate={"3": str(view.gate())})
         reader = view.ask(answer)
@@ -131,7 +131,7 @@ async def test_a_turn_is_cancelled_when_no_worker_is_left(tmp_path):
 
 @pytest.mark.parametrize("apis", [1, 2])
 async def test_a_cancel_outlives_its_api_when_no_worker_is_left(tmp_path, apis):
-    """A process that starts goes on with it, and so does one that runs already."""
+    """An API process that starts carries the cancel on, and so does one that runs already."""
     async with scene(tmp_path, workers=1, apis=apis, env={"TURNWIRE_LEASE_MS": "1500"}) as view:
         answer = view.turn(gate={"3": str(view.gate())})
         await view.submit(answer)
@@ -152,4 +152,4 @@ async def test_a_cancel_outlives_its_api_when_no_worker_is_left(tmp_path, apis):
         async def list_is_empty() -> bool:
             return not await view.redis.exists(keys.CANCELLING)
 
-        await wait_until(list_is_empty, "nobody to watch it any more")
+        await wait_until(list_is_empty, "the end of the watch over the cancel")

@@ -1,6 +1,6 @@
-"""A worker dies, or loses a reply, at each of its writes: the client's stream is whole, nothing is done twice.
+"""A worker dies, or loses a reply, at each of its writes. The client's stream stays whole, and nothing is done twice.
 
-Two turns of a session each, so that waking the next one is among the writes. The other worker stands still until the
+Each session has two turns, so that waking the next turn is among the writes. The other worker stands still until the
 fault has struck, so that the faulty one gets the turn.
 """
 
@@ -43,7 +43,7 @@ async def test_a_fault_at_this_write_neither_shows_nor_repeats_anything(view: Sc
         for reader in readers:
             await reader
         await view.check(*first, *second)
-        assert [service.running for service in services] == [False, False, True]  # a lost reply ends nobody
+        assert [service.running for service in services] == [False, False, True]  # a lost reply ends no worker
     assert all(answer.connections == 1 for answer in first + second)
 
 

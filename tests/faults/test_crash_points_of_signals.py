@@ -25,7 +25,7 @@ def product() -> dict[str, str]:
 
 @pytest.mark.parametrize("write", ["suspend:1", "checkpoint.signal:go:1", "finish.parked:1"])
 async def test_a_fault_while_a_turn_suspends_or_takes_its_signal_loses_nothing(view: Scene, write: str):
-    """The faulty workers suspend the turns and, where they live that long, go on with them after the signal."""
+    """The faulty workers suspend the turns. Those that live long enough continue them after the signal."""
     gate = view.gate()
     turns = [view.turn(signal="go", start_gates={"1": str(gate)}) for _ in MODES]
     view.stack.worker[0].pause()
@@ -33,7 +33,7 @@ async def test_a_fault_while_a_turn_suspends_or_takes_its_signal_loses_nothing(v
     await wait_until(lambda: all_accepted(view, turns), "the turns stand in the queue")
     if "checkpoint" in write:
         for answer in turns:
-            assert (await signal(view, answer)).status_code == 202  # it is there before the turn waits for it
+            assert (await signal(view, answer)).status_code == 202  # the signal comes before the turn waits for it
     async with faulty_workers(view, write, TURNWIRE_MAX_JOBS="1") as services:
         await open_when_each_has_one(view, turns, gate)
         await until_all_struck(services)
@@ -117,7 +117,7 @@ async def test_a_reply_that_the_api_lost_wakes_the_turn_once(view: Scene, write:
 
 
 async def test_a_worker_that_dies_when_it_has_ended_a_wait_leaves_it_to_the_sweep(view: Scene):
-    """The turn's time is up, it is written as queued, but who wrote it dies before it enqueues the turn."""
+    """The worker stores that the time is up and queues the turn, but dies before it enqueues the turn's job."""
     answer = view.turn(signal="go", timeout=0.1)
     view.stack.worker[0].pause()
     reader = view.ask(answer)
@@ -127,7 +127,7 @@ async def test_a_worker_that_dies_when_it_has_ended_a_wait_leaves_it_to_the_swee
     await view.due_now(answer)
     view.stack.worker[0].resume()
     await reader
-    assert (await signal(view, answer)).status_code == 200  # too late: that its time ran out was first
+    assert (await signal(view, answer)).status_code == 200  # too late: the timeout was stored first
     assert verify.check_lines(answer.lines, status="failed") == []
     assert [line["data"]["code"] for line in answer.lines if line["type"] == "session.run.failed"] == ["signal_timeout"]
     assert view.count(answer)["answer"] == view.count(answer)["first"] == 1

@@ -37,12 +37,13 @@ async def test_a_fault_at_a_steps_checkpoint_repeats_no_step_that_stands(view: S
     intent = write.removeprefix("checkpoint.").removesuffix(":1")
     for answer in turns:
         await check(view, answer)
-    assert sorted(view.count(answer)[STEPS[intent]] for answer in turns) == [1, 1, 2]  # again: killed before it stood
+    # Twice: its worker was killed before the checkpoint was written.
+    assert sorted(view.count(answer)[STEPS[intent]] for answer in turns) == [1, 1, 2]
     await view.nothing_left()
 
 
 async def test_a_fault_at_a_rewind_shows_nobody_two_versions_and_asks_no_model_again(view: Scene):
-    """Attempt 1 stands still with its answer stored; what takes over begins with other words."""
+    """Attempt 1 stands still with its answer stored. The attempt that takes over begins with other words."""
     never, gate = view.gate(), view.gate()
     turns = [view.turn(differs=True, first_gate=str(never), start_gates={"2": str(gate)}) for _ in MODES]
     readers = [view.ask(answer) for answer in turns]
@@ -72,7 +73,7 @@ async def stored_answer(view: Scene, answer: Answer) -> bool:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("write", ["enqueue", "persisted", "checkpoint.persist_assistant_message"])
 async def test_a_fault_around_the_outbox_loses_no_message(view: Scene, write: str, mode: str):
-    """The product cannot store the answer at first: its turn ends, and a job of its own stores it."""
+    """At first the product cannot store the answer. The turn ends, and a job of its own stores the answer later."""
     answer = view.turn(persist_fails=0 if write.startswith("checkpoint") else 1)
     view.stack.worker[0].pause()
     reader = view.ask(answer)

@@ -1,4 +1,4 @@
-"""A worker is asked to stop: its turns go on elsewhere at once, at no cost, and nothing is stranded."""
+"""A worker is asked to stop. Another worker continues its turns at once, which costs no attempt and strands nothing."""
 
 import asyncio
 import signal

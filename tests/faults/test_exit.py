@@ -1,4 +1,4 @@
-"""Processes are asked to stop: they end in order, and no code of a product holds them."""
+"""Processes are asked to stop. They end properly, and no code of a product can hold them."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from turnwire.shared.store.waking import cancel_and_wake
 
 ROOT = Path(__file__).resolve().parents[2]
 DISOBEYING = {"TURNWIRE_HOOKS": "tests.support.disobeying:hooks", "TURNWIRE_DRAIN_S": "0.2"}
-LIMIT_S = 20.0  # generous: it says that the process ends, not how soon
+LIMIT_S = 20.0  # generous, because the tests are about whether a process ends, not how soon
 
 
 async def ended(service: Service) -> int | None:
@@ -77,13 +77,13 @@ async def test_a_cancel_and_a_time_limit_end_a_turn_that_ignores_them_and_others
         await view.ended(cancelled, timed_out, limit_s=LIMIT_S)
         assert await view.status(cancelled) == "cancelled"
         assert await view.status(timed_out) == "failed"
-        others = [view.turn() for _ in range(4)]  # both slots are free again
+        others = [view.turn() for _ in range(4)]  # they run only if both slots are free again
         await asyncio.gather(*(view.ask(answer) for answer in others))
         assert {await view.status(answer) for answer in others} == {"completed"}
 
 
 async def test_a_worker_with_very_many_hung_calls_stops_so_that_a_new_one_can_be_started(tmp_path):
-    env = DISOBEYING | {"TURNWIRE_MAX_JOBS": "1"}  # 1 slot, and 1 of the outbox: it bears 8
+    env = DISOBEYING | {"TURNWIRE_MAX_JOBS": "1"}  # 1 slot, and 1 of the outbox: such a worker bears 8 hung calls
     async with scene(tmp_path, env=env) as view:
         answer = view.turn(hangs="many threads", calls=9)
         view.ask(answer)

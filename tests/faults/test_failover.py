@@ -1,4 +1,4 @@
-"""The replica that takes over lacks the last writes of the primary: no log gets a hole, and nothing runs again."""
+"""The replica that takes over lacks the last writes of the primary. No log gets a gap, and nothing runs again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from tests.support.waiting import let_pass, wait_until
 
 LEASE_S = 3.0
 TURNS = 60
-LOST_S = 0.4  # of the stream of writes
+LOST_S = 0.4  # for how long writes are not replicated before the failover
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
     "away_s", [0, pytest.param(1.5 * LEASE_S, marks=pytest.mark.long)], ids=["at once", "longer than a lease"]
 )
 async def test_turns_that_stream_write_again_what_was_lost(view: Scene, pair: Pair, away_s: float):
-    gate = view.gate()  # no turn ends before the failover: with such an end, the replica would lack the turn's answer
+    gate = view.gate()  # no turn may end before the failover, because the replica would then lack the turn's answer
     turns = [
         view.turn(events=500, pace_ms=20, gate={"490": str(gate)}, stream=number % 2 == 0) for number in range(TURNS)
     ]

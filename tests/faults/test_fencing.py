@@ -1,4 +1,4 @@
-"""A worker that stood still, or was cut off, past its lease: another one finishes, it writes nothing more itself."""
+"""A worker stands still or is cut off for longer than its lease. Another one finishes; the first writes no more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from turnwire.shared.keys import TurnKey
 
 @pytest.fixture
 async def cut_off(view: Scene) -> AsyncIterator[tuple[Service, Proxy]]:
-    """A worker that reaches Redis through a network of its own; it does not run yet."""
+    """Return a worker that reaches Redis through a network of its own. It is not started yet."""
     assert view.stack.redis is not None
     async with Proxy(view.stack.redis.url) as proxy:
         service = view.worker("cut-off", TURNWIRE_REDIS_URL=proxy.url)
@@ -69,10 +69,10 @@ async def test_a_worker_that_wakes_up_while_another_one_runs_its_turn_changes_no
     key = TurnKey.parse(answer.run_id)
     reader = await start_on(view, service, answer)
     service.pause()
-    await wait_until(lambda: answer.deltas() >= 8, "the second attempt has come as far")
+    await wait_until(lambda: answer.deltas() >= 8, "the second attempt has streamed as much")
     log = await view.redis.xrange(key.events)
     holder = await view.redis.get(key.lease)
-    open_gate(gate, 1)  # what it wanted to write next is there when it wakes up
+    open_gate(gate, 1)  # so that attempt 1 has something to write when its worker wakes up
     service.resume()
     await lost_the_lease(service, answer)
     assert await view.redis.xrange(key.events) == log
@@ -106,7 +106,7 @@ async def test_a_worker_that_was_cut_off_past_its_lease_writes_nothing_more(
 
 
 async def works_again(view: Scene, service: Service) -> None:
-    """The worker takes new turns."""
+    """Check that the worker takes new turns."""
     view.stack.worker[0].pause()
     try:
         answer = view.turn()
@@ -136,7 +136,7 @@ async def test_a_worker_whose_connections_are_cut_goes_on_with_its_turn(view: Sc
 
 
 async def test_a_worker_whose_replies_are_lost_for_a_while_goes_on_with_its_turn(tmp_path):
-    """Its writes arrive all the while, so its lease lives; it repeats each of them until it hears of one."""
+    """Its writes arrive meanwhile, so it keeps its lease. It repeats each write until it gets a reply."""
     async with scene(
         tmp_path, workers=1, env={"TURNWIRE_LEASE_MS": "20000", "TURNWIRE_REDIS_TIMEOUT_S": "0.5"}
     ) as view:
@@ -149,7 +149,7 @@ async def test_a_worker_whose_replies_are_lost_for_a_while_goes_on_with_its_turn
             proxy.set("deaf")
             gate.touch()
             await wait_until(lambda: answer.deltas() >= 5, "an event whose append is not answered")
-            await let_pass(0.7)  # it repeats the append, on a connection that is no better
+            await let_pass(0.7)  # meanwhile it repeats the append, on a connection that loses replies as well
             proxy.set("pass")
             await reader
             assert [call["attempt"] for call in view.calls(answer, "produce")] == [1]

@@ -1,4 +1,4 @@
-"""A turn that kills its workers: its neighbours complete, and it is given up."""
+"""A turn kills its workers. The turns beside it complete, and it is given up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +18,7 @@ THREE = {"TURNWIRE_LEASE_MS": "5000", "TURNWIRE_MAX_ATTEMPTS": "3"}
 
 
 class Supervisor:
-    """Starts every worker again that ends."""
+    """Restarts every worker that ends."""
 
     def __init__(self) -> None:
         self.deaths = 0
@@ -70,8 +70,8 @@ async def test_sixty_neighbours_of_a_killer_complete_and_the_killer_is_given_up(
         record = await view.client.record(killer)
         assert (record["status"], record["error"]["code"]) == ("failed", "attempts_exhausted")
         crashes = int(await view.redis.hget(TurnKey.parse(killer.run_id).record, "crashes"))  # type: ignore[misc]
-        assert 3 <= crashes <= 3 + 4, "at most four in company, then those that count"
-        assert supervisor.deaths == crashes, "nobody else killed a worker"
+        assert 3 <= crashes <= 3 + 4, "at most four crashes in company, then those that count"
+        assert supervisor.deaths == crashes, "no other turn killed a worker"
         await view.nothing_left()
 
 
@@ -90,7 +90,7 @@ async def test_a_killer_that_runs_alone_costs_as_many_workers_as_it_may(tmp_path
 
 @pytest.mark.timeout(120)
 async def test_a_pool_that_is_killed_twice_gives_up_no_turn_and_runs_them_side_by_side(tmp_path):
-    """A deployment with SIGKILL: all turns become suspects at once, and none is at fault."""
+    """A deployment that ends workers with SIGKILL makes all turns suspects at once, although none is at fault."""
     async with scene(tmp_path, workers=2, env=THREE | {"TURNWIRE_MAX_ATTEMPTS": "2"}) as view:
         gate = view.gate()
         turns = [view.turn(gate={"3": str(gate)}) for _ in range(40)]
@@ -100,7 +100,7 @@ async def test_a_pool_that_is_killed_twice_gives_up_no_turn_and_runs_them_side_b
         def third_attempts() -> int:
             return sum(view.count(answer)["produce"] == 3 for answer in turns)
 
-        await wait_until(lambda: third_attempts() >= 5, "some that run side by side", 30)
+        await wait_until(lambda: third_attempts() >= 5, "some turns that run side by side", 30)
         gate.touch()
         await view.ended(*turns, limit_s=60)
         assert {await view.status(answer) for answer in turns} == {"completed"}
@@ -136,7 +136,7 @@ async def test_an_answer_that_kills_whoever_persists_it_is_left_alone_for_an_hou
         async def is_left_alone() -> bool:
             return await pause_s() > 3000 and supervisor.deaths == 3
 
-        # One worker in the turn, two in the outbox. From the first of these it is known that the job kills.
+        # One worker dies in the turn, two in the outbox. After the first of these two, the job is known to kill.
         await wait_until(is_left_alone, "the long pause", 60)
         assert await view.status(answer) == "completed"
         assert view.count(answer) == {"produce": 1, "produced": 1, "transform_final_text": 1} | {

@@ -1,4 +1,4 @@
-"""The documented users of Redis may do everything that the two processes need, and nothing else."""
+"""The Redis users that the documentation shows may do everything that the two processes need, and nothing else."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "how-to" / "deploying.md"
 
 
 def documented_users() -> dict[str, list[str]]:
-    """The rules of each user, from the page."""
+    """Return the rules of each user, as they are on the documentation's page."""
     text = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
     commands = [shlex.split(line) for line in re.findall(r"^redis-cli (ACL SETUSER .*)$", text, re.MULTILINE)]
     return {name: rules for _, _, name, *rules in commands}
@@ -30,7 +30,7 @@ def url_of(server: RedisServer, user: str, rules: list[str]) -> str:
 
 @pytest.fixture
 async def restricted(tmp_path: Path) -> AsyncIterator[Scene]:
-    """The processes, each with its own user."""
+    """Run the processes, each with its own user."""
     users = documented_users()
     with RedisServer(tmp_path / "redis") as server:
         admin = connect(server.url, connections=1)
@@ -52,7 +52,7 @@ async def restricted(tmp_path: Path) -> AsyncIterator[Scene]:
 async def test_everything_works_with_the_documented_users(restricted: Scene):
     view, client = restricted, restricted.client
     connected = {client["user"] for client in await view.redis.client_list()}
-    assert connected == {"default", "turnwire-api", "turnwire-worker"}  # the first is the test's own
+    assert connected == {"default", "turnwire-api", "turnwire-worker"}  # `default` is the test's own user
     plain = await view.ask(view.turn())
     assert plain.types[-1] == "session.run.completed"
 
@@ -72,7 +72,7 @@ async def test_everything_works_with_the_documented_users(restricted: Scene):
     async def suspended() -> bool:
         return await view.status(awaits) == "suspended"
 
-    await wait_until(suspended, "it waits for its signal")
+    await wait_until(suspended, "the turn waits for its signal")
     assert (await client.signal(awaits, "approval", 7)).status_code == 202
     assert (await reading).types[-1] == "session.run.completed"
 
@@ -92,7 +92,8 @@ async def test_everything_works_with_the_documented_users(restricted: Scene):
     view.stack.stop()  # they drain
     refused = await view.redis.execute_command("ACL", "LOG")
     named = [(entry[entry.index(b"username") + 1], entry[entry.index(b"object") + 1]) for entry in refused]
-    assert set(named) <= {(b"turnwire-api", b"config|get")}, named  # which is only asked for a report at the start
+    # The API asks for the server's settings at its start, and only to report them.
+    assert set(named) <= {(b"turnwire-api", b"config|get")}, named
 
 
 @pytest.mark.parametrize("user", ["turnwire-api", "turnwire-worker"])

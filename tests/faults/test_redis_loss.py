@@ -1,4 +1,4 @@
-"""Redis goes away for a while: everybody waits and goes on, no accepted turn is lost, no stream is cut."""
+"""Redis goes away for a while. All processes wait and then continue; no accepted turn is lost, and no stream is cut."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from stack.redis_server import RedisServer
 from tests.support.scene import SETTINGS, Scene
 from tests.support.waiting import LOAD_S, let_pass, wait_until
 
-LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than any outage here: nobody has a reason to take over
+LEASE = {"TURNWIRE_LEASE_MS": "6000"}  # longer than any outage here, so no worker has a reason to take over
 AWAY_S = 1.0
 UNAVAILABLE = "503 store_unavailable retry-after 1"
 
@@ -61,7 +61,7 @@ async def fill_memory(view: Scene, server: RedisServer) -> None:
 
 
 async def become_replica(view: Scene, server: RedisServer) -> None:
-    async with Redis.from_url(server.url) as operator:  # our own clients leave a replica
+    async with Redis.from_url(server.url) as operator:  # a client of the API or the worker would leave a replica
         await operator.execute_command("REPLICAOF", "127.0.0.1", free_port())
         await let_pass(AWAY_S)
         await operator.execute_command("REPLICAOF NO ONE")
@@ -80,7 +80,7 @@ OUTAGES = [
 
 @asynccontextmanager
 async def watched(view: Scene) -> AsyncIterator[list[tuple[str, str, float]]]:
-    """Meanwhile, ask the API all the time: (request, answer, seconds) each."""
+    """Until the end of the block, send requests to the API. Yields the list of (request, answer, seconds)."""
     seen: list[tuple[str, str, float]] = []
 
     async def watch(name: str, ask: Callable[[], Awaitable[httpx.Response]]) -> None:
@@ -108,14 +108,14 @@ async def watched(view: Scene) -> AsyncIterator[list[tuple[str, str, float]]]:
 
 @pytest.fixture(scope="module")
 def durable_redis(module_directory: Path) -> Iterator[RedisServer]:
-    """It keeps an append-only file, so it may be killed."""
+    """Run a Redis with an append-only file, so that it may be killed."""
     with RedisServer(module_directory / "redis", aof=True) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def shared_stack(module_directory: Path, durable_redis: RedisServer) -> Iterator[Stack]:
-    """One API and two workers that live through all of it."""
+    """Run one API and two workers, which live through all outages."""
     env = SETTINGS | LEASE | {"CHAOS_LEDGER": str(module_directory / "ledger")}
     with Stack(module_directory, workers=2, env=env, redis=durable_redis) as stack:
         yield stack
@@ -139,7 +139,7 @@ async def test_turns_and_streams_outlive_it(view: Scene, durable_redis: RedisSer
             await asyncio.gather(*readers)
     assert {word for _, word, _ in seen} <= {"ok", UNAVAILABLE}
     slow = [entry for entry in seen if entry[2] > 2.5 + LOAD_S]
-    assert not slow, f"requests that neither got an answer nor an error in time: {slow}"
+    assert not slow, f"requests that got neither an answer nor an error in time: {slow}"
     await view.ended(*accepted)
     assert {await view.status(answer) for answer in accepted} == {"completed"}
     await view.check(*running, *waiting)
@@ -149,7 +149,7 @@ async def test_turns_and_streams_outlive_it(view: Scene, durable_redis: RedisSer
 
 
 async def test_workers_whose_connections_were_cut_are_known_by_their_new_ones(view: Scene):
-    """Regression: workers buried each other again and again: turns with dozens of attempts after one CLIENT KILL."""
+    """Regression: after one CLIENT KILL, workers buried each other again and again; turns had dozens of attempts."""
     gate = view.gate()
     turns = [view.turn(gate={"3": str(gate)}) for _ in range(6)]
     readers = [view.ask(answer) for answer in turns]
@@ -169,7 +169,7 @@ async def test_workers_whose_connections_were_cut_are_known_by_their_new_ones(vi
 
 
 async def subscribers(view: Scene) -> set[int]:
-    """The connections that subscribe to anything."""
+    """Return the connections that have any subscription."""
     return {int(client["id"]) for client in await view.redis.client_list(_type="pubsub")}
 
 

@@ -1,4 +1,4 @@
-"""Real Sentinels fail over while turns stream: no log gets a hole or two answers, and no model is asked again.
+"""Real Sentinels fail over while turns stream. No log gets a gap or two answers, and no model is asked again.
 
 `python3 dev.py bench failover` does the same with 200 turns, ten times for each kind.
 """

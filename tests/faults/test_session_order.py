@@ -14,7 +14,7 @@ from tests.support.scene import Scene, open_gate
 from tests.support.waiting import LIMIT_S, let_pass, wait_until
 from turnwire.shared import keys
 
-WINDOW_S = 1.5  # in which commands are watched; the sweep looks again at what waits after 10 s and more
+WINDOW_S = 1.5  # for how long commands are watched; the sweep looks at waiting turns only every 10 s or more
 WAITING = 20
 
 
@@ -24,7 +24,7 @@ def product() -> dict[str, str]:
 
 
 class Busy:
-    """A session whose turn 0 is under way: `state` says how; `release` lets it come to its end."""
+    """A session whose turn 0 is in progress, in the given `state`. `release` lets this turn end."""
 
     def __init__(self, view: Scene, state: str) -> None:
         self.view, self.state = view, state
@@ -34,7 +34,7 @@ class Busy:
         self.first = view.turn(**orders)
 
     async def begin(self) -> None:
-        """Bring turn 0 into its state."""
+        """Bring turn 0 into the state."""
         view, first = self.view, self.first
         if self.state == "suspended":
             await view.submit(first)
@@ -51,7 +51,7 @@ class Busy:
             await view.called(first, "produce", 2)
 
     async def release(self) -> None:
-        """What turn 0 waits for happens: its signal, or a worker that takes it over."""
+        """Let turn 0 continue: send its signal, or let an attempt of the ordinary worker go on."""
         if self.state == "suspended":
             await signal(self.view, self.first)
             return
@@ -59,7 +59,7 @@ class Busy:
         self.view.stack.worker[0].resume()
 
     def later(self, index: int, on_busy: str = "enqueue") -> Answer:
-        """A later turn of the session."""
+        """Return a later turn of the session."""
         return Answer(self.first.session, index, {}, on_busy=on_busy)
 
 
@@ -83,7 +83,7 @@ async def until_status(view: Scene, answer: Answer, status: str) -> None:
 
 
 async def in_order(view: Scene, *turns: Answer) -> None:
-    """They have completed, each begun after the end of the one before it."""
+    """Check that the turns have completed, and that each began after the end of the one before it."""
     await view.ended(*turns)
     records = [await view.client.record(answer) for answer in turns]
     assert [record["status"] for record in records] == ["completed"] * len(turns)
@@ -96,7 +96,7 @@ async def test_later_turns_wait_and_then_run_in_their_order(view: Scene, busy: B
     second, third = busy.later(1), busy.later(2)
     readers = [view.ask(third)]
     await until_status(view, third, "queued")
-    readers.append(view.ask(second))  # asked later, but it comes first
+    readers.append(view.ask(second))  # it is asked later, but has the smaller index
     await until_status(view, second, "queued")
     await let_pass(0.3)
     assert view.calls(second) == view.calls(third) == []
@@ -141,7 +141,7 @@ async def test_concurrent_passes_the_earlier_turn(view: Scene, busy: Busy):
     await reader
     assert await view.status(second) == "completed"
     assert await view.status(busy.first) in {"running", "suspended"}
-    third = busy.later(2)  # asked in the ordinary way it waits, though the turn just before it has ended
+    third = busy.later(2)  # asked in the ordinary way, it waits for turn 0, although the turn just before it has ended
     await view.submit(third)
     await let_pass(0.3)
     assert await view.status(third) == "queued"
@@ -151,7 +151,7 @@ async def test_concurrent_passes_the_earlier_turn(view: Scene, busy: Busy):
 
 
 async def test_the_turns_that_wait_run_in_order_when_the_worker_dies_before_it_wakes_them(view: Scene):
-    """Turn 0 has ended, and its worker dies before anybody is told."""
+    """Turn 0 has ended, and its worker dies before it wakes the next turn."""
     gate = view.gate()
     turns = [view.turn(start_gates={"1": str(gate)})]
     turns += [Answer(turns[0].session, index, {}) for index in (1, 2)]
@@ -169,7 +169,7 @@ async def test_the_turns_that_wait_run_in_order_when_the_worker_dies_before_it_w
 
 
 async def commands_about(view: Scene, turns: list[Answer]) -> list[str]:
-    """The commands that name one of these turns, of all that Redis gets in a while."""
+    """Watch the commands that Redis gets for a while. Return those that name one of these turns."""
     names = [f"{{{answer.session}}}:{answer.index}" for answer in turns] + [answer.run_id for answer in turns]
     mentions = re.compile("|".join(f"{re.escape(name)}(?![0-9])" for name in names))
     found, total = [], 0
@@ -181,7 +181,7 @@ async def commands_about(view: Scene, turns: list[Answer]) -> list[str]:
             if mentions.search(command):
                 found.append(command[:200])
         await ending
-    assert total > 10, "a monitor that sees nothing shows nothing"
+    assert total > 10, "a monitor that sees no command proves nothing"
     return found
 
 
@@ -202,7 +202,7 @@ async def test_a_turn_that_waits_costs_no_command(view: Scene, waits_for: str):
         waiting = [Answer(first.session, index, {}) for index in range(1, WAITING + 1)]
     await view.submit(*waiting)
     await wait_until(lambda: jobs_gone(view, waiting), "every turn that cannot run has given up its job")
-    assert await commands_about(view, [first])  # a turn that runs is renewed
+    assert await commands_about(view, [first])  # the monitor works: it sees that the running turn is renewed
     assert await commands_about(view, waiting) == []
     open_gate(gate, 1)
     if waits_for == "its signal":
@@ -215,7 +215,7 @@ async def test_a_turn_that_waits_costs_no_command(view: Scene, waits_for: str):
 
 
 async def jobs_gone(view: Scene, answers: list[Answer]) -> bool:
-    """Neither queued nor claimed, and it is not just that they were never enqueued."""
+    """Return whether no turn has a job, queued or claimed, any more, although each was enqueued before."""
     names = [keys.job(answer.run_id) for answer in answers] + [keys.in_progress(answer.run_id) for answer in answers]
     return not await view.redis.exists(*names) and all(
         [await view.status(answer) in {"queued", "suspended"} for answer in answers]

@@ -1,4 +1,4 @@
-"""Two deployments on one Redis server, in two databases: pub/sub reaches both, but neither hears the other."""
+"""Two deployments share one Redis server, in two databases. Pub/sub spans databases, but neither hears the other."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -30,7 +30,7 @@ STRANGE = [
 
 
 class Database(RedisServer):
-    """One database of a server that runs already."""
+    """One database of a server that is running."""
 
     def __init__(self, server: RedisServer, number: int) -> None:
         super().__init__(server.directory)
@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def both(tmp_path: Path, server: RedisServer) -> AsyncIterator[list[Scene]]:
-    """One API and one worker in each of two databases."""
+    """Run one API and one worker in each of two databases."""
     async with AsyncExitStack() as exits:
         yield [
             await exits.enter_async_context(scene(tmp_path / f"db{number}", redis=Database(server, number)))
@@ -77,7 +77,7 @@ async def test_neither_deployment_cancels_the_others_turn_or_streams_its_text(bo
 
 
 async def test_a_message_in_the_name_of_the_other_deployment_cancels_nothing(both: list[Scene]):
-    """A worker asks its own Redis, whoever has published the message."""
+    """Whoever has published the message, a worker first asks its own database."""
     view = both[1]
     gate = view.gate()
     answer = view.turn(SESSION, gate={"3": str(gate)})
@@ -113,7 +113,7 @@ def is_under_way(answer: Answer) -> bool:
 
 
 async def let_the_worker_hear(view: Scene) -> None:
-    """A later turn is cancelled through the same channel, so the worker has read every message before it."""
+    """Cancel a later turn through the same channel. Once it ends, the worker has read every earlier message."""
     later = view.turn(gate={"1": str(view.gate())})
     reader = view.ask(later)
     await wait_until(lambda: later.deltas() == 1, "another answer under way")

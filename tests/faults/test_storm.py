@@ -35,11 +35,11 @@ async def test_a_storm_of_turns_outlives_its_workers(tmp_path):
         assert not violations, "\n".join(violations)
         assert len(load.answers) == SESSIONS * TURNS
         assert sum(bool(answer.metadata["stream"]) for answer in load.answers) > SESSIONS
-        assert {answer.connections for answer in load.answers} == {1}  # no client noticed anything but time
+        assert {answer.connections for answer in load.answers} == {1}  # clients noticed nothing except a delay
 
 
 async def test_all_workers_but_one_die_at_once(tmp_path):
-    """They are neighbours in the ring, so most of them have lost those who watched them. The lease is of no help."""
+    """They are neighbours in the ring, so most of those who watch them are dead, too. The lease is too long to help."""
     async with scene(tmp_path, env={"TURNWIRE_LEASE_MS": "60000"}) as view:
         gate = view.gate_of_each_attempt()
         answers = [view.turn(gate={"3": str(gate)}) for _ in range(4)]
@@ -60,7 +60,7 @@ async def test_all_workers_but_one_die_at_once(tmp_path):
 
 
 def storm_shape(chance: random.Random) -> dict[str, object]:
-    """Half of the answers are stream steps, and whoever runs them has something left to do afterwards."""
+    """Return the metadata of a turn. Half of the turns have a stream step, after which their producers run on."""
     stream = chance.random() < 0.5
     return {"events": 10, "pace_ms": chance.choice([5, 50]), "stream": stream, "after_ms": 200 if stream else 0}
 

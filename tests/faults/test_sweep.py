@@ -1,4 +1,4 @@
-"""Turns that nobody works on are found, and turns that cannot end are ended."""
+"""The sweep finds turns on which no worker works, and turns that could not end by themselves are ended."""
 
 from tests.support.scene import Scene, scene
 from tests.support.waiting import let_pass, wait_until
@@ -27,7 +27,7 @@ async def test_turns_whose_jobs_were_lost_are_put_back(view: Scene):
 
 
 async def test_a_running_turn_with_neither_lease_nor_job_is_put_back(tmp_path):
-    """Its worker is gone and so is everything that would lead to it, but the list of open turns."""
+    """Its worker is gone, and nothing but the list of open turns still leads to it."""
     async with scene(tmp_path, workers=2) as view:
         answer = view.turn(gate={"3": str(view.gate())})
         reader = view.ask(answer)
@@ -49,8 +49,8 @@ async def test_a_running_turn_with_neither_lease_nor_job_is_put_back(tmp_path):
 
 
 async def test_a_job_that_is_due_again_at_once_is_run_again_at_once(tmp_path):
-    """Regression: a worker that took a job again before it had let go of it dropped it, and the job stood still for
-    a lease. It happens where a turn that waited is woken by the end of the one before it.
+    """Regression: a worker that took a job again before it had finished with it dropped the job, which then stood still
+    for a lease. This happens when a turn that waits is woken by the end of the one before it.
     """
     async with scene(tmp_path, env={"TURNWIRE_LEASE_MS": "60000"}) as view:
         firsts = [view.turn() for _ in range(50)]
@@ -68,7 +68,7 @@ async def test_a_turn_that_nobody_woke_after_the_one_before_it_runs(view: Scene)
     await view.submit(second)
     assert await view.redis.delete(keys.job(second.run_id))
     assert await view.redis.zrem(keys.QUEUE, second.run_id)
-    cancelled = await view.store.cancel(TurnKey.parse(first.run_id))  # and whoever cancels dies here
+    cancelled = await view.store.cancel(TurnKey.parse(first.run_id))  # the canceller dies here, so it wakes no turn
     assert cancelled == Cancelled(CancelVerdict.CANCELLED, 1)
     await view.due_now(second)
     view.stack.worker[0].resume()
@@ -95,7 +95,7 @@ async def test_a_turn_that_kills_each_of_its_workers_is_given_up(tmp_path):
 
 
 async def test_a_producer_that_cancels_itself_is_not_run_for_ever(tmp_path):
-    """A CancelledError that leaks out of a producer looks like a stop from outside; it must not become a hot loop."""
+    """A CancelledError that a producer raises looks like a stop from outside. It must not lead to a busy loop."""
     async with scene(tmp_path, env={"TURNWIRE_MAX_ATTEMPTS": "3"}) as view:
         answer = view.turn(leak=True)
         reader = view.ask(answer)

@@ -1,4 +1,4 @@
-"""The address leads to another server while the old one stays up as its replica: everybody leaves the old one."""
+"""The address leads to another server, and the old one stays up as its replica. All processes leave the old one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ async def view(pair: Pair, tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def stay_connected(pair: Pair) -> None:
-    """Old connections still lead to the old primary."""
+    """Do nothing: the old connections still lead to the old primary."""
 
 
 async def reset_connections(pair: Pair) -> None:
@@ -37,7 +37,7 @@ async def test_turns_and_streams_go_on_at_the_new_primary(
     turns = [view.turn(events=100, pace_ms=20, stream=number % 2 == 0) for number in range(TURNS)]
     readers = [view.ask(answer) for answer in turns]
     await wait_until(lambda: all(answer.deltas() > 5 for answer in turns), "turns run", 20)
-    await pair.order(pair.first, "CLIENT", "PAUSE", 10_000, "WRITE")  # a planned failover loses nothing
+    await pair.order(pair.first, "CLIENT", "PAUSE", 10_000, "WRITE")  # planned, so that nothing is lost
     await pair.synced()
     await pair.fail_over()
     await pair.demote()
