@@ -1,4 +1,4 @@
-"""Pages of other origins: what the API tells their browsers, also when it refuses; cookies are no credentials."""
+"""The API tells browsers which pages of other origins may use it, also when it refuses. Cookies are no credentials."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ASK: Final = {
 
 @pytest.fixture(scope="module")
 def open_to_a_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """An API that asks for keys and is open to the pages of one origin."""
+    """Run an API that asks for keys and is open to the pages of one origin."""
     directory = tmp_path_factory.mktemp("cors")
     keys = write_key_file(directory / "keys.toml", key_block("test", SECRET, "acme", ["turns"]))
     env = SETTINGS | {
@@ -41,14 +41,14 @@ def open_to_a_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def page(open_to_a_page: Stack) -> Iterator[httpx.Client]:
-    """What a browser sends for a page of the allowed origin."""
+    """Return a client that sends what a browser sends for a page of the allowed origin."""
     headers = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
     with httpx.Client(base_url=open_to_a_page.base_urls[0], headers=headers, trust_env=False, timeout=20) as client:
         yield client
 
 
 def readable(response: httpx.Response) -> bool:
-    """Whether the browser shows this answer, with the headers that a client needs, to the page."""
+    """Return whether the browser shows the page this answer, with the headers that a client needs."""
     assert response.headers["vary"] == "Origin"
     assert "access-control-allow-credentials" not in response.headers
     exposed = response.headers.get("access-control-expose-headers", "")

@@ -1,4 +1,4 @@
-"""The power fails, and the append-only file lacks its end: no log gets a hole or two answers."""
+"""The power fails, and the append-only file lacks its end. No log gets a gap or two answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ def append_only_file(server: RedisServer) -> Path:
 
 @contextmanager
 def power_cut(server: RedisServer) -> Iterator[Path]:
-    """Inside, Redis is away, and its file can be cut."""
+    """Stop Redis until the end of the block. Meanwhile its file can be cut."""
     server.kill()
     yield append_only_file(server)
     server.start()
@@ -55,7 +55,7 @@ async def streamed(answers: list[Answer], deltas: int) -> None:
     ids=["a few bytes", "half of what was streamed"],
 )
 async def test_events_and_steps_are_written_again(view: Scene, server: RedisServer, share: float):
-    gate = view.gate()  # no turn ends before the power cut: with such an end, its answer would be lost
+    gate = view.gate()  # no turn may end before the power cut, because its answer would be lost
     shape: dict[str, Any] = {"events": 150, "pace_ms": 20, "gate": {"145": str(gate)}}
     turns = [view.turn(**shape, stream=number % 2 == 0) for number in range(TURNS)]
     readers = [view.ask(answer, retry=True) for answer in turns]
