@@ -1,4 +1,4 @@
-"""The description tells the truth: every operation is driven to every answer that it describes, over real HTTP."""
+"""The description is true: each operation is brought to give every answer that is described, over real HTTP."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ ASKING = {"askTurn", "askNextTurn"}
 
 @pytest.fixture
 def description(ours: Stack) -> Description:
-    """The description, with nothing seen yet."""
+    """Return the description, of which no answer has been seen yet."""
     return Description(httpx.get(f"{ours.base_urls[0]}/openapi.json", trust_env=False).json())
 
 
@@ -36,14 +36,14 @@ def client(url: str, description: Description) -> httpx.Client:
 
 @pytest.fixture
 def talk(ours: Stack, recorder: Recorder, description: Description) -> Iterator[Conversation]:
-    """A conversation in which every answer is checked."""
+    """Return a conversation in which every answer is checked."""
     with client(ours.base_urls[0], description) as http:
         yield Conversation(http, recorder)
 
 
 @pytest.fixture
 def full(tmp_path: Path, description: Description) -> Iterator[tuple[Stack, httpx.Client]]:
-    """An API whose queue takes one turn, without a worker, on a Redis of its own that may be stopped."""
+    """Run an API without a worker, whose queue takes one turn, on a Redis of its own that a test may stop."""
     env = {"TURNWIRE_MAX_QUEUED": "1", "TURNWIRE_REDIS_TIMEOUT_S": "0.2"}
     with Stack(tmp_path, workers=0, apis=1, env=env) as stack, client(stack.base_urls[0], description) as http:
         yield stack, http
@@ -51,7 +51,7 @@ def full(tmp_path: Path, description: Description) -> Iterator[tuple[Stack, http
 
 @pytest.fixture
 def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[httpx.Client]:
-    """A client without credentials of an API that asks for them."""
+    """Run an API that asks for credentials. Returns a client without any."""
     keys = [key_block(f"of-{scope}", f"tw_{scope}", "acme", [scope]) for scope in ("tokens", "read")]
     keys += [key_block("both", "tw_both", "acme", ["tokens", "read"])]
     keys += [key_block("slow", "tw_slow", "slow", ["turns", "tokens", "admin"])]
@@ -65,7 +65,7 @@ def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[h
 
 
 def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
-    """Operation id -> a method and a path of this conversation."""
+    """Return a method and a path of this conversation for each operation id."""
     turn, session = talk.path(index), f"/v1/sessions/{talk.id}"
     return {
         "eraseSession": ("DELETE", session),
@@ -90,7 +90,7 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
 
 
 def refusals(talk: Conversation) -> None:
-    """Each operation with a wrong method, id, body, media type, and for a session that there is not."""
+    """Call each operation with a wrong method, id, body or media type, and for a session that does not exist."""
     for name, (method, path) in paths(talk).items():
         talk.http.request("PATCH", path)
         if method == "GET":
@@ -116,7 +116,7 @@ def refusals(talk: Conversation) -> None:
 
 
 def reading(talk: Conversation) -> None:
-    """Each answer about a completed turn."""
+    """Get each answer about a completed turn."""
     for name, (method, path) in paths(talk).items():
         if method == "GET":
             talk.http.get(path)
@@ -129,7 +129,7 @@ def reading(talk: Conversation) -> None:
 
 
 def asking(talk: Conversation) -> None:
-    """A turn in each form of the answer, and its replay in each form."""
+    """Ask a turn in each format of the answer, and its replay in each format."""
     talk.ask(0)
     for headers in ({}, EVENT_STREAM, RESPOND_ASYNC, {"Accept": "application/json"}):
         talk.post(0, headers=headers)
@@ -142,7 +142,7 @@ def asking(talk: Conversation) -> None:
 
 
 def running(talk: Conversation) -> None:
-    """A turn that runs: it cannot be asked again, cancelled while it waits for a signal."""
+    """Get the answers about a turn that runs. It is cancelled while it waits for a signal."""
     hold = talk.hold("middle")
     with talk.stream(3, {"play": [say("a"), {"hold": hold}, {"signal": "approval"}]}) as reading:
         reading.until(DELTA)
@@ -160,7 +160,7 @@ def running(talk: Conversation) -> None:
 
 
 def unreadable(talk: Conversation, stack: Stack) -> None:
-    """A turn of another version, whatever is asked about it."""
+    """Call each operation on a turn that another version wrote."""
     talk.ask(0)
     assert stack.redis is not None
     key = TurnKey.parse(talk.run_id(0))
@@ -174,7 +174,7 @@ def unreadable(talk: Conversation, stack: Stack) -> None:
 
 
 def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
-    """A full queue, then a store that does not answer."""
+    """Fill the queue, then stop the store."""
     assert http.post("/v1/sessions/first/turns/0", json={"message": "m"}, headers=RESPOND_ASYNC).status_code == 202
     for path in (talk.path(0), talk.turns):
         assert http.post(path, json={"message": "m"}).status_code == 429
@@ -187,7 +187,7 @@ def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
 
 
 def unauthorized(talk: Conversation, http: httpx.Client) -> None:
-    """Each operation without credentials, and with those of another scope."""
+    """Call each operation without credentials, and with those of another scope."""
     for name, (method, path) in paths(talk).items():
         if name in PROBES:
             continue
