@@ -196,6 +196,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ANSWER: Final = "turn"  # the intent of the last step: the producer as a whole, whose result is the answer
+TRANSFORM: Final = "transform_final_text"  # the intent of the step that may change the answer
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +219,11 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_answer(self) -> bool:
         """Whether this record says that the producer has ended; its result is the answer then."""
         return self.intent == ANSWER and self.status == "completed"
+
+    @property
+    def decides_message(self) -> bool:
+        """Whether its result decides which text the product keeps. It must not be lost once the product has it."""
+        return self.is_answer or (self.intent == TRANSFORM and self.status == "completed")
 
 
 class Claimed(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_redis_url: str | None = None  # default: the same server
     deployment: Deployment | None = None  # keeps the channels apart; see `deployment_name` for the default
     redis_connections: Positive = 8  # per process and server; a worker has three more, which wait
-    redis_replicas: Annotated[int, Meta(ge=0)] = 0  # so many must have a turn, a signal or an end before it counts
+    redis_replicas: Annotated[int, Meta(ge=0)] = 0  # so many must have a turn, signal, text or end before it counts
     codec: str | None = None  # encrypts content: `aes-gcm`, or module:attribute
     codec_keys_file: str | None = None  # the keys of `aes-gcm`
     redis_timeout_s: PositiveSeconds = 5.0  # a command without a reply after this time counts as lost

@@ -130,7 +130,7 @@ class AttemptWrites(TurnReads):
         number: int = 0,
         known: int = 0,
     ) -> None:
-        """Store a step's result; also extends the lease.
+        """Store a step's result; also extends the lease. A result that decides the message waits for the replicas.
 
         Args:
             claimed: the attempt that has run the step.
@@ -150,7 +150,8 @@ class AttemptWrites(TurnReads):
         record = msgspec.json.encode(step)
         args: list[Arg] = [claimed.attempt, claimed.token, lease_ms, step.index, record, covers, used, history]
         args += [int(step.is_answer), next_seq, number, known]
-        await CHECKPOINT(self._courier, [key.record, key.lease, key.steps, key.events], args)
+        courier = self._replicated if step.decides_message else self._courier
+        await CHECKPOINT(courier, [key.record, key.lease, key.steps, key.events], args)
 
     async def settle(
         self,

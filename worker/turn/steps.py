@@ -14,7 +14,7 @@ import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.keys import signal_key
-from turnwire.shared.model import ANSWER, Signal, StepRecord
+from turnwire.shared.model import ANSWER, TRANSFORM, Signal, StepRecord
 from turnwire.shared.settings import Settings
 from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import source_of
@@ -41,7 +41,7 @@ _HOPELESS: Final = (
     NestedStepError,
     MisplacedStepError,
 )  # these come on every run again, until somebody changes the step's code
-OWN_INTENTS: Final = frozenset({PRODUCE, "transform_final_text", "persist_assistant_message", "on_turn_complete"})
+OWN_INTENTS: Final = frozenset({PRODUCE, TRANSFORM, "persist_assistant_message", "on_turn_complete"})
 
 
 class Journal(Protocol):

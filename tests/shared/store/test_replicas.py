@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.support.turns import KEY, append, claim, delta, request
+from tests.support.turns import KEY, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import ANSWER, TRANSFORM
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.turns import TurnStore
 
@@ -35,11 +36,26 @@ async def test_what_no_replica_has_is_not_accepted_and_may_be_repeated(stores, p
     assert (await store.submit(KEY, request())).verdict == "attached"
 
 
-async def test_events_do_not_wait_for_a_replica(stores, pair):
+@pytest.mark.parametrize("intent", [ANSWER, TRANSFORM])
+async def test_the_text_that_a_product_is_about_to_keep_is_on_the_replica_before(intent, stores, pair):
+    """Otherwise a failover could lose it, and the next attempt would make a text that the product's store lacks."""
+    store = stores(1)
+    await store.submit(KEY, request())
+    claimed = await claim(store)
+    await store.checkpoint(claimed, step(0, "1-0", intent))
+    assert await pair.order(pair.second, "HEXISTS", KEY.steps, "0")
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.checkpoint(claimed, step(1, "1-0", intent))
+
+
+async def test_events_and_other_steps_do_not_wait_for_a_replica(stores, pair):
     store = stores(1)
     await store.submit(KEY, request())
     pair.link.set("hold")
-    await append(store, await claim(store), 1, delta("a"))
+    claimed = await claim(store)
+    await append(store, claimed, 1, delta("a"))
+    await store.checkpoint(claimed, step(0, "1-1"))
 
 
 async def test_more_replicas_than_there_are_refuse_everything_new(stores):
