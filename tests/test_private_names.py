@@ -7,6 +7,7 @@ import asyncio
 import inspect
 from typing import Any
 
+import hiredis
 import httptools
 import pytest
 import uvicorn
@@ -68,6 +69,12 @@ def test_a_method_of_a_connection_of_redis_has_this_parameter(method: str, param
 @pytest.mark.parametrize("name", ["_parser", "_reader", "_writer"])
 def test_a_connection_of_redis_has_this_attribute(name: str):
     assert all(hasattr(kind(), name) for kind in CONNECTIONS)
+
+
+def test_the_parser_of_redis_keeps_the_reader_of_hiredis_here():
+    parser: Any = Connection()._parser
+    assert hasattr(parser, "_reader")
+    assert hiredis.Reader().has_data() is False
 
 
 async def test_a_stream_reader_keeps_here_what_nobody_has_read():

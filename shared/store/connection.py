@@ -158,7 +158,9 @@ class PrimaryConnection(AbstractConnection):
         if reader is None or writer is None or writer.transport.is_closing() or reader.exception() is not None:
             return False
         unread: bytearray = reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 - no public name tells this
-        return not (unread or reader.at_eof())
+        parser: Any = self._parser
+        parsed_in_part: bool = parser._reader.has_data()  # noqa: SLF001 - nor this: a reply may have come with another
+        return not (unread or parsed_in_part or reader.at_eof())
 
     def _wrong(self, why: str) -> WrongServer:
         """Close every connection of this loop to the server."""

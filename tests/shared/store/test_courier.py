@@ -113,6 +113,18 @@ async def test_a_reply_that_nobody_read_is_not_the_reply_to_the_next_command(red
     await client.aclose(close_connection_pool=True)
 
 
+async def test_a_reply_that_came_together_with_another_is_not_the_reply_to_the_next_command(redis_url):
+    client = connect(redis_url, connections=1)
+    courier = Courier(client, 5)
+    used = await client.connection_pool.get_connection()
+    await used.send_packed_command(used.pack_commands([("ECHO", "read"), ("ECHO", "unread")]))
+    await wait_until(lambda: b"unread" in used._reader._buffer, "both replies arrived")
+    assert await used.read_response() == b"read"
+    await client.connection_pool.release(used)
+    assert await courier.send("ECHO", "b") == b"b"
+    await client.aclose(close_connection_pool=True)
+
+
 async def test_a_connection_that_redis_closed_is_made_anew_before_a_command_that_must_not_be_repeated(redis, redis_url):
     client = connect(redis_url, connections=1)
     courier = Courier(client, 5)
