@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import ANYBODY, GIVEN, Identity, Scope
 from turnwire.shared.key_file import WatchedKeyFile, is_tenant
 from turnwire.shared.settings import Settings
@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # their library takes time to load, and only some deployments
     from turnwire.api.access.verified import Verified
 
 MISSING: Final = "credentials are missing: send Authorization: Bearer, or x-api-key"
-INVALID: Final = "the credentials are not valid"
 REMEMBERED: Final = 4096  # so many tokens are not verified again while they are valid
 
 

@@ -1,6 +1,10 @@
 """The refusals of requests whose credentials do not suffice."""
 
+from typing import Final
+
 from turnwire.shared.errors import TurnwireError
+
+INVALID: Final = "the credentials are not valid"  # all that a refusal says of credentials that are wrong
 
 
 class Unauthenticated(TurnwireError):

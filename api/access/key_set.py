@@ -15,8 +15,8 @@ import httpx
 import msgspec
 from jwt import PyJWK
 
-from turnwire.api.access.errors import KeysUnavailable, Unauthenticated
-from turnwire.api.access.verified import INVALID, verification
+from turnwire.api.access.errors import INVALID, KeysUnavailable, Unauthenticated
+from turnwire.api.access.verified import verification
 
 FRESH_S: Final = 600.0
 USABLE_S: Final = 3600.0

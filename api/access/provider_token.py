@@ -5,11 +5,11 @@ from typing import Any, Final
 import jwt
 from jwt.algorithms import has_crypto
 
-from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.access.key_set import KeySet
 from turnwire.api.access.shared_secrets import SharedSecrets
-from turnwire.api.access.verified import INVALID, Verified, verification
+from turnwire.api.access.verified import Verified, verification
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.key_file import is_tenant
 from turnwire.shared.settings import Settings
@@ -19,7 +19,7 @@ SECRET_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 KEY_ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-GIVEN: Final = frozenset({Scope.READ, Scope.TURNS, Scope.TOKENS})  # operators use keys, which their own file lists
+OF_PROVIDERS: Final = frozenset({Scope.READ, Scope.TURNS, Scope.TOKENS})  # not `admin`: for it, operators use keys
 NO_USER: Final = "-"
 LONGEST_USER: Final = 256
 
@@ -94,7 +94,7 @@ class ProviderTokens:
             raise Unauthenticated("the token does not name a user")
         listed = _claim(claims, settings.jwt_scope_claim)
         names = listed.split() if isinstance(listed, str) else listed if isinstance(listed, list) else []
-        return Identity(tenant, frozenset(scope for scope in GIVEN if scope in names), "jwt", user=user)
+        return Identity(tenant, frozenset(scope for scope in OF_PROVIDERS if scope in names), "jwt", user=user)
 
     async def close(self) -> None:
         """Stop fetching keys."""

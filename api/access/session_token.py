@@ -10,14 +10,14 @@ from typing import Any, Final
 import jwt
 import msgspec
 
-from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.access.shared_secrets import SharedSecrets
-from turnwire.api.access.verified import INVALID, Verified, verification
+from turnwire.api.access.verified import Verified, verification
 
 TYPE: Final = "turnwire-session+jwt"
 ALGORITHM: Final = "HS256"
-GIVEN: Final = frozenset({Scope.READ, Scope.TURNS})  # what a session token may do at most
+OF_SESSION_TOKENS: Final = frozenset({Scope.READ, Scope.TURNS})  # what a session token may do at most
 _REQUIRED: Final = ["exp", "iat", "aud", "tenant", "name", "scope"]
 
 
@@ -83,7 +83,7 @@ class _Claims(msgspec.Struct):
 def _verified(claims: dict[str, Any]) -> Verified:
     try:
         read = msgspec.convert(claims, _Claims)
-        scopes = frozenset(map(Scope, read.scope.split())) & GIVEN
+        scopes = frozenset(map(Scope, read.scope.split())) & OF_SESSION_TOKENS
     except ValueError:  # whoever has the secret may have made it
         raise Unauthenticated(INVALID) from None
     if read.session is None and read.session_prefix is None:

@@ -7,10 +7,9 @@ from typing import Final
 import jwt
 import msgspec
 
-from turnwire.api.access.errors import Unauthenticated
+from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity
 
-INVALID: Final = "the credentials are not valid"
 EXPIRED: Final = "the token has expired"
 
 
