@@ -72,10 +72,16 @@ local function serves(project)
     end
     return #ARGV < 10
 end
-local function granted(attempt, cut)
+-- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
+local function granted(attempt, now, log, steps)
+    return {'ok', attempt, log.next_seq, now, log.event, redis.call('HGETALL', keys.turn), steps,
+            attempt > 1 and rows() or {}, log.cut}
+end
+-- What the worker gets again, because the first reply was lost.
+local function granted_again(attempt)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
-    return {'ok', attempt, next_seq(keys.events), now_ms(), first[2][2], redis.call('HGETALL', keys.turn),
-            redis.call('HGETALL', keys.steps), attempt > 1 and rows() or {}, cut}
+    local log = {event = first[2][2], next_seq = next_seq(keys.events), cut = {}}
+    return granted(attempt, now_ms(), log, redis.call('HGETALL', keys.steps))
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
@@ -98,7 +104,7 @@ end
 local holder = redis.call('GET', keys.lease)
 if holder then
     if status == 'running' and holder == worker .. '#' .. attempt then
-        return granted(attempt, {})
+        return granted_again(attempt)
     end
     return {'held', redis.call('PTTL', keys.lease)}
 end
@@ -127,7 +133,8 @@ if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may
 end
 attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
-local refused, cut = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now)
+local lease_end = runner ~= '' and now + lease_ms or nil
+local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, lease_end)
 if refused then
     return refused
 end
@@ -141,12 +148,11 @@ elseif is_given_up then
     refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- checked above: nobody holds it
-    redis.call('HSET', keys.turn, 'lease_end', now + lease_ms)
     if company ~= '0' then
         redis.call('HSET', keys.turn, 'company', company)
     elseif state[8] then
         redis.call('HDEL', keys.turn, 'company')
     end
-    return granted(attempt, cut)
+    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {})
 end
 return refused or ended()

@@ -44,8 +44,11 @@ local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed,
 local NEWCOMERS_MS = 10000
 local since_us = now_us()
 local now = math.floor(since_us / 1000)
-local waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
-local runs = redis.call('EXISTS', in_progress) == 1
+local waits, runs = false, false
+if redis.call('EXISTS', job, in_progress) > 0 then
+    waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
+    runs = redis.call('EXISTS', in_progress) == 1
+end
 if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
     return redis.error_reply('QUEUE_FULL too many turns are waiting')
 end
@@ -77,7 +80,6 @@ if not runs then
     if share ~= '' then
         redis.call('SET', weight, share, 'PX', share_ms)
     end
-    redis.call('RPUSH', hints, job_id)
-    redis.call('LTRIM', hints, -1000, -1)  -- hints are lossy: the queue is the truth
+    push_hint(hints, job_id)
 end
 return 1

@@ -32,12 +32,11 @@
 
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
-local holder = redis.call('GET', in_progress)
+local holder, current = unpack(redis.call('MGET', in_progress, job))
 if holder and holder ~= worker then
     redis.call('SREM', claims, job_id)
     return -1
 end
-local current = redis.call('GET', job)
 if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
@@ -54,7 +53,9 @@ if outcome ~= 'again' then
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
         redis.call('SREM', own_open, job_id)
-        redis.call('ZREM', pending, job_id)
+        if string.find(job_id, '^persist:') then
+            redis.call('ZREM', pending, job_id)
+        end
     elseif delay_ms ~= '' then
         redis.call('ZADD', open_turns, 'XX', now_ms() + delay_ms, job_id)
     end
@@ -63,8 +64,6 @@ end
 redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
 if delay_ms == '0' then
-    local list = hints_of(hints, redis.call('GET', lane))
-    redis.call('RPUSH', list, job_id)
-    redis.call('LTRIM', list, -1000, -1)
+    push_hint(hints_of(hints, redis.call('GET', lane)), job_id)
 end
 return 0

@@ -38,7 +38,7 @@ local channel_prefix, index, attempt, token, retention_ms, status, code, used, s
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
-local row
+local row, next_open
 if mine and state[1] == 'running' then
     local events = {unpack(ARGV, 12, 11 + count)}
     local refused = behind(keys.events, seq) or steps_behind(state[4], known)
@@ -48,8 +48,9 @@ if mine and state[1] == 'running' then
     end
     local now = now_ms()
     row = add_row(keys, attempt, status, code, told_use(used), now)
-    close_turn(keys, index, status, {unpack(ARGV, 12 + count)}, retention_ms, now)
+    next_open = close_turn(keys, index, status, {unpack(ARGV, 12 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end
-return {redis.call('ZRANGE', keys.open, 0, 0)[1] or '', row or redis.call('HGET', keys.ledger, attempt) or ''}
+next_open = next_open or redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
+return {next_open, row or redis.call('HGET', keys.ledger, attempt) or ''}

@@ -44,7 +44,7 @@ local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, n
     lineage, user, bound = unpack(ARGV, 1, 11)
 local idempotency_field = 'key:' .. idempotency_key
 
-local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user')
+local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at')
 local next_index = known[2] or redis.call('GET', numbering) or '0'
 local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code')
 local status = old[1]
@@ -63,11 +63,9 @@ if is_next == '1' then
     end
 end
 
--- The mark of this submit, which the turn keeps in `asked`. `withdraw` takes the turn back only while it is the latest.
-local function mark()
-    local t = redis.call('TIME')
-    return t[1] .. string.format('%06d', t[2])
-end
+-- The turn keeps the mark of this submit in `asked`. `withdraw` takes the turn back only while it is the latest.
+local us = now_us()
+local now, asked = math.floor(us / 1000), string.format('%d', us)
 
 if status and old[3] ~= input_hash then
     return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
@@ -79,51 +77,67 @@ if status == 'queued' or status == 'running' or status == 'suspended' then
     if on_busy == 'reject' then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
-    local asked = mark()
     redis.call('HSET', turn, 'asked', asked)
     return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked}
 end
 if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
 end
-if not status and redis.call('ZCARD', turns) >= tonumber(max_turns) then
+local earlier_turns = redis.call('ZCARD', turns)
+if not status and earlier_turns >= tonumber(max_turns) then
     return redis.error_reply('TURN_LIMIT this session has reached its limit of turns')
 end
 
-local now, asked = now_ms(), mark()
+-- Appends values to a list.
+local function add(list, ...)
+    for _, value in ipairs({...}) do
+        list[#list + 1] = value
+    end
+end
+-- Takes away the TTL of keys that may be there from earlier.
+local function persist(...)
+    for _, key in ipairs({...}) do
+        redis.call('PERSIST', key)
+    end
+end
+
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 12)}
 if status then
     redis.call('HDEL', turn, 'pool', 'priority')  -- those of the new request follow
-end
-redis.call('HSET', turn, 'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 12))
-if status then
     if status == 'failed' and old[4] == 'signal_timeout' then
         forget_timeout(steps, signals)
     end
-    redis.call('HSET', turn, 'resume_reason', 'retry')
+    redis.call('HSET', turn, 'resume_reason', 'retry', unpack(fields))
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
         'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
         'price_version', 'model_called', 'crashes_alone')  -- the fields that make it a suspect stay
     cut_log(events, turn)  -- no reader may see the old end again
 else
-    local moved = {}
+    add(fields, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage)
     if tonumber(index) >= tonumber(next_index) then
-        moved = {'next_index_before', next_index}
+        add(fields, 'next_index_before', next_index)
         next_index = string.format('%d', index + 1)
     end
-    redis.call('HSET', turn, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage,
-        unpack(moved))
-    if redis.call('HSETNX', session, 'created_at', now) == 1 and user ~= '' then
-        redis.call('HSET', session, 'user', user)
+    redis.call('HSET', turn, unpack(fields))
+    local of_session = {'tenant', tenant, 'next_index', next_index}
+    if not known[5] then
+        add(of_session, 'created_at', now)
+        if user ~= '' then
+            add(of_session, 'user', user)
+        end
     end
-    redis.call('HSET', session, 'tenant', tenant, 'next_index', next_index)
+    if idempotency_key ~= '' then
+        add(of_session, idempotency_field, index, 'key_of:' .. index, idempotency_key)
+    end
+    redis.call('HSET', session, unpack(of_session))
     redis.call('ZADD', turns, index, index)
     redis.call('SET', numbering, next_index, 'PX', numbering_ms)
-    if idempotency_key ~= '' then
-        redis.call('HSET', session, idempotency_field, index, 'key_of:' .. index, idempotency_key)
-    end
 end
 redis.call('ZADD', open, index, index)
-for _, key in ipairs({session, turns, turn, events, steps, signals, ledger}) do
-    redis.call('PERSIST', key)
+if known[1] or earlier_turns > 0 then
+    persist(session, turns)
+end
+if status or redis.call('EXISTS', events, steps, signals, ledger) > 0 then
+    persist(turn, events, steps, signals, ledger)
 end
 return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked}

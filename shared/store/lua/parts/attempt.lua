@@ -25,37 +25,45 @@ local function next_attempt(turn, attempt, known, lineage, now)
     return attempt + SKIPPED_ATTEMPTS * (1 + age_s) + 1
 end
 
--- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
+-- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, lease_end)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
--- attempt before was still running, its worker has died, and its ledger row is written here.
--- RETURNS nil and the events that it cut off, or the refusal: FENCED, GONE
-local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now)
+-- attempt before was still running, its worker has died, and its ledger row is written here. `lease_end` is until when
+-- the attempt counts as running; nil if nobody runs it.
+-- RETURNS nil and a table: `event`, the first event of the attempt, `next_seq`, the seq after it, and `cut`, the events
+-- that were cut off; or the refusal: FENCED, GONE
+local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, lease_end)
     local stands, cut = cut_log(keys.events, keys.turn)
-    local event
+    local known = redis.call('HMGET', keys.turn, 'session', 'tenant', 'status', 'attempt', 'lease_end', 'started_at')
+    local event, seq
     if stands then
+        seq = tonumber(string.match(stands, '%d+-(%d+)')) + 1
         event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
             .. '","reason":"' .. reason .. '"}}'
     else
-        local names = redis.call('HMGET', keys.turn, 'session', 'tenant')
-        event = '{"type":"session.run.started","data":{"sessionId":"' .. names[1] .. '","tenantId":"' .. names[2]
+        seq = 0
+        event = '{"type":"session.run.started","data":{"sessionId":"' .. known[1] .. '","tenantId":"' .. known[2]
             .. '","turnIndex":' .. index .. ',"attempt":' .. attempt .. '}}'
     end
-    local refused = add_events(keys.events, channel_prefix, attempt, next_seq(keys.events), {event})
+    local refused = add_events(keys.events, channel_prefix, attempt, seq, {event})
     if refused then
         return refused
     end
-    local before = attempt > 1 and redis.call('HMGET', keys.turn, 'status', 'attempt', 'lease_end')
-    if before and before[1] == 'running' then
+    if attempt > 1 and known[3] == 'running' then
         -- Nobody ran it after its lease had ended, however late somebody notices.
-        local ended_at = math.min(now, tonumber(before[3] or now))
-        add_row(keys, before[2], 'crashed', '', unknown_use(keys.turn, before[2]), ended_at)
+        local ended_at = math.min(now, tonumber(known[5] or now))
+        add_row(keys, known[4], 'crashed', '', unknown_use(keys.turn, known[4]), ended_at)
     end
-    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
-        'updated_at', now)
-    redis.call('HSETNX', keys.turn, 'started_at', now)
+    local fields = {'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker, 'updated_at', now}
+    if not known[6] then
+        fields[11], fields[12] = 'started_at', now
+    end
+    if lease_end then
+        fields[#fields + 1], fields[#fields + 2] = 'lease_end', lease_end
+    end
+    redis.call('HSET', keys.turn, unpack(fields))
     -- From now on `withdraw` is too late: it needs `asked` and `next_index_before`.
     redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before')
-    return nil, cut
+    return nil, {event = event, next_seq = seq + 1, cut = cut}
 end
 
 -- cancel_message(reason)

@@ -48,6 +48,16 @@ local function stand_in_line(keys, tenant, job_id, since_us, is_new)
     return true
 end
 
+local MOST_HINTS = 1000
+
+-- push_hint(hints, job_id)
+-- Wakes an idle worker. Hints are lossy, because the queue is the truth: only the newest ones are kept.
+local function push_hint(hints, job_id)
+    if redis.call('RPUSH', hints, job_id) > MOST_HINTS then
+        redis.call('LTRIM', hints, -MOST_HINTS, -1)
+    end
+end
+
 -- hints_of(hints, lane)
 -- RETURNS the list of hints of a lane's pool, from the list of the default pool; lane: its name, or false
 local function hints_of(hints, lane)

@@ -48,11 +48,14 @@ local function serve(prefixes, lane, count, room, claim)
     while served < count and stale < STALE_LIMIT do
         local first = redis.call('ZRANGE', tenants, 0, 1, 'WITHSCORES')
         local tenant, start, is_alone = first[1], first[2], not first[3]
-        if tenant and room.open < 1 then
+        if not tenant then  -- nobody waits in this lane
+            return false, false
+        end
+        if room.open < 1 then
             tenant, start = new_here(tenants, room.busy)
             could_take = tenant ~= nil
         end
-        if not tenant then
+        if not could_take then
             break
         end
         local keys = lane_keys(prefixes, lane, tenant)
@@ -90,9 +93,7 @@ local function put_in_line(prefixes, keys, job_id, lane, due)
     local tenant = tenant_of(job_id)
     redis.call('ZADD', keys.queue, string.format('%d', due - IN_LINE_MS), job_id)
     stand_in_line(lane_keys(prefixes, lane, tenant), tenant, job_id, math.floor(due) * 1000, false)
-    local hints = hints_of(keys.hints, lane)
-    redis.call('RPUSH', hints, job_id)
-    redis.call('LTRIM', hints, -1000, -1)
+    push_hint(hints_of(keys.hints, lane), job_id)
 end
 
 local AGED_TOGETHER = 100
