@@ -60,7 +60,6 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_sessions: Annotated[int, Meta(gt=0)] | None = None
     max_signals: Annotated[int, Meta(gt=0)] | None = None
     max_body_bytes: Annotated[int, Meta(gt=0)] | None = None
-    models: list[str] | None = None
     retention_s: Annotated[int, Meta(gt=0, le=315_360_000)] | None = None
 
 
