@@ -9,6 +9,7 @@ from turnwire.api.edge.rates import Rates
 from turnwire.api.edge.tails import Tails
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
+from turnwire.shared.askable_models import AskableModels
 from turnwire.shared.key_file import WatchedKeyFile
 from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.limits import Limits, limits_of
@@ -25,11 +26,12 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         """Raises:
-        SettingsError: a Redis URL, the key file or the pools of the projects cannot be read.
+        SettingsError: a Redis URL, the key file, the file of models or the pools of the projects cannot be read.
         """
         self.settings = settings
         self.key_file = WatchedKeyFile(settings.api_keys_file)
         self.door = Door(settings, self.key_file)
+        self.models = AskableModels(settings)
         self.rates = Rates()
         self.tails = Tails()
         self.project_pools = read_project_pools(settings.project_pools or "")

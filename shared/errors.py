@@ -3,6 +3,7 @@
 TurnwireError
 ├── BadRequest             the request itself is wrong, and will be wrong the next time
 ├── InvalidInput           the request is well-formed, but a value is not allowed
+│   ├── UnknownModel       there is no such model, or the tenant may not ask it
 │   └── UnstorableValue    a value cannot be sent to Redis, for example text with half a surrogate pair
 ├── NotFound               there is no such turn, session or page
 ├── TooLarge               a body, an event or a log is over its limit
@@ -47,6 +48,7 @@ TurnwireError
     ├── MisplacedStepError a hook asked for something that its place forbids     (worker/turn/step_errors.py)
     ├── NestedStepError    the work of a step asked for another step             (worker/turn/step_errors.py)
     ├── SignalTimeoutError the signal that a turn waited for did not come        (worker/turn/step_errors.py)
+    ├── UnknownModelError  the turn's model may not be asked                     (worker/backends/errors.py)
     └── BackendTransportError      the model server could not be reached         (worker/backends/errors.py)
         ├── BackendTruncatedError  the answer broke off                          (worker/backends/errors.py)
         ├── BackendReportedError   the answer itself reported an error           (worker/backends/errors.py)
@@ -95,6 +97,12 @@ class BadRequest(TurnwireError):
 
 class InvalidInput(TurnwireError):
     code = "invalid"
+
+
+class UnknownModel(InvalidInput):
+    """There is no such model, or the tenant may not ask it: both get the same answer."""
+
+    code = "unknown_model"
 
 
 class UnstorableValue(InvalidInput):

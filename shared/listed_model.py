@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -59,6 +59,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         body: fields of each request that nothing replaces.
         headers: headers of each request.
         stream_options: whether the server takes `stream_options`, by which it is asked for the usage.
+        think: what a `<think>…</think>` at the beginning of an answer is: part of the text, reasoning, or nothing.
         fallbacks: the models that are asked in its place if it is down or overloaded, in this order.
         tenants: who may ask it; None: everybody.
         context_tokens: how many tokens a request and its answer may have together; None: there is no limit.
@@ -77,6 +78,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     body: dict[str, Any] = {}
     headers: dict[str, str] = {}
     stream_options: bool = True
+    think: Literal["text", "reasoning", "hide"] = "text"
     fallbacks: list[str] = []
     tenants: list[TenantName] | None = None
     context_tokens: PositiveTokens | None = None

@@ -71,9 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # what a product plugs in
     hooks: str | None = None
+    models_file: str | None = None  # the models that clients may ask, and how
     llm_base_url: str | None = None
     llm_api_key: str | None = None
     llm_model: str = "default"
+    llm_models: str | None = None  # others that clients may ask there, with commas
     llm_max_attempts: Positive = 5
     llm_initial_backoff_ms: Annotated[int, Meta(ge=0)] = 1000
     llm_max_backoff_ms: Annotated[int, Meta(ge=0)] = 30_000
@@ -150,6 +152,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError("TURNWIRE_RESERVED_SLOTS must be smaller than TURNWIRE_MAX_JOBS")
         if self.lease_ms >= self.turn_timeout_s * 1000:
             raise SettingsError("TURNWIRE_LEASE_MS must be shorter than TURNWIRE_TURN_TIMEOUT_S")
+        if self.models_file and self.llm_base_url:
+            raise SettingsError("TURNWIRE_MODELS_FILE and TURNWIRE_LLM_BASE_URL: set only one of them")
+        if self.models_file and self.prices_file:
+            raise SettingsError("TURNWIRE_MODELS_FILE holds the prices of its models: leave out TURNWIRE_PRICES_FILE")
         self._check_access()
 
     def _check_access(self) -> None:
@@ -193,6 +199,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def queue_url(self) -> str:
         """The URL of the Redis that holds arq's keys."""
         return self.queue_redis_url or self.redis_url
+
+    @property
+    def llm_model_names(self) -> list[str]:
+        """The models of the one model server that clients may ask, the default first."""
+        others = (name.strip() for name in (self.llm_models or "").split(","))
+        return list(dict.fromkeys([self.llm_model, *filter(None, others)]))
 
     @property
     def names_sentinels(self) -> bool:

@@ -105,6 +105,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     UnsupportedMediaType: (415, "Unsupported media type"),
     UnknownHost: (421, "Unknown host"),
     errors.InvalidInput: (422, "Invalid value"),
+    errors.UnknownModel: (422, "No such model"),
     errors.InputMismatch: (422, "Already used with other input"),
     errors.TurnLimit: (422, "Too many turns in this session"),
     errors.QueueFull: (429, "Too many turns are waiting"),

@@ -5,7 +5,7 @@ within seconds, or the client's own retry does so at once. The client is answere
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -51,12 +51,14 @@ class Intake:
         users: UserSessions,
         weight: float | None = None,
         limits: Limits = NO_LIMITS,
+        check_model: Callable[[str | None], None] = lambda _: None,
     ) -> None:
-        """`weight` and `limits`: those of the tenant that asks."""
+        """`weight` and `limits`: those of the tenant that asks. `check_model` raises UnknownModel."""
         self.left: int | None = None  # how many requests the tenant may send now, if Redis has counted this one
         self._store = store
         self._queue = queue
         self._users = users
+        self._check_model = check_model
         self._weight = weight
         self._limits = limits
 
@@ -64,22 +66,22 @@ class Intake:
         """Accept a turn at this index. `TurnStore.submit` lists the other outcomes.
 
         Raises:
-            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+            UnknownModel, InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
-        async with self._announced(key, request.user) as mark:
+        async with self._announced(key, request) as mark:
             return Accepted(await self._store.submit(key, request), mark, request.lane)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
         """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
 
         Raises:
-            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+            UnknownModel, InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
         """
         index = await self._store.next_index(session, idempotency_key)
         while True:  # another request may take the index after it was read
             key = session.turn(index)
             try:
-                async with self._announced(key, request.user) as mark:
+                async with self._announced(key, request) as mark:
                     submitted = await self._store.submit_next(key, request, idempotency_key)
                     return Accepted(submitted, mark, request.lane)
             except IndexMoved as moved:
@@ -119,17 +121,19 @@ class Intake:
         return admitted.mark
 
     @asynccontextmanager
-    async def _announced(self, key: TurnKey, user: str | None) -> AsyncGenerator[str]:
+    async def _announced(self, key: TurnKey, request: TurnRequest) -> AsyncGenerator[str]:
         """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused.
 
         The session is noted for its user at the same time, so that there is no turn which an erasure could not find.
+        A completed turn can be had again also if nobody may ask its model any more.
         """
         mark = ""
         if not await self._store.is_completed(key):
-            if user is None:
+            self._check_model(request.model)
+            if request.user is None:
                 mark = await self._mark(key)
             else:
-                mark, _ = await asyncio.gather(self._mark(key), self._users.note(key.session, user))
+                mark, _ = await asyncio.gather(self._mark(key), self._users.note(key.session, request.user))
         try:
             yield mark
         except StoreUnavailable:

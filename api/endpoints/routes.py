@@ -8,6 +8,7 @@ from turnwire.api.endpoints.audit import AuditList, list_audit
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
 from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
+from turnwire.api.endpoints.models import ModelList, list_models
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
 from turnwire.api.endpoints.pending import PendingList, list_pending
 from turnwire.api.endpoints.probes import Health, is_alive, is_ready
@@ -135,6 +136,12 @@ OPERATIONS: Final = (
         body=TokenBody, body_required=True,
         answers=(Answer(200, "The token", SessionToken),),
         problems=(400, 404, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/models", method="GET", head=True, handler=list_models, scope=Scope.TURNS,
+        summary="The models that you may ask",
+        answers=(Answer(200, "The names, in the form of OpenAI's list", ModelList),),
+        problems=(406,),
     ),
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,

@@ -4,6 +4,7 @@ Rule: the client is answered only after the turn is in the store and in the queu
 """
 
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -60,7 +61,8 @@ async def ask_next_turn(services: Services, exchange: Exchange) -> None:
 
 def _intake(services: Services, exchange: Exchange) -> Intake:
     weight = services.key_file.tenant(exchange.identity.tenant).weight
-    return Intake(services.store, services.queue, services.erasures.users, weight, exchange.limits)
+    check_model = partial(services.models.check, tenant=exchange.identity.tenant)
+    return Intake(services.store, services.queue, services.erasures.users, weight, exchange.limits, check_model)
 
 
 def _follows(services: Services, exchange: Exchange, form: Form) -> AbstractContextManager[None]:

@@ -43,6 +43,7 @@ def test_everything_that_a_table_may_say():
         body = { provider = { sort = "price" } }
         headers = { X-Title = "Shop" }
         stream_options = false
+        think = "reasoning"
         fallbacks = ["small"]
         tenants = ["acme", "other"]
         context_tokens = 128_000
@@ -82,6 +83,7 @@ def test_everything_that_a_table_may_say():
         (SMALL + 'ulr = "x"', r"\[models.small\]: .*unknown field `ulr`"),
         (SMALL + 'context_tokens = "many"', r"\[models.small\]: context_tokens: Expected `int`"),
         (SMALL + "context_tokens = 0", r"\[models.small\]: context_tokens: Expected `int` >= 1"),
+        (SMALL + 'think = "loud"', r"\[models.small\]: think: Invalid enum value"),
         (SMALL + 'key_env = "two words"', r"\[models.small\]: key_env: "),
         (SMALL + 'key_env = "A"\nkey_file = "b"', r"\[models.small\]: key_file: set only one"),
         (SMALL + "[models.small.tenant_keys.acme]", r"\[models.small\]: tenant_keys.acme: set one of"),

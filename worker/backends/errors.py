@@ -5,6 +5,8 @@ BackendTransportError         no response, or one that is not 2xx
 ├── BackendReportedError      the server reported an error inside its answer
 └── BackendProtocolError      the answer is not what the protocol allows
 
+UnknownModelError stands apart: no server was asked.
+
 Messages reach clients, so they never name hosts. The server's own words are kept apart, in `body`.
 """
 
@@ -13,6 +15,12 @@ from typing import Final
 from turnwire.shared.errors import TurnFailure
 
 BODY_LIMIT_BYTES: Final = 2048
+
+
+class UnknownModelError(TurnFailure):
+    """The client has named a model that it may not ask, or that this worker does not know. No model was asked."""
+
+    code = "unknown_model"
 
 
 class BackendTransportError(TurnFailure):

@@ -1,7 +1,7 @@
 """A backend for any server that speaks OpenAI's chat completions, and hooks that ask it for every turn."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
-from turnwire.worker.backends.errors import BackendTruncatedError
+from turnwire.worker.backends.errors import BackendTruncatedError, UnknownModelError
 from turnwire.worker.backends.retry import RetryPolicy
 from turnwire.worker.backends.transport import Transport
 from turnwire.worker.hooks import ChatTurnHooks
@@ -28,6 +28,7 @@ class OpenAIBackend:
         api_key: sent as a Bearer token; if it is empty or None, no `Authorization` is sent.
         model: the model that is asked unless a call names another one.
         policy: retries and deadlines.
+        models: the models that the client of a turn may ask, besides that one.
         client: an HTTP client to use; `aclose` leaves it open. None: the backend makes its own.
         kind: the backend's name in errors.
 
@@ -42,6 +43,7 @@ class OpenAIBackend:
         model: str,
         policy: RetryPolicy,
         *,
+        models: Collection[str] = (),
         client: httpx.AsyncClient | None = None,
         kind: str = "openai",
     ) -> None:
@@ -49,6 +51,7 @@ class OpenAIBackend:
             raise SettingsError("the model's name must not be empty")
         self.kind = kind
         self._model = model
+        self._askable = {model, *models}
         self._idle_timeout_ms = policy.idle_timeout_ms
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
@@ -78,7 +81,8 @@ class OpenAIBackend:
             request_timeout_ms=settings.llm_request_timeout_ms,
             idle_timeout_ms=settings.llm_idle_timeout_ms,
         )
-        return cls(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy)
+        models = settings.llm_model_names
+        return cls(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy, models=models)
 
     def __repr__(self) -> str:
         return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
@@ -100,7 +104,13 @@ class OpenAIBackend:
 
         A turn that makes several calls must give each of them another `name`, because no two calls may share an
         idempotency key.
+
+        Raises:
+            UnknownModelError: the client may not ask the turn's `model`. A key can often ask far dearer models.
+            BackendTransportError: as for `stream`.
         """
+        if turn.model is not None and turn.model not in self._askable:
+            raise UnknownModelError("the turn asks a model that is not offered", retryable=False)
         key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
         return self.stream(
             messages,

@@ -10,6 +10,7 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
+from turnwire.worker.backends.errors import UnknownModelError
 from turnwire.worker.backends.openai import OpenAIHooks
 
 EARLIER = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
@@ -34,7 +35,7 @@ async def said(hooks, turn):
 
 async def test_openai_hooks_send_history_message_model_and_key(raw):
     raw.play(HEAD + sse(text("hi", "stop"), "[DONE]"))
-    settings = Settings(llm_base_url=raw.url, llm_api_key="sk-1", llm_model="tiny")
+    settings = Settings(llm_base_url=raw.url, llm_api_key="sk-1", llm_model="tiny", llm_models="large")
     hooks = OpenAIHooks.from_settings(settings)
     turn = a_turn("two", EARLIER)
     assert await said(hooks, turn) == ["hi"]
@@ -45,6 +46,14 @@ async def test_openai_hooks_send_history_message_model_and_key(raw):
     assert (first["model"], second["model"]) == ("tiny", "large")
     assert raw.requests[0].headers["idempotency-key"] == "chat:s:1/1700000000000/3"
     assert turn.usage.calls == [ModelCall("tiny", finish_reason="stop")]
+
+
+async def test_a_model_that_is_not_offered_never_reaches_the_server(raw):
+    hooks = OpenAIHooks.from_settings(Settings(llm_base_url=raw.url, llm_model="tiny", llm_models="large, larger"))
+    with pytest.raises(UnknownModelError) as refused:
+        await said(hooks, a_turn(model="largest"))
+    assert (refused.value.code, refused.value.retryable) == ("unknown_model", False)
+    assert raw.requests == []
 
 
 def test_openai_hooks_take_the_policy_from_the_settings():
