@@ -19,22 +19,13 @@ def canonical_json(value: Any) -> bytes:
     return strictjson.encode_sorted(value)
 
 
-def input_hash(
-    key: TurnKey,
-    *,
-    message: str,
-    project: str | None,
-    domain: str | None,
-    model: str | None,
-    parent: int | None = None,
-) -> str:
+def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str | None, model: str | None) -> str:
     """Return the sha256 digest (hex) of everything that a turn's answer depends on.
 
-    An absent value counts as null, so a request that adds a value has another hash. `parent` came later to the
-    protocol, so it is left out if it is absent: the turns that were stored before keep their hash. The user, the
-    metadata and the `on_…` choices do not change the answer, so they are not hashed.
+    An absent value counts as null, so a request that adds a value has another hash. The user, the metadata and the
+    `on_…` choices do not change the answer, so they are not hashed.
     """
-    identity: dict[str, Any] = {
+    identity = {
         "tenant": key.session.tenant,
         "session": key.session.session,
         "index": key.index,
@@ -43,8 +34,6 @@ def input_hash(
         "message": message,
         "model": model,
     }
-    if parent is not None:
-        identity["parent"] = parent
     return hashlib.sha256(canonical_json(identity)).hexdigest()
 
 

@@ -17,6 +17,7 @@ from turnwire.shared.settings import Settings
 
 HIDDEN: Final = "***"
 _SHORTEST: Final = 6  # a shorter value of the settings would also hide parts of ordinary words
+_read_later: Final[set[str]] = set()  # secrets that were not in the settings when the log began
 
 _FORMS: Final = (
     (re.compile(r"(?<=://)[^/\s@]*(?=@)"), HIDDEN),  # user and password of a URL
@@ -47,7 +48,7 @@ class Scrubber(logging.Formatter):
 
     def scrubbed(self, text: str) -> str:
         """The text without secrets."""
-        for secret in self._secrets:
+        for secret in (*self._secrets, *_read_later):
             text = text.replace(secret, HIDDEN)
         for form, replacement in _FORMS:
             text = form.sub(replacement, text)
@@ -62,6 +63,12 @@ def log_to_stderr(settings: Settings) -> None:
     # Python itself would write these two to standard error as they are.
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda failed: _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def hide(secret: str) -> None:
+    """Hide a secret from now on that the process has read from a file, or from a variable that is not ours."""
+    if len(secret) >= _SHORTEST:
+        _read_later.add(secret)
 
 
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:

@@ -125,6 +125,8 @@ def introduction(stack: Stack, settings: Settings, redis: RedisServer | None, ke
     model = "offline demo (set TURNWIRE_LLM_BASE_URL for a real one)"
     if settings.hooks:
         model = f"hooks {settings.hooks}"
+    elif settings.models_file:
+        model = f"those of {settings.models_file}"
     elif settings.llm_base_url:
         model = without_password(settings.llm_base_url)
     turn = f"{base_url}/v1/sessions/demo/turns/0"

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -29,11 +30,12 @@ class Products:
     def from_settings(cls, settings: Settings) -> "Products":
         """Import the hooks that TURNWIRE_HOOKS names: `module:attr`, or `legal=legal_app:hooks,tax=tax_app:hooks`.
 
-        Without that setting, the hooks of the OpenAI-compatible backend are used if TURNWIRE_LLM_BASE_URL is set, and
-        those of the demo otherwise.
+        Without that setting, the models of TURNWIRE_MODELS_FILE are asked if it is set, else the server of
+        TURNWIRE_LLM_BASE_URL if that is set, and otherwise the demo.
 
         Raises:
-            SettingsError: an entry cannot be imported, or has no `produce`. The text names the entry.
+            SettingsError: an entry cannot be imported, or has no `produce`; or the file of models cannot be used. The
+                text names what is wrong.
         """
         if settings.hooks is None:
             return cls({None: _default_hooks(settings)})
@@ -101,6 +103,10 @@ async def _close(hooks: ChatTurnHooks) -> None:
 
 
 def _default_hooks(settings: Settings) -> ChatTurnHooks:
+    if settings.models_file:
+        from turnwire.worker.backends.models import Models, ModelsHooks
+
+        return ModelsHooks(Models(settings, os.environ))
     if settings.llm_base_url:
         from turnwire.worker.backends.openai import OpenAIHooks
 

@@ -19,7 +19,6 @@ from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.ancestry import Ancestry, Found
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.retention import Retention
 from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
@@ -115,13 +114,11 @@ class TurnReads:
         return None if user is None else user.decode()
 
     async def waits_for(self, key: TurnKey) -> TurnKey | None:
-        """The earlier open turn of its branch that must end before this queued turn can run; None: it can."""
+        """The earlier open turn of its session that must end before this queued turn can run; None: it can."""
         async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
             pipe.zrange(key.session.open, 0, 0)
-            pipe.hmget(key.record, "on_busy", "parent", "ahead")
-            first, (on_busy, parent, ahead) = await pipe.execute()
-            if parent is not None:
-                first = [ahead] if ahead and await self.redis.zscore(key.session.open, ahead) is not None else []
+            pipe.hget(key.record, "on_busy")
+            first, on_busy = await pipe.execute()
         if on_busy == b"concurrent" or not first or int(first[0]) >= key.index:
             return None
         return key.session.turn(int(first[0]))
@@ -138,35 +135,20 @@ class TurnReads:
                 return found[:limit]
             first, page = int(indexes[-1]) + 1, PAGE_TURNS
 
-    async def history(self, key: TurnKey, limit: int, parent: int | None = None) -> list[TurnRecord]:
-        """Return the turns that this one follows, ascending: at most the last `limit`. `parent`: of its record."""
-        ancestry = Ancestry(key.index, parent, limit)
-        while not ancestry.done:
-            ancestry.take(*await self._turns_up_to(key.session, ancestry.upto, limit))
-        return ancestry.found()
-
-    async def _turns_up_to(self, session: SessionKey, index: int, limit: int) -> tuple[list[Found], int | None]:
-        """Return at most `limit` turns up to this index, ascending, and the lowest index; None: there is none below."""
+    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
+        """Return the last `limit` turns before this one, ascending."""
+        if key.index == 0 or limit == 0:
+            return []
+        session = key.session
         async with answered_within(self._timeout_s):
             before, oldest = await asyncio.gather(
-                self._courier.send("ZREVRANGEBYSCORE", session.turns, index, "-inf", "LIMIT", 0, limit),
+                self._courier.send("ZREVRANGEBYSCORE", session.turns, f"({key.index}", "-inf", "LIMIT", 0, limit),
                 self._courier.send("ZRANGE", session.turns, 0, OLDEST_TURNS - 1),
             )
             turns = [session.turn(int(index)) for index in reversed(before)]
-            hashes = await self._hashes(turns, [session.turn(int(index)) for index in oldest])
-        found = [
-            Found.of(key.index, fields, self._readable(key, fields))
-            for key, fields in zip(turns, hashes, strict=True)
-            if fields
-        ]
-        return found, int(before[-1]) if len(before) == limit else None
+            return await self._records(turns, [session.turn(int(index)) for index in oldest])
 
-    async def _records(self, keys: Sequence[TurnKey]) -> list[TurnRecord]:
-        """Read these turns, without those that are gone or cannot be read."""
-        hashes = zip(keys, await self._hashes(keys), strict=True)
-        return [record for key, fields in hashes if (record := self._readable(key, fields)) is not None]
-
-    async def _hashes(self, keys: Sequence[TurnKey], others: Sequence[TurnKey] = ()) -> list[dict[bytes, bytes]]:
+    async def _records(self, keys: Sequence[TurnKey], others: Sequence[TurnKey] = ()) -> list[TurnRecord]:
         """Read these turns. Those whose retention is over are removed from the session's indexes, `others` too."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for key in keys:
@@ -176,7 +158,8 @@ class TurnReads:
             replies = await pipe.execute()
         if expired := [key for key, reply in zip([*keys, *others], replies, strict=True) if not reply]:
             await self._prune(expired)
-        return list(replies[: len(keys)])
+        found = [self._readable(key, fields) for key, fields in zip(keys, replies, strict=False)]
+        return [record for record in found if record is not None]
 
     def _readable(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
         """Read one turn hash among others. Returns None for one that cannot be read, so that the others are shown."""

@@ -33,7 +33,6 @@ from turnwire.shared.errors import (
     TurnEnded,
     TurnLimit,
     TurnwireError,
-    UnknownParent,
 )
 from turnwire.shared.store.courier import Courier
 
@@ -79,7 +78,6 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "STEPS_BEHIND": StepsBehind,
     "TURN_ENDED": TurnEnded,
     "TURN_LIMIT": TurnLimit,
-    "UNKNOWN_PARENT": UnknownParent,
 }
 
 # A server that is restarting, failing over, full or read-only: it may take the same command later. redis-py has

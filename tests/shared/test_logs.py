@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from turnwire.shared.logs import Scrubber, log_to_stderr
+from turnwire.shared import logs
+from turnwire.shared.logs import Scrubber, hide, log_to_stderr
 from turnwire.shared.settings import Settings
 
 HIDDEN = [
@@ -57,3 +58,11 @@ def test_the_secrets_of_the_settings_are_hidden_in_tracebacks_too(
     assert "Traceback" in shown
     assert "KeyError: '*** and ***'" in shown
     assert "the key *** failed" in shown
+
+
+def test_a_secret_that_is_read_later_is_hidden_from_then_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "_read_later", set())
+    scrubber = Scrubber("%(message)s")
+    hide("open sesame")
+    hide("cat")
+    assert scrubber.scrubbed("open sesame, said the cat") == "***, said the cat"

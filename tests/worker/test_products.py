@@ -14,6 +14,7 @@ from tests.support.product import Product, Scripted
 from turnwire.shared.errors import SettingsError, TurnFailure
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
+from turnwire.worker.backends.models import ModelsHooks
 from turnwire.worker.backends.openai import OpenAIHooks
 from turnwire.worker.products import Products, hook
 from turnwire.worker.turn.calling import call
@@ -78,11 +79,18 @@ def test_a_module_that_raises_while_it_is_imported_is_refused_by_name(monkeypatc
         products("broken_app:hooks")
 
 
-async def test_without_hooks_it_is_the_model_server_if_there_is_one_else_the_demo():
+async def test_without_hooks_it_is_the_models_or_the_model_server_if_there_is_one_else_the_demo(tmp_path):
     assert isinstance(Products.from_settings(Settings()).for_project(None), DemoHooks)
     model = Products.from_settings(msgspec.structs.replace(Settings(), llm_base_url="http://127.0.0.1:1/v1"))
     assert isinstance(model.for_project(None), OpenAIHooks)
     await model.aclose()
+    file = tmp_path / "models.toml"
+    file.write_text('[models.small]\nurl = "http://127.0.0.1:1/v1"\n', encoding="utf-8")
+    models = Products.from_settings(Settings(models_file=str(file)))
+    assert isinstance(models.for_project(None), ModelsHooks)
+    await models.aclose()
+    with pytest.raises(SettingsError, match="TURNWIRE_MODELS_FILE"):
+        Products.from_settings(Settings(models_file=str(tmp_path)))
 
 
 async def test_every_product_is_closed_whatever_one_of_them_raises():

@@ -73,14 +73,7 @@ class OpenAIBackend:
         """
         if not settings.llm_base_url:
             raise SettingsError("TURNWIRE_LLM_BASE_URL: not set, so there is no model server to ask")
-        policy = RetryPolicy(
-            max_attempts=settings.llm_max_attempts,
-            initial_backoff_ms=settings.llm_initial_backoff_ms,
-            max_backoff_ms=settings.llm_max_backoff_ms,
-            jitter=settings.llm_jitter,
-            request_timeout_ms=settings.llm_request_timeout_ms,
-            idle_timeout_ms=settings.llm_idle_timeout_ms,
-        )
+        policy = retry_policy(settings)
         models = settings.llm_model_names
         return cls(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy, models=models)
 
@@ -128,6 +121,7 @@ class OpenAIBackend:
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
         model: str | None = None,
+        headers: Mapping[str, str] | None = None,
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
     ) -> AsyncGenerator[dict[str, Any]]:
@@ -142,6 +136,7 @@ class OpenAIBackend:
             tools: the tools that the model may call, as in the API. Calls come as `tool.call` events at the end.
             options: more fields of the request (`temperature`, `tool_choice`, …). They replace none of those above.
             model: the model to ask; None: the backend's own.
+            headers: more headers of the request.
             idempotency_key: sent with every try of this call.
             on_call: called with the call that was made.
 
@@ -157,7 +152,7 @@ class OpenAIBackend:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        async with self._transport.exchange(msgspec.json.encode(request), idempotency_key) as response:
+        async with self._transport.exchange(msgspec.json.encode(request), idempotency_key, headers or {}) as response:
             answer = StreamedAnswer(self.kind)
             try:
                 async with aclosing(self._events(response, answer)) as events:
@@ -183,6 +178,22 @@ class OpenAIBackend:
             if not answer.complete:
                 raise
             # The answer is complete. Only its usage may be missing.
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """Return the retries and deadlines of the `TURNWIRE_LLM_*`.
+
+    Raises:
+        SettingsError: they make no sense.
+    """
+    return RetryPolicy(
+        max_attempts=settings.llm_max_attempts,
+        initial_backoff_ms=settings.llm_initial_backoff_ms,
+        max_backoff_ms=settings.llm_max_backoff_ms,
+        jitter=settings.llm_jitter,
+        request_timeout_ms=settings.llm_request_timeout_ms,
+        idle_timeout_ms=settings.llm_idle_timeout_ms,
+    )
 
 
 class OpenAIHooks(ChatTurnHooks):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -39,13 +39,17 @@ class Transport:
         await self._clients.aclose()
 
     @asynccontextmanager
-    async def exchange(self, body: bytes, idempotency_key: str) -> AsyncGenerator[httpx.Response]:
+    async def exchange(
+        self, body: bytes, idempotency_key: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[httpx.Response]:
         """Send a request until a 2xx response begins. The caller reads the body, which is closed at the block's end.
+
+        `headers` are sent besides those that each request has.
 
         Raises:
             BackendTransportError: the last request got no response (status 0), or a response that is not 2xx.
         """
-        headers = {**self._headers, "Idempotency-Key": idempotency_key}
+        headers = {**self._headers, **headers, "Idempotency-Key": idempotency_key}
         attempt = 1
         while True:
             async with self._clients.lend() as loan:

@@ -62,12 +62,12 @@ async def test_the_model_calls_a_tool_and_answers_with_its_result(backend, llmoc
 
 async def test_each_call_of_a_turn_has_a_key_of_its_own(raw, ask):
     raw.play(HEAD + sse(text("hi", "stop"), "[DONE]"))
-    backend, turn = ask(raw.url).backend, a_turn("large")
+    backend, turn = ask(raw.url).backend, a_turn("tiny")
     for name in (None, "plan", "answer"):
         assert [event async for event in backend.ask(turn, [], name=name)] == [text_delta("hi")]
     keys = [request.headers["idempotency-key"] for request in raw.requests]
     assert keys == [f"chat:s:1/1700000000000/3{name}" for name in ("", "/plan", "/answer")]
-    assert turn.usage.calls == [ModelCall("large", finish_reason="stop")] * 3
+    assert turn.usage.calls == [ModelCall("tiny", finish_reason="stop")] * 3
 
 
 async def test_options_are_sent_but_replace_nothing_and_no_tools_are_not_an_empty_list(backend, llmock_server):

@@ -1,0 +1,79 @@
+"""Fits messages into the context of a model: it leaves out the oldest turns. It does no I/O.
+
+Nobody but the server can count tokens, because each model splits text in its own way. So their number is estimated: a
+token for each 3 bytes of UTF-8, and 4 for each message. That is more than most models need, for English by a third or
+so. Each part that is not text, such as an image, counts as 1000 tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+BYTES_PER_TOKEN: Final = 3
+TOKENS_PER_MESSAGE: Final = 4
+TOKENS_PER_PART: Final = 1000
+ANSWER_SHARE: Final = 4  # a quarter of the context is left for an answer whose length the request does not limit
+
+Message = Mapping[str, Any]
+
+
+class Fitted(NamedTuple):
+    """Messages that fit, as far as possible, and the number of turns that were left out."""
+
+    messages: list[Message]
+    dropped_turns: int
+
+
+def fit(messages: Sequence[Message], room_tokens: int) -> Fitted:
+    """Leave out the oldest turns, until the rest has an estimate of at most `room_tokens`.
+
+    A turn begins with a message of the user, and ends before the next one. So a tool's call and its result stay
+    together. What stands before the first turn, such as a system prompt, and the last turn, which asks, always stay.
+    """
+    begins = [position for position, message in enumerate(messages) if message.get("role") == "user"]
+    if not begins:
+        return Fitted(list(messages), 0)
+    ends = [*begins[1:], len(messages)]
+    kept = len(begins) - 1  # the index of the oldest turn that stays
+    left = room_tokens - estimate(messages[: begins[0]]) - estimate(messages[begins[kept] : ends[kept]])
+    while kept and (cost := estimate(messages[begins[kept - 1] : ends[kept - 1]])) <= left:
+        left -= cost
+        kept -= 1
+    return Fitted([*messages[: begins[0]], *messages[begins[kept] :]], kept)
+
+
+def room(context_tokens: int, request: Mapping[str, Any]) -> int:
+    """Return how many tokens the messages of a request may have, so that its answer fits into the context, too."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        answer = request.get(name)
+        if type(answer) is int and answer > 0:
+            return max(context_tokens - answer, 0)
+    return context_tokens - context_tokens // ANSWER_SHARE
+
+
+def estimate(messages: Sequence[Message]) -> int:
+    """Return about how many tokens these messages have, rather too many than too few."""
+    return sum(_estimate(message) for message in messages)
+
+
+def _estimate(message: Message) -> int:
+    tokens = TOKENS_PER_MESSAGE
+    for name, value in message.items():
+        if name == "role" or value is None:
+            continue
+        if name == "content" and isinstance(value, list):
+            tokens += sum(_of_part(part) for part in value)
+        else:
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            tokens += _of_text(text)
+    return tokens
+
+
+def _of_part(part: Any) -> int:
+    text = part.get("text") if isinstance(part, dict) else None
+    return _of_text(text) if isinstance(text, str) else TOKENS_PER_PART
+
+
+def _of_text(text: str) -> int:
+    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
