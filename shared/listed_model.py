@@ -64,7 +64,8 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         tenants: who may ask it; None: everybody.
         context_tokens: how many tokens a request and its answer may have together; None: there is no limit.
         prices: what it costs; None: its cost is unknown.
-        max_attempts, request_timeout_ms, idle_timeout_ms: in place of TURNWIRE_LLM_MAX_ATTEMPTS and so on.
+        max_attempts, request_timeout_ms, first_token_timeout_ms, idle_timeout_ms: in place of
+            TURNWIRE_LLM_MAX_ATTEMPTS and so on.
     """
 
     url: str
@@ -85,6 +86,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     prices: ModelPrices | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=100)] | None = None
     request_timeout_ms: Milliseconds | None = None
+    first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
 
     def may_be_asked_by(self, tenant: str) -> bool:

@@ -81,7 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_max_backoff_ms: Annotated[int, Meta(ge=0)] = 30_000
     llm_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.25
     llm_request_timeout_ms: Annotated[int, Meta(ge=0)] = 120_000
+    llm_first_token_timeout_ms: Annotated[int, Meta(ge=0)] | None = None  # default: llm_request_timeout_ms
     llm_idle_timeout_ms: Annotated[int, Meta(ge=0)] = 60_000
+    llm_stream_options: bool = True  # whether requests ask for the usage by `stream_options`
+    llm_think: Literal["text", "reasoning", "hide"] = "text"  # what `<think>…</think>` before an answer is
     history_turns: Annotated[int, Meta(ge=0)] = 50
     history_bytes: Positive = 4_194_304  # of text in all messages together
 

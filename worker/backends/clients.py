@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Final
 
 import httpx
 
+from turnwire.shared.errors import SettingsError
 from turnwire.worker.turn.limits import CLOSE_S
 
 logger = logging.getLogger(__name__)
@@ -20,6 +23,12 @@ TIMEOUTS: Final = httpx.Timeout(connect=10.0, write=30.0, read=None, pool=None)
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
+@cache
+def _tls(certificates_file: str | None, certificates_folder: str | None) -> ssl.SSLContext:  # noqa: ARG001
+    """Read the certificates, which takes longer than making a client. httpx finds them by these two variables."""
+    return httpx.create_ssl_context()
+
+
 class Loan:
     """One call's use of a client. The call marks it as `sound` when it has certainly left nothing behind."""
 
@@ -29,12 +38,17 @@ class Loan:
 
 
 class Clients:
-    """Lends out one client at a time, made inside the running event loop.
+    """Lends out one client at a time.
+
+    The first client is made at once, so that a proxy or a file of certificates that cannot be used is found at start.
 
     If a call is cancelled at certain moments, its connection stays open in httpcore's pool for ever. With httpcore
     1.0.9 this happens while the request takes its connection, and while the response gives it back. So after a call
     that did not end soundly, new calls get a new client, and the old one is closed when its last call has ended.
     A `given` client is neither replaced nor closed.
+
+    Raises:
+        SettingsError: the environment names a proxy, or certificates, that cannot be used.
     """
 
     def __init__(self, given: httpx.AsyncClient | None) -> None:
@@ -42,7 +56,8 @@ class Clients:
         self._current: httpx.AsyncClient | None = None
         self._calls: dict[httpx.AsyncClient, int] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._tls: ssl.SSLContext | None = None  # reading the certificates takes longer than making a client
+        if given is None:
+            self._current = self._new()
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[Loan]:
@@ -78,9 +93,16 @@ class Clients:
                 if not task.cancelled() and (error := task.exception()) is not None:
                     logger.warning("closing an HTTP client failed: %s: %s", type(error).__name__, error)
 
-    def _new(self) -> httpx.AsyncClient:
-        self._tls = self._tls or httpx.create_ssl_context()
-        return httpx.AsyncClient(limits=_LIMITS, timeout=TIMEOUTS, verify=self._tls)
+    @staticmethod
+    def _new() -> httpx.AsyncClient:
+        try:
+            tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            return httpx.AsyncClient(limits=_LIMITS, timeout=TIMEOUTS, verify=tls)
+        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+            what = "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+            raise SettingsError(
+                f"no HTTP client can be made for the model server ({type(error).__name__}): {what}"
+            ) from error
 
     def _close(self, client: httpx.AsyncClient) -> None:
         # In a task of its own, because the last call may be in the middle of its cancellation.

@@ -13,6 +13,7 @@ Messages reach clients, so they never name hosts. The server's own words are kep
 from typing import Final
 
 from turnwire.shared.errors import TurnFailure
+from turnwire.worker.backends.reasons import Reason
 
 BODY_LIMIT_BYTES: Final = 2048
 
@@ -31,6 +32,8 @@ class BackendTransportError(TurnFailure):
         status: the HTTP status; 0: there was no response.
         body: at most 2 KiB of the server's response.
         retry_after_ms: how long the server asks to wait before the next request; None: it does not ask.
+        reason: why the server refused, if that can be told: `auth`, `quota`, `rate_limit`, `context_length`,
+            `model_not_found`, `overloaded` or `content_filter`. Clients read it in place of `code`.
     """
 
     code = "backend_transport"
@@ -44,6 +47,7 @@ class BackendTransportError(TurnFailure):
         retryable: bool,
         body: bytes | str = b"",
         retry_after_ms: int | None = None,
+        reason: Reason | None = None,
     ) -> None:
         super().__init__(message, retryable=retryable)
         self.kind = kind
@@ -51,8 +55,21 @@ class BackendTransportError(TurnFailure):
         raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
         self.body = raw[:BODY_LIMIT_BYTES].decode("utf-8", "ignore")  # "replace" could make it longer than the limit
         self.retry_after_ms = retry_after_ms
+        self.reason = reason
         if retry_after_ms is not None:
             self.retry_after_s = retry_after_ms / 1000
+
+    @property
+    def told_code(self) -> str:
+        return self.reason or self.code
+
+    @property
+    def detail(self) -> str:
+        """What the log says beside the message, on one line: the server's own words, and the cause."""
+        words = " ".join(self.body.split())
+        cause = self.__cause__
+        said = f"; the server said: {words!r}" if words else ""
+        return said + (f"; cause: {type(cause).__name__}: {' '.join(str(cause).split())}" if cause else "")
 
 
 class BackendTruncatedError(BackendTransportError):

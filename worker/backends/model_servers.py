@@ -10,7 +10,8 @@ from turnwire.shared.model import ModelCall
 from turnwire.shared.models_file import ModelsFile
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.model_keys import KeyReader, key_headers, key_readers
-from turnwire.worker.backends.openai import OpenAIBackend, retry_policy
+from turnwire.worker.backends.openai import OpenAIBackend, quirks_of, retry_policy
+from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
 
 # A model that has fallbacks is not asked as patiently, because the next one can answer meanwhile.
@@ -25,6 +26,7 @@ class ServedModel(msgspec.Struct, frozen=True):
     listed: ListedModel
     backend: OpenAIBackend
     keys: Mapping[str | None, KeyReader]
+    quirks: Quirks
 
     @property
     def real_name(self) -> str:
@@ -63,6 +65,7 @@ class ModelServers:
         SettingsError: the retries and deadlines of the settings make no sense.
         """
         self._policy = retry_policy(settings)
+        self._quirks = quirks_of(settings)
         self._environ = environ
         self._backends: dict[tuple[Any, ...], OpenAIBackend] = {}
 
@@ -75,7 +78,8 @@ class ModelServers:
         models: dict[str, ServedModel] = {}
         for name, listed in file.models.items():
             keys = key_readers(listed, self._environ, f"{where}: [models.{name}]")
-            models[name] = ServedModel(name, listed, self._backend(listed), keys)
+            quirks = msgspec.structs.replace(self._quirks, stream_options=listed.stream_options, think=listed.think)
+            models[name] = ServedModel(name, listed, self._backend(listed), keys, quirks)
         return ServedModels(file, models)
 
     def _backend(self, listed: ListedModel) -> OpenAIBackend:
@@ -95,7 +99,7 @@ class ModelServers:
             )
         own = {
             name: value
-            for name in ("max_attempts", "request_timeout_ms", "idle_timeout_ms")
+            for name in ("max_attempts", "request_timeout_ms", "first_token_timeout_ms", "idle_timeout_ms")
             if (value := getattr(listed, name)) is not None
         }
         return msgspec.structs.replace(policy, **own)

@@ -103,7 +103,7 @@ class Models:
                     raise
                 other = queue[position + 1].name
                 logger.warning("%s: the model %r failed, %r is asked: %s", turn.run_id, asked.name, other, failure)
-                yield {"type": FALLBACK, "data": {"model": other, "insteadOf": asked.name, "code": failure.code}}
+                yield {"type": FALLBACK, "data": {"model": other, "insteadOf": asked.name, "code": failure.told_code}}
             else:
                 return
 
@@ -167,6 +167,7 @@ async def _asking(
         headers=asked.headers(turn.tenant_id),
         idempotency_key=f"{key}/{call}" if call else key,
         on_call=asked.counted_by(turn.usage.add),
+        quirks=asked.quirks,
     )
     async with aclosing(answer) as events:
         async for event in events:

@@ -1,5 +1,6 @@
 """A backend for any server that speaks OpenAI's chat completions, and hooks that ask it for every turn."""
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -13,15 +14,19 @@ from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
-from turnwire.worker.backends.errors import BackendTruncatedError, UnknownModelError
+from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError, UnknownModelError
+from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
 from turnwire.worker.backends.transport import Transport
+from turnwire.worker.backends.tries import Tries
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.turn import Turn
 
+logger = logging.getLogger(__name__)
+
 
 class OpenAIBackend:
-    """One model server. Its HTTP client is made at the first call, inside the running event loop.
+    """One model server.
 
     Args:
         base_url: `/chat/completions` is asked below it. An example is `http://127.0.0.1:8080/v1`.
@@ -31,6 +36,7 @@ class OpenAIBackend:
         models: the models that the client of a turn may ask, besides that one.
         client: an HTTP client to use; `aclose` leaves it open. None: the backend makes its own.
         kind: the backend's name in errors.
+        quirks: what is particular about the model; None: nothing.
 
     Raises:
         SettingsError: the URL is not http(s) with a host, the key does not fit into a header, or there is no model.
@@ -46,13 +52,16 @@ class OpenAIBackend:
         models: Collection[str] = (),
         client: httpx.AsyncClient | None = None,
         kind: str = "openai",
+        quirks: Quirks | None = None,
     ) -> None:
         if not model:
             raise SettingsError("the model's name must not be empty")
         self.kind = kind
         self._model = model
         self._askable = {model, *models}
-        self._idle_timeout_ms = policy.idle_timeout_ms
+        self._policy = policy
+        self._quirks = quirks or Quirks()
+        self._refuses_stream_options = False
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
     @classmethod
@@ -73,9 +82,14 @@ class OpenAIBackend:
         """
         if not settings.llm_base_url:
             raise SettingsError("TURNWIRE_LLM_BASE_URL: not set, so there is no model server to ask")
-        policy = retry_policy(settings)
-        models = settings.llm_model_names
-        return cls(settings.llm_base_url, settings.llm_api_key, settings.llm_model, policy, models=models)
+        return cls(
+            settings.llm_base_url,
+            settings.llm_api_key,
+            settings.llm_model,
+            retry_policy(settings),
+            models=settings.llm_model_names,
+            quirks=quirks_of(settings),
+        )
 
     def __repr__(self) -> str:
         return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
@@ -124,11 +138,13 @@ class OpenAIBackend:
         headers: Mapping[str, str] | None = None,
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
+        quirks: Quirks | None = None,
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
 
-        Requests are repeated only until a 2xx response begins. From then on the call counts as made, and may be billed:
-        `on_call` is called exactly once, with unknown tokens if the answer does not reach its end.
+        A request is repeated only until the first piece of the answer has come: text, reasoning or a tool call. From
+        the 2xx response that is not repeated on, the call counts as made, and may be billed: `on_call` is called
+        exactly once, with unknown tokens if the answer does not reach its end.
 
         Args:
             messages: as in the chat completions API, oldest first. `assistant_message` and `tool_message` make those
@@ -139,9 +155,10 @@ class OpenAIBackend:
             headers: more headers of the request.
             idempotency_key: sent with every try of this call.
             on_call: called with the call that was made.
+            quirks: what is particular about the model; None: the backend's own.
 
         Raises:
-            BackendTransportError: there was no 2xx response. Its subclasses say that the answer is not complete.
+            BackendTransportError: there was no 2xx response. Its subclasses say that there is no complete answer.
         """
         asked = model or self._model
         request = {
@@ -150,34 +167,60 @@ class OpenAIBackend:
             "model": asked,
             "messages": messages,
             "stream": True,
-            "stream_options": {"include_usage": True},
         }
-        async with self._transport.exchange(msgspec.json.encode(request), idempotency_key, headers or {}) as response:
-            answer = StreamedAnswer(self.kind)
+        sent = {**(headers or {}), "Idempotency-Key": idempotency_key}
+        tries = Tries(self._policy, f"model call {idempotency_key}")
+        while True:
+            answer = StreamedAnswer(self.kind, quirks or self._quirks)
             try:
-                async with aclosing(self._events(response, answer)) as events:
+                async with aclosing(self._exchange(request, sent, str(tries), answer)) as events:
                     async for event in events:
                         yield event
-                call = answer.call(asked)
-                tool_calls = answer.tool_calls()
+                last_events = answer.last_events()
+            except BackendTransportError as failure:
+                failed = failure
             except BaseException:
-                on_call(ModelCall(asked))
+                if answer.responded:
+                    on_call(answer.call(asked, partial=True))
                 raise
             else:
-                on_call(call)
-        for tool_call in tool_calls:
-            yield tool_call
+                on_call(answer.call(asked, partial=False))
+                break
+            if answer.began or not (self._leaves_out_stream_options(failed) or await tries.again(failed)):
+                tries.log_end(failed)
+                if answer.responded:
+                    on_call(answer.call(asked, partial=True))
+                raise failed
+        for event in last_events:
+            yield event
 
-    async def _events(self, response: httpx.Response, answer: StreamedAnswer) -> AsyncGenerator[dict[str, Any]]:
-        try:
-            async with aclosing(read_events(response, self.kind, self._idle_timeout_ms)) as received:
-                async for wire_event in received:
-                    for event in answer.take(wire_event):
-                        yield event
-        except BackendTruncatedError:
-            if not answer.complete:
-                raise
-            # The answer is complete. Only its usage may be missing.
+    async def _exchange(
+        self, request: Mapping[str, Any], headers: Mapping[str, str], attempt: str, answer: StreamedAnswer
+    ) -> AsyncGenerator[dict[str, Any]]:
+        asks_usage = answer.quirks.stream_options and not self._refuses_stream_options
+        usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
+        body = msgspec.json.encode({**request, **usage})
+        async with self._transport.exchange(body, headers, attempt) as response:
+            answer.responded = True
+            received = read_events(response, self.kind, answer, self._policy, answer.quirks.max_answer_bytes)
+            try:
+                async with aclosing(received) as wire_events:
+                    async for wire_event in wire_events:
+                        for event in answer.take(wire_event):
+                            yield event
+            except BackendTruncatedError:
+                if not answer.complete:
+                    raise
+                # The answer is complete. Only its usage may be missing.
+
+    def _leaves_out_stream_options(self, failure: BackendTransportError) -> bool:
+        """Whether the server refused the request for its `stream_options`: from now on it is asked without them."""
+        refused = failure.status in {400, 422} and "stream_options" in failure.body
+        if not refused or self._refuses_stream_options:
+            return False
+        logger.warning("the model server refuses stream_options, so its usage may stay unknown")
+        self._refuses_stream_options = True
+        return True
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -192,7 +235,18 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         max_backoff_ms=settings.llm_max_backoff_ms,
         jitter=settings.llm_jitter,
         request_timeout_ms=settings.llm_request_timeout_ms,
+        first_token_timeout_ms=settings.llm_first_token_timeout_ms,
         idle_timeout_ms=settings.llm_idle_timeout_ms,
+    )
+
+
+def quirks_of(settings: Settings) -> Quirks:
+    """Return what the `TURNWIRE_LLM_*` say about the model, and the limits of its answers."""
+    return Quirks(
+        stream_options=settings.llm_stream_options,
+        think=settings.llm_think,
+        max_answer_bytes=settings.max_log_bytes,
+        piece_characters=max(1, min(16_384, settings.max_event_bytes // 16)),
     )
 
 

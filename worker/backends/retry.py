@@ -11,7 +11,7 @@ import msgspec
 
 from turnwire.shared.errors import SettingsError
 
-RETRY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRY_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 _LONGEST_MS: Final = 24 * 3600 * 1000
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
@@ -21,8 +21,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_attempts` counts the requests, with the first one. The wait after the first request is `initial_backoff_ms`. It
     doubles with each further request, up to `max_backoff_ms`, and varies by the share `jitter` in both directions. A
-    `Retry-After` makes it longer, up to `retry_after_cap_ms`. `request_timeout_ms` limits each request up to the
-    response headers, and `idle_timeout_ms` each silence inside an answer; 0: no limit.
+    `Retry-After` makes it longer; if it asks for more than `retry_after_cap_ms`, the call is given up at once.
+
+    `request_timeout_ms` limits each request up to the response headers. `first_token_timeout_ms` limits each silence
+    between the headers and the first piece of the answer, while the model reads the prompt and thinks; None: the same
+    as `request_timeout_ms`. `idle_timeout_ms` limits each silence after that. 0: no limit.
 
     Raises:
         SettingsError: a value does not fit. The message names it.
@@ -34,19 +37,16 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.25
     retry_statuses: frozenset[int] = RETRY_STATUSES
     request_timeout_ms: int = 120_000
+    first_token_timeout_ms: int | None = None
     idle_timeout_ms: int = 60_000
     retry_after_cap_ms: int = 60_000
 
     def __post_init__(self) -> None:
         _whole("max_attempts", self.max_attempts, 1, 100)
-        for name in (
-            "initial_backoff_ms",
-            "max_backoff_ms",
-            "request_timeout_ms",
-            "idle_timeout_ms",
-            "retry_after_cap_ms",
-        ):
-            _whole(name, getattr(self, name), 0, _LONGEST_MS)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name.endswith("_ms") and not (name == "first_token_timeout_ms" and value is None):
+                _whole(name, value, 0, _LONGEST_MS)
         if self.max_backoff_ms < self.initial_backoff_ms:
             raise SettingsError("max_backoff_ms must not be less than initial_backoff_ms")
         # Written as `not (0 <= x <= 1)`, because NaN must fail, too.
@@ -54,6 +54,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"jitter must be a number from 0 to 1, not {self.jitter!r}")
         for status in self.retry_statuses:
             _whole("each of retry_statuses", status, 400, 599)
+
+    def silence_ms(self, began: bool) -> int:
+        """Return the longest silence inside a response, in ms, before or after its first piece of the answer."""
+        if began:
+            return self.idle_timeout_ms
+        return self.request_timeout_ms if self.first_token_timeout_ms is None else self.first_token_timeout_ms
 
     def delay_ms(self, attempt: int, retry_after_ms: int | None, random: float) -> int:
         """Return how long to wait after the failed request number `attempt` (1 is the first), in ms.
@@ -67,6 +73,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             asked_ms = min(retry_after_ms, self.retry_after_cap_ms)
             wait_ms = max(wait_ms, asked_ms + base_ms * self.jitter * random)
         return max(0, round(wait_ms))
+
+
+def may_pass(status: int) -> bool:
+    """Whether a server that answered with this status may answer differently a little later."""
+    return not 400 <= status < 500 or status in RETRY_STATUSES
 
 
 def retry_after_ms(headers: Mapping[str, str], now: datetime) -> int | None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-DEFAULT_MAX_EVENT_BYTES: Final = 1024 * 1024
+DEFAULT_MAX_EVENT_BYTES: Final = 67_108_864
 _BOM: Final = b"\xef\xbb\xbf"
 
 

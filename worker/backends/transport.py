@@ -1,12 +1,11 @@
-"""Sends a request to a model server, and repeats it until a 2xx response begins, with deadlines and back-off."""
+"""Sends one request to a model server, with deadlines. Who asks decides whether a request is repeated."""
 
 import asyncio
-import logging
-import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Final, NoReturn
+from urllib.parse import quote
 
 import httpx
 
@@ -14,13 +13,17 @@ from turnwire.shared.errors import SettingsError
 from turnwire.worker.backends.body import read_error_body
 from turnwire.worker.backends.clients import TIMEOUTS, Clients, Loan
 from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.backends.reasons import PASSING
+from turnwire.worker.backends.reports import refusal_reason
 from turnwire.worker.backends.retry import RetryPolicy, retry_after_ms
+from turnwire.worker.backends.url import completions_url
 
-logger = logging.getLogger(__name__)
+_SHORTEST_SECRET: Final = 6  # hiding a shorter value would hide parts of ordinary words
+_KEY_CHARACTERS: Final = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 
 class Transport:
-    """The connections to one model server. The HTTP client is made at the first request, in the running event loop.
+    """The connections to one model server. It makes its HTTP client at once.
 
     Arguments and errors are those of `OpenAIBackend`.
     """
@@ -28,7 +31,7 @@ class Transport:
     def __init__(
         self, base_url: str, api_key: str | None, policy: RetryPolicy, client: httpx.AsyncClient | None, kind: str
     ) -> None:
-        self._url = _completions_url(base_url)
+        self._url = completions_url(base_url, api_key)
         self._headers = _headers(api_key)
         self._policy = policy
         self._clients = Clients(client)
@@ -39,36 +42,25 @@ class Transport:
         await self._clients.aclose()
 
     @asynccontextmanager
-    async def exchange(
-        self, body: bytes, idempotency_key: str, headers: Mapping[str, str]
-    ) -> AsyncGenerator[httpx.Response]:
-        """Send a request until a 2xx response begins. The caller reads the body, which is closed at the block's end.
+    async def exchange(self, body: bytes, headers: Mapping[str, str], attempt: str) -> AsyncGenerator[httpx.Response]:
+        """Send one request, and yield a 2xx response. The caller reads the body, which is closed at the block's end.
 
-        `headers` are sent besides those that each request has.
+        `headers` are sent besides those that each request has; `Idempotency-Key` is one of them. `attempt` says in
+        messages which request of the call this is.
 
         Raises:
-            BackendTransportError: the last request got no response (status 0), or a response that is not 2xx.
+            BackendTransportError: there was no response (status 0), or one that is not 2xx.
         """
-        headers = {**self._headers, **headers, "Idempotency-Key": idempotency_key}
-        attempt = 1
-        while True:
-            async with self._clients.lend() as loan:
-                try:
-                    response = await self._request(loan, body, headers, attempt)
-                except BackendTransportError as failure:
-                    if attempt == self._policy.max_attempts or not failure.retryable:
-                        raise
-                    delay_ms = self._delay_ms(attempt, failure)
-                    logger.warning("a model call failed, it is repeated in %d ms: %s", delay_ms, failure)
-                else:
-                    async with aclosing(response):
-                        yield response
-                        loan.sound = response.is_closed  # httpx closes it when it was read to its end
-                    return
-            await asyncio.sleep(delay_ms / 1000)
-            attempt += 1
+        sent = {**self._headers, **headers}
+        # A product may have made the key of anything. A header holds printable ASCII.
+        sent["Idempotency-Key"] = quote(sent["Idempotency-Key"], safe=_KEY_CHARACTERS, errors="replace")
+        async with self._clients.lend() as loan:
+            response = await self._request(loan, body, sent, attempt)
+            async with aclosing(response):
+                yield response
+                loan.sound = response.is_closed  # httpx closes it when it was read to its end
 
-    async def _request(self, loan: Loan, body: bytes, headers: dict[str, str], attempt: int) -> httpx.Response:
+    async def _request(self, loan: Loan, body: bytes, headers: dict[str, str], attempt: str) -> httpx.Response:
         client, timeout_ms = loan.client, self._policy.request_timeout_ms
         request = client.build_request("POST", self._url, content=body, headers=headers, timeout=TIMEOUTS)
         try:
@@ -81,32 +73,33 @@ class Transport:
             loan.sound = True  # the request ended by itself, nothing was cancelled
             self._unreachable(_reason(error), attempt, error)
         if not response.is_success:
-            refusal = await self._refusal(response, attempt)
+            refusal = await self._refusal(response, attempt, headers)
             loan.sound = True
             raise refusal
         return response
 
-    def _delay_ms(self, attempt: int, failure: BackendTransportError) -> int:
-        spread = random.random()  # noqa: S311 - spreads retries, protects nothing
-        return self._policy.delay_ms(attempt, failure.retry_after_ms, spread)
-
-    def _unreachable(self, reason: str, attempt: int, cause: Exception) -> NoReturn:
-        message = f"the model server is unreachable: {reason} ({self._count(attempt)})"
+    def _unreachable(self, reason: str, attempt: str, cause: Exception) -> NoReturn:
+        message = f"the model server is unreachable: {reason} ({attempt})"
         raise BackendTransportError(message, kind=self._kind, status=0, retryable=True) from cause
 
-    async def _refusal(self, response: httpx.Response, attempt: int) -> BackendTransportError:
-        status = response.status_code
+    async def _refusal(self, response: httpx.Response, attempt: str, sent: Mapping[str, str]) -> BackendTransportError:
+        status, body = response.status_code, await read_error_body(response)
+        for secret in _secrets_in(sent):
+            body = body.replace(secret.encode(), b"***")  # some servers repeat the key that they refuse
+        text = body.decode("utf-8", "replace")
+        reason = refusal_reason(status, text)
+        retryable = reason is None or reason in PASSING
+        should_retry = response.headers.get("x-should-retry", "").lower()
+        what = f"a redirect (status {status}), which is not followed" if 300 <= status < 400 else f"status {status}"
         return BackendTransportError(
-            f"the model server answered with status {status} ({self._count(attempt)})",
+            f"the model server answered with {what} ({attempt})",
             kind=self._kind,
             status=status,
-            retryable=status in self._policy.retry_statuses,
-            body=await read_error_body(response),
+            retryable=retryable and should_retry != "false" and status in self._policy.retry_statuses,
+            body=body,
             retry_after_ms=retry_after_ms(response.headers, datetime.now(UTC)),
+            reason=reason,
         )
-
-    def _count(self, attempt: int) -> str:
-        return f"attempt {attempt} of {self._policy.max_attempts}"
 
 
 def _reason(error: httpx.TransportError) -> str:
@@ -117,14 +110,12 @@ def _reason(error: httpx.TransportError) -> str:
     return "the connection broke before an answer"
 
 
-def _completions_url(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise SettingsError("the model server's base URL is not a URL") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise SettingsError("the model server's base URL must begin with http:// or https:// and name a host")
-    return url.copy_with(path=url.path.rstrip("/") + "/chat/completions")
+def _secrets_in(headers: Mapping[str, str]) -> Iterable[str]:
+    """Return what may be a key in the headers of a request: all values but those that each request has."""
+    ours = _headers(None)
+    for name, value in headers.items():
+        if name not in ours and name != "Idempotency-Key" and len(value) >= _SHORTEST_SECRET:
+            yield value.removeprefix("Bearer ")
 
 
 def _headers(api_key: str | None) -> dict[str, str]:

@@ -31,17 +31,19 @@ def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
     """Return the messages of the completed turns among `earlier`, oldest first.
 
     The latest turns are kept, as many as have at most `max_bytes` of UTF-8 text together. A turn without a text is left
-    out, because its answer is not transformed yet.
+    out, because its answer is not transformed yet. So is one whose answer is empty: many model servers refuse an empty
+    message, and each later request of the session would have it.
     """
     kept: list[Message] = []
     left = max_bytes
     for record in reversed(earlier):
-        if record.status is not TurnState.COMPLETED or record.final_text is None:
+        answer = record.final_text or ""
+        if record.status is not TurnState.COMPLETED or not answer.strip():
             continue
-        left -= len(record.message.encode()) + len(record.final_text.encode())
+        left -= len(record.message.encode()) + len(answer.encode())
         if left < 0:
             break
-        kept += [Message("assistant", record.final_text), Message("user", record.message)]
+        kept += [Message("assistant", answer), Message("user", record.message)]
     return kept[::-1]
 
 

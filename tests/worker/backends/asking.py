@@ -11,7 +11,7 @@ from turnwire.worker.backends.openai import OpenAIBackend
 from turnwire.worker.backends.retry import RetryPolicy
 
 QUESTION = [{"role": "user", "content": "Is this ünïcode?"}]
-QUICK = RetryPolicy(initial_backoff_ms=10, max_backoff_ms=100, request_timeout_ms=5_000, idle_timeout_ms=5_000)
+QUICK = RetryPolicy(initial_backoff_ms=10, max_backoff_ms=20, request_timeout_ms=5_000, idle_timeout_ms=5_000)
 
 
 class Asking:

@@ -1,0 +1,25 @@
+"""What is particular about one model, or about the server that runs it."""
+
+from typing import Literal
+
+import msgspec
+
+Think = Literal["text", "reasoning", "hide"]
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one model that its server needs.
+
+    Attributes:
+        stream_options: whether the request asks for the usage with `stream_options`. Some servers refuse that field. If
+            one does and names it, the field is left out from then on, with or without this setting.
+        think: what a `<think>…</think>` at the beginning of the answer is: part of the text, reasoning with events of
+            its own, or nothing that anybody sees.
+        max_answer_bytes: the largest single event, or unstreamed document, that is read, in bytes.
+        piece_characters: a longer piece of text is split, so that its event stays within the limit of an event.
+    """
+
+    stream_options: bool = True
+    think: Think = "text"
+    max_answer_bytes: int = 67_108_864
+    piece_characters: int = 16_384
