@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, ClassVar, Protocol, Self
 
 from stack.network import answers, free_port, wait_http
 
@@ -24,11 +24,54 @@ class ProcessError(Exception):
     """A child did not start, or ended by itself. The message carries its last log lines."""
 
 
+class Child(Protocol):
+    """What a Service needs of a process. `subprocess.Popen` describes the methods."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+
+class Launch(Protocol):
+    """Starts a command as a child, whose outputs go to the file `log`. `Service` describes the other arguments."""
+
+    def __call__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, log: IO[bytes], /) -> Child: ...
+
+
+def launched(argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, log: IO[bytes]) -> Child:
+    """Start a command as a child that ends with this process, and whose outputs go to the file `log`."""
+    on_linux_main = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    tether = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(TETHER),
+        str(os.getpid()),
+        "kernel" if on_linux_main else "watch",
+    ]
+    return subprocess.Popen(
+        [*tether, *argv],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
 class Service:
     """A command run as a child in its own process group: Ctrl-C in a terminal reaches only its parent.
 
     Both outputs go to `log_path`, appended over restarts. The same object may be started again after its end.
+    `launch` starts the process; tests replace it.
     """
+
+    launch: ClassVar[Launch] = launched
 
     def __init__(
         self,
@@ -45,7 +88,7 @@ class Service:
         self.env = dict(env)
         self.log_path = log_path
         self.cwd = cwd
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._log_start = 0
 
     def start(self) -> Self:
@@ -56,27 +99,10 @@ class Service:
         """
         if self.running:
             raise ProcessError(f"{self.name} is running already (pid {self.pid})")
-        on_linux_main = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
-        tether = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(TETHER),
-            str(os.getpid()),
-            "kernel" if on_linux_main else "watch",
-        ]
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
-            self._process = subprocess.Popen(
-                tether + self.argv,
-                env=self.env,
-                cwd=self.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = type(self).launch(self.argv, self.env, self.cwd, log)
         return self
 
     @property
@@ -147,7 +173,7 @@ class Service:
             time.sleep(POLL_INTERVAL_S)
 
     @property
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Child:
         if self._process is None:
             raise ProcessError(f"{self.name} was not started")
         return self._process

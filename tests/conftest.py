@@ -1,5 +1,7 @@
 """The fixtures of most tests: a real Redis of our own, which is empty before each test and checked after it."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,8 +10,10 @@ from arq.connections import ArqRedis
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from stack.process import Service, launched
 from stack.redis_server import RedisServer
 from tests.support.keyleak import find_leaks
+from tests.support.nursery import Nursery
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue
@@ -32,6 +36,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         rank = {HERE / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: min(rank.get(parent, len(LONG)) for parent in item.path.parents))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[None]:
+    """Start workers and APIs by forking, on Linux. Coverage is measured only where the interpreter starts anew."""
+    if sys.platform != "linux" or os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
+        yield
+        return
+    nursery = Nursery()
+    Service.launch = nursery.launch
+    yield
+    Service.launch = launched
+    nursery.close()
 
 
 @pytest.fixture(scope="session")

