@@ -149,8 +149,6 @@ def _wrong_url(url: str) -> Iterator[str]:
         yield "url: it must not hold a user or a password; use key_env or key_file"
     if parts.fragment:
         yield "url: it must not have a fragment"
-    if parts.path.rstrip("/").endswith("/chat/completions"):
-        yield "url: leave out /chat/completions, which Turnwire adds"
 
 
 def _wrong_fields(key: str, fields: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,4 @@
-"""The records of a turn: the client's request, what Redis keeps, and what the turn used.
-
-All times are in ms of Redis time.
-"""
+"""The records of a turn: a client's request, what Redis keeps, and what the turn used. Times are Redis's, in ms."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -62,8 +59,8 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
         model: the name of the model, as the price table spells it.
         tokens_in, tokens_out: None if the model server did not report them. Do not report a zero that nobody counted.
         finish_reason: the model server's own word, or None.
-        cost_nanos: what the call really cost, in billionths of `currency`. With None, the cost comes from the price
-            table, if the table names the model.
+        cached_tokens, reasoning_tokens: how many of `tokens_in` were cached, and of `tokens_out` reasoning, or None.
+        cost_nanos: what the call really cost, in billionths of `currency`; None: as much as the price table says.
         currency: three capital letters; None stands for the currency of the price table.
     """
 
@@ -71,6 +68,8 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens_in: int | None = None
     tokens_out: int | None = None
     finish_reason: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cost_nanos: int | None = None
     currency: str | None = None
 

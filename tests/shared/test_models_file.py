@@ -131,7 +131,6 @@ def test_what_does_not_fit_is_refused_by_its_table_and_key(text: str, reason: st
         ("https://[::1/v1", "not a URL"),
         ("https://user:s3cret@h/v1", "must not hold a user"),
         ("https://h/v1#a", "fragment"),
-        ("https://h/v1/chat/completions/", "leave out /chat/completions"),
     ],
 )
 def test_a_url_is_checked_when_the_file_is_read(url: str, reason: str):

@@ -122,6 +122,8 @@ class StreamedAnswer:
             tokens.tokens_in,
             tokens.tokens_out,
             self._finish_reason,
+            tokens.cached_tokens,
+            tokens.reasoning_tokens,
         )
 
     def _chunk(self, event: SseEvent) -> Chunk | None:

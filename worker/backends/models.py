@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 FALLBACK: Final = "model.fallback"
 TRIMMED: Final = "history.trimmed"
+_OF_THE_SERVER: Final = frozenset({"quota", "rate_limit", "overloaded"})  # reasons that another server may not have
 
 
 class Models:
@@ -176,4 +177,4 @@ async def _asking(
 
 def _is_down(failure: BackendTransportError) -> bool:
     """Whether another server may well answer what this one did not."""
-    return failure.retryable or failure.status == 429
+    return failure.retryable or failure.reason in _OF_THE_SERVER

@@ -1,4 +1,7 @@
-"""The prices of models: a versioned table in a TOML file. Amounts are exact integers in billionths of the currency."""
+"""The prices of models, from a TOML file: a table of prices, or the file of models. They have a version.
+
+Amounts are exact integers in billionths of the currency.
+"""
 
 import re
 import tomllib
@@ -9,8 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.listed_model import ModelPrices
 from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.models_file import ModelsFile, watch_models_file
 from turnwire.shared.settings import Settings
+from turnwire.shared.watched_file import WatchedFile
 
 NANOS: Final = 1_000_000_000
 PER_TOKENS: Final = 1_000_000
@@ -24,10 +30,35 @@ _MODEL_CHARACTERS: Final = 256
 
 
 class Price(msgspec.Struct, frozen=True):
-    """The prices of one model, in billionths of the currency per million tokens."""
+    """The prices of one model, in billionths of the currency per million tokens.
+
+    Input that came from the server's cache costs `cached_in`, and tokens of reasoning cost `reasoning`. None: they cost
+    as much as the others.
+    """
 
     tokens_in: int
     tokens_out: int
+    cached_in: int | None = None
+    reasoning: int | None = None
+
+    def cost_nanos(self, tokens_in: int, tokens_out: int, cached: int, reasoning: int) -> int:
+        """Return what a call costs, rounded once. `cached` are among `tokens_in`, `reasoning` among `tokens_out`."""
+        cost = tokens_in * self.tokens_in + tokens_out * self.tokens_out
+        if self.cached_in is not None:
+            cost += min(cached, tokens_in) * (self.cached_in - self.tokens_in)
+        if self.reasoning is not None:
+            cost += min(reasoning, tokens_out) * (self.reasoning - self.tokens_out)
+        return (cost + PER_TOKENS // 2) // PER_TOKENS
+
+
+_NEEDED: Final = {"input_per_million", "output_per_million"}
+_OTHERS: Final = ["cached_input_per_million", "reasoning_per_million"]
+_FIELDS: Final = {  # of Price, and what they are called in files
+    "tokens_in": "input_per_million",
+    "tokens_out": "output_per_million",
+    "cached_in": "cached_input_per_million",
+    "reasoning": "reasoning_per_million",
+}
 
 
 class Prices:
@@ -42,11 +73,13 @@ class Prices:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Prices":
-        """Read the table from TURNWIRE_PRICES_FILE. Without that setting, the table is empty.
+        """Read the table from TURNWIRE_PRICES_FILE, or from TURNWIRE_MODELS_FILE. Without them, the table is empty.
 
         Raises:
             SettingsError: the table cannot be used. The text names the file and the entry that is wrong.
         """
+        if settings.models_file is not None:
+            return ListedPrices(watch_models_file(settings.models_file))
         if settings.prices_file is None:
             return cls()
         where = f"TURNWIRE_PRICES_FILE: {settings.prices_file}"
@@ -68,8 +101,8 @@ class Prices:
         price = self._models.get(model) if model is not None else None
         cost = None
         if price is not None and tokens_in is not None and tokens_out is not None:
-            nanos_times_a_million = tokens_in * price.tokens_in + tokens_out * price.tokens_out
-            cost = (nanos_times_a_million + PER_TOKENS // 2) // PER_TOKENS
+            cached, reasoning = _count(call.cached_tokens) or 0, _count(call.reasoning_tokens) or 0
+            cost = price.cost_nanos(tokens_in, tokens_out, cached, reasoning)
         return Usage(1, tokens_in, tokens_out, cost, self.currency, self.version, model)
 
     def _measured(self, call: ModelCall, tokens_in: int | None, tokens_out: int | None, model: str | None) -> Usage:
@@ -77,6 +110,33 @@ class Prices:
         currency = self.currency if call.currency is None else _currency(call.currency)
         cost = call.cost_nanos if type(call.cost_nanos) is int and 0 <= call.cost_nanos <= MOST_COST_NANOS else None
         return Usage(1, tokens_in, tokens_out, cost if currency else None, currency, None, model)
+
+
+class ListedPrices(Prices):
+    """The prices in the file of models. A new file counts for the next call."""
+
+    def __init__(self, file: WatchedFile[ModelsFile]) -> None:
+        super().__init__()
+        self._file = file
+        self._take(file.content)
+
+    def used_by(self, call: ModelCall) -> Usage:
+        if (content := self._file.content) is not self._taken:
+            self._take(content)
+        return super().used_by(call)
+
+    def _take(self, content: ModelsFile) -> None:
+        self._taken = content
+        self._models = {name: _listed(it.prices) for name, it in content.models.items() if it.prices is not None}
+        self.currency, self.version = content.currency, content.version
+
+
+def _listed(prices: ModelPrices) -> Price:
+    return Price(**{
+        field: int(Decimal(repr(amount)) * NANOS)  # the shortest decimal of a float is what stands in the file
+        for field, name in _FIELDS.items()
+        if (amount := getattr(prices, name)) is not None
+    })  # fmt: skip
 
 
 def _currency(code: Any) -> str | None:
@@ -111,9 +171,11 @@ def _checked(table: dict[str, Any], where: str) -> Prices:
 
 
 def _price(entry: Any, where: str) -> Price:
-    if not isinstance(entry, dict) or entry.keys() != {"input_per_million", "output_per_million"}:
-        raise SettingsError(f"{where}: it has input_per_million and output_per_million, and nothing else")
-    return Price(*(_nanos(entry[name], f"{where}: {name}") for name in ("input_per_million", "output_per_million")))
+    if not isinstance(entry, dict) or not _NEEDED <= entry.keys() <= set(_FIELDS.values()):
+        raise SettingsError(f"{where}: it has {' and '.join(sorted(_NEEDED))}, and may have {' and '.join(_OTHERS)}")
+    return Price(**{
+        field: _nanos(entry[name], f"{where}: {name}") for field, name in _FIELDS.items() if name in entry
+    })  # fmt: skip
 
 
 def _nanos(amount: Any, where: str) -> int:

@@ -20,6 +20,7 @@ from turnwire.worker.backends.errors import BackendTransportError, BackendTrunca
 from turnwire.worker.backends.models import Models, ModelsHooks
 
 ANSWER = HEAD + sse(text("hi", "stop"), "[DONE]")
+QUOTA = reply(429, b'{"error":{"code":"insufficient_quota"}}')
 ENVIRON = {"SMALL_KEY": "sk-small", "ACME_KEY": "sk-acme", "LARGE_KEY": "sk-large"}
 ModelsMaker = Callable[..., Models]
 
@@ -72,7 +73,7 @@ def body(server: RawServer, number: int = -1) -> dict[str, Any]:
 
 
 async def test_a_model_is_asked_as_its_table_says(raw, make):
-    raw.play(ANSWER)
+    raw.play(HEAD + sse(text("<think>shoes?</think>hi", "stop"), "[DONE]"))
     models = make(
         f"""
         [models.small]
@@ -82,6 +83,8 @@ async def test_a_model_is_asked_as_its_table_says(raw, make):
         system = "You sell shoes."
         parameters = {{ temperature = 0.5, max_tokens = 7 }}
         body = {{ provider = {{ sort = "price" }} }}
+        stream_options = false
+        think = "hide"
         headers = {{ X-Title = "Shop" }}
         """
     )
@@ -92,6 +95,7 @@ async def test_a_model_is_asked_as_its_table_says(raw, make):
     assert sent["messages"][0]["content"] == "You sell shoes."
     assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("provider/small", 0.5, 7)
     assert sent["provider"] == {"sort": "price"}
+    assert "stream_options" not in sent
     headers = raw.requests[0].headers
     assert (headers["authorization"], headers["x-title"]) == ("Bearer sk-small", "Shop")
     assert headers["idempotency-key"] == "chat:s:1/7/3"
@@ -156,7 +160,7 @@ def with_fallback(raw: RawServer, other: RawServer, more: str = "") -> str:
     return f"[models.small]\n{small}\n[models.large]\n{large}\n"
 
 
-@pytest.mark.parametrize("failure", [RESET, reply(503), reply(429), HEAD + sse('{"error":{"code":503}}')])
+@pytest.mark.parametrize("failure", [RESET, reply(503), reply(429), QUOTA, HEAD + sse('{"error":{"code":503}}')])
 async def test_the_next_model_is_asked_if_one_is_down_before_its_answer_began(raw, other, make, caplog, failure):
     raw.play(failure)
     other.play(ANSWER)

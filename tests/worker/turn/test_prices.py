@@ -5,10 +5,13 @@ import sys
 
 import pytest
 
+from tests.support.clock import Clock
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.models_file import watch_models_file
 from turnwire.shared.settings import Settings
-from turnwire.worker.turn.prices import Prices
+from turnwire.shared.watched_file import LOOK_S
+from turnwire.worker.turn.prices import ListedPrices, Prices
 
 TABLE = """
 version = "2026-01"
@@ -16,6 +19,11 @@ currency = "USD"
 [models."small"]
 input_per_million = 0.15
 output_per_million = 0.60
+[models."thinking"]
+input_per_million = 10
+output_per_million = 20
+cached_input_per_million = 1
+reasoning_per_million = 30
 [models."tiny/4.1"]
 input_per_million = 0.000000001
 output_per_million = 3
@@ -35,6 +43,12 @@ def prices(tmp_path, text: str) -> Prices:
         (ModelCall("small", 1, 1), 750),
         (ModelCall("small", 0, 0), 0),
         (ModelCall("small", 2**31 - 1, 2**31 - 1), 750 * (2**31 - 1)),
+        (ModelCall("thinking", 10_000, 0, cached_tokens=9_500), 5_000_000 + 9_500_000),
+        (ModelCall("thinking", 0, 1000, reasoning_tokens=900), 2_000_000 + 27_000_000),
+        (ModelCall("thinking", 1000, 1000), 10_000_000 + 20_000_000),
+        (ModelCall("thinking", 1000, 1000, cached_tokens=2000, reasoning_tokens=2000), 1_000_000 + 30_000_000),
+        (ModelCall("thinking", 1000, 0, cached_tokens=-1, reasoning_tokens=True), 10_000_000),
+        (ModelCall("small", 1_000_000, 0, cached_tokens=1_000_000), 150_000_000),
         (ModelCall("tiny/4.1", 499_999, 0), 0),
         (ModelCall("tiny/4.1", 500_000, 0), 1),
         (ModelCall("tiny/4.1", 500_000, 1), 3001),
@@ -119,6 +133,27 @@ def test_a_worker_does_not_start_with_a_wrong_file(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stderr == f"turnwire worker: TURNWIRE_PRICES_FILE: {path}: currency: capital letters, as USD\n"
+
+
+def test_the_prices_of_the_file_of_models_count_by_its_names_and_a_new_file_for_the_next_call(tmp_path):
+    clock, path = Clock(), tmp_path / "models.toml"
+    table = '[models.small]\nurl = "http://h/v1"\n[models.small.prices]\noutput_per_million = 0\ninput_per_million = '
+    path.write_text(f'currency = "EUR"\nversion = "1"\n{table}0.123456789\n')
+    listed = ListedPrices(watch_models_file(str(path), clock=clock))
+    call = ModelCall("small", 1_000_000, 0)
+    assert listed.used_by(call) == Usage(1, 1_000_000, 0, 123_456_789, "EUR", "1", "small")
+    path.write_text(f'currency = "USD"\nversion = "2"\n{table}999999.999999999\ncached_input_per_million = 7\n')
+    clock.now_s += LOOK_S
+    assert listed.used_by(call) == Usage(1, 1_000_000, 0, 999_999_999_999_999, "USD", "2", "small")
+    cached = ModelCall("small", 1_000_000, 0, cached_tokens=1_000_000)
+    assert listed.used_by(cached).cost_nanos == 7_000_000_000
+    assert listed.used_by(ModelCall("other", 1, 1)).cost_nanos is None
+
+
+def test_a_worker_takes_the_prices_of_its_models(tmp_path):
+    path = tmp_path / "models.toml"
+    path.write_text('[models.small]\nurl = "http://h/v1"\n')
+    assert isinstance(Prices.from_settings(Settings(models_file=str(path))), ListedPrices)
 
 
 MEASURED = {
