@@ -2,23 +2,27 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from turnwire.api.access.door import Door
+from turnwire.api.access.identity import Identity
 from turnwire.api.edge.rates import Rates
 from turnwire.api.edge.tails import Tails
 from turnwire.api.following.hub import Hub
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.askable_models import AskableModels
-from turnwire.shared.key_file import WatchedKeyFile
+from turnwire.shared.key_file import Key, WatchedKeyFile
 from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.limits import Limits, limits_of
+from turnwire.shared.own_settings import OwnSettings
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.audit import Audit
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.sealed import turn_store
+
+MOST_LIMITS: Final = 4096  # the limits of so many keys are kept
 
 
 class Services:
@@ -30,6 +34,8 @@ class Services:
         """
         self.settings = settings
         self.key_file = WatchedKeyFile(settings.api_keys_file)
+        self.own_settings = OwnSettings(settings, self.key_file)
+        self._limits: dict[tuple[str, str], tuple[Settings, Key | None, Limits]] = {}  # by tenant and name
         self.door = Door(settings, self.key_file)
         self.models = AskableModels(settings)
         self.rates = Rates()
@@ -48,9 +54,18 @@ class Services:
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
 
-    def limits(self, tenant: str) -> Limits:
-        """Return what a tenant may do at most."""
-        return limits_of(self.settings, self.key_file.tenant(tenant))
+    def limits(self, identity: Identity) -> Limits:
+        """Return what a request may do at most: what its tenant may, and the API key behind its credentials."""
+        settings = self.own_settings.of(identity.tenant)
+        key = self.key_file.content.named.get(identity.name)
+        if key is not None and key.tenant != identity.tenant:
+            key = None
+        known = self._limits.get((identity.tenant, identity.name))
+        if known is None or known[0] is not settings or known[1] is not key:
+            if len(self._limits) >= MOST_LIMITS:
+                self._limits.clear()
+            known = self._limits[identity.tenant, identity.name] = settings, key, limits_of(settings, key)
+        return known[2]
 
     @property
     def hub(self) -> Hub:

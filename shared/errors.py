@@ -15,7 +15,7 @@ TurnwireError
 ├── RecordUnreadable       this version cannot read what is stored; a newer version, or an operator, can help
 │   └── ContentUnreadable  the key that encrypts a turn's content is missing, or the content was changed
 ├── SignalLimit            the turn has as many signals, or bytes of them, as it may have
-├── RateLimited            the tenant sends too many requests
+├── RateLimited            the tenant, or the key, sends too many requests
 ├── OpenTurnsLimit         the tenant has as many open turns as it may have
 ├── SessionLimit           the tenant has as many sessions as it may have
 ├── TailLimit              the tenant follows as many turns as it may
@@ -59,7 +59,6 @@ Errors without a file live here. The test kit has its own tree under `WrongUse` 
 Messages reach clients: they never name hosts, pids or keys.
 """
 
-import re
 from typing import ClassVar, Final, Self
 
 MAX_CODE_CHARACTERS: Final = 100
@@ -156,24 +155,29 @@ class SignalLimit(TurnwireError):
 
 
 class RateLimited(TurnwireError):
-    """The tenant sends too many requests. `message` ends with the time after which it may send the next one: `… 12 ms`.
+    """The tenant, or the API key, sends too many requests.
 
-    `burst` and `window_s`: how many it may send in so many seconds; 0 if that is not known here.
+    Attributes:
+        holder: whose bucket is empty: `tenant` or `key`.
+        burst: how many requests it may send in `window_s` seconds; both are 0 if that is not known here.
     """
 
     code = "rate_limited"
     retryable = True
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        told = re.search(r"(\d+) ms$", message)
-        self.retry_after_s = int(told[1]) / 1000 if told else 1.0
-        self.burst = self.window_s = 0
+    def __init__(self, after_ms: int, holder: str = "tenant", *, burst: int = 0, window_s: int = 0) -> None:
+        """`after_ms`: when the next request may come."""
+        super().__init__(f"this {holder} sends too many requests; the next one may come in {after_ms} ms")
+        self.retry_after_s = after_ms / 1000
+        self.holder = holder
+        self.burst = burst
+        self.window_s = window_s
 
     @classmethod
-    def after(cls, ms: int) -> Self:
-        """Return the error of a tenant that may send the next request after so many ms."""
-        return cls(f"too many requests; the next one may come in {ms} ms")
+    def told(cls, reason: str) -> Self:
+        """Return the error of which a script tells: the ms, and whose bucket is empty."""
+        after_ms, holder = reason.split()
+        return cls(int(after_ms), holder)
 
 
 class OpenTurnsLimit(TurnwireError):

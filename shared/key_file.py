@@ -6,6 +6,7 @@ name = "backend"
 tenant = "acme"
 scopes = ["turns", "tokens"]
 sha256 = "<64 hex digits: the digest of the key>"
+max_tails = 10
 
 [tenant.acme]
 max_open_turns = 100
@@ -32,8 +33,22 @@ _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 KeyScope = Literal["read", "turns", "tokens", "admin"]
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One API key.
+RESERVED: Final = frozenset({"anybody", "jwt", "nobody", "proxy"})  # what the audit calls those who have no key
+
+
+class OwnLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits that a tenant, or a key, may have of its own. None: it has no such limit of its own."""
+
+    requests_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    max_open_turns: Annotated[int, Meta(gt=0)] | None = None
+    max_tails: Annotated[int, Meta(gt=0)] | None = None
+    max_sessions: Annotated[int, Meta(gt=0)] | None = None
+    max_signals: Annotated[int, Meta(gt=0)] | None = None
+    max_body_bytes: Annotated[int, Meta(gt=0)] | None = None
+
+
+class Key(OwnLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One API key. Its limits count besides those of its tenant.
 
     Attributes:
         name: what logs and the audit call it; each key has another one.
@@ -50,23 +65,26 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     user: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
-class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TenantSettings(OwnLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table `[tenant.<name>]`. A field that it leaves out is None: the setting of the environment counts."""
 
     weight: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
-    max_open_turns: Annotated[int, Meta(gt=0)] | None = None
-    requests_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
-    max_tails: Annotated[int, Meta(gt=0)] | None = None
-    max_sessions: Annotated[int, Meta(gt=0)] | None = None
-    max_signals: Annotated[int, Meta(gt=0)] | None = None
-    max_body_bytes: Annotated[int, Meta(gt=0)] | None = None
+    max_turns_per_session: Annotated[int, Meta(gt=0)] | None = None
+    max_signal_bytes: Annotated[int, Meta(gt=0)] | None = None
+    max_event_bytes: Annotated[int, Meta(gt=0)] | None = None
+    max_log_events: Annotated[int, Meta(gt=0)] | None = None
+    max_log_bytes: Annotated[int, Meta(gt=0)] | None = None
     retention_s: Annotated[int, Meta(gt=0, le=315_360_000)] | None = None
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """The content of the file: the keys by the bytes of their digests, and the settings of tenants by their names."""
+    """The content of the file: the keys by the bytes of their digests and by their names, and the settings of tenants.
+
+    The settings of a tenant are found by its name.
+    """
 
     keys: Mapping[bytes, Key] = {}
+    named: Mapping[str, Key] = {}
     tenants: Mapping[str, TenantSettings] = {}
 
 
@@ -91,11 +109,14 @@ def parse_key_file(text: str) -> KeyFile:
     except msgspec.ValidationError as error:
         raise SettingsError(f"the key file does not fit ({error})") from None
     keys = {bytes.fromhex(key.sha256): key for key in document.key}
-    if len({key.name for key in document.key}) < len(document.key):
+    named = {key.name: key for key in document.key}
+    if len(named) < len(document.key):
         raise SettingsError("the key file gives two keys the same name")
+    if RESERVED & named.keys():
+        raise SettingsError(f"the key file gives a key a name that is reserved: one of {', '.join(sorted(RESERVED))}")
     if len(keys) < len(document.key):
         raise SettingsError("the key file lists the same digest twice")
-    return KeyFile(keys, document.tenant)
+    return KeyFile(keys, named, document.tenant)
 
 
 class WatchedKeyFile:

@@ -15,11 +15,9 @@ from turnwire.shared.errors import BadRequest
 DEFAULT_TENANT: Final = "default"
 DEFAULT_POOL: Final = "default"
 MAX_TURN_INDEX: Final = 2**31 - 1
-
 _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
-
 PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
 ERASURE_PREFIX: Final = "erase:"  # a job that tells a product of an erasure has this prefix and the erasure's id
 
@@ -51,6 +49,9 @@ WEIGHT_PREFIX: Final = "turnwire:weight:"  # string  the weight of a tenant; TTL
 RATE_PREFIX: Final = "turnwire:rate:"  # string  when the bucket of a tenant's requests would be full again (µs); TTL
 OWN_OPEN_PREFIX: Final = "turnwire:open:"  # set     the open turns of a tenant that may have so many only; TTL
 OWN_SESSIONS_PREFIX: Final = "turnwire:sessions:"  # zset    the sessions of such a tenant -> until when they count; TTL
+KEY_RATE_PREFIX: Final = "turnwire:key_rate:"  # string  the same as `turnwire:rate:` of an API key; TTL
+KEY_OPEN_PREFIX: Final = "turnwire:key_open:"  # zset    the open turns of such a key -> when one looked (µs); TTL
+KEY_SESSIONS_PREFIX: Final = "turnwire:key_sessions:"  # zset    the sessions of such a key -> until when; TTL
 RESERVING: Final = "turnwire:reserving"  # string  is there while a worker has none but reserved slots; TTL
 NEWCOMERS_PREFIX: Final = "turnwire:newcomers:"  # list    of a pool: wakes such workers; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
@@ -62,7 +63,6 @@ JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
 ERASURES: Final = "turnwire:erasures"  # hash    id -> an erasure that no product has followed yet (data Redis)
 USER_SESSIONS_PREFIX: Final = "turnwire:user_sessions:"  # zset    session -> when the user last asked for a turn there
-
 ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
 

@@ -1,6 +1,6 @@
 """One HTTP request, together with the way to answer it. Every handler gets one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,7 +22,7 @@ NO_STORE: Final = {"cache-control": "no-store"}
 class Exchange:
     """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
-    __slots__ = ("headers", "identity", "limits", "rate", "receive", "scope", "send")
+    __slots__ = ("headers", "identity", "limits", "rates", "receive", "scope", "send")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -31,7 +31,7 @@ class Exchange:
         self.headers = Headers(scope=scope)
         self.identity: Identity = NOBODY  # until the credentials are checked
         self.limits = NO_LIMITS  # the same
-        self.rate: Rate | None = None  # of its tenant, if that has one
+        self.rates: Sequence[Rate] = ()  # of its tenant and of its key, if they have any
 
     @property
     def client(self) -> str:

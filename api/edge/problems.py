@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from turnwire.api.access.errors import Forbidden, KeysUnavailable, Unauthenticated
-from turnwire.api.edge.rates import Rate
+from turnwire.api.edge.rates import Rate, rate_fields
 from turnwire.shared import errors
 from turnwire.shared.errors import TurnwireError
 
@@ -135,8 +135,8 @@ def problem_response(error: TurnwireError) -> Response:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, errors.RateLimited) and error.burst:
-        rate = Rate(error.burst, error.window_s, 0, error.retry_after_s or 0)
-        headers |= {name.decode(): value.decode() for name, value in rate.headers()}
+        rate = Rate(error.burst, error.window_s, 0, error.retry_after_s or 0, error.holder)
+        headers |= {name.decode(): value.decode() for name, value in rate_fields([rate])}
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     if isinstance(error, Unauthenticated):

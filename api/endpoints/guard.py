@@ -11,7 +11,7 @@ from turnwire.api.edge.requests import path_session, path_turn
 from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.services import Services
-from turnwire.shared.errors import NotFound, RateLimited
+from turnwire.shared.errors import NotFound
 from turnwire.shared.settings import Settings
 
 
@@ -28,17 +28,13 @@ def guarded(services: Services, operation: Operation) -> Handler:
     async def guard(exchange: Exchange) -> None:
         identity = exchange.identity = await _identified(services, operation, exchange)
         identity.require(operation.scope)
-        exchange.limits = services.limits(identity.tenant)
-        try:
-            exchange.rate = services.rates.take(identity.tenant, exchange.limits)
-            if exchange.rate is not None:
-                exchange.send = telling(exchange.send, lambda: exchange.rate)
-            if identity.is_bound:
-                await _check_binding(services, operation, exchange, identity)
-            await handler(exchange)
-        except RateLimited as error:
-            error.burst, error.window_s = exchange.limits.burst, exchange.limits.window_s
-            raise
+        exchange.limits = services.limits(identity)
+        exchange.rates = services.rates.take(identity.tenant, exchange.limits)
+        if exchange.rates:
+            exchange.send = telling(exchange.send, lambda: exchange.rates)
+        if identity.is_bound:
+            await _check_binding(services, operation, exchange, identity)
+        await handler(exchange)
 
     return guard
 

@@ -18,6 +18,7 @@ from turnwire.shared.limits import NO_LIMITS, Limits
 from turnwire.shared.model import TurnRequest
 from turnwire.shared.replies import Submitted
 from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.queue_open import Admitted
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.user_sessions import UserSessions
@@ -54,7 +55,7 @@ class Intake:
         check_model: Callable[[str | None], None] = lambda _: None,
     ) -> None:
         """`weight` and `limits`: those of the tenant that asks. `check_model` raises UnknownModel."""
-        self.left: int | None = None  # how many requests the tenant may send now, if Redis has counted this one
+        self.admitted: Admitted | None = None  # what Redis says is left, if it has counted this request
         self._store = store
         self._queue = queue
         self._users = users
@@ -116,9 +117,8 @@ class Intake:
         """
         if not self._limits.counts_turns:
             return await self._queue.announce(key.run_id)
-        admitted = await self._queue.admit(key, self._limits)
-        self.left = admitted.left if self._limits.requests_per_s else None
-        return admitted.mark
+        self.admitted = await self._queue.admit(key, self._limits)
+        return self.admitted.mark
 
     @asynccontextmanager
     async def _announced(self, key: TurnKey, request: TurnRequest) -> AsyncGenerator[str]:

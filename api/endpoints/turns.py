@@ -73,8 +73,10 @@ def _follows(services: Services, exchange: Exchange, form: Form) -> AbstractCont
 
 
 def _tell_rate(exchange: Exchange, intake: Intake) -> None:
-    if exchange.rate is not None and intake.left is not None:
-        exchange.rate = exchange.rate.at_most(intake.left)
+    admitted = intake.admitted
+    if admitted is not None:
+        left = {"tenant": admitted.left, "key": admitted.key_left}
+        exchange.rates = [rate.at_most(left[rate.holder]) for rate in exchange.rates]
 
 
 def _placed(services: Services, asked: AskedTurn) -> TurnRequest:

@@ -5,8 +5,9 @@ from typing import Final
 import msgspec
 
 from turnwire.shared import keys
+from turnwire.shared.errors import RateLimited
 from turnwire.shared.keys import SessionKey, TurnKey
-from turnwire.shared.limits import Limits
+from turnwire.shared.limits import NO_KEY, Limits
 from turnwire.shared.replies import Due
 from turnwire.shared.store.queue_workers import SWEEP_MS, QueueWorkers
 from turnwire.shared.store.scripts import Arg, Script, typed_refusals
@@ -21,13 +22,15 @@ ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still h
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
 WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
 OWN_OPEN_MS: Final = 2_592_000_000  # the set of a tenant's open turns is kept for so long after the last new one
+_OF_KEY: Final = (keys.KEY_RATE_PREFIX, keys.KEY_OPEN_PREFIX, keys.KEY_SESSIONS_PREFIX)
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A turn may be asked. `mark`: for `forget`. `left`: how many requests its tenant may send now."""
+    """A turn may be asked. `mark`: for `forget`. `left`, `key_left`: how many requests tenant and key may send now."""
 
     mark: str
     left: int
+    key_left: int = 0
 
 
 class OpenTurns(QueueWorkers):
@@ -42,17 +45,25 @@ class OpenTurns(QueueWorkers):
         """Tell the sweep of a turn before it is written, as `announce` does, if its tenant may have one more.
 
         Raises:
-            RateLimited, OpenTurnsLimit, SessionLimit: it may not. Nothing was written.
+            RateLimited, OpenTurnsLimit, SessionLimit: it, or its API key, may not. Nothing was written.
         """
-        tenant = key.session.tenant
+        tenant, of_key = key.session.tenant, limits.key or NO_KEY
         own = [prefix + tenant for prefix in (keys.RATE_PREFIX, keys.OWN_OPEN_PREFIX, keys.OWN_SESSIONS_PREFIX)]
-        args: list[Arg] = [
-            key.run_id, ANNOUNCED_MS, round(1_000_000 / limits.requests_per_s) if limits.requests_per_s else 0,
-            limits.burst, limits.max_open_turns or 0, OWN_OPEN_MS,
-            key.session.session, limits.max_sessions or 0, self._settings.retention_ms,
-        ]  # fmt: skip
-        mark, left = await ADMIT(self._courier, [keys.OPEN_TURNS, *own], args)
-        return Admitted(mark.decode(), left)
+        own += [prefix + of_key.holder for prefix in _OF_KEY]
+        counted: list[Arg] = [
+            number
+            for who in (limits, of_key)
+            for number in (who.each_us, who.burst, who.max_open_turns or 0, who.max_sessions or 0)
+        ]
+        kept_ms = self._retention.ms(tenant)
+        args: list[Arg] = [key.run_id, ANNOUNCED_MS, OWN_OPEN_MS, key.session.session, kept_ms, *counted]
+        try:
+            mark, left, key_left = await ADMIT(self._courier, [keys.OPEN_TURNS, *own], args)
+        except RateLimited as error:
+            who = limits if error.holder == "tenant" else of_key
+            error.burst, error.window_s = who.burst, who.window_s
+            raise
+        return Admitted(mark.decode(), left, key_left)
 
     async def drop_session(self, key: SessionKey) -> None:
         """Count a session that was erased no more."""

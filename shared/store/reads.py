@@ -60,6 +60,10 @@ class TurnReads:
         replicas = settings.redis_replicas
         self._replicated = Courier(redis, settings.redis_timeout_s, replicas=replicas) if replicas else self._courier
 
+    def settings_of(self, tenant: str) -> Settings:
+        """Return the settings that count for a tenant: its own in the key file come first."""
+        return self._retention.own.of(tenant)
+
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """Return the index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
         with typed_refusals():

@@ -8,7 +8,7 @@ Rule 3: this is the only place where a Redis reply, or its absence, becomes an e
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
@@ -61,7 +61,7 @@ class StepsBehind(TurnwireError):
         self.stands = int(stands)
 
 
-REFUSALS: Final[dict[str, type[TurnwireError]]] = {
+REFUSALS: Final[dict[str, Callable[[str], TurnwireError]]] = {  # each is called with the rest of the refusal
     "FENCED": AttemptFenced,
     "GONE": AttemptFenced,
     "INPUT_MISMATCH": InputMismatch,
@@ -71,7 +71,7 @@ REFUSALS: Final[dict[str, type[TurnwireError]]] = {
     "NOT_FOUND": NotFound,
     "OPEN_TURNS_LIMIT": OpenTurnsLimit,
     "QUEUE_FULL": QueueFull,
-    "RATE_LIMITED": RateLimited,
+    "RATE_LIMITED": RateLimited.told,
     "SESSION_BUSY": SessionBusy,
     "SESSION_LIMIT": SessionLimit,
     "SIGNAL_LIMIT": SignalLimit,

@@ -67,7 +67,7 @@ class TurnStore(AttemptWrites):
             digest,
             session.tenant,
             request.on_busy,
-            settings.max_turns_per_session,
+            self.settings_of(session.tenant).max_turns_per_session,
             settings.session_retention_ms,
             LINEAGE,
             request.user or "",
@@ -116,8 +116,9 @@ class TurnStore(AttemptWrites):
                 waits for is never refused for this reason.
         """
         names = [key.session.record, key.record, key.signals]
-        most = max_signals or self.settings.max_signals
-        args: list[Arg] = [signal, payload, most, self.settings.max_signal_bytes, user or ""]
+        settings = self.settings_of(key.session.tenant)
+        most = max_signals or settings.max_signals
+        args: list[Arg] = [signal, payload, most, settings.max_signal_bytes, user or ""]
         first, stored, enqueue, *lane = await SIGNAL(self._replicated, names, args)
         return Signalled(bool(first), stored, bool(enqueue), Lane.read(*lane))
 

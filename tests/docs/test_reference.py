@@ -14,7 +14,9 @@ from turnwire.api.app import create_app
 from turnwire.api.edge.problems import INTERNAL, STATUS
 from turnwire.shared import events
 from turnwire.shared.errors import TurnFailure
+from turnwire.shared.key_file import Key, TenantSettings
 from turnwire.shared.ledger import LedgerRow
+from turnwire.shared.metric_names import METRICS
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.turn.step_errors import SignalTimeoutError
@@ -95,6 +97,20 @@ def test_the_python_page_has_every_public_name():
 def test_the_ledger_page_has_every_field():
     assert [name for name in LedgerRow.__struct_fields__ if f"`{name}`" not in text_of("ledger.md")] == []
     assert sorted(re.findall(r'^  "(\w+)":', text_of("ledger.md"), re.MULTILINE)) == sorted(LedgerRow.__struct_fields__)
+
+
+def test_pages_name_no_metric_that_the_code_does_not_know():
+    known = {metric.name for metric in METRICS}
+    named = {name for path in PAGES for name in re.findall(r"`(turnwire_[a-z_]+)`", path.read_text(encoding="utf-8"))}
+    assert named <= known
+    assert known <= named, "a page says what it means"
+
+
+def test_the_settings_page_has_every_limit_that_the_key_file_may_give():
+    section = text_of("settings.md").partition("## Limits of a tenant")[2].partition("\n## ")[0]
+    own = set(Key.__struct_fields__) - {"name", "tenant", "scopes", "sha256", "user"}
+    names = own | set(TenantSettings.__struct_fields__)
+    assert [name for name in names if f"`{name}`" not in section and f"`{name.upper()}`" not in section] == []
 
 
 def test_the_protocol_page_has_every_route():

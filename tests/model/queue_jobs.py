@@ -6,7 +6,7 @@ from tests.support.turns import SESSION
 from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import Lane
-from turnwire.shared.limits import Limits
+from turnwire.shared.limits import KeyAllowance, Limits
 
 TURN, OTHER = SESSION.turn(0).run_id, SESSION.turn(1).run_id
 ANSWER = keys.persist_id(TURN)
@@ -20,5 +20,6 @@ LIMITED = st.sampled_from(
         Limits(max_open_turns=1, max_signals=1, max_body_bytes=1),
         Limits(max_open_turns=2, max_sessions=1, max_signals=1, max_body_bytes=1),
         Limits(requests_per_s=0.001, max_signals=1, max_body_bytes=1),
+        Limits(max_signals=1, max_body_bytes=1, key=KeyAllowance(holder="acme/k", max_open_turns=1, max_sessions=1)),
     ]
 )

@@ -39,6 +39,8 @@ def test_keys_are_found_by_their_digests_and_tenants_by_their_names():
         (ACME.replace('sha256 = "', 'sha256 = "00'), "does not fit"),
         (ACME + ACME.replace("backend", "other"), "same digest"),
         (ACME + key_block("backend", "other secret", "acme", ["read"]), "same name"),
+        (ACME.replace("backend", "jwt"), "reserved"),
+        (ACME + "max_turns_per_session = 3\n", "does not fit"),
         ('[tenant."a/b"]\n', "does not fit"),
         ("[tenant.acme]\nweigth = 3\n", "does not fit"),
         ("[tenant.acme]\nweight = 0\n", "does not fit"),

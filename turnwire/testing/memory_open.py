@@ -23,14 +23,14 @@ class MemoryOpenTurns:
         """See TurnQueue."""
         memory = self.memory
         is_new = key.run_id not in memory.looks
-        left = memory.tenants.admit(
+        left, key_left = memory.tenants.admit(
             key, limits, is_new=is_new, now_us=memory.now_ms * 1000, kept_ms=self.settings.retention_ms,
             open_job_ids=memory.looks.keys(),
         )  # fmt: skip
         mark_ms = memory.now_ms + ANNOUNCED_MS
         if is_new:
             memory.looks[key.run_id] = mark_ms
-        return Admitted(str(mark_ms) if is_new else "", left)
+        return Admitted(str(mark_ms) if is_new else "", left, key_left)
 
     @write
     async def drop_session(self, key: SessionKey) -> None:

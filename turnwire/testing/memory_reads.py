@@ -24,6 +24,10 @@ class MemoryReads(TurnStore):
         self.settings = settings
         self.life: Life = life if life is not None else Unharmed()
 
+    def settings_of(self, tenant: str) -> Settings:  # noqa: ARG002 - there is no key file
+        """See TurnReads."""
+        return self.settings
+
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """See TurnReads."""
         fields = self._fields(session)

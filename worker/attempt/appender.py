@@ -39,8 +39,8 @@ class TurnLog:
         self._on_lost = on_lost
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._max_events = appender.settings.max_log_events
-        self._max_bytes = appender.settings.max_log_bytes
+        settings = appender.settings_of(claimed.key.session.tenant)
+        self._max_events, self._max_bytes = settings.max_log_events, settings.max_log_bytes
         self._kept: deque[bytes] = deque()  # the last acknowledged events of this attempt
         self._kept_bytes = 0
         self._written_seq = claimed.next_seq  # the seq of the first event that is not acknowledged
@@ -191,7 +191,7 @@ class Appender:
 
     def __init__(self, store: TurnStore) -> None:
         self._store = store
-        self.settings = store.settings
+        self.settings_of = store.settings_of
         self._dirty: list[TurnLog] = []
         self._wake = asyncio.Event()
         self.hurry = asyncio.Event()  # an event must be written now, and must not wait for others

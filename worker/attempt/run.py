@@ -184,7 +184,7 @@ class TurnRunner:
     async def _work(self, attempt: Attempt) -> Ending:
         """Load the history, produce the answer and run the hooks that follow. It may be cancelled at any point."""
         mark_product()
-        claimed, settings = attempt.claimed, self._store.settings
+        claimed, settings = attempt.claimed, self._store.settings_of(attempt.claimed.key.session.tenant)
         hooks = self._products.for_project(claimed.record.project)
         earlier = await self._history(attempt)
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
@@ -241,7 +241,8 @@ class TurnRunner:
         stream = AttemptStream(attempt, self._store)
         try:
             await stream.load()
-            produced = await produce(hooks, turn, Forwarder(turn, self._store.settings.max_event_bytes), stream)
+            most = self._store.settings_of(attempt.claimed.key.session.tenant).max_event_bytes
+            produced = await produce(hooks, turn, Forwarder(turn, most), stream)
             steps.check_all_asked()
             await stream.rewind()
         finally:

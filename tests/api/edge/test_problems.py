@@ -51,7 +51,7 @@ def test_the_document_says_what_the_error_says():
 
 def test_what_a_client_may_try_again_says_when():
     for kind in STATUS:
-        error = MethodNotAllowed("GET") if kind is MethodNotAllowed else kind("x")
+        error = errors.RateLimited(20) if kind is errors.RateLimited else kind("x")
         assert ("retry-after" in problem_response(error).headers) == kind.retryable
 
 

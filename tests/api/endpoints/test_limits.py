@@ -9,23 +9,25 @@ import pytest
 
 from tests.support.key_file import key_block, write_key_file
 from tests.support.turns import request
+from turnwire.api.access.identity import Identity
 from turnwire.api.app import create_app
 from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.settings import Settings
 
 ACME = SessionKey("acme", "demo")
-ApiMaker = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
+ApiMaker = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
 def api(settings: Settings, redis, tmp_path: Path) -> ApiMaker:
-    """Makes an API with a table for the tenant acme."""
+    """Makes an API with a table for the tenant acme, whose second key has limits of its own."""
 
     @asynccontextmanager
-    async def made(table: str) -> AsyncIterator[httpx.AsyncClient]:
+    async def made(table: str, key: str = "") -> AsyncIterator[httpx.AsyncClient]:
         blocks = [key_block(name, f"tw_{name}", name, ["turns"]) for name in ("acme", "other")]
-        path = write_key_file(tmp_path / "keys.toml", *blocks, f"[tenant.acme]\n{table}")
+        second = key_block("second", "tw_second", "acme", ["turns"])
+        path = write_key_file(tmp_path / "keys.toml", *blocks, f"{second}{key}", f"[tenant.acme]\n{table}")
         values = {name: getattr(settings, name) for name in settings.__struct_fields__} | {"api_keys_file": str(path)}
         app = create_app(Settings(**values))
         headers = {"Prefer": "respond-async", "x-api-key": "tw_acme"}
@@ -100,7 +102,7 @@ async def test_tails(api, store):
     await store.submit(ACME.turn(0), request())
     async with api("max_tails = 1") as client:
         services = client._transport.app.state.services
-        with services.tails.one_more("acme", services.limits("acme")):
+        with services.tails.one_more("acme", services.limits(Identity("acme", frozenset(), "acme"))):
             assert code(await client.get("/v1/sessions/demo/turns/0?wait=1")) == "tail_limit"
             assert code(await client.post("/v1/sessions/demo/turns/1", json={"message": "x"}, headers={"Prefer": ""}))
         assert not await store.record(ACME.turn(1)), "a stream that is refused asks nothing"
@@ -113,6 +115,55 @@ async def test_the_length_of_bodies_and_the_signals_of_a_turn(api, store):
         path = "/v1/sessions/demo/turns/0/signals/"
         assert (await client.post(path + "a", json={})).status_code == 202
         assert (await client.post(path + "b", json={})).json()["code"] == "signal_limit"
+
+
+async def test_the_turns_of_a_session_and_their_signals_by_tenant(api):
+    async with api("max_turns_per_session = 1\nmax_signal_bytes = 100") as client:
+        assert (await ask(client, 0)).status_code == 202
+        assert (await ask(client, 1)).json()["code"] == "turn_limit"
+        path = "/v1/sessions/demo/turns/0/signals/"
+        assert (await client.post(path + "a", json={"payload": "x" * 100})).json()["code"] == "signal_limit"
+        for index in range(2):
+            assert (await ask(client, index, **{"x-api-key": "tw_other"})).status_code == 202
+
+
+SECOND = {"x-api-key": "tw_second"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "refusal"),
+    [
+        ("max_open_turns = 1", "open_turns_limit"),
+        ("max_sessions = 1", "session_limit"),
+        ("requests_per_s = 0.001", "rate_limited"),
+    ],
+)
+async def test_a_key_has_limits_besides_those_of_its_tenant(api, limit, refusal):
+    async with api("max_open_turns = 10", limit) as client:
+        assert (await ask(client, 0, "one", **SECOND)).status_code == 202
+        assert code(await ask(client, 0, "two", **SECOND)) == refusal
+        assert (await ask(client, 0, "three")).status_code == 202, "the other key of the tenant"
+
+
+async def test_the_smaller_limit_counts_for_one_request(api):
+    async with api("max_body_bytes = 60", "max_body_bytes = 5000\nmax_signals = 1") as client:
+        assert (await ask(client, 0, **SECOND)).status_code == 202
+        assert (
+            await client.post("/v1/sessions/demo/turns/1", json={"message": "x" * 80}, headers=SECOND)
+        ).status_code == 413
+        path = "/v1/sessions/demo/turns/0/signals/"
+        assert (await client.post(path + "a", json={}, headers=SECOND)).status_code == 202
+        assert (await client.post(path + "b", json={}, headers=SECOND)).json()["code"] == "signal_limit"
+        assert (await client.post(path + "b", json={})).status_code == 202
+
+
+async def test_a_key_without_room_for_another_stream(api, store):
+    await store.submit(ACME.turn(0), request())
+    async with api("", "max_tails = 1") as client:
+        services = client._transport.app.state.services
+        with services.tails.one_more("acme", services.limits(Identity("acme", frozenset(), "second"))):
+            assert code(await client.get("/v1/sessions/demo/turns/0?wait=1", headers=SECOND)) == "tail_limit"
+    assert not services.tails._open
 
 
 async def test_without_limits_nothing_is_counted_and_nothing_told(http, redis):

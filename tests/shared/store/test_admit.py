@@ -1,18 +1,24 @@
 """admit: a tenant has so many requests a second, open turns and sessions, and what has ended counts no more."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.turns import OTHER_WORKER, WORKER, snapshot
 from turnwire.shared import keys
 from turnwire.shared.errors import OpenTurnsLimit, RateLimited, SessionLimit
 from turnwire.shared.keys import SessionKey, TurnKey
-from turnwire.shared.limits import Limits
+from turnwire.shared.limits import KeyAllowance, Limits
 
 OPEN = keys.OWN_OPEN_PREFIX + "acme"
 
 
-def limits(**changed: float) -> Limits:
-    return Limits(max_signals=1, max_body_bytes=1, **changed)  # type: ignore[arg-type]
+def limits(**changed: Any) -> Limits:
+    return Limits(max_signals=1, max_body_bytes=1, **changed)
+
+
+def of_key(name: str = "backend", **changed: float) -> Limits:
+    return limits(key=KeyAllowance(holder=f"acme/{name}", **changed))  # type: ignore[arg-type]
 
 
 def turn(index: int, session: str = "s", tenant: str = "acme") -> TurnKey:
@@ -101,3 +107,45 @@ async def test_the_bucket_fills_again(redis, queue):
 async def test_a_limit_that_is_gone_holds_nobody(queue):
     await queue.admit(turn(0), limits(requests_per_s=0.01))
     await queue.admit(turn(1), limits(max_open_turns=5))
+
+
+async def test_a_key_has_so_many_open_turns_and_those_that_have_ended_make_room(queue):
+    for index in range(2):
+        await queue.admit(turn(index), of_key(max_open_turns=2))
+    with pytest.raises(OpenTurnsLimit, match="this key"):
+        await queue.admit(turn(2), of_key(max_open_turns=2))
+    await queue.admit(turn(2), of_key("other", max_open_turns=2))
+    await queue.enqueue(turn(1).run_id)
+    [job], _ = await queue.take(WORKER, 1)
+    await queue.end(WORKER, job)
+    await queue.admit(turn(3), of_key(max_open_turns=2))
+    with pytest.raises(OpenTurnsLimit):
+        await queue.admit(turn(4), of_key(max_open_turns=2))
+
+
+async def test_turns_of_a_key_that_stay_open_hide_none_that_has_ended(redis, queue):
+    most = 150
+    for index in range(most):
+        await queue.admit(turn(index), of_key(max_open_turns=most))
+    await redis.zrem(keys.OPEN_TURNS, turn(most - 1).run_id)  # the one that is looked at last
+    with pytest.raises(OpenTurnsLimit):
+        await queue.admit(turn(most), of_key(max_open_turns=most))
+    await queue.admit(turn(most), of_key(max_open_turns=most))
+
+
+async def test_a_key_has_so_many_sessions(queue):
+    await queue.admit(turn(0, "a"), of_key(max_sessions=1))
+    with pytest.raises(SessionLimit, match="this key"):
+        await queue.admit(turn(0, "b"), of_key(max_sessions=1))
+    await queue.admit(turn(0, "b"), of_key("other", max_sessions=1))
+
+
+async def test_a_request_that_is_too_much_for_its_key_is_not_counted_for_its_tenant(redis, queue):
+    both = limits(requests_per_s=0.002, key=KeyAllowance(holder="acme/backend", requests_per_s=0.001))
+    admitted = await queue.admit(turn(0), both)
+    assert (admitted.left, admitted.key_left) == (0, 0)
+    await redis.delete(keys.RATE_PREFIX + "acme")
+    with pytest.raises(RateLimited) as refused:
+        await queue.admit(turn(1), both)
+    assert (refused.value.holder, refused.value.burst, refused.value.window_s) == ("key", 1, 1000)
+    assert not await redis.exists(keys.RATE_PREFIX + "acme")

@@ -14,13 +14,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stack.redis_server import RedisServer
 from tests.support.turns import KEY
-from turnwire.shared.errors import SettingsError, StoreUnavailable
+from turnwire.shared.errors import RateLimited, SettingsError, StoreUnavailable
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import REFUSALS, IndexMoved, LogBehind, Script, StepsBehind, source, typed
 
 
-@pytest.mark.parametrize("code", sorted(REFUSALS.keys() - {"MOVED", "LOG_BEHIND", "STEPS_BEHIND"}))
+@pytest.mark.parametrize("code", sorted(REFUSALS.keys() - {"MOVED", "LOG_BEHIND", "RATE_LIMITED", "STEPS_BEHIND"}))
 def test_a_refusal_becomes_its_error_with_its_reason(code):
     error = typed(ResponseError(f"{code} the reason"))
     assert type(error) is REFUSALS[code]
@@ -31,6 +31,12 @@ def test_a_moved_index_carries_the_new_one():
     error = typed(ResponseError("MOVED 12"))
     assert isinstance(error, IndexMoved)
     assert error.index == 12
+
+
+def test_a_request_that_comes_too_soon_carries_when_it_may_come_and_whose_it_is():
+    error = typed(ResponseError("RATE_LIMITED 1200 key"))
+    assert isinstance(error, RateLimited)
+    assert (error.retry_after_s, error.holder, error.burst) == (1.2, "key", 0)
 
 
 def test_a_store_that_is_behind_says_how_far():

@@ -23,7 +23,7 @@ class Counted:
 
     def __init__(self, store: TurnStore) -> None:
         self._store = store
-        self.settings = store.settings
+        self.settings_of = store.settings_of
         self.calls: list[list[int]] = []  # how many events of each log, for each round trip
         self.open = asyncio.Event()
         self.open.set()
