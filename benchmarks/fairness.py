@@ -24,7 +24,7 @@ from stack.cluster import bare_environment
 from stack.process import Service
 from stack.redis_server import RedisServer
 from turnwire.shared.keys import SessionKey
-from turnwire.shared.model import TurnRequest
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue

@@ -9,6 +9,7 @@ TurnwireError
 ├── TooLarge               a body, an event or a log is over its limit
 ├── CursorGone             the cursor points to events that are no longer there
 ├── InputMismatch          this turn, or this Idempotency-Key, was used before with other input
+├── UnknownParent          the session has no earlier turn with the index that `parent` names
 ├── LeaseHeld              the turn is in progress and the caller asked not to attach
 ├── SessionBusy            an earlier turn of the session is in progress and the caller asked not to wait
 ├── TurnEnded              the signal is for a turn that has ended
@@ -122,6 +123,10 @@ class CursorGone(TurnwireError):
 
 class InputMismatch(TurnwireError):
     code = "input_mismatch"
+
+
+class UnknownParent(TurnwireError):
+    code = "unknown_parent"
 
 
 class LeaseHeld(TurnwireError):

@@ -19,13 +19,22 @@ def canonical_json(value: Any) -> bytes:
     return strictjson.encode_sorted(value)
 
 
-def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str | None, model: str | None) -> str:
+def input_hash(
+    key: TurnKey,
+    *,
+    message: str,
+    project: str | None,
+    domain: str | None,
+    model: str | None,
+    parent: int | None = None,
+) -> str:
     """Return the sha256 digest (hex) of everything that a turn's answer depends on.
 
-    An absent value counts as null, so a request that adds a value has another hash. The user, the metadata and the
-    `on_…` choices do not change the answer, so they are not hashed.
+    An absent value counts as null, so a request that adds a value has another hash. `parent` came later to the
+    protocol, so it is left out if it is absent: the turns that were stored before keep their hash. The user, the
+    metadata and the `on_…` choices do not change the answer, so they are not hashed.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "tenant": key.session.tenant,
         "session": key.session.session,
         "index": key.index,
@@ -34,6 +43,8 @@ def input_hash(key: TurnKey, *, message: str, project: str | None, domain: str |
         "message": message,
         "model": model,
     }
+    if parent is not None:
+        identity["parent"] = parent
     return hashlib.sha256(canonical_json(identity)).hexdigest()
 
 

@@ -13,7 +13,6 @@ from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is not UTF-8 is a ValueError
 
-OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 Persist = Literal["none", "pending", "done"]
 
 
@@ -24,32 +23,6 @@ def readable(name: str) -> Generator[None]:
         yield
     except _UNREADABLE as error:
         raise RecordUnreadable(f"{name} cannot be read by this version") from error
-
-
-class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's request. A field that the client left out is None, and counts as null in the input hash."""
-
-    message: str
-    project: str | None = None
-    domain: str | None = None
-    model: str | None = None
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-    on_busy: OnBusy = "enqueue"
-    traceparent: str | None = None
-    lane: Lane = DEFAULT_LANE
-    bound: bool = False  # the session must be this user's, or new: then it becomes this user's
-
-    def fields(self) -> dict[str, str | bytes]:
-        """Return the request's fields of the turn hash, without the absent ones."""
-        fields: dict[str, str | bytes] = {
-            name: value
-            for name in ("message", "project", "domain", "model", "user", "on_busy", "traceparent")
-            if (value := getattr(self, name)) is not None
-        }
-        if self.metadata is not None:
-            fields["metadata"] = msgspec.json.encode(self.metadata)
-        return fields | self.lane.fields()
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,6 +114,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
+    parent: int | None = None  # the index of the turn that it follows; -1: none; None: not decided, it has not run yet
     created_at: int
     started_at: int | None = None
     updated_at: int
@@ -263,7 +237,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """The turn may run when the earlier turn `index` of its session has ended. `interrupt`: that one is cancelled."""
+    """The turn may run when the earlier turn `index` of its branch has ended. `interrupt`: that one is cancelled."""
 
     index: int
     interrupt: bool
@@ -291,9 +265,9 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The turn has ended, so there is nothing to run. `next_index`: the session's turn that may run now; None: none."""
+    """The turn has ended, so there is nothing to run. `woken`: the session's turns that may be able to run now."""
 
-    next_index: int | None = None
+    woken: list[int] = []
     rows: dict[int, bytes] = {}  # the turn's ledger rows, by attempt
     record: TurnRecord | None = None  # if a script has ended the turn, so that no worker has shown its last events
     events: list[bytes] = []  # these events

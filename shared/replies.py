@@ -19,10 +19,10 @@ class CancelVerdict(StrEnum):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """The answer to a cancel request. `next_index`: the session's turn that may run now; None: there is none."""
+    """The answer to a cancel request. `woken`: the session's turns that may be able to run now."""
 
     verdict: CancelVerdict
-    next_index: int | None = None
+    woken: list[int] = []
 
 
 class Signalled(msgspec.Struct, frozen=True):
@@ -47,9 +47,9 @@ class PersistTry(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """The attempt is settled. `next_index`: the session's turn that may run now; None: there is none."""
+    """The attempt is settled. `woken`: the session's turns that may be able to run now."""
 
-    next_index: int | None
+    woken: list[int]
     row: bytes  # the attempt's ledger row
 
 

@@ -15,8 +15,9 @@ from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.api.edge.site import refuse_foreign_page
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
+from turnwire.shared.keys import MAX_TURN_INDEX
 from turnwire.shared.lanes import Priority
-from turnwire.shared.model import OnBusy, TurnRequest
+from turnwire.shared.request import NO_PARENT, OnBusy, TurnRequest
 
 MAX_METADATA_BYTES: Final = 16_384
 MAX_METADATA_DEPTH: Final = 32
@@ -35,6 +36,10 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The body of a POST that asks for a turn. An absent field and null mean the same."""
 
     message: Annotated[str, Meta(min_length=1, description="the user's message")]
+    parent: Annotated[
+        Annotated[int, Meta(ge=NO_PARENT, le=MAX_TURN_INDEX)] | None,
+        Meta(description="the index of the turn that this one follows; -1: none; null: the latest one with an answer"),
+    ] = None
     project: Annotated[Name | None, Meta(description="selects the product that answers")] = None
     domain: Name | None = None
     model: Annotated[Name | None, Meta(description="default: the model in the settings")] = None

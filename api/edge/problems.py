@@ -107,6 +107,7 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
     errors.InvalidInput: (422, "Invalid value"),
     errors.UnknownModel: (422, "No such model"),
     errors.InputMismatch: (422, "Already used with other input"),
+    errors.UnknownParent: (422, "No such parent"),
     errors.TurnLimit: (422, "Too many turns in this session"),
     errors.QueueFull: (429, "Too many turns are waiting"),
     errors.RateLimited: (429, "Too many requests"),

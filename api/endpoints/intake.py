@@ -15,8 +15,8 @@ from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.limits import NO_LIMITS, Limits
-from turnwire.shared.model import TurnRequest
 from turnwire.shared.replies import Submitted
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.queue_open import Admitted
 from turnwire.shared.store.scripts import IndexMoved

@@ -20,7 +20,8 @@ from turnwire.api.services import Services
 from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, pool_of
-from turnwire.shared.model import TurnRecord, TurnRequest
+from turnwire.shared.model import TurnRecord
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.waking import cancel_and_wake
 

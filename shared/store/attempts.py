@@ -24,7 +24,7 @@ from turnwire.shared.model import (
 )
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.connection import LINEAGE
-from turnwire.shared.store.granted import in_pairs, ledger_rows, read_claimed
+from turnwire.shared.store.granted import in_pairs, indexes_of, ledger_rows, read_claimed
 from turnwire.shared.store.reads import TurnReads
 from turnwire.shared.store.scripts import Arg, Call, Script
 
@@ -88,12 +88,12 @@ class AttemptWrites(TurnReads):
                 return Unserved(project.decode(), max(waited_ms, 0))
             case [b"suspect", limit]:
                 return Suspect(limit)
-            case [b"ended", _, index, rows, fields, events]:
+            case [b"ended", _, woken, rows, fields, events]:
                 with suppress(RecordUnreadable):
                     record = TurnRecord.from_hash(key, self._opened(key, in_pairs(fields)))
                     shown = self._opened_events(key, events)
-                    return Ended(int(index) if index else None, ledger_rows(rows), record, shown)
-                return Ended(int(index) if index else None, ledger_rows(rows))
+                    return Ended(indexes_of(woken), ledger_rows(rows), record, shown)
+                return Ended(indexes_of(woken), ledger_rows(rows))
             case _:
                 return Ended()
 
@@ -187,8 +187,8 @@ class AttemptWrites(TurnReads):
             *events,
             *flat(fields),
         ]
-        index, row = await SETTLE(self._replicated, claimed.key.all_keys(), args)
-        return Settled(int(index) if index else None, row)
+        woken, row = await SETTLE(self._replicated, claimed.key.all_keys(), args)
+        return Settled(indexes_of(woken), row)
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:
         """Extend leases in one round trip. A lease that lapsed comes back if nobody took the turn.

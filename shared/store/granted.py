@@ -52,3 +52,8 @@ def ledger_rows(flat: Sequence[bytes]) -> dict[int, bytes]:
 def in_pairs(flat: Sequence[Any]) -> dict[Any, Any]:
     """Return field -> value. `flat`: both in turn."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def indexes_of(replied: Sequence[bytes]) -> list[int]:
+    """Return the indexes of turns that a script has returned, ascending, each once."""
+    return sorted(set(map(int, replied)))

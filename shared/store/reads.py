@@ -4,34 +4,23 @@ They change nothing, except that they remove turns whose retention is over from 
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from redis.asyncio import Redis
 
-from turnwire.shared.errors import NotFound, RecordUnreadable
+from turnwire.shared.errors import NotFound
 from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import ALL_TURNS, SessionKey, TurnKey, channel_prefix, persist_id
+from turnwire.shared.keys import ALL_TURNS, SessionKey, TurnKey, persist_id
 from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
-from turnwire.shared.settings import Settings
-from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.retention import Retention
-from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
-
-PRUNE = Script("prune")
-
-logger = logging.getLogger(__name__)
+from turnwire.shared.store.scripts import answered_within, typed_refusals
+from turnwire.shared.store.session_reads import SessionReads
 
 SESSION_SUMS: Final = "usage:"  # prefix of the sums in the session's hash; parts/ledger.lua writes them
 SCANNED_KEYS: Final = 500
-PAGE_TURNS: Final = 100
-PRUNED_TURNS: Final = 1000  # one call looks at so many, so that Redis can serve other clients in between
-OLDEST_TURNS: Final = 4  # each read checks so many; that is enough, because a session gets one turn at a time
 _TERMINAL_STATES: Final = frozenset(state.value.encode() for state in TERMINAL_STATES)
 _OPEN_STATES: Final = frozenset(state.value.encode() for state in TurnState) - _TERMINAL_STATES
 
@@ -44,25 +33,8 @@ class TurnsPage(NamedTuple):
     ended: list[str]  # the run ids of turns that have ended
 
 
-class TurnReads:
+class TurnReads(SessionReads):
     """Reads from the data Redis. Methods raise StoreUnavailable when it does not answer."""
-
-    open_event: Callable[[TurnKey, bytes], bytes] | None = None  # decrypts the data of an event, if it is encrypted
-
-    def __init__(self, redis: Redis, settings: Settings) -> None:
-        self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
-        self.settings = settings
-        self._timeout_s = settings.redis_timeout_s
-        self._retention = Retention(settings)
-        self._channel_prefix = channel_prefix(settings.deployment_name)
-        self._courier = Courier(redis, settings.redis_timeout_s)
-        # Writes that must outlive the primary have round trips of their own, so that events do not wait for replicas.
-        replicas = settings.redis_replicas
-        self._replicated = Courier(redis, settings.redis_timeout_s, replicas=replicas) if replicas else self._courier
-
-    def settings_of(self, tenant: str) -> Settings:
-        """Return the settings that count for a tenant: its own in the key file come first."""
-        return self._retention.own.of(tenant)
 
     async def next_index(self, session: SessionKey, idempotency_key: str = "") -> int:
         """Return the index for `submit_next`: that of this Idempotency-Key if it has one, else the session's next."""
@@ -88,10 +60,6 @@ class TurnReads:
             fields = await self._courier.send("HGETALL", key.record)
         return TurnRecord.from_hash(key, self._opened(key, dict(zip(fields[::2], fields[1::2], strict=True))))
 
-    def _opened(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:  # noqa: ARG002
-        """The fields of a turn hash, decrypted."""
-        return fields
-
     def _opened_events(self, key: TurnKey, events: list[bytes]) -> list[bytes]:  # noqa: ARG002
         """Events, decrypted."""
         return events
@@ -110,84 +78,6 @@ class TurnReads:
         if record is None:
             raise NotFound("no such turn")
         return record
-
-    async def user_of(self, session: SessionKey) -> str | None:
-        """Return the user whose session this is; None: nobody's, or there is no such session."""
-        with typed_refusals():
-            user = await self._courier.send("HGET", session.record, "user")
-        return None if user is None else user.decode()
-
-    async def waits_for(self, key: TurnKey) -> TurnKey | None:
-        """The earlier open turn of its session that must end before this queued turn can run; None: it can."""
-        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
-            pipe.zrange(key.session.open, 0, 0)
-            pipe.hget(key.record, "on_busy")
-            first, on_busy = await pipe.execute()
-        if on_busy == b"concurrent" or not first or int(first[0]) >= key.index:
-            return None
-        return key.session.turn(int(first[0]))
-
-    async def records(self, session: SessionKey, *, first: int = 0, limit: int = 100) -> list[TurnRecord]:
-        """Return at most `limit` turns of a session from index `first`, ascending. Expired turns are left out."""
-        found: list[TurnRecord] = []
-        page = limit
-        while True:
-            async with answered_within(self._timeout_s):
-                indexes = await self.redis.zrangebyscore(session.turns, first, "+inf", start=0, num=page)
-                found += await self._records([session.turn(int(index)) for index in indexes])
-            if len(indexes) < page or len(found) >= limit:
-                return found[:limit]
-            first, page = int(indexes[-1]) + 1, PAGE_TURNS
-
-    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
-        """Return the last `limit` turns before this one, ascending."""
-        if key.index == 0 or limit == 0:
-            return []
-        session = key.session
-        async with answered_within(self._timeout_s):
-            before, oldest = await asyncio.gather(
-                self._courier.send("ZREVRANGEBYSCORE", session.turns, f"({key.index}", "-inf", "LIMIT", 0, limit),
-                self._courier.send("ZRANGE", session.turns, 0, OLDEST_TURNS - 1),
-            )
-            turns = [session.turn(int(index)) for index in reversed(before)]
-            return await self._records(turns, [session.turn(int(index)) for index in oldest])
-
-    async def _records(self, keys: Sequence[TurnKey], others: Sequence[TurnKey] = ()) -> list[TurnRecord]:
-        """Read these turns. Those whose retention is over are removed from the session's indexes, `others` too."""
-        async with self.redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hgetall(key.record)
-            for key in others:
-                pipe.exists(key.record)
-            replies = await pipe.execute()
-        if expired := [key for key, reply in zip([*keys, *others], replies, strict=True) if not reply]:
-            await self._prune(expired)
-        found = [self._readable(key, fields) for key, fields in zip(keys, replies, strict=False)]
-        return [record for record in found if record is not None]
-
-    def _readable(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> TurnRecord | None:
-        """Read one turn hash among others. Returns None for one that cannot be read, so that the others are shown."""
-        try:
-            return TurnRecord.from_hash(key, self._opened(key, fields))
-        except RecordUnreadable as error:
-            logger.warning("%s; it is skipped: %s", error, error.__cause__)
-            return None
-
-    async def _prune(self, turns: Sequence[TurnKey]) -> int:
-        session = turns[0].session
-        names = [session.record, session.turns, *(turn.record for turn in turns)]
-        return int(await PRUNE(self._courier, names, [turn.index for turn in turns]))
-
-    async def prune(self, session: SessionKey) -> bool:
-        """Remove turns whose retention is over from the session's indexes. Returns whether there were any."""
-        start, indexes = 0, [b""]
-        while indexes:
-            async with answered_within(self._timeout_s):
-                indexes = await self.redis.zrange(session.turns, start, start + PRUNED_TURNS - 1)
-            if indexes and await self._prune([session.turn(int(index)) for index in indexes]):
-                return True
-            start += PRUNED_TURNS
-        return False
 
     async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
         """Return, for each turn, how often Turnwire tried to persist its answer after the turn had ended."""

@@ -33,6 +33,7 @@ from turnwire.shared.errors import (
     TurnEnded,
     TurnLimit,
     TurnwireError,
+    UnknownParent,
 )
 from turnwire.shared.store.courier import Courier
 
@@ -78,6 +79,7 @@ REFUSALS: Final[dict[str, Callable[[str], TurnwireError]]] = {  # each is called
     "STEPS_BEHIND": StepsBehind,
     "TURN_ENDED": TurnEnded,
     "TURN_LIMIT": TurnLimit,
+    "UNKNOWN_PARENT": UnknownParent,
 }
 
 # A server that is restarting, failing over, full or read-only: it may take the same command later. redis-py has

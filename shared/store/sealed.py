@@ -12,8 +12,9 @@ from turnwire.shared.errors import ContentUnreadable, StoreLost
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Signal, StepRecord, TurnRequest
+from turnwire.shared.model import Claimed, Signal, StepRecord
 from turnwire.shared.replies import Cancelled, GivenUp, Settled, Signalled
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.scripts import Arg
 from turnwire.shared.store.sealing import Sealing

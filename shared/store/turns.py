@@ -4,14 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from turnwire.shared import identity
 from turnwire.shared.errors import TurnLimit
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, cancels_channel
 from turnwire.shared.lanes import Lane
-from turnwire.shared.model import StepRecord, TurnRequest
+from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.connection import LINEAGE
+from turnwire.shared.store.granted import indexes_of
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 
 CANCEL = Script("cancel", lineage=True)
@@ -33,7 +34,7 @@ class TurnStore(AttemptWrites):
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
 
         Raises:
-            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+            InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
         """
         return await self._submit(key, request, is_next=False, idempotency_key="")
 
@@ -42,7 +43,7 @@ class TurnStore(AttemptWrites):
 
         Raises:
             IndexMoved: another request took the index meanwhile. Nothing was written.
-            InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+            InputMismatch, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
         """
         return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
 
@@ -50,9 +51,7 @@ class TurnStore(AttemptWrites):
         session, settings = key.session, self.settings
         if key.index > MAX_TURN_INDEX:
             raise TurnLimit("this session has used up its indexes")
-        digest = identity.input_hash(
-            key, message=request.message, project=request.project, domain=request.domain, model=request.model
-        )
+        digest = request.input_hash(key)
         fields = {
             "run_id": key.run_id,
             "session": session.session,
@@ -72,6 +71,7 @@ class TurnStore(AttemptWrites):
             LINEAGE,
             request.user or "",
             int(request.bound),
+            "" if request.parent is None else request.parent,
             *flat(fields),
         ]
         try:
@@ -180,8 +180,8 @@ class TurnStore(AttemptWrites):
         cancels = cancels_channel(self.settings.deployment_name)
         named: list[Arg] = [self._channel_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
         args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
-        verdict, index = await CANCEL(self._courier, key.all_keys(), args)
-        return Cancelled(CancelVerdict(verdict.decode()), int(index) if index else None)
+        verdict, woken = await CANCEL(self._courier, key.all_keys(), args)
+        return Cancelled(CancelVerdict(verdict.decode()), indexes_of(woken))
 
     async def erase(
         self,

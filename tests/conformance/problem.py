@@ -16,7 +16,7 @@ WORDS = {
     413: {"too_large"},
     415: {"unsupported_media_type"},
     421: {"unknown_host"},
-    422: {"invalid", "input_mismatch", "turn_limit"},
+    422: {"invalid", "input_mismatch", "unknown_parent", "turn_limit"},
     429: {"queue_full", "rate_limited", "open_turns_limit", "session_limit", "tail_limit"},
     431: {"head_too_large"},
 }

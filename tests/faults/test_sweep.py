@@ -69,7 +69,7 @@ async def test_a_turn_that_nobody_woke_after_the_one_before_it_runs(view: Scene)
     assert await view.redis.delete(keys.job(second.run_id))
     assert await view.redis.zrem(keys.QUEUE, second.run_id)
     cancelled = await view.store.cancel(TurnKey.parse(first.run_id))  # the canceller dies here, so it wakes no turn
-    assert cancelled == Cancelled(CancelVerdict.CANCELLED, 1)
+    assert cancelled == Cancelled(CancelVerdict.CANCELLED, [1])
     await view.due_now(second)
     view.stack.worker[0].resume()
     await view.ended(second)

@@ -7,11 +7,13 @@ from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 
 INDEXES = st.sampled_from([0, 0, 0, 1, 2])
+PARENTS = st.sampled_from([None] * 6 + [-1, 0, 0, 1])
 WORKERS = st.sampled_from(["host/1/a", "host/2/b"])
 PROJECTS = st.sampled_from([None] * 6 + [["legal"], ["tax"], ["legal", "tax"]])
 COMPANY = st.sampled_from([0, 0, 1, 6, 30])
 DIED_WITH = st.sampled_from([0, 1, 1, 9, 100])
 USED = st.sampled_from([b"", Meter(Prices()).row])
+KEYS = st.sampled_from(["", "", "key"])
 MESSAGES = st.sampled_from(["hello"] * 9 + ["other"])
 ON_BUSY = st.sampled_from(["enqueue", "concurrent", "interrupt", "reject"])
 SIGNALS = st.sampled_from(["approval", "payment"])

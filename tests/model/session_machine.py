@@ -16,8 +16,10 @@ from tests.model.drawn import (
     COMPANY,
     DIED_WITH,
     INDEXES,
+    KEYS,
     MESSAGES,
     ON_BUSY,
+    PARENTS,
     PERSIST,
     PICK,
     PROJECTS,
@@ -31,8 +33,9 @@ from tests.model.drawn import (
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, TurnRequest, Usage
+from turnwire.shared.model import Claimed, Usage
 from turnwire.shared.replies import Rewound, Submitted
+from turnwire.shared.request import TurnRequest
 
 
 class SessionMachine(Accidents):
@@ -63,17 +66,19 @@ class SessionMachine(Accidents):
         user=USERS,
         project=st.sampled_from([None, None, "legal"]),
         bound=st.sampled_from([False, False, True]),
+        parent=PARENTS,
     )
-    def submit(self, index, message, on_busy, user, project, bound):
-        self._submit(index, request(message, on_busy=on_busy, user=user, project=project, bound=bound))
+    def submit(self, index, message, on_busy, user, project, bound, parent):
+        asked = request(message, on_busy=on_busy, user=user, project=project, bound=bound, parent=parent)
+        self._submit(index, asked)
 
     def _submit(self, index: int, asked: TurnRequest) -> None:
         turn = self.session.turn(index)
         self._keep(self.both(lambda store, _: store.submit(turn, asked)))
 
-    @action(message=MESSAGES, on_busy=ON_BUSY, key=st.sampled_from(["", "", "key"]), moved=st.integers(0, 5))
-    def submit_next(self, message, on_busy, key, moved):
-        asked = request(message, on_busy=on_busy)
+    @action(message=MESSAGES, on_busy=ON_BUSY, key=KEYS, moved=st.integers(0, 5), parent=PARENTS)
+    def submit_next(self, message, on_busy, key, moved, parent):
+        asked = request(message, on_busy=on_busy, parent=parent)
         index, _ = self.both(lambda store, _: store.next_index(self.session, key))
         index += moved == 5  # somebody else was quicker
         turn = self.session.turn(index)
@@ -107,14 +112,15 @@ class SessionMachine(Accidents):
         payload = f'"{self.new_text()}"'.encode()
         self.both(lambda store, _: store.signal(turn, key, payload, user=user))
 
-    @action(2, needs="turns", pick=PICK, limit=st.integers(0, 3))
-    def read(self, pick, limit):
+    @action(2, needs="turns", pick=PICK, limit=st.integers(0, 3), parent=PARENTS)
+    def read(self, pick, limit, parent):
         """Everything that can be asked, as one who has just arrived."""
         session, turn = self.session, self.session.turn(self.index(pick))
         self.both(lambda store, _: store.record(turn))
         self.both(lambda store, _: store.user_of(session))
         self.both(lambda store, _: store.records(session, first=limit // 2, limit=limit + 1))
-        self.both(lambda store, _: store.history(turn, limit))
+        self.both(lambda store, _: store.history(turn, limit, parent))
+        self.both(lambda store, _: store.waits_for(turn))
         self.both(lambda store, _: store.persist_tries([turn, session.turn(0)]))
         self.both(lambda store, _: store.steps(turn))
         self.both(lambda store, _: store.standing(turn))

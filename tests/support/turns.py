@@ -8,8 +8,9 @@ from redis.asyncio import Redis
 from tests.support.expiry import expiries
 from turnwire.shared.events import PART_UPDATED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey, session_key
-from turnwire.shared.model import Claimed, StepRecord, TurnRequest
+from turnwire.shared.model import Claimed, StepRecord
 from turnwire.shared.replies import Submitted
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.run import TurnRunner

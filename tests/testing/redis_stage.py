@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey, session_key
-from turnwire.shared.model import Claimed, TurnRequest
+from turnwire.shared.model import Claimed
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore

@@ -14,7 +14,7 @@ from turnwire.testing.memory_queue import MemoryQueue
 from turnwire.testing.memory_store import MemoryStore
 
 ROOT = Path(__file__).parents[2]
-MADE_OF_OTHERS = {"existing"}  # methods that only call methods which are replaced
+MADE_OF_OTHERS = {"existing", "history"}  # methods that only call methods which are replaced
 CONSUMER = """
 from collections.abc import AsyncIterator
 from typing import Any

@@ -16,6 +16,7 @@ from turnwire.shared.store.scripts import Arg
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemoryTurn
+from turnwire.testing.memory_branches import woken
 from turnwire.testing.memory_claims import MemoryClaims
 from turnwire.testing.memory_losses import behind, steps_behind
 from turnwire.testing.memory_suspects import note_company
@@ -106,7 +107,7 @@ class MemoryAttempts(MemoryClaims):
             rules.close_turn(memory, session, turn, key.index, status.value, texts, self.settings.retention_ms)
         elif turn.status != status.value:
             raise AttemptFenced("the lease of this attempt was lost")
-        return Settled(session.next_open, turn.ledger.get(attempt, b""))
+        return Settled(woken(session, turn), turn.ledger.get(attempt, b""))
 
     def _is_last(self, turn: MemoryTurn, claimed: Claimed) -> bool:
         """Return whether the turn is still this attempt's: no later attempt has come, and no other has the lease."""

@@ -6,6 +6,7 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import Claimed, Ended, Held, Suspended, Unserved, Waits
 from turnwire.shared.replies import Suspect
 from turnwire.shared.store.attempts import ASIDE_MS, Claim
+from turnwire.testing import memory_branches as branches
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemorySession, MemoryTurn
@@ -35,9 +36,11 @@ class MemoryClaims(MemoryReads):
                 return self._granted(key, turn, worker, [])
             return Held(max(turn.lease[1] - memory.now_ms, 0))
         on_busy = turn.fields.get("on_busy")
-        if on_busy != "concurrent" and session.next_open != key.index and cancelled is None:
-            assert session.next_open is not None, "this turn itself is open"
-            return Waits(session.next_open, on_busy == "interrupt")
+        if on_busy != "concurrent" and cancelled is None:
+            ahead = branches.ahead_of(session, key.index, turn.fields.get("parent"))
+            if ahead is not None:
+                branches.note_wait(session, key.index, ahead)
+                return Waits(ahead, on_busy == "interrupt")
         if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
             return unserved
         return self._started(key, session, turn, worker, company)
@@ -77,6 +80,7 @@ class MemoryClaims(MemoryReads):
         else:
             turn.lease = f"{worker}#{turn.attempt}", memory.now_ms + self.settings.lease_ms
             turn.fields["lease_end"] = str(memory.now_ms + self.settings.lease_ms)
+            turn.fields.setdefault("parent", branches.default_parent(session, key.index))
             rules.remove(turn.fields, "company")
             if company:
                 turn.fields["company"] = str(company)
@@ -85,9 +89,9 @@ class MemoryClaims(MemoryReads):
 
     def _ended(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> Ended:
         if turn.fields.get("worker") != "":
-            return Ended(session.next_open, dict(turn.ledger))
+            return Ended(branches.woken(session, turn), dict(turn.ledger))
         last = [event for cursor, event in turn.log or [] if cursor.attempt >= turn.attempt]
-        return Ended(session.next_open, dict(turn.ledger), record_of(key, turn), last)
+        return Ended(branches.woken(session, turn), dict(turn.ledger), record_of(key, turn), last)
 
     def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:
         attempt = turn.attempt

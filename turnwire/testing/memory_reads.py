@@ -10,6 +10,7 @@ from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.ancestry import Found
 from turnwire.shared.store.reads import SESSION_SUMS, TurnsPage
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.life import Life, Unharmed
@@ -57,6 +58,9 @@ class MemoryReads(TurnStore):
         """See TurnReads."""
         session, turn = self.memory.session(key.session), self.memory.turn(key)
         first = session.next_open if session is not None else None
+        if turn is not None and session is not None and "parent" in turn.fields:
+            ahead = int(turn.fields.get("ahead", key.index))
+            first = ahead if ahead in session.open else None
         is_concurrent = turn is not None and turn.fields.get("on_busy") == "concurrent"
         return None if is_concurrent or first is None or first >= key.index else key.session.turn(first)
 
@@ -70,11 +74,12 @@ class MemoryReads(TurnStore):
         """See TurnReads. A session in memory is always pruned."""
         return False
 
-    async def history(self, key: TurnKey, limit: int) -> list[TurnRecord]:
-        """See TurnReads."""
-        found = self.memory.session(key.session)
-        before = sorted(index for index in found.indexes if index < key.index) if found is not None else []
-        return self._records_of(key.session, before[max(len(before) - limit, 0) :])
+    async def _turns_up_to(self, session: SessionKey, index: int, limit: int) -> tuple[list[Found], int | None]:
+        here = self.memory.session(session)
+        before = sorted(other for other in here.indexes if other <= index) if here is not None else []
+        page = before[-limit:]
+        found = [Found(record.turn_index, record.parent, record) for record in self._records_of(session, page)]
+        return found, page[0] if len(page) == limit else None
 
     async def persist_tries(self, keys: Sequence[TurnKey]) -> list[int]:
         """See TurnReads."""

@@ -185,7 +185,7 @@ def open_attempt(
         add_row(memory, session, turn, before, "crashed", "", unknown_use(turn, before), ended_ms)
     fields |= {"status": "running", "attempt": str(attempt), "attempt_at": now, "worker": worker, "updated_at": now}
     fields.setdefault("started_at", now)
-    remove(fields, "resume_reason", "awaiting", "deadline", "asked", "next_index_before")
+    remove(fields, "resume_reason", "awaiting", "deadline", "asked", "next_index_before", "ahead")
     return cut
 
 

@@ -9,22 +9,22 @@ from typing import Any
 
 import msgspec
 
-from turnwire.shared import identity
 from turnwire.shared.errors import (
     AttemptFenced,
     InputMismatch,
     LeaseHeld,
     NotFound,
-    SessionBusy,
     SignalLimit,
     TurnEnded,
     TurnLimit,
 )
 from turnwire.shared.events import Cursor
 from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
-from turnwire.shared.model import StepRecord, TurnRequest
+from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.scripts import IndexMoved
+from turnwire.testing import memory_branches as branches
 from turnwire.testing import memory_rules as rules
 from turnwire.testing.life import write
 from turnwire.testing.memory import MemorySession, MemoryTurn
@@ -62,9 +62,7 @@ class MemoryStore(MemoryAttempts):
             raise NotFound("no such session")
         if is_next and expected != str(key.index):
             raise IndexMoved(expected)
-        digest = identity.input_hash(
-            key, message=request.message, project=request.project, domain=request.domain, model=request.model
-        )
+        digest = request.input_hash(key)
         turn = session.turns.get(key.index)
         if turn is not None and turn.fields["input_hash"] != digest:
             raise InputMismatch("this turn was asked with other input")
@@ -75,8 +73,7 @@ class MemoryStore(MemoryAttempts):
                 raise LeaseHeld("this turn is in progress")
             mark = turn.fields["asked"] = memory.new_mark()
             return Submitted("attached" if turn.status == "queued" else "running", key, turn.attempt, mark)
-        if request.on_busy == "reject" and session.open:
-            raise SessionBusy("an earlier turn of this session is in progress")
+        branches.check(session, key.index, request)
         if turn is None and len(session.indexes) >= self.settings.max_turns_per_session:
             raise TurnLimit("this session has reached its limit of turns")
         return self._asked(key, request, memory.made(key.session), digest, idempotency_key)
@@ -281,7 +278,7 @@ class MemoryStore(MemoryAttempts):
             return Cancelled(CancelVerdict.REQUESTED)
         rules.open_attempt(memory, key, session, turn, "cancelled", "")
         self._give_up(key, session, turn, "cancelled", rules.cancel_message(reason if requested is None else requested))
-        return Cancelled(CancelVerdict.CANCELLED, session.next_open)
+        return Cancelled(CancelVerdict.CANCELLED, branches.woken(session, turn))
 
     @write
     async def erase(self, session: SessionKey, *, user: str | None = None, before: Any = None) -> bool:  # noqa: ARG002

@@ -8,7 +8,8 @@ import msgspec
 from turnwire.shared.events import Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow
-from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord, TurnRequest, Usage
+from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord, Usage
+from turnwire.shared.request import TurnRequest
 from turnwire.testing.reading import event_of, flaws_of_log
 from turnwire.testing.stage import Stage
 from turnwire.worker.turn.accumulator import TextAccumulator
@@ -144,7 +145,7 @@ class TurnRun:
         return await look(self._stage, self._key)
 
     async def ask(self, message: str, *, signals: Mapping[str, Any] | None = None, **fields: Any) -> "TurnRun":
-        """Run the next turn of the same session. `fields` as for `run_turn`: user, project, domain, model, metadata."""
+        """Run the next turn of the same session. `fields` as for `run_turn`: parent, user, project, domain, model, …"""
         key = await self._stage.run(TurnRequest(message=message, **fields), signals or {})
         return await look(self._stage, key)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from turnwire.shared.keys import DEFAULT_TENANT, session_key
-from turnwire.shared.model import TurnRequest
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.faults import CrashPoint, faults_at
@@ -25,6 +25,7 @@ async def run_turn(
     model: str | None = None,
     metadata: dict[str, Any] | None = None,
     history: History = (),
+    parent: int | None = None,
     signals: Mapping[str, Any] | None = None,
     crash_before: CrashPoint | Sequence[CrashPoint] | None = None,
     crash_after: CrashPoint | Sequence[CrashPoint] | None = None,
@@ -50,6 +51,7 @@ async def run_turn(
         model: the model that the client asks for.
         metadata: a JSON object that the client sends with the message.
         history: earlier messages: (user, assistant) pairs, or chat messages as `turn.history()` gives them.
+        parent: the index of the turn that this one follows; -1: none. The turns of `history` have the indexes 0, 1, ….
         signals: payloads by key. The turn gets a signal when it waits for it. With the payload `TIMES_OUT`, its time
             runs out instead.
         crash_before: the worker dies just before this write. A write is given by its number, counted from 1 over all
@@ -70,6 +72,7 @@ async def run_turn(
         CrashPointNeverReached: the turn made no such write.
         CancelNeverCame: the producer yielded fewer events than `cancel_after`.
         TurnNeverEnds: the turn was run a thousand times and has not ended.
+        UnknownParent: `history` has no turn with the index `parent`.
         WrongUse: `history` is not made of pairs, or a signal shall time out for which the turn waits without a limit.
     """
     faults = [
@@ -80,7 +83,9 @@ async def run_turn(
         chosen = msgspec.structs.replace(chosen, max_attempts=max_attempts)
     stage = Stage(hooks, session_key(session, tenant), clock if clock is not None else ManualClock(), chosen)
     await stage.add_history(history)
-    request = TurnRequest(message=message, user=user, project=project, domain=domain, model=model, metadata=metadata)
+    request = TurnRequest(
+        message=message, parent=parent, user=user, project=project, domain=domain, model=model, metadata=metadata
+    )
     key = await stage.run(request, signals or {}, faults, cancel_after=cancel_after, cancel_reason=cancel_reason)
     return await look(stage, key)
 

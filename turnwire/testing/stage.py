@@ -8,8 +8,9 @@ import msgspec
 from turnwire.shared.events import Entry
 from turnwire.shared.keys import SessionKey, TurnKey, signal_key
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, TurnRecord, TurnRequest
+from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.replies import CancelVerdict
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.waking import cancel_and_wake
 from turnwire.testing.cancels import PlannedCancel

@@ -205,7 +205,8 @@ class TurnRunner:
         if claimed.history is not None:
             with readable(f"the history of turn {claimed.key.run_id}"):
                 return decode_messages(claimed.history)
-        records = await until_answered(self._store.history, claimed.key, settings.history_turns)
+        parent = claimed.record.parent
+        records = await until_answered(self._store.history, claimed.key, settings.history_turns, parent)
         messages = messages_of(records, settings.history_bytes)
         attempt.unsaved_history = encode_messages(messages)
         return messages
@@ -273,7 +274,7 @@ class TurnRunner:
         settled = await settle(attempt, self._store, status, events, fields)
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
-        await until_answered(wake_next, self._store, self._queue, claimed.key, settled.next_index)
+        await until_answered(wake_next, self._store, self._queue, claimed.key, settled.woken)
         return Done(attempt.rows)
 
     async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:

@@ -50,7 +50,7 @@ class Unclaimed:
             case Suspended(rows):
                 return Parked(SUSPENDED_MS, rows)
             case Ended():
-                await until_answered(wake_next, self._store, self._queue, key, claim.next_index)
+                await until_answered(wake_next, self._store, self._queue, key, claim.woken)
                 await self._show(key, claim)
                 return Done(claim.rows)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import Claimed
+from turnwire.shared.request import NO_PARENT
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.meter import Meter
@@ -25,6 +26,7 @@ class Turn:
         run_id: str, `chat:<session>:<index>`.
         session_id, turn_index, tenant_id: str, int, str: the session, the index in it, and the tenant.
         message: str, the user's message.
+        parent: int, the index of the turn that this one follows; None if it begins a conversation.
         user_id, project, domain, model: str as the client gave it, or None.
         metadata: dict, the client's JSON object; {} if it gave none.
         attempt: int, 1 for the first run of the turn.
@@ -48,6 +50,7 @@ class Turn:
         self.turn_index = record.turn_index
         self.tenant_id = record.tenant_id
         self.message = record.message
+        self.parent = None if record.parent == NO_PARENT else record.parent
         self.user_id = record.user
         self.project = record.project
         self.domain = record.domain
@@ -193,8 +196,9 @@ class Turn:
         return await self.step(intent, made, kind="deterministic")
 
     def history(self) -> list[dict[str, str]]:
-        """Return the session's earlier completed turns as chat messages, oldest first: user, assistant, user, …
+        """Return the completed turns that this one follows as chat messages, oldest first: user, assistant, user, …
 
+        These are its `parent`, the parent of that one, and so on.
         Each message is `{"role": "user" | "assistant", "content": str}`. The list covers at most the last
         `TURNWIRE_HISTORY_TURNS` turns (default 50) and `TURNWIRE_HISTORY_BYTES` of text (default 4 MiB). It leaves out
         turns that retention has removed, and turns whose answer `transform_final_text` has not accepted yet. Once this

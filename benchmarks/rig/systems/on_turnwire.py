@@ -5,7 +5,7 @@ import os
 
 from benchmarks.rig.systems.stamps import drive
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import TurnRequest
+from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue

@@ -21,7 +21,7 @@
 --   lineage           of the server's data; see parts/attempt.lua
 --   user              whose session it must be; '' if that does not matter
 --   repeated          1: cancel only if an earlier request to cancel is still pending; 0: cancel in any case
--- RETURNS {verdict, next open index of the session or ''}
+-- RETURNS {verdict, indexes of the session's turns that may be able to run now}
 --   ended           the turn was terminal already, or the earlier request is no longer pending
 --   cancelled       nobody ran the turn, and it has ended now
 --   requested       the turn's worker is told; the turn may still complete before the worker stops
@@ -29,30 +29,30 @@
 --   NOT_FOUND       there is no such turn, or it is another user's
 --   FENCED          a newer attempt has written to its log
 --   GONE            its log was erased
--- include: time log cut sums ledger close attempt owned_by
+-- include: time log cut sums ledger close attempt owned_by branch
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, user, repeated = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage', 'wakes')
 local status = state[1]
 if not status or is_foreign(keys.session, user) then
     return redis.error_reply('NOT_FOUND no such turn')
 end
 if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
-    return {'ended', ''}
+    return {'ended', {}}
 end
 if repeated == '1' and not state[4] then
-    return {'ended', ''}
+    return {'ended', {}}
 end
 if state[3] or (status == 'running' and redis.call('EXISTS', keys.lease) == 1) then
     redis.call('HSETNX', keys.turn, 'cancel_requested', reason)
     redis.call('PUBLISH', cancels, run_id)
-    return {'requested', ''}
+    return {'requested', {}}
 end
 local now = now_ms()
 local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage, now)
 local message = cancel_message(state[4] or reason)
 local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
     or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)
-return refused or {'cancelled', redis.call('ZRANGE', keys.open, 0, 0)[1] or ''}
+return refused or {'cancelled', woken(first_open(keys.open), state[6])}

@@ -25,18 +25,18 @@
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
 --   held            ms that another worker's lease still lasts
---   wait            index of the earlier turn that must end first, on_busy
+--   wait            index of the earlier turn of its branch that must end first, on_busy
 --   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
 --   suspect         at most how many jobs, all of them suspects, its worker may run: this worker may run more or others
 --   unreadable      another version wrote the turn, or somebody changed it by hand
---   ended           status, next open index of the session or '', ledger rows; also, if a script has ended the turn
---                   while nobody ran it, the turn fields and the events of the last attempt
+--   ended           status, indexes of the session's turns that may be able to run now, ledger rows; also, if a script
+--                   has ended the turn while nobody ran it, the turn fields and the events of the last attempt
 --   suspended       ledger rows
 --   gone            there is no such turn
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log cut sums ledger close attempt suspicion
+-- include: time log cut sums ledger close attempt suspicion branch
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
@@ -44,16 +44,14 @@ local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside
     lineage = unpack(ARGV, 1, 9)
 
 local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
-local function next_open()
-    return redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
-end
 -- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
 local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
 -- What is left to do for a turn that has ended. If a script has ended it, no worker has shown its last events.
 local function ended()
-    local status, attempt, worker_then = unpack(redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker'))
+    local status, attempt, worker_then, wakes = unpack(redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker',
+        'wakes'))
     local fields, events = {}, {}
     if worker_then == '' then
         fields = redis.call('HGETALL', keys.turn)
@@ -61,7 +59,7 @@ local function ended()
             events[i] = entry[2][2]
         end
     end
-    return {'ended', status, next_open(), rows(), fields, events}
+    return {'ended', status, woken(first_open(keys.open), wakes), rows(), fields, events}
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
@@ -85,8 +83,9 @@ local function granted_again(attempt)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
-    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', 'lineage', unpack(SUSPICION))
-local status, attempt, suspicion = state[1], tonumber(state[2] or '0'), read_suspicion(state, 13)
+    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', 'lineage', 'parent',
+    unpack(SUSPICION))
+local status, attempt, parent, suspicion = state[1], tonumber(state[2] or '0'), state[13], read_suspicion(state, 14)
 if not status then
     return {'gone'}
 end
@@ -108,9 +107,12 @@ if holder then
     end
     return {'held', redis.call('PTTL', keys.lease)}
 end
-local first_open = next_open()
-if state[5] ~= 'concurrent' and first_open ~= index and not cancel then
-    return {'wait', first_open, state[5]}
+local ahead = state[5] ~= 'concurrent' and not cancel and ahead_of(keys.open, keys.turn, index, parent)
+if ahead then
+    if parent then
+        note_wait(keys.turn, index, ahead)
+    end
+    return {'wait', ahead, state[5]}
 end
 
 local now = now_ms()
@@ -133,8 +135,11 @@ if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may
 end
 attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
-local lease_end = runner ~= '' and now + lease_ms or nil
-local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, lease_end)
+local running = {}
+if runner ~= '' then
+    running = {'lease_end', now + lease_ms, 'parent', parent or default_parent(keys.turns, keys.turn, index)}
+end
+local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, running)
 if refused then
     return refused
 end

@@ -24,18 +24,18 @@
 --   count             number of events
 --   event …           the last events, the terminal one at the end
 --   field value …     the outcome's fields of the turn hash
--- RETURNS {next open index of the session or '', ledger row}
+-- RETURNS {indexes of the session's turns that may be able to run now, ledger row}
 -- REFUSES
 --   FENCED           the lease of this attempt was lost
 --   GONE             the log was erased
 --   LOG_BEHIND       as for `append`
 --   STEPS_BEHIND     as for `checkpoint`
--- include: time log sums ledger close behind
+-- include: time log sums ledger close behind branch
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, known, count = unpack(ARGV, 1, 11)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints', 'wakes')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 local row, next_open
@@ -52,5 +52,4 @@ if mine and state[1] == 'running' then
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end
-next_open = next_open or redis.call('ZRANGE', keys.open, 0, 0)[1] or ''
-return {next_open, row or redis.call('HGET', keys.ledger, attempt) or ''}
+return {woken(next_open or first_open(keys.open), state[5]), row or redis.call('HGET', keys.ledger, attempt) or ''}

@@ -22,6 +22,7 @@
 --   lineage            of the server's data; see parts/attempt.lua
 --   user               whose turn it is, '' if that is not known; a new session becomes this user's
 --   bound              1: the session must be this user's, or new
+--   parent             the index of the turn that this one follows; -1: none; '': the default, see parts/branch.lua
 --   field value …      the request's fields of the turn hash
 -- RETURNS {verdict, attempt, mark}
 --   created            the turn is new
@@ -35,13 +36,14 @@
 --   MOVED              the session's next index has changed meanwhile; the reason is the new one
 --   INPUT_MISMATCH     the turn was asked with other input
 --   LEASE_HELD         the turn is in progress, and `on_busy` is reject
---   SESSION_BUSY       an earlier turn is in progress, and `on_busy` is reject
+--   SESSION_BUSY       an earlier turn of the branch is in progress, and `on_busy` is reject
+--   UNKNOWN_PARENT     the session has no earlier turn with this index
 --   TURN_LIMIT         the session has as many turns as it may have
--- include: time cut keyed timeout
+-- include: time cut keyed timeout branch
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage, user, bound = unpack(ARGV, 1, 11)
+    lineage, user, bound, parent = unpack(ARGV, 1, 12)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at')
@@ -80,7 +82,18 @@ if status == 'queued' or status == 'running' or status == 'suspended' then
     redis.call('HSET', turn, 'asked', asked)
     return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked}
 end
-if on_busy == 'reject' and redis.call('EXISTS', open) == 1 then
+local is_given = parent ~= '' and parent ~= '-1'
+if is_given and not status and (tonumber(parent) >= tonumber(index)
+        or redis.call('EXISTS', sibling(turn, index, parent)) == 0) then
+    return redis.error_reply('UNKNOWN_PARENT this session has no earlier turn ' .. parent)
+end
+local function is_busy()
+    if parent == '' then
+        return redis.call('EXISTS', open) == 1
+    end
+    return ahead_of(open, turn, index, parent) ~= nil
+end
+if on_busy == 'reject' and is_busy() then
     return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
 end
 local earlier_turns = redis.call('ZCARD', turns)
@@ -101,7 +114,7 @@ local function persist(...)
     end
 end
 
-local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 12)}
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 13)}
 if status then
     redis.call('HDEL', turn, 'pool', 'priority')  -- those of the new request follow
     if status == 'failed' and old[4] == 'signal_timeout' then

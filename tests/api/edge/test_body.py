@@ -13,7 +13,7 @@ from turnwire.api.edge.body import ClientGone, TurnBody, parse, read_turn
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge, TurnwireError
-from turnwire.shared.model import TurnRequest
+from turnwire.shared.request import TurnRequest
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

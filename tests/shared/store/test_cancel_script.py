@@ -80,7 +80,7 @@ async def test_a_turn_that_is_not_there_is_not_found(store, redis):
 async def test_it_names_the_turn_whose_time_has_come(store):
     await store.submit(KEY, request())
     await store.submit(SESSION.turn(1), request("next"))
-    assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED, 1)
+    assert await store.cancel(KEY) == Cancelled(CancelVerdict.CANCELLED, [1])
 
 
 async def test_repeating_it_leaves_one_terminal_event(store, twice):

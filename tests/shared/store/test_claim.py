@@ -118,18 +118,18 @@ async def test_an_ended_turn_says_which_one_is_next(store, redis):
     await store.submit(SESSION.turn(3), request("later"))
     await store.settle(first, TurnState.COMPLETED, 1, [COMPLETED], {})
     before = await snapshot(redis)
-    assert (await store.claim(KEY, OTHER_WORKER)).next_index == 3
+    assert (await store.claim(KEY, OTHER_WORKER)).woken == [3]
     assert await snapshot(redis) == before
 
 
 async def test_the_last_turn_of_a_session_has_no_next(store):
     claimed = await submit_and_claim(store)
     await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})
-    assert (await store.claim(KEY, OTHER_WORKER)).next_index is None
+    assert (await store.claim(KEY, OTHER_WORKER)).woken == []
 
 
 async def test_a_turn_that_does_not_exist_is_not_created(store, redis):
-    assert (await store.claim(KEY, WORKER)).next_index is None
+    assert (await store.claim(KEY, WORKER)).woken == []
     assert await redis.keys("*") == []
 
 

@@ -85,6 +85,7 @@ async def test_a_page_of_turns_holds_those_that_are_there(store, redis):
 async def test_reading_the_history_forgets_expired_turns_and_their_keys(store, redis):
     for index in range(10):
         await submit_next(store, SESSION, request(), f"key-{index}")
+        await complete(store, index)
     for index in (0, 1, 2, 6):
         await expire_turn(redis, index)
     assert [record.turn_index for record in await store.history(SESSION.turn(9), 3)] == [7, 8]

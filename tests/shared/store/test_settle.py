@@ -31,7 +31,7 @@ async def test_c1_a_completed_turn_has_its_text_its_usage_and_one_terminal_event
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, delta("a"))
     fields = {"final_text": "a", "persist": "done", "model_calls": 1, "tokens_in": 3}
-    assert (await store.settle(claimed, TurnState.COMPLETED, 2, [COMPLETED], fields)).next_index is None
+    assert (await store.settle(claimed, TurnState.COMPLETED, 2, [COMPLETED], fields)).woken == []
     record = await store.record(KEY)
     assert record.terminal
     assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, "a", "done")
@@ -72,7 +72,7 @@ async def test_every_key_of_the_turn_expires_after_the_retention_and_not_before(
 async def test_a_session_with_another_open_turn_stays(store, redis):
     claimed = await submit_and_claim(store)
     await store.submit(SESSION.turn(1), request("next"))
-    assert (await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})).next_index == 1
+    assert (await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})).woken == [1]
     assert await redis.pttl(SESSION.record) == -1
     assert await redis.pttl(SESSION.turns) == -1
     assert await redis.pttl(KEY.record) > 0
@@ -90,14 +90,14 @@ async def test_it_names_the_lowest_open_index(store):
     claimed = await submit_and_claim(store)
     await store.submit(SESSION.turn(5), request("later"))
     await store.submit(SESSION.turn(2), request("next"))
-    assert (await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})).next_index == 2
+    assert (await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})).woken == [2]
 
 
 async def test_repeating_a_settle_changes_nothing_and_names_the_same_next_turn(store, twice):
     claimed = await submit_and_claim(store)
     await store.submit(SESSION.turn(1), request("next"))
     settle = lambda: store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {"final_text": "a"})  # noqa: E731
-    assert (await twice(settle)).next_index == 1
+    assert (await twice(settle)).woken == [1]
     assert types_of(await log_of(store)) == ["session.run.started", RUN_COMPLETED]
 
 

@@ -142,7 +142,7 @@ async def test_the_last_allowed_attempt_still_runs(store, settings):
 async def test_after_too_many_crashes_the_turn_fails_once_and_for_all(store, redis, settings):
     await _crash(store, settings.max_attempts)
     await store.submit(SESSION.turn(1), request("next"))
-    assert (await store.claim(KEY, WORKER)).next_index == 1
+    assert (await store.claim(KEY, WORKER)).woken == [1]
     record = await store.record(KEY)
     assert record.status is TurnState.FAILED
     assert (record.error.code, record.error.retryable) == ("attempts_exhausted", False)
@@ -152,7 +152,7 @@ async def test_after_too_many_crashes_the_turn_fails_once_and_for_all(store, red
     assert seqs_of(log) == list(range(len(log)))
     assert not await redis.exists(KEY.lease)
     before = await snapshot(redis)
-    assert (await store.claim(KEY, WORKER)).next_index == 1
+    assert (await store.claim(KEY, WORKER)).woken == [1]
     assert await snapshot(redis) == before
 
 
@@ -166,7 +166,7 @@ async def test_asking_again_after_too_many_crashes_starts_the_count_anew(store, 
 
 async def test_giving_up_may_be_repeated(store, twice, settings):
     await _crash(store, settings.max_attempts)
-    assert (await twice(lambda: store.claim(KEY, WORKER))).next_index is None
+    assert (await twice(lambda: store.claim(KEY, WORKER))).woken == []
     assert types_of(await log_of(store)).count("session.run.failed") == 1
 
 

@@ -41,7 +41,7 @@ async def test_whoever_asks_for_it_is_refused_by_name(store):
 @pytest.mark.usefixtures("spoilt")
 async def test_it_is_left_out_of_lists_and_of_the_history(store, redis, caplog):
     assert [record.turn_index for record in await store.records(SESSION)] == [1]
-    assert [record.turn_index for record in await store.history(SESSION.turn(2), 50)] == [1]
+    assert [record.turn_index for record in await store.history(SESSION.turn(2), 50, 1)] == [1]
     assert "chat:demo:0 cannot be read by this version; it is skipped" in caplog.text
     assert await redis.zrange(SESSION.turns, 0, -1) == [b"0", b"1"], "it is there"
 

@@ -25,13 +25,13 @@ local function next_attempt(turn, attempt, known, lineage, now)
     return attempt + SKIPPED_ATTEMPTS * (1 + age_s) + 1
 end
 
--- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, lease_end)
+-- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
--- attempt before was still running, its worker has died, and its ledger row is written here. `lease_end` is until when
--- the attempt counts as running; nil if nobody runs it.
+-- attempt before was still running, its worker has died, and its ledger row is written here. `running` are
+-- more fields of the turn hash, with their values, if somebody runs the attempt.
 -- RETURNS nil and a table: `event`, the first event of the attempt, `next_seq`, the seq after it, and `cut`, the events
 -- that were cut off; or the refusal: FENCED, GONE
-local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, lease_end)
+local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running)
     local stands, cut = cut_log(keys.events, keys.turn)
     local known = redis.call('HMGET', keys.turn, 'session', 'tenant', 'status', 'attempt', 'lease_end', 'started_at')
     local event, seq
@@ -57,12 +57,13 @@ local function open_attempt(keys, channel_prefix, index, attempt, reason, worker
     if not known[6] then
         fields[11], fields[12] = 'started_at', now
     end
-    if lease_end then
-        fields[#fields + 1], fields[#fields + 2] = 'lease_end', lease_end
+    for _, part in ipairs(running or {}) do
+        fields[#fields + 1] = part
     end
     redis.call('HSET', keys.turn, unpack(fields))
     -- From now on `withdraw` is too late: it needs `asked` and `next_index_before`.
-    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before')
+    redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before',
+        'ahead')
     return nil, {event = event, next_seq = seq + 1, cut = cut}
 end
 

@@ -1,0 +1,64 @@
+"""The branches of a session in memory.
+
+Each function does what its namesake in shared/store/lua/parts/branch.lua does.
+"""
+
+from turnwire.shared.errors import SessionBusy, UnknownParent
+from turnwire.shared.request import NO_PARENT, TurnRequest
+from turnwire.testing.memory import MemorySession, MemoryTurn
+
+
+def check(session: MemorySession, index: int, request: TurnRequest) -> None:
+    """Check the place that a request gives to a turn which is to be queued.
+
+    Raises:
+        UnknownParent: the session has no earlier turn with the index of the parent, and the turn is new.
+        SessionBusy: the turn would have to wait, and `on_busy` is reject.
+    """
+    parent = request.parent
+    there = [NO_PARENT, *(other for other in session.turns if other < index)]
+    if parent is not None and index not in session.turns and parent not in there:
+        raise UnknownParent(f"this session has no earlier turn {parent}")
+    is_busy = bool(session.open) if parent is None else ahead_of(session, index, str(parent)) is not None
+    if request.on_busy == "reject" and is_busy:
+        raise SessionBusy("an earlier turn of this session is in progress")
+
+
+def ahead_of(session: MemorySession, index: int, parent: str | None) -> int | None:
+    """Return the index of an open turn that must end before this one may run, or None."""
+    while parent is not None and parent != str(NO_PARENT):
+        index = int(parent)
+        if index in session.open:
+            return index
+        turn = session.turns.get(index)
+        if turn is None or turn.status not in {"failed", "cancelled"}:
+            return None
+        parent = turn.fields.get("parent")
+    first = session.next_open
+    return first if parent is None and first is not None and first < index else None
+
+
+def note_wait(session: MemorySession, index: int, ahead: int) -> None:
+    """Note that a turn whose parent was given waits for the turn `ahead`."""
+    turn = session.turns[index]
+    if "parent" not in turn.fields:
+        return
+    turn.fields["ahead"] = str(ahead)
+    other = session.turns[ahead].fields
+    wakes = other["wakes"].split(",") if "wakes" in other else []
+    if str(index) not in wakes:
+        other["wakes"] = ",".join([*wakes, str(index)])
+
+
+def woken(session: MemorySession, turn: MemoryTurn) -> list[int]:
+    """Return the indexes of the turns that may be able to run now that this one has ended."""
+    wakes = turn.fields.get("wakes")
+    waiting = {int(index) for index in wakes.split(",")} if wakes else set()
+    return sorted(waiting if session.next_open is None else waiting | {session.next_open})
+
+
+def default_parent(session: MemorySession, index: int) -> str:
+    """Return the index of the latest turn before this one that has an answer, or may still get one; -1: none."""
+    unanswered = {"failed", "cancelled"}
+    before = [other for other, turn in session.turns.items() if other < index and turn.status not in unanswered]
+    return str(max(before, default=NO_PARENT))
