@@ -27,6 +27,7 @@ PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answ
 BEAT: Final = "turnwire:beat"  # string  when the last heartbeat of any worker came (ms); TTL
 GRACE: Final = "turnwire:grace"  # string  lapsed claims are left alone while it is there; TTL
 FILLED_IN: Final = "turnwire:filled_in"  # string  lineage of the server's data in which the queue is complete
+FILLED_FROM: Final = "turnwire:filled_from"  # string  lineage of the turns' data, if it is on another server
 REBUILDING: Final = "turnwire:rebuilding"  # string  who fills the queue again after a loss; TTL
 HINTS: Final = "turnwire:hints"  # list    job ids just enqueued: each wakes one idle worker; bounded, may lose some
 WORKERS: Final = "turnwire:workers"  # hash    worker id -> JSON: its last heartbeat and what it does
@@ -79,9 +80,8 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, user, created_at, next_index, `key:…` and `key_of:…`, `usage:…` -> sums of ledger rows
-
-        `key:<Idempotency-Key>` is the index of a turn, `key_of:<index>` its Idempotency-Key.
+        """hash: tenant, user, created_at, next_index; `usage:…` -> sums of ledger rows; `key:<Idempotency-Key>` -> the
+        index of a turn; `key_of:<index>` -> its Idempotency-Key
         """
         return f"session:chat:{{{self.scope}}}"
 

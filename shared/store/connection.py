@@ -93,8 +93,8 @@ class PrimaryConnection(AbstractConnection):
             info = b""
         if b"role:slave" in info:
             raise self._wrong("it is a replica")
-        if replid := _REPLID.search(info):
-            self.lineage = replid[1]
+        if lineage := lineage_of(info):
+            self.lineage = lineage.encode()
         self._role_until_s = asyncio.get_running_loop().time() + ROLE_AGE_S
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -222,6 +222,12 @@ class PrimaryPool(BlockingConnectionPool):
             await super().ensure_connection(connection)
         if isinstance(connection, PrimaryConnection):
             await connection.check_role()
+
+
+def lineage_of(info: bytes) -> str:
+    """Return the lineage of a server's data, from its answer to INFO replication; empty if it names none."""
+    found = _REPLID.search(info)
+    return found[1].decode() if found else ""
 
 
 def with_lineage(packed: bytes, connection: AbstractConnection) -> bytes:

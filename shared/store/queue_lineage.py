@@ -1,4 +1,4 @@
-"""The lineage of the server in which the queue is complete; see worker/pool/rebuild.py."""
+"""The lineages of data for which the queue is complete; see worker/pool/rebuild.py."""
 
 import secrets
 from collections.abc import Sequence
@@ -29,13 +29,18 @@ class QueueLineage:
         self._retention = Retention(settings)
         self._id = secrets.token_hex(8)
 
-    async def lost_lineage(self) -> str | None:
-        """Return the lineage of the server's data if this caller should rebuild the queue, or None.
+    async def lost_lineage(self, turns_lineage: str, lock_ms: int = REBUILD_MS) -> str | None:
+        """Return the lineage of the queue's data if this caller should rebuild the queue, or None.
 
-        It should if the queue was filled in another lineage, so that its last jobs may be lost, or in none.
+        It should if the queue was filled in another lineage, or from turns of another one, or if nobody has filled it.
+
+        Args:
+            turns_lineage: that of the turns' data; empty if they are on the server of the queue.
+            lock_ms: after this time, another caller may begin.
         """
-        args: list[Arg] = [LINEAGE, self._id, REBUILD_MS]
-        lineage = await LOST_LINEAGE(self._courier, [keys.FILLED_IN, keys.REBUILDING], args)
+        args: list[Arg] = [LINEAGE, turns_lineage, self._id, lock_ms]
+        names = [keys.FILLED_IN, keys.FILLED_FROM, keys.REBUILDING]
+        lineage = await LOST_LINEAGE(self._courier, names, args)
         return lineage.decode() or None
 
     async def unpublished(self, run_ids: Sequence[str]) -> list[str]:
@@ -48,8 +53,10 @@ class QueueLineage:
             known = await pipe.execute()
         return [run_id for run_id, is_known in zip(run_ids, known, strict=True) if not is_known]
 
-    async def keep_lineage(self, lineage: str) -> None:
-        """Note that the queue is complete in this lineage."""
+    async def keep_lineage(self, lineage: str, turns_lineage: str) -> None:
+        """Note that the queue is complete in this lineage, for the turns of the other."""
         with typed_refusals():
+            if turns_lineage:
+                await self._courier.send("SET", keys.FILLED_FROM, turns_lineage)
             await self._courier.send("SET", keys.FILLED_IN, lineage)
             await self._courier.send("DEL", keys.REBUILDING)

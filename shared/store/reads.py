@@ -16,6 +16,7 @@ from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
 from turnwire.shared.model import StepRecord, TurnRecord, readable
+from turnwire.shared.store.connection import lineage_of
 from turnwire.shared.store.scripts import answered_within, typed_refusals
 from turnwire.shared.store.session_reads import SessionReads
 
@@ -133,6 +134,11 @@ class TurnReads(SessionReads):
             for run_id in run_ids:
                 pipe.hgetall(TurnKey.parse(run_id).ledger)
             return [{int(attempt): row for attempt, row in rows.items()} for rows in await pipe.execute()]
+
+    async def lineage(self) -> str:
+        """Return the lineage of the server's data. A restart, a failover and a restored copy begin another one."""
+        with typed_refusals():
+            return lineage_of(await self._courier.send("INFO", "replication"))
 
     async def has_failed_over(self, key: TurnKey) -> bool:
         """Whether the store has another history than at the turn's last claim, and so may lack its last writes."""

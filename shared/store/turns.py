@@ -164,7 +164,7 @@ class TurnStore(AttemptWrites):
     ) -> list[int]:
         retention_ms = self._retention.ms(key.session.tenant)
         args: list[Arg] = [event, text, retention_ms, *pauses, self.settings.max_attempts, company]
-        return [int(number) for number in await PERSISTED(self._courier, key.lasting_keys(), args)]
+        return [int(number) for number in await PERSISTED(self._replicated, key.lasting_keys(), args)]
 
     async def cancel(
         self, key: TurnKey, reason: str = "", *, repeated: bool = False, user: str | None = None
@@ -180,7 +180,7 @@ class TurnStore(AttemptWrites):
         cancels = cancels_channel(self.settings.deployment_name)
         named: list[Arg] = [self._channel_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
         args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
-        verdict, woken = await CANCEL(self._courier, key.all_keys(), args)
+        verdict, woken = await CANCEL(self._replicated, key.all_keys(), args)
         return Cancelled(CancelVerdict(verdict.decode()), indexes_of(woken))
 
     async def erase(
@@ -208,7 +208,7 @@ class TurnStore(AttemptWrites):
             names += [name for turn in turns for name in turn.all_keys()[3:]]
             indexes_and_ids: list[Arg] = [*(turn.index for turn in turns), *(turn.run_id for turn in turns)]
             args: list[Arg] = [self._channel_prefix, cancels, user or "", len(turns), *indexes_and_ids]
-            left = int(await ERASE(self._courier, names, args))
+            left = int(await ERASE(self._replicated, names, args))
             if left < 0:
                 return False
         return bool(found)

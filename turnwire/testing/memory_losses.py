@@ -43,12 +43,12 @@ def next_attempt(memory: Memory, turn: MemoryTurn) -> int:
 class WholeQueue:
     """What a queue tells that never loses anything."""
 
-    async def lost_lineage(self) -> None:
+    async def lost_lineage(self, turns_lineage: str, lock_ms: int = 0) -> None:
         """See TurnQueue."""
 
     async def unpublished(self, run_ids: Sequence[str]) -> list[str]:  # noqa: ARG002 - as TurnQueue
         """See TurnQueue."""
         return []
 
-    async def keep_lineage(self, lineage: str) -> None:
+    async def keep_lineage(self, lineage: str, turns_lineage: str) -> None:
         """See TurnQueue."""

@@ -1,15 +1,21 @@
-"""Fills a queue again whose server has lost its data, or the last of it.
+"""Fills a queue again after a server has lost its data, or the last of it.
 
-Turns and their jobs may be on two servers. If the queue's server comes back empty, or fails over to a replica that
-lagged, nobody would look at the turns whose jobs were lost. The queue therefore names the lineage of the server that
-it was filled in. Where that is another one, or is missing, one worker reads all turns. It lets the sweep look at those
-that should have a job, and publishes the ledger rows of ended turns that are not on the stream any more.
+If the queue's server comes back empty, or fails over to a replica that lagged, nobody would look at the turns whose
+jobs were lost. It is the same if the server of the turns loses the last writes: a turn whose end was lost is open
+again, but its job was ended. That can happen on one server, too: the primary that had acknowledged the turn's end
+fails, and the worker ends the job on the new one.
 
-`python -m worker rebuild-queue` does the same when an operator asks for it.
+So the queue names the lineages of the data that it was filled in and from. Where they are others, or are missing, one
+worker reads all turns. It lets the sweep look at those that should have a job, and publishes the ledger rows of ended
+turns that are not on the stream any more. It does so twice, because another worker may still end a job that the first
+reading has found.
+
+`python -m worker rebuild-queue` does the same once, when an operator asks for it.
 """
 
 import asyncio
 import logging
+import time
 from typing import Final, NamedTuple
 
 from redis.exceptions import NoPermissionError
@@ -17,6 +23,7 @@ from redis.exceptions import NoPermissionError
 from turnwire.shared.keys import ERASURE_PREFIX
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import Taken, TurnQueue
+from turnwire.shared.store.queue_lineage import REBUILD_MS
 from turnwire.shared.store.reads import TurnsPage
 from turnwire.shared.store.turns import TurnStore
 
@@ -41,28 +48,41 @@ class Rebuild:
         self._erasures = erasures
         self._queue = queue
         settings = store.settings
-        # On one server, a turn and its job are lost together.
-        self._is_needed = settings.queue_url != settings.redis_url
+        self._is_permitted = True
+        self._on_one_server = settings.queue_url == settings.redis_url
+        self.late_ms = 2 * settings.lease_ms + int(settings.redis_timeout_s * 1000)  # then nobody ends an old job
+        self._first: tuple[str, str] | None = None  # the lineages of the first reading
+        self._first_at_s = 0.0
 
     async def if_needed(self) -> Rebuilt:
-        """Rebuild the queue if its server has lost data. It does nothing if turns and jobs are on one server.
+        """Rebuild the queue if a server may have lost data, and once more after `late_ms`.
 
         Raises:
             StoreUnavailable: one of the servers does not answer. The next call begins anew.
         """
-        if not self._is_needed or (lineage := await self._queue.lost_lineage()) is None:
+        if not self._is_permitted:
+            return Rebuilt()
+        of_turns = "" if self._on_one_server else await self._store.lineage()
+        lineage = await self._queue.lost_lineage(of_turns, REBUILD_MS + self.late_ms)
+        if lineage is None:
+            return Rebuilt()
+        is_second = self._first == (lineage, of_turns)
+        if is_second and time.monotonic() < self._first_at_s + self.late_ms / 1000:
             return Rebuilt()
         try:
             rebuilt = await self.now()
         except NoPermissionError as error:
             logger.warning("the queue cannot be rebuilt, because Redis refuses SCAN (%s): lost turns stay lost", error)
-            self._is_needed = False
+            self._is_permitted = False
             return Rebuilt()
-        await self._queue.keep_lineage(lineage)
-        logger.warning(
-            "the server of the queue is another one, or lost its data: the sweep looks at %d jobs again, and the "
-            "ledger rows of %d turns were published", *rebuilt,
-        )  # fmt: skip
+        if is_second:
+            await self._queue.keep_lineage(lineage, of_turns)
+        self._first, self._first_at_s = (lineage, of_turns), time.monotonic()
+        if any(rebuilt):
+            logger.warning(
+                "Redis has restarted, failed over or lost data: the sweep looks at %d jobs, and the ledger rows of %d "
+                "turns were published", *rebuilt,
+            )  # fmt: skip
         return rebuilt
 
     async def now(self) -> Rebuilt:

@@ -46,8 +46,9 @@ class Sweep:
         while True:
             await asyncio.sleep(wait_s)
             try:
-                await self._rebuild.if_needed()
                 due = await self._queue.due(self._worker_id)
+                if due.sweeps:
+                    await self._rebuild.if_needed()
             except StoreUnavailable as error:
                 logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)
                 wait_s = STANDBY_S

@@ -1,4 +1,4 @@
-"""A queue that was lost, or lacks its last jobs, is filled again from the turns, once per lineage of its server."""
+"""A queue is filled again from the turns, twice in each lineage of the data: jobs or the ends of turns may be lost."""
 
 import msgspec
 import pytest
@@ -69,28 +69,54 @@ async def test_each_turn_stands_in_its_own_line_again(store, queue, redis):
 
 
 @pytest.mark.usefixtures("turns")
-async def test_it_is_not_repeated_until_the_server_has_another_lineage(store, queue, redis):
+@pytest.mark.parametrize("lost", [keys.FILLED_IN, keys.FILLED_FROM])
+async def test_it_is_done_twice_in_each_lineage_of_either_server(store, queue, redis, lost):
     rebuild = Rebuild(store, queue)
     await rebuild.if_needed()
     await redis.delete(keys.OPEN_TURNS)
     assert await rebuild.if_needed() == (0, 0)
     assert await looked_at(redis) == set()
-    await redis.set(keys.FILLED_IN, "another")
+    rebuild.late_ms = 0
     assert await rebuild.if_needed() == (4, 0)
+    assert await rebuild.if_needed() == (0, 0)
+    await redis.set(lost, "another")
+    assert await rebuild.if_needed() == (4, 0)
+
+
+async def test_a_turn_whose_end_was_lost_after_its_job_had_ended_runs_again(store, queue, redis, redis_url):
+    """The primary acknowledges the end of a turn and dies; its worker ends the job on the new primary, which is the
+    only server here. Whoever looks at the new primary before that still finds the job."""
+    settings = Settings(redis_url=redis_url)
+    one_server, its_queue = TurnStore(redis, settings), TurnQueue(redis, settings)
+    rebuild = Rebuild(one_server, its_queue)
+    rebuild.late_ms = 0
+    await one_server.submit(QUEUED, request())
+    await its_queue.enqueue(QUEUED.run_id)
+    [taken], _ = await its_queue.take(WORKER, 1)
+    await claim(one_server, QUEUED)
+    assert await rebuild.if_needed() == (1, 0)
+    await its_queue.end(WORKER, taken)
+    assert await looked_at(redis) == set()
+    assert await rebuild.if_needed() == (1, 0)
+    await redis.zadd(keys.OPEN_TURNS, {QUEUED.run_id: 0})
+    await redis.delete(QUEUED.lease)
+    await Sweep(one_server, its_queue, WORKER).once()
+    assert await redis.zrange(keys.QUEUE, 0, -1) == [QUEUED.run_id.encode()]
+    await redis.flushall()
 
 
 @pytest.mark.usefixtures("turns")
 async def test_one_caller_rebuilds_at_a_time(store, queue, redis, settings):
-    other = TurnQueue(queue.redis, settings)
-    lineage = await queue.lost_lineage()
+    other, of_turns = TurnQueue(queue.redis, settings), await store.lineage()
+    lineage = await queue.lost_lineage(of_turns)
     assert lineage
-    assert await other.lost_lineage() is None
-    assert await queue.lost_lineage() == lineage
+    assert await other.lost_lineage(of_turns) is None
+    assert await queue.lost_lineage(of_turns) == lineage
     await redis.delete(keys.REBUILDING)  # the first one has died
-    assert await other.lost_lineage() == lineage
-    await other.keep_lineage(lineage)
-    assert await queue.lost_lineage() is None
-    assert await other.lost_lineage() is None
+    assert await other.lost_lineage(of_turns) == lineage
+    await other.keep_lineage(lineage, of_turns)
+    assert await queue.lost_lineage(of_turns) is None
+    assert await other.lost_lineage(of_turns) is None
 
 
 @pytest.mark.usefixtures("turns")
@@ -101,13 +127,6 @@ async def test_jobs_that_are_there_stay_as_they_are(store, queue, redis):
     await Rebuild(store, queue).if_needed()
     assert await redis.zscore(keys.OPEN_TURNS, QUEUED.run_id) == score
     assert await redis.get(keys.job(QUEUED.run_id)) == taken.job
-
-
-@pytest.mark.usefixtures("turns")
-async def test_a_queue_on_the_server_of_the_turns_needs_none(redis, redis_url):
-    settings = Settings(redis_url=redis_url)
-    assert await Rebuild(TurnStore(redis, settings), TurnQueue(redis, settings)).if_needed() == (0, 0)
-    assert not await redis.exists(keys.FILLED_IN, keys.REBUILDING)
 
 
 async def published(redis) -> list[tuple[str, int]]:
