@@ -134,6 +134,10 @@ class MemoryReads(TurnStore):
         found = self.memory.session(session)
         return found.fields if found is not None else {}
 
+    async def lineage(self) -> str:
+        """See TurnReads."""
+        return self.memory.lineage
+
     async def has_failed_over(self, key: TurnKey) -> bool:
         """See TurnReads."""
         turn = self.memory.turn(key)

@@ -15,6 +15,7 @@ reading has found.
 
 import asyncio
 import logging
+import math
 import time
 from typing import Final, NamedTuple
 
@@ -30,6 +31,7 @@ from turnwire.shared.store.turns import TurnStore
 logger = logging.getLogger(__name__)
 
 TOGETHER: Final = 200  # so that Redis can serve other clients in between
+LOOK_S: Final = 5.0  # a loss is noticed after this time, at most
 REBUILDER: Final = "rebuild"  # the name under which rows are published; no worker has it
 
 
@@ -48,42 +50,40 @@ class Rebuild:
         self._erasures = erasures
         self._queue = queue
         settings = store.settings
-        self._is_permitted = True
         self._on_one_server = settings.queue_url == settings.redis_url
-        self.late_ms = 2 * settings.lease_ms + int(settings.redis_timeout_s * 1000)  # then nobody ends an old job
+        self.late_s = 2 * settings.lease_ms / 1000 + settings.redis_timeout_s  # by then nobody ends an old job
         self._first: tuple[str, str] | None = None  # the lineages of the first reading
-        self._first_at_s = 0.0
+        self._second_at_s = 0.0
 
-    async def if_needed(self) -> Rebuilt:
-        """Rebuild the queue if a server may have lost data, and once more after `late_ms`.
+    async def if_needed(self) -> float:
+        """Rebuild the queue if a server may have lost data, and once more after `late_s`.
+
+        Returns: in how many seconds this should be called again.
 
         Raises:
             StoreUnavailable: one of the servers does not answer. The next call begins anew.
         """
-        if not self._is_permitted:
-            return Rebuilt()
         of_turns = "" if self._on_one_server else await self._store.lineage()
-        lineage = await self._queue.lost_lineage(of_turns, REBUILD_MS + self.late_ms)
+        lineage = await self._queue.lost_lineage(of_turns, REBUILD_MS + int(self.late_s * 1000))
         if lineage is None:
-            return Rebuilt()
+            return LOOK_S
         is_second = self._first == (lineage, of_turns)
-        if is_second and time.monotonic() < self._first_at_s + self.late_ms / 1000:
-            return Rebuilt()
+        if is_second and (left_s := self._second_at_s - time.monotonic()) > 0:
+            return min(left_s, LOOK_S)
         try:
             rebuilt = await self.now()
         except NoPermissionError as error:
             logger.warning("the queue cannot be rebuilt, because Redis refuses SCAN (%s): lost turns stay lost", error)
-            self._is_permitted = False
-            return Rebuilt()
+            return math.inf
         if is_second:
             await self._queue.keep_lineage(lineage, of_turns)
-        self._first, self._first_at_s = (lineage, of_turns), time.monotonic()
+        self._first, self._second_at_s = (lineage, of_turns), time.monotonic() + self.late_s
         if any(rebuilt):
             logger.warning(
                 "Redis has restarted, failed over or lost data: the sweep looks at %d jobs, and the ledger rows of %d "
                 "turns were published", *rebuilt,
             )  # fmt: skip
-        return rebuilt
+        return min(self.late_s, LOOK_S)
 
     async def now(self) -> Rebuilt:
         """Rebuild the queue, whatever its server has lost. It is safe at any time, also while turns run.

@@ -7,6 +7,7 @@ one does: all others ask every few seconds whether somebody sweeps.
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
@@ -42,13 +43,13 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep until cancelled, or stand by for as long as another worker sweeps."""
-        wait_s = SWEEP_S
+        wait_s, rebuild_at_s = SWEEP_S, 0.0
         while True:
             await asyncio.sleep(wait_s)
             try:
                 due = await self._queue.due(self._worker_id)
-                if due.sweeps:
-                    await self._rebuild.if_needed()
+                if due.sweeps and time.monotonic() >= rebuild_at_s:
+                    rebuild_at_s = time.monotonic() + await self._rebuild.if_needed()
             except StoreUnavailable as error:
                 logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)
                 wait_s = STANDBY_S

@@ -246,7 +246,8 @@ async def test_a_dead_workers_turn_is_taken_over(store, queue, accept, worker_of
 
 async def test_an_idle_worker_costs_few_commands(redis, worker_of, record_property):
     await worker_of(Scripted(), lease_ms=5000, poll_s=3.0)
-    await let_pass(0.3)  # it has connected and looked once
+    await wait_until(lambda: redis.exists(keys.REBUILDING), "the first look of the sweep, which costs more")
+    await let_pass(0.3)
     before, began_s = await _commands(redis), await _now_s(redis)
     await let_pass(IDLE_S)
     after, ended_s = await _commands(redis), await _now_s(redis)
