@@ -92,7 +92,7 @@ def serve(settings: Settings) -> bool:
         log_config=None,
         log_level=settings.log_level,
         server_header=False,
-        timeout_keep_alive=75,  # longer than common proxies keep an idle connection, so that the proxy closes it first
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=GRACE_S,
         backlog=4096,
     )
