@@ -6,11 +6,12 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from stack.cluster import ROOT, Stack, loopback
+from stack.commands import CALLED_IN
 from stack.foreground import Interrupts, LogTail, StopAskedError, say
 from stack.own_key import OwnKey, own_key
 from stack.process import ProcessError, free_port
@@ -30,7 +31,7 @@ def main(args: list[str]) -> int:
     try:
         settings = Settings.from_env(os.environ)
         with Interrupts() as interrupts, only_one(STATE), own_redis() as redis, contextlib.ExitStack() as cleanup:
-            env = {name: value for name, value in os.environ.items() if name.startswith("TURNWIRE_")}
+            env = named_from(os.environ.get(CALLED_IN, ""), os.environ)
             env["TURNWIRE_PORT"] = str(choose_port(settings))
             shutil.rmtree(STATE / "log", ignore_errors=True)  # the logs would grow for ever otherwise
             key = own_key(settings, STATE)
@@ -44,6 +45,15 @@ def main(args: list[str]) -> int:
     except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
         say(f"stack: {error}")
         return 1
+
+
+def named_from(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings. A relative path in one of them begins at `folder`, where the command was given."""
+    return {
+        name: str(Path(folder, value)) if name.endswith("_FILE") and value else value
+        for name, value in environ.items()
+        if name.startswith("TURNWIRE_")
+    }
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stack.process import free_port
+from stack.run import named_from
 from tests.stack import standins
 from tests.stack.watching import children_of, is_gone, until
 
@@ -159,3 +160,13 @@ def test_a_wrong_setting_is_named_before_anything_starts(terminal):
     run = terminal(TURNWIRE_LEASE_SECONDS="5")
     assert run.process.wait(60) == 1
     assert "TURNWIRE_LEASE_SECONDS: no such setting" in run.text
+
+
+def test_a_relative_path_in_a_setting_begins_where_the_command_was_given():
+    environ = {"TURNWIRE_MODELS_FILE": "models.toml", "TURNWIRE_PRICES_FILE": "/etc/prices.toml", "OTHER_FILE": "x"}
+    assert named_from("/home/ada", environ | {"TURNWIRE_PORT": "1", "TURNWIRE_CODEC_KEYS_FILE": ""}) == {
+        "TURNWIRE_MODELS_FILE": "/home/ada/models.toml",
+        "TURNWIRE_PRICES_FILE": "/etc/prices.toml",
+        "TURNWIRE_PORT": "1",
+        "TURNWIRE_CODEC_KEYS_FILE": "",
+    }

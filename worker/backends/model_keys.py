@@ -1,6 +1,7 @@
 """Finds the keys of listed models: in environment variables, or in files that are read again when they change."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import monotonic
 
 from turnwire.shared.errors import SettingsError
@@ -11,19 +12,21 @@ from turnwire.shared.watched_file import WatchedFile
 KeyReader = Callable[[], str | None]
 
 
-def key_readers(listed: ListedModel, environ: Mapping[str, str], where: str) -> dict[str | None, KeyReader]:
+def key_readers(
+    listed: ListedModel, environ: Mapping[str, str], folder: Path, where: str
+) -> dict[str | None, KeyReader]:
     """Return, for each tenant with a key of its own, what reads it; under None, what reads the key of all others.
 
-    `where` stands at the beginning of each error.
+    `folder`: where the paths of files begin, unless they are absolute. `where` stands at the beginning of each error.
 
     Raises:
         SettingsError: a variable is not set, a file cannot be read, or a key does not fit into a header. The text names
             the variable or the file, and never shows a key.
     """
     own = SecretSource(key_env=listed.key_env, key_file=listed.key_file)
-    readers: dict[str | None, KeyReader] = {None: _reader(own, environ, where)}
+    readers: dict[str | None, KeyReader] = {None: _reader(own, environ, folder, where)}
     for tenant, source in listed.tenant_keys.items():
-        readers[tenant] = _reader(source, environ, f"{where}: tenant_keys.{tenant}")
+        readers[tenant] = _reader(source, environ, folder, f"{where}: tenant_keys.{tenant}")
     return readers
 
 
@@ -34,10 +37,10 @@ def key_headers(listed: ListedModel, key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if listed.key_header is None else {listed.key_header: key}
 
 
-def _reader(source: SecretSource, environ: Mapping[str, str], where: str) -> KeyReader:
+def _reader(source: SecretSource, environ: Mapping[str, str], folder: Path, where: str) -> KeyReader:
     if source.key_file is not None:
         here = f"{where}: key_file"
-        file = WatchedFile(here, source.key_file, lambda text: _checked(text, here), clock=monotonic)
+        file = WatchedFile(here, str(folder / source.key_file), lambda text: _checked(text, here), clock=monotonic)
         return lambda: file.content
     if source.key_env is None:
         return lambda: None

@@ -1,6 +1,7 @@
 """Makes what asks the models of a file: one backend for each server, and the keys of each model."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -67,6 +68,7 @@ class ModelServers:
         self._policy = retry_policy(settings)
         self._quirks = quirks_of(settings)
         self._environ = environ
+        self._folder = Path(settings.models_file or "").parent
         self._backends: dict[tuple[Any, ...], OpenAIBackend] = {}
 
     def serve(self, file: ModelsFile, where: str) -> ServedModels:
@@ -77,7 +79,7 @@ class ModelServers:
         """
         models: dict[str, ServedModel] = {}
         for name, listed in file.models.items():
-            keys = key_readers(listed, self._environ, f"{where}: [models.{name}]")
+            keys = key_readers(listed, self._environ, self._folder, f"{where}: [models.{name}]")
             quirks = msgspec.structs.replace(self._quirks, stream_options=listed.stream_options, think=listed.think)
             models[name] = ServedModel(name, listed, self._backend(listed), keys, quirks)
         return ServedModels(file, models)

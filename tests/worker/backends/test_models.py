@@ -236,7 +236,7 @@ async def test_a_key_in_a_file_is_read_again_when_it_changes(raw, make, tmp_path
     clock, key = Clock(), tmp_path / "key"
     monkeypatch.setattr("turnwire.worker.backends.model_keys.monotonic", clock)
     key.write_text("first\n")
-    models = make(f'[models.small]\nurl = "{raw.url}"\nkey_file = "{key}"\n')
+    models = make(f'[models.small]\nurl = "{raw.url}"\nkey_file = "key"\n')
     await said(models, a_turn())
     key.write_text("second one\n")
     clock.now_s += LOOK_S
