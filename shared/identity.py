@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from turnwire.shared import strictjson
+from turnwire.shared.content import Content
 from turnwire.shared.keys import TurnKey
 
 
@@ -22,17 +23,18 @@ def canonical_json(value: Any) -> bytes:
 def input_hash(
     key: TurnKey,
     *,
-    message: str,
+    message: Content,
     project: str | None,
     domain: str | None,
     model: str | None,
     parent: int | None = None,
+    options: dict[str, Any] | None = None,
 ) -> str:
     """Return the sha256 digest (hex) of everything that a turn's answer depends on.
 
-    An absent value counts as null, so a request that adds a value has another hash. `parent` came later to the
-    protocol, so it is left out if it is absent: the turns that were stored before keep their hash. The user, the
-    metadata and the `on_…` choices do not change the answer, so they are not hashed.
+    An absent value counts as null, so a request that adds a value has another hash. `parent` and `options`
+    came later to the protocol, so they are left out if they are absent: the turns that were stored before keep their
+    hash. The user, the metadata and the `on_…` choices do not change the answer, so they are not hashed.
     """
     identity: dict[str, Any] = {
         "tenant": key.session.tenant,
@@ -45,6 +47,8 @@ def input_hash(
     }
     if parent is not None:
         identity["parent"] = parent
+    if options is not None:
+        identity["options"] = options
     return hashlib.sha256(canonical_json(identity)).hexdigest()
 
 

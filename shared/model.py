@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from turnwire.shared.content import Content
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, Priority
@@ -108,12 +109,14 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     status: TurnState
     attempt: int
-    message: str
+    message: Content
     project: str | None = None
     domain: str | None = None
     model: str | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+    traceparent: str | None = None
     parent: int | None = None  # the index of the turn that it follows; -1: none; None: not decided, it has not run yet
     created_at: int
     started_at: int | None = None
@@ -152,8 +155,11 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def _read(cls, key: TurnKey, fields: Mapping[bytes, bytes]) -> Self:
         text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-        if "metadata" in text:
-            text["metadata"] = msgspec.json.decode(text["metadata"])
+        for name in ("metadata", "options"):
+            if name in text:
+                text[name] = msgspec.json.decode(text[name])
+        if "content" in text:
+            text["message"] = msgspec.json.decode(text["content"])
         if "error_code" in text:
             text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1")
         if "model_calls" in text:

@@ -5,23 +5,25 @@ from typing import Any, Final, Literal
 import msgspec
 
 from turnwire.shared import identity
+from turnwire.shared.content import Content
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
 
 OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 NO_PARENT: Final = -1  # the parent of a turn that begins a conversation
-_TEXTS: Final = ("message", "project", "domain", "model", "user", "on_busy", "traceparent")
+_TEXTS: Final = ("project", "domain", "model", "user", "on_busy", "traceparent")
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A client's request. A field that the client left out is None, and counts as null in the input hash."""
 
-    message: str
+    message: Content
     parent: int | None = None  # the index of the turn that this one follows; NO_PARENT: none; None: the default
     project: str | None = None
     domain: str | None = None
     model: str | None = None
     user: str | None = None
+    options: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     on_busy: OnBusy = "enqueue"
     traceparent: str | None = None
@@ -37,11 +39,18 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
             domain=self.domain,
             model=self.model,
             parent=self.parent,
+            options=self.options,
         )
 
     def fields(self) -> dict[str, str | bytes]:
         """Return the request's fields of the turn hash, without the absent ones."""
         fields: dict[str, str | bytes] = {name: value for name in _TEXTS if (value := getattr(self, name)) is not None}
+        if isinstance(self.message, str):
+            fields["message"] = self.message
+        else:
+            fields["content"] = msgspec.json.encode(self.message)
+        if self.options is not None:
+            fields["options"] = msgspec.json.encode(self.options)
         if self.metadata is not None:
             fields["metadata"] = msgspec.json.encode(self.metadata)
         if self.parent is not None:

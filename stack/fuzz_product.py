@@ -11,7 +11,7 @@ class Short(ChatTurnHooks):
 
     async def produce(self, turn: Turn) -> AsyncIterator[dict[str, Any]]:
         """Two pieces of text, whatever was asked."""
-        for text in ("You said ", f"{len(turn.message)} characters."):
+        for text in ("You said ", f"{len(turn.text)} characters."):
             yield {"type": "message.part.updated", "data": {"delta": text}}
 
 

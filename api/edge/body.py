@@ -14,13 +14,14 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.api.edge.site import refuse_foreign_page
+from turnwire.shared.content import MAX_PARTS, Part, Text, checked_content
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
 from turnwire.shared.keys import MAX_TURN_INDEX
 from turnwire.shared.lanes import Priority
+from turnwire.shared.options import TurnOptions, check_json, checked_options
 from turnwire.shared.request import NO_PARENT, OnBusy, TurnRequest
 
 MAX_METADATA_BYTES: Final = 16_384
-MAX_METADATA_DEPTH: Final = 32
 BODIES: Final = Bodies()  # of this process
 MAX_DETAIL_CHARACTERS: Final = 300
 NOT_JSON: Final = "the body must be application/json, and its Content-Type must say so"
@@ -35,7 +36,10 @@ OnDisconnect = Literal["continue", "cancel"]
 class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a POST that asks for a turn. An absent field and null mean the same."""
 
-    message: Annotated[str, Meta(min_length=1, description="the user's message")]
+    message: Annotated[
+        Text | Annotated[list[Part], Meta(min_length=1, max_length=MAX_PARTS)],
+        Meta(description="the user's message: a text, or parts; one part with a text is the same as this text"),
+    ]
     parent: Annotated[
         Annotated[int, Meta(ge=NO_PARENT, le=MAX_TURN_INDEX)] | None,
         Meta(description="the index of the turn that this one follows; -1: none; null: the latest one with an answer"),
@@ -44,6 +48,7 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     domain: Name | None = None
     model: Annotated[Name | None, Meta(description="default: the model in the settings")] = None
     user: Name | None = None
+    options: Annotated[TurnOptions | None, Meta(description="for the model; at most 64 KiB")] = None
     metadata: Annotated[dict[str, Any] | None, Meta(description="stored with the turn, at most 16 KiB")] = None
     priority: Annotated[Priority | None, Meta(description="batch turns wait while interactive ones do")] = None
     on_busy: Annotated[OnBusy, Meta(description="what to do if an earlier turn of the session is in progress")] = (
@@ -79,11 +84,12 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
     """
     turn = await read_body(exchange, max_bytes, TurnBody)
     if turn.metadata is not None:
-        _check_metadata(turn.metadata)
+        check_json("metadata", turn.metadata, MAX_METADATA_BYTES)
     user = exchange.identity.user
     if user is not None and turn.user not in {None, user}:
         raise Forbidden("these credentials are bound to another user")
-    fields = msgspec.structs.asdict(turn) | {"user": user or turn.user, "bound": user is not None}
+    asked = {"message": checked_content(turn.message), "options": checked_options(turn.options)}
+    fields = msgspec.structs.asdict(turn) | asked | {"user": user or turn.user, "bound": user is not None}
     on_disconnect, priority = fields.pop("on_disconnect"), fields.pop("priority")
     request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
     return AskedTurn(request, on_disconnect == "cancel", priority)
@@ -172,22 +178,6 @@ async def _receive_rest(message: Message, receive: Receive, max_bytes: int) -> b
 
 def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"the body has more than {max_bytes} bytes")
-
-
-def _check_metadata(metadata: dict[str, Any]) -> None:
-    level: list[Any] = [metadata]
-    for _ in range(MAX_METADATA_DEPTH):
-        level = [child for value in level for child in _children(value)]
-    if level:
-        raise InvalidInput(f"metadata is nested deeper than {MAX_METADATA_DEPTH} levels")
-    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
-        raise InvalidInput(f"metadata has more than {MAX_METADATA_BYTES} bytes")
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
 
 
 def _traceparent(headers: Headers) -> str | None:

@@ -19,7 +19,9 @@ from turnwire.shared.keys import TurnKey
 from turnwire.shared.model import StepRecord
 
 MARK: Final = b"~tw1~"
-FIELDS: Final = ("message", "metadata", "final_text", "untransformed", "error_message")  # content in the turn hash
+FIELDS: Final = (  # content in the turn hash
+    "message", "content", "options", "metadata", "final_text", "untransformed", "error_message",
+)  # fmt: skip
 SEALED_ERROR: Final = "sealed"
 
 _DATA: Final = b'","data":'  # between an event's type and its data, in canonical bytes

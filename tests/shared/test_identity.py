@@ -47,6 +47,16 @@ def test_c67_adding_a_value_is_another_input_also_an_empty_one(field):
     assert len(hashes) == 4
 
 
+def test_parts_parents_and_options_are_hashed_whatever_the_order_of_their_keys():
+    part = {"type": "image_url", "image_url": {"url": "https://a/b", "detail": "low"}}
+    turned = {"image_url": {"detail": "low", "url": "https://a/b"}, "type": "image_url"}
+    digest = input_hash(KEY, **(HASH | {"message": [part]}))
+    assert digest == input_hash(KEY, **(HASH | {"message": [turned]})) != input_hash(KEY, **HASH)
+    assert len({input_hash(KEY, **HASH, parent=parent) for parent in (None, -1, 0)}) == 3
+    assert len({input_hash(KEY, **HASH, options=options) for options in (None, {"seed": 1}, {"seed": 2})}) == 3
+    assert input_hash(KEY, **HASH, parent=None, options=None) == input_hash(KEY, **HASH)
+
+
 @pytest.mark.parametrize(
     "key", [session_key("demo", "acme").turn(0), session_key("other").turn(0), session_key("demo").turn(1)]
 )

@@ -7,7 +7,7 @@ import pytest
 
 from tests.testing.products import Fails, Says, Shop, code_of, say
 from turnwire import ChatTurnHooks, TurnFailure
-from turnwire.shared.errors import TurnEnded, UnknownParent
+from turnwire.shared.errors import TurnEnded
 from turnwire.shared.model import TurnError
 from turnwire.shared.settings import Settings
 from turnwire.testing import TIMES_OUT, ManualClock, WrongUse, run_turn, run_turn_sync
@@ -268,19 +268,3 @@ async def test_a_turn_that_failed_can_be_asked_again_and_repeats_no_step():
     assert (run.record.user, run.log_flaws, run.events[1].data["reason"]) == ("ada", [], "retry")
     with pytest.raises(WrongUse, match="the turn is completed"):
         await run.retry()
-
-
-class Remembers(ChatTurnHooks):
-    def produce(self, turn):
-        yield say(f"{turn.parent}: " + " ".join(message["content"] for message in turn.history()))
-
-
-async def test_a_turn_follows_the_parent_that_it_is_given():
-    history = [("q0", "a0"), ("q1", "a1")]
-    run = await run_turn(Remembers(), "hello", history=history)
-    assert run.final_text == "1: q0 a0 q1 a1"
-    assert (await run.ask("q1", parent=0)).final_text == "0: q0 a0"
-    assert (await run.ask("more")).final_text == "3: q0 a0 q1 0: q0 a0"
-    assert (await run_turn(Remembers(), "hello", history=history, parent=-1)).final_text == "None: "
-    with pytest.raises(UnknownParent):
-        await run_turn(Remembers(), "hello", history=history, parent=2)

@@ -1,6 +1,6 @@
 """The result of a turn that ran in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +9,8 @@ from turnwire.shared.events import Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow
 from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord, Usage
-from turnwire.shared.request import TurnRequest
 from turnwire.testing.reading import event_of, flaws_of_log
-from turnwire.testing.stage import Stage
+from turnwire.testing.stage import Stage, request_of
 from turnwire.worker.turn.accumulator import TextAccumulator
 
 
@@ -144,9 +143,15 @@ class TurnRun:
         await self._stage.wait(self._key, seconds)
         return await look(self._stage, self._key)
 
-    async def ask(self, message: str, *, signals: Mapping[str, Any] | None = None, **fields: Any) -> "TurnRun":
-        """Run the next turn of the same session. `fields` as for `run_turn`: parent, user, project, domain, model, …"""
-        key = await self._stage.run(TurnRequest(message=message, **fields), signals or {})
+    async def ask(
+        self,
+        message: str | Sequence[Mapping[str, Any]],
+        *,
+        signals: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> "TurnRun":
+        """Run the next turn of the same session. `fields` as for `run_turn`: parent, options, user, project, …"""
+        key = await self._stage.run(request_of(message, **fields), signals or {})
         return await look(self._stage, key)
 
     async def retry(self, *, signals: Mapping[str, Any] | None = None) -> "TurnRun":

@@ -7,23 +7,23 @@ from typing import Any
 import msgspec
 
 from turnwire.shared.keys import DEFAULT_TENANT, session_key
-from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.faults import CrashPoint, faults_at
 from turnwire.testing.result import TurnRun, look
-from turnwire.testing.stage import History, Stage
+from turnwire.testing.stage import History, Stage, request_of
 
 
 async def run_turn(
     hooks: Any,
-    message: str,
+    message: str | Sequence[Mapping[str, Any]],
     *,
     user: str | None = None,
     project: str | None = None,
     domain: str | None = None,
     model: str | None = None,
     metadata: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     history: History = (),
     parent: int | None = None,
     signals: Mapping[str, Any] | None = None,
@@ -44,12 +44,13 @@ async def run_turn(
 
     Args:
         hooks: the product's hooks, or a class or function that makes them. Then each worker gets hooks of its own.
-        message: the user's message.
+        message: the user's message: a text, or parts as a client sends them.
         user: the id of the user.
         project: the product that the client asks.
         domain: a part of the identity of the turn.
         model: the model that the client asks for.
         metadata: a JSON object that the client sends with the message.
+        options: what the client wants of the model: temperature, max_tokens, …
         history: earlier messages: (user, assistant) pairs, or chat messages as `turn.history()` gives them.
         parent: the index of the turn that this one follows; -1: none. The turns of `history` have the indexes 0, 1, ….
         signals: payloads by key. The turn gets a signal when it waits for it. With the payload `TIMES_OUT`, its time
@@ -72,6 +73,7 @@ async def run_turn(
         CrashPointNeverReached: the turn made no such write.
         CancelNeverCame: the producer yielded fewer events than `cancel_after`.
         TurnNeverEnds: the turn was run a thousand times and has not ended.
+        InvalidInput: the message or the options are not what a client may send.
         UnknownParent: `history` has no turn with the index `parent`.
         WrongUse: `history` is not made of pairs, or a signal shall time out for which the turn waits without a limit.
     """
@@ -83,13 +85,12 @@ async def run_turn(
         chosen = msgspec.structs.replace(chosen, max_attempts=max_attempts)
     stage = Stage(hooks, session_key(session, tenant), clock if clock is not None else ManualClock(), chosen)
     await stage.add_history(history)
-    request = TurnRequest(
-        message=message, parent=parent, user=user, project=project, domain=domain, model=model, metadata=metadata
-    )
+    client = {"user": user, "project": project, "domain": domain, "model": model, "metadata": metadata}
+    request = request_of(message, parent=parent, options=options, **client)
     key = await stage.run(request, signals or {}, faults, cancel_after=cancel_after, cancel_reason=cancel_reason)
     return await look(stage, key)
 
 
-def run_turn_sync(hooks: Any, message: str, **options: Any) -> TurnRun:
+def run_turn_sync(hooks: Any, message: str | Sequence[Mapping[str, Any]], **options: Any) -> TurnRun:
     """Do the same as `run_turn`, in a test that is not a coroutine. It may not be called where an event loop runs."""
     return asyncio.run(run_turn(hooks, message, **options))

@@ -5,10 +5,12 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from turnwire.shared.content import content_of
 from turnwire.shared.events import Entry
 from turnwire.shared.keys import SessionKey, TurnKey, signal_key
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
+from turnwire.shared.options import options_of
 from turnwire.shared.replies import CancelVerdict
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.settings import Settings
@@ -234,6 +236,15 @@ class Stage:
         worker = LoneWorker(name, hooks, store, queue, life, self.seen, self._cancel)
         self.memory.cancels = [worker.runner.look_if_cancelled]
         return worker
+
+
+def request_of(message: Any, *, options: Any = None, **fields: Any) -> TurnRequest:
+    """Make a client's request. It is checked as the API checks it.
+
+    Raises:
+        InvalidInput: the message or the options are not what a client may send.
+    """
+    return TurnRequest(message=content_of(message), options=options_of(options), **fields)
 
 
 def pairs_of(history: History) -> list[tuple[str, str]]:

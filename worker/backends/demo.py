@@ -30,7 +30,7 @@ class DemoHooks(ChatTurnHooks):
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         """Stream a short answer word by word."""
-        words = demo_answer(turn.message, len(turn.history()) // 2).split(" ")
+        words = demo_answer(turn.text, len(turn.history()) // 2).split(" ")
         for position, word in enumerate(words):
             if position:
                 await asyncio.sleep(self._delay_s)

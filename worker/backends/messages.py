@@ -11,6 +11,7 @@ from turnwire.worker.backends.toolcalls import is_json_object
 
 TOOL_CALL: Final = "tool.call"
 REASONING_DELTA: Final = "reasoning.delta"
+_FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav"}  # as servers call media types
 
 
 def assistant_message(
@@ -50,6 +51,34 @@ def assistant_message(
     if details:
         message["reasoning_details"] = details
     return message | {"tool_calls": calls} if calls else message
+
+
+def wire_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a chat message as model servers take it. Only parts in the form of Turnwire's API are changed.
+
+    A sound or a file may be a URL or a data URI. Servers take the data of a sound apart from its format.
+    """
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_wire_part(part) for part in content]}
+
+
+def _wire_part(part: Any) -> Any:
+    match part:
+        case {"type": "input_file", "input_file": {"url": url, **more}}:
+            return {"type": "file", "file": {"filename": more.get("filename", "file"), "file_data": url}}
+        case {"type": "input_audio", "input_audio": {"url": str(url), **more}}:
+            head, comma, data = url.partition(",")
+            if not comma or not head.lower().startswith("data:"):
+                return {"type": "audio_url", "audio_url": {"url": url}}
+            kind = head[5:].partition(";")[0].partition("/")[2].lower()
+            return {
+                "type": "input_audio",
+                "input_audio": {"data": data, "format": more.get("format") or _FORMATS.get(kind, kind)},
+            }
+        case _:
+            return part
 
 
 def tool_message(call: Mapping[str, Any], result: Any) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class ModelsHooks(ChatTurnHooks):
         Raises:
             UnknownModelError, BackendTransportError: see `Models.ask`.
         """
-        answer = self._models.ask(turn, [*turn.history(), {"role": "user", "content": turn.message}])
+        messages = [*turn.history(), {"role": "user", "content": turn.message}]
+        answer = self._models.ask(turn, messages, options=turn.options)
         async with aclosing(answer) as events:
             async for event in events:
                 yield event

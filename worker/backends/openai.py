@@ -15,6 +15,7 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError, UnknownModelError
+from turnwire.worker.backends.messages import wire_message
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
 from turnwire.worker.backends.transport import Transport
@@ -147,8 +148,8 @@ class OpenAIBackend:
         exactly once, with unknown tokens if the answer does not reach its end.
 
         Args:
-            messages: as in the chat completions API, oldest first. `assistant_message` and `tool_message` make those
-                of tool calls.
+            messages: as in the chat completions API, oldest first. Parts may also have the form of `turn.message`.
+                `assistant_message` and `tool_message` make the messages of tool calls.
             tools: the tools that the model may call, as in the API. Calls come as `tool.call` events at the end.
             options: more fields of the request (`temperature`, `tool_choice`, …). They replace none of those above.
             model: the model to ask; None: the backend's own.
@@ -165,7 +166,7 @@ class OpenAIBackend:
             **(options or {}),
             **({"tools": tools} if tools else {}),  # servers refuse an empty list
             "model": asked,
-            "messages": messages,
+            "messages": [wire_message(message) for message in messages],
             "stream": True,
         }
         sent = {**(headers or {}), "Idempotency-Key": idempotency_key}
@@ -271,7 +272,9 @@ class OpenAIHooks(ChatTurnHooks):
         Raises:
             BackendTransportError: the model server did not give a whole answer.
         """
-        answer = self._backend.ask(turn, [*turn.history(), {"role": "user", "content": turn.message}])
+        answer = self._backend.ask(
+            turn, [*turn.history(), {"role": "user", "content": turn.message}], options=turn.options
+        )
         async with aclosing(answer) as events:
             async for event in events:
                 yield event

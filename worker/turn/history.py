@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from turnwire.shared.content import Content, content_bytes
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A chat message. `role` is `user` or `assistant`."""
+    """A chat message. `role` is `user` or `assistant`; only a user's content may have parts."""
 
     role: str
-    content: str
+    content: Content
 
 
 class StoredHistory(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ _stored = msgspec.json.Decoder(StoredHistory)
 def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
     """Return the messages of the completed turns among `earlier`, oldest first.
 
-    The latest turns are kept, as many as have at most `max_bytes` of UTF-8 text together. A turn without a text is left
+    The latest turns are kept, as many as have at most `max_bytes` together. A turn without a text is left
     out, because its answer is not transformed yet. So is one whose answer is empty: many model servers refuse an empty
     message, and each later request of the session would have it.
     """
@@ -40,7 +41,7 @@ def messages_of(earlier: Sequence[TurnRecord], max_bytes: int) -> list[Message]:
         answer = record.final_text or ""
         if record.status is not TurnState.COMPLETED or not answer.strip():
             continue
-        left -= len(record.message.encode()) + len(answer.encode())
+        left -= content_bytes(record.message) + len(answer.encode())
         if left < 0:
             break
         kept += [Message("assistant", answer), Message("user", record.message)]

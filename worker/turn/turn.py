@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
+from turnwire.shared.content import text_of_content
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
@@ -25,7 +26,11 @@ class Turn:
     Attributes:
         run_id: str, `chat:<session>:<index>`.
         session_id, turn_index, tenant_id: str, int, str: the session, the index in it, and the tenant.
-        message: str, the user's message.
+        message: the user's message: a str, or a list of parts if the client sent more than one text. A part is a dict
+            as the client sent it; its `type` is text, image_url, input_file or input_audio.
+        text: str, the text of the message; the texts of several parts are on lines of their own.
+        options: dict, what the client wants of the model: temperature, max_tokens, …; {} if it gave none.
+        traceparent: str, the W3C trace context of the client's request, or None.
         parent: int, the index of the turn that this one follows; None if it begins a conversation.
         user_id, project, domain, model: str as the client gave it, or None.
         metadata: dict, the client's JSON object; {} if it gave none.
@@ -49,7 +54,10 @@ class Turn:
         self.session_id = record.session_id
         self.turn_index = record.turn_index
         self.tenant_id = record.tenant_id
-        self.message = record.message
+        self.message: Any = record.message
+        self.text = text_of_content(record.message)
+        self.options: dict[str, Any] = record.options or {}
+        self.traceparent = record.traceparent
         self.parent = None if record.parent == NO_PARENT else record.parent
         self.user_id = record.user
         self.project = record.project
@@ -195,13 +203,14 @@ class Turn:
 
         return await self.step(intent, made, kind="deterministic")
 
-    def history(self) -> list[dict[str, str]]:
+    def history(self) -> list[dict[str, Any]]:
         """Return the completed turns that this one follows as chat messages, oldest first: user, assistant, user, …
 
         These are its `parent`, the parent of that one, and so on.
-        Each message is `{"role": "user" | "assistant", "content": str}`. The list covers at most the last
-        `TURNWIRE_HISTORY_TURNS` turns (default 50) and `TURNWIRE_HISTORY_BYTES` of text (default 4 MiB). It leaves out
-        turns that retention has removed, and turns whose answer `transform_final_text` has not accepted yet. Once this
-        turn has stored a step or waits for a signal, all its later attempts get the same list.
+        Each message is `{"role": "user" | "assistant", "content": str}`. The content of a user's message may be a list
+        of parts, as in `message`. The history has at most `TURNWIRE_HISTORY_TURNS` turns (default 50) of
+        `TURNWIRE_HISTORY_BYTES` together (default 4 MiB). It leaves out turns that retention has removed, and turns
+        whose answer `transform_final_text` has not accepted yet. Once this turn has stored a step or waits for a
+        signal, all its later attempts get the same list.
         """
         return [{"role": message.role, "content": message.content} for message in self._earlier]

@@ -19,6 +19,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 JSON = "application/json"
+FIELDS = ["message", "user", "metadata", "type", "text", "options"]
 
 
 async def read(
@@ -98,6 +99,15 @@ async def test_other_kinds_of_bodies_are_refused(headers: dict[str, Any]):
         (b'{"message":"a","metadata":{"x":' + b"[" * 40 + b"]" * 40 + b"}}", InvalidInput),
         (b'{"message":"a","metadata":{"x":' + b"[" * 40_000 + b"]" * 40_000 + b"}}", InvalidInput),
         (b'{"message":"a","metadata":{"x":"' + b"y" * 17_000 + b'"}}', InvalidInput),
+        (b'{"message":[]}', InvalidInput),
+        (b'{"message":[' + b",".join([b'{"type":"text","text":"a"}'] * 101) + b"]}", InvalidInput),
+        (b'{"message":[{"type":"video","text":"a"}]}', InvalidInput),
+        (b'{"message":["a"]}', InvalidInput),
+        (b'{"message":"a","options":{"temperature":3}}', InvalidInput),
+        (b'{"message":"a","options":{"temprature":1}}', InvalidInput),
+        (b'{"message":"a","options":{"tool_choice":' + b"[" * 40 + b"]" * 40 + b"}}", InvalidInput),
+        (b'{"message":"a","options":{"response_format":{"x":"' + b"y" * 66_000 + b'"}}}', InvalidInput),
+        (b'{"message":"a","parent":-2}', InvalidInput),
     ],
 )
 async def test_bad_bodies(body: bytes, error: type[TurnwireError]):
@@ -105,9 +115,17 @@ async def test_bad_bodies(body: bytes, error: type[TurnwireError]):
         await read(body)
 
 
+async def test_parts_and_options_arrive_as_json():
+    audio = {"type": "input_audio", "input_audio": {"url": "data:audio/wav;base64,UklGRg=="}}
+    body = {"message": [{"type": "text", "text": "hear"}, audio], "options": {"seed": 7, "stop": ["x"]}, "parent": 3}
+    asked = await read(msgspec.json.encode(body))
+    assert (asked.message, asked.options, asked.parent) == (body["message"], body["options"], 3)
+    assert (await read(b'{"message":[{"type":"text","text":"hi"}],"options":{}}')) == TurnRequest(message="hi")
+
+
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.sampled_from(["message", "user", "metadata"]), children),
+    lambda children: st.lists(children) | st.dictionaries(st.sampled_from(FIELDS), children),
 ).map(msgspec.json.encode))  # fmt: skip
 def test_no_body_raises_anything_else(body: Any):
     with contextlib.suppress(BadRequest, InvalidInput):

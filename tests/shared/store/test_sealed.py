@@ -50,6 +50,16 @@ async def assert_sealed(redis: Any) -> None:
     assert "~tw1~" in text
 
 
+async def test_parts_and_options_are_stored_sealed_and_read_open(store: TurnStore, redis: Any):
+    parts: list[dict[str, Any]] = [{"type": "text", "text": PLANTED}, {"type": "text", "text": "b"}]
+    asked = request(parts, options={"stop": PLANTED})  # type: ignore[arg-type]
+    await store.submit(KEY, asked)
+    record = (await claim(store)).record
+    assert (record.message, record.options) == (parts, {"stop": PLANTED})
+    await assert_sealed(redis)
+    assert (await store.submit(KEY, asked)).verdict == "running"
+
+
 async def test_a_turn_is_stored_sealed_and_read_open(store: TurnStore, redis: Any):
     await store.submit(KEY, request(PLANTED, metadata=METADATA))
     claimed = await claim(store)

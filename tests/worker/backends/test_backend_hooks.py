@@ -16,13 +16,15 @@ from turnwire.worker.backends.openai import OpenAIHooks
 EARLIER = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
 
 
-def a_turn(message="hello  there\n", earlier=(), model=None):
+def a_turn(message="hello  there\n", earlier=(), model=None, options=None):
     calls: list[ModelCall] = []
     return SimpleNamespace(
         run_id="chat:s:1",
         created_at=1_700_000_000_000,
         attempt=3,
         message=message,
+        text=message,
+        options=options or {},
         model=model,
         usage=SimpleNamespace(calls=calls, add=calls.append),
         history=lambda: list(earlier),
@@ -46,6 +48,19 @@ async def test_openai_hooks_send_history_message_model_and_key(raw):
     assert (first["model"], second["model"]) == ("tiny", "large")
     assert raw.requests[0].headers["idempotency-key"] == "chat:s:1/1700000000000/3"
     assert turn.usage.calls == [ModelCall("tiny", finish_reason="stop")]
+
+
+async def test_openai_hooks_send_the_parts_and_the_options_of_the_client(raw):
+    raw.play(HEAD + sse(text("hi", "stop"), "[DONE]"))
+    hooks = OpenAIHooks.from_settings(Settings(llm_base_url=raw.url))
+    sent = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": "https://a/b.png"}}]
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    options = {"temperature": 0.5, "max_tokens": 9, "tools": tools, "tool_choice": "none"}
+    assert await said(hooks, a_turn(sent, options=options)) == ["hi"]
+    await hooks.aclose()
+    asked = msgspec.json.decode(raw.requests[0].body)
+    assert asked["messages"] == [{"role": "user", "content": sent}]
+    assert {name: asked[name] for name in options} == options
 
 
 async def test_a_model_that_is_not_offered_never_reaches_the_server(raw):
