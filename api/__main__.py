@@ -1,13 +1,13 @@
 """`python -m api` serves HTTP until it gets SIGTERM or SIGINT. Its settings: docs/settings.md.
 
-`python -m api keys new` makes an API key.
+`python -m api keys new` makes an API key, and `python -m api tokens revoke` takes tokens back.
 """
 
 import argparse
 import os
 import sys
 
-from turnwire.api import keys
+from turnwire.api import keys, tokens
 from turnwire.api.server import serve
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.logs import without_secrets
@@ -17,10 +17,14 @@ from turnwire.shared.settings import Settings
 def main() -> int:
     """Read the settings and serve. Returns the exit status: 2 if the settings are refused, 1 after a crash."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
-    keys.add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    keys.add_commands(commands)
+    tokens.add_commands(commands)
     options = parser.parse_args()
     if options.command == "keys":
         return keys.make_key(options)
+    if options.command == "tokens":
+        return tokens.revoke_tokens(options)
     try:
         return 0 if serve(Settings.from_env(os.environ)) else 1
     except SettingsError as error:

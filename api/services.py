@@ -1,14 +1,17 @@
 """The objects that the handlers of one process share, from its start to its end."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from turnwire.api.access.door import Door
 from turnwire.api.access.identity import Identity
+from turnwire.api.access.watch import CredentialWatch
 from turnwire.api.edge.rates import Rates
 from turnwire.api.edge.tails import Tails
 from turnwire.api.following.hub import Hub
+from turnwire.api.known_revocations import KnownRevocations
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.askable_models import AskableModels
 from turnwire.shared.key_file import Key, WatchedKeyFile
@@ -20,8 +23,10 @@ from turnwire.shared.store.audit import Audit
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.store.revocations import Revocations
 from turnwire.shared.store.sealed import turn_store
 
+START_S: Final = 1.0  # a process starts even if Redis does not answer
 MOST_LIMITS: Final = 4096  # the limits of so many keys are kept
 
 
@@ -50,6 +55,8 @@ class Services:
         self.erasures = Erasures(self.store, self.queue)
         self.audit = Audit(self.queue_redis, settings)
         self.cancels = PendingCancels(self.store, self.queue)
+        self.watch = CredentialWatch(self.door)
+        self.revocations = Revocations(self.redis, settings)
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
@@ -78,13 +85,32 @@ class Services:
         """Start everything that needs an event loop, and close it at the end of the block."""
         listener = connect_listener(self.settings.redis_url)
         try:
-            async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub:
+            async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub, self._credentials_kept():
                 self.cancels.start()
                 yield
         finally:
             await self.cancels.stop()
             await self.door.close()
             await disconnect(self.redis, self.queue_redis)
+
+    @asynccontextmanager
+    async def _credentials_kept(self) -> AsyncGenerator[None]:
+        """Notice, during the block, which credentials are not valid any more."""
+        if not self.settings.authenticates:
+            yield
+            return
+        known = KnownRevocations(self.door.revoked, self.revocations)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await known.read()  # otherwise a process that has just started would take revoked tokens
+        self.hub.on(self.revocations.channel, known.tell)
+        tasks = [asyncio.create_task(known.run()), asyncio.create_task(self.watch.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def drain(self) -> None:
         """Refuse new requests, and end every stream after a whole line. Its client can resume in another process."""

@@ -67,7 +67,7 @@ async def measure(args: argparse.Namespace, report: Report, directory: Path) -> 
         cost = await cost_us(door, made[-1].secret, calls, args.rounds, lambda: None)
         report.row(f"an API key, one of {keys}", cost)
     assert door.session_tokens is not None
-    token, _ = door.session_tokens.make(IDENTITY, 600)
+    token = door.session_tokens.make(IDENTITY, 600).token
     report.row("a session token", await cost_us(door, token, calls, args.rounds, lambda: None))
     first = await cost_us(door, token, calls // 20, args.rounds, door.forget_tokens)
     report.row("a session token that comes for the first time", first)

@@ -16,6 +16,7 @@ RUN_RESUMED: Final = "session.run.resumed"
 RUN_SUSPENDED: Final = "session.run.suspended"
 RUN_COMPLETED: Final = "session.run.completed"
 RUN_FAILED: Final = "session.run.failed"
+STREAM_ENDED: Final = "session.stream.ended"  # in no log
 ERROR: Final = "error"
 RESULT: Final = "result"
 PART_UPDATED: Final = "message.part.updated"
@@ -89,6 +90,12 @@ def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
     if b"null" in event:  # written out here as in `strictjson`, because every event of every turn comes by
         strictjson.refuse_non_finite(data)
     return event
+
+
+def stream_ended(code: str, cursor: Cursor | None) -> bytes:
+    """Return the last event of a stream that ends before its turn does. The client may resume after `cursor`."""
+    after = None if cursor is None else str(cursor)
+    return encode_event(STREAM_ENDED, {"code": code, "after": after, "retryable": True})
 
 
 def is_terminal(event: bytes) -> bool:

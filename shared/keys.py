@@ -16,7 +16,6 @@ DEFAULT_TENANT: Final = "default"
 DEFAULT_POOL: Final = "default"
 MAX_TURN_INDEX: Final = 2**31 - 1
 _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
-_INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
 ERASURE_PREFIX: Final = "erase:"  # a job that tells a product of an erasure has this prefix and the erasure's id
@@ -64,6 +63,7 @@ JOB_PREFIX: Final = "arq:job:"  # string  arq's: the serialized job; has a TTL
 IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that claimed the job; TTL = the lease
 ERASURES: Final = "turnwire:erasures"  # hash    id -> an erasure that no product has followed yet (data Redis)
 USER_SESSIONS_PREFIX: Final = "turnwire:user_sessions:"  # zset    session -> when the user last asked for a turn there
+REVOKED: Final = "turnwire:revoked"  # zset    <revocation>@<ms> -> until when it counts (ms; data Redis); TTL
 ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
 
@@ -188,17 +188,6 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     return SessionKey(tenant, session)
 
 
-def turn_index(text: str) -> int:
-    """Return the turn index that a client named.
-
-    Raises:
-        BadRequest: the text is not a plain decimal number from 0 to 2147483647.
-    """
-    if not _INDEX.match(text) or int(text) > MAX_TURN_INDEX:
-        raise BadRequest(f"a turn index must be a plain decimal number from 0 to {MAX_TURN_INDEX}")
-    return int(text)
-
-
 def channel_prefix(deployment: str) -> str:
     """Return the prefix of every channel of a deployment. It is empty for the deployment without a name.
 
@@ -211,6 +200,11 @@ def channel_prefix(deployment: str) -> str:
 def cancels_channel(deployment: str) -> str:
     """Return the pub/sub channel, on the data Redis, that tells workers which turns may have been cancelled."""
     return channel_prefix(deployment) + "turnwire:cancels"
+
+
+def revoked_channel(deployment: str) -> str:
+    """Return the pub/sub channel, on the data Redis, that tells API processes of revoked tokens."""
+    return channel_prefix(deployment) + REVOKED
 
 
 def alive_channel(deployment: str, worker: str) -> str:
@@ -246,17 +240,6 @@ def is_outbox_job(job_id: str) -> bool:
 def user_sessions(tenant: str, digest: str) -> str:
     """Return the key of the sessions of a user. `digest` stands for the user, whom no key may name."""
     return f"{USER_SESSIONS_PREFIX}{tenant}:{digest}"
-
-
-def signal_key(text: str) -> str:
-    """Check the name of a signal that a client or a producer gave, and return it.
-
-    Raises:
-        BadRequest: the name does not have 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
-    """
-    if not _SESSION.match(text):
-        raise BadRequest("a signal's key must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
-    return text
 
 
 def job(job_id: str) -> str:

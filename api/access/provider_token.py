@@ -82,7 +82,11 @@ class ProviderTokens:
                 token, key, [algorithm], issuer=settings.jwt_issuer, audience=settings.jwt_audience, leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True, "verify_sub": False},
             )  # fmt: skip
-            return Verified(self._identity(claims), float(claims["exp"]) + LEEWAY_S, by_provider=True)
+            issued_s, token_id = float(claims.get("iat") or 0), claims.get("jti")
+            return Verified(
+                self._identity(claims), float(claims["exp"]) + LEEWAY_S, by_provider=True,
+                id=token_id if isinstance(token_id, str) else None, issued_s=issued_s,
+            )  # fmt: skip
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         settings = self._settings

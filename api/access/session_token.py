@@ -4,6 +4,7 @@ A token is a JSON web token (RFC 7519) that one of the token secrets signs with 
 tokens of an identity provider, and its `aud` names the deployment, so that no token opens two of them.
 """
 
+import secrets
 import time
 from typing import Any, Final
 
@@ -21,6 +22,14 @@ OF_SESSION_TOKENS: Final = frozenset({Scope.READ, Scope.TURNS})  # what a sessio
 _REQUIRED: Final = ["exp", "iat", "aud", "tenant", "name", "scope"]
 
 
+class NewToken(msgspec.Struct, frozen=True):
+    """A token that was just made, its id, and when it expires, in seconds since 1970."""
+
+    token: str
+    id: str
+    expires_s: int
+
+
 class SessionTokens:
     """Makes session tokens, and verifies them."""
 
@@ -33,13 +42,14 @@ class SessionTokens:
         """Another object as soon as tokens that were valid may have become invalid."""
         return self._secrets.current
 
-    def make(self, identity: Identity, ttl_s: int) -> tuple[str, int]:
-        """Return a token that gives this identity, and when it expires, in seconds since 1970."""
-        now_s = int(time.time())
+    def make(self, identity: Identity, ttl_s: int) -> NewToken:
+        """Return a token that gives this identity for so many seconds."""
+        now_s, token_id = int(time.time()), secrets.token_urlsafe(12)
         claims: dict[str, Any] = {
             "aud": self._audience,
             "iat": now_s,
             "exp": now_s + ttl_s,
+            "jti": token_id,
             "tenant": identity.tenant,
             "name": identity.name,
             "scope": " ".join(sorted(identity.scopes)),
@@ -47,7 +57,7 @@ class SessionTokens:
         bound = {"sub": identity.user, "session": identity.session, "session_prefix": identity.session_prefix}
         claims |= {claim: value for claim, value in bound.items() if value is not None}
         token = jwt.encode(claims, self._secrets.current[0], ALGORITHM, headers={"typ": TYPE})
-        return token, claims["exp"]
+        return NewToken(token, token_id, now_s + ttl_s)
 
     def verify(self, token: str) -> Verified:
         """Return what a token gives.
@@ -72,12 +82,14 @@ class SessionTokens:
 
 class _Claims(msgspec.Struct):
     exp: int
+    iat: float
     tenant: str
     name: str
     scope: str
     sub: str | None = None
     session: str | None = None
     session_prefix: str | None = None
+    jti: str | None = None
 
 
 def _verified(claims: dict[str, Any]) -> Verified:
@@ -89,4 +101,4 @@ def _verified(claims: dict[str, Any]) -> Verified:
     if read.session is None and read.session_prefix is None:
         raise Unauthenticated(INVALID)
     identity = Identity(read.tenant, scopes, read.name, read.sub, read.session, read.session_prefix)
-    return Verified(identity, read.exp, by_provider=False)
+    return Verified(identity, read.exp, by_provider=False, id=read.jti, issued_s=read.iat)

@@ -14,11 +14,17 @@ EXPIRED: Final = "the token has expired"
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """Who presents a valid token, and until when it is valid, in seconds since 1970."""
+    """Who presents a valid token, and until when it is valid, in seconds since 1970.
+
+    `by_provider`: the token is one of the identity provider, not one of ours. `id`: its `jti`; None: it has none.
+    `issued_s`: its `iat`; one without counts as issued long ago.
+    """
 
     identity: Identity
     expires_s: float
-    by_provider: bool  # the token is one of the identity provider, not one of ours
+    by_provider: bool
+    id: str | None = None
+    issued_s: float = 0.0
 
 
 @contextmanager

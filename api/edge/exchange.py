@@ -1,6 +1,7 @@
 """One HTTP request, together with the way to answer it. Every handler gets one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import msgspec
@@ -16,13 +17,15 @@ from turnwire.api.edge.rates import Rate
 from turnwire.api.edge.wire import CONNECTION
 from turnwire.shared.limits import NO_LIMITS
 
+# A block in which the given function is called, with a code, as soon as the credentials of the request end.
+WhileValid = Callable[[Callable[[str], None]], AbstractContextManager[None]]
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class Exchange:
     """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
-    __slots__ = ("headers", "identity", "limits", "rates", "receive", "scope", "send")
+    __slots__ = ("headers", "identity", "limits", "rates", "receive", "scope", "send", "while_valid")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -31,6 +34,7 @@ class Exchange:
         self.headers = Headers(scope=scope)
         self.identity: Identity = NOBODY  # until the credentials are checked
         self.limits = NO_LIMITS  # the same
+        self.while_valid: WhileValid = lambda _: nullcontext()
         self.rates: Sequence[Rate] = ()  # of its tenant and of its key, if they have any
 
     @property

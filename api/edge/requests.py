@@ -7,7 +7,8 @@ from starlette.datastructures import Headers, QueryParams
 from turnwire.api.edge.accept import JSON, choose
 from turnwire.api.edge.exchange import Exchange
 from turnwire.shared.errors import BadRequest, NotFound
-from turnwire.shared.keys import SessionKey, TurnKey, session_key, signal_key, turn_index
+from turnwire.shared.given_names import signal_key, turn_index
+from turnwire.shared.keys import SessionKey, TurnKey, session_key
 
 MAX_NAME_CHARACTERS = 256  # of a project, a domain, a model or a user
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")

@@ -45,6 +45,7 @@ def audited(
     turn_index: int | None = None,
     signal: str | None = None,
     erased_user: str | None = None,
+    revoked: str | None = None,
 ) -> AuditEntry:
     """Return the entry for a request."""
     who = exchange.identity
@@ -59,4 +60,5 @@ def audited(
         turn_index=turn_index,
         signal=signal,
         erased_user_digest=None if erased_user is None else user_digest(who.tenant, erased_user),
+        revoked=revoked,
     )

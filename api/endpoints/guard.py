@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from turnwire.api.access.door import Credential
 from turnwire.api.access.errors import Forbidden
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.edge.credentials import named_by_proxy, presented
@@ -26,8 +27,11 @@ def guarded(services: Services, operation: Operation) -> Handler:
         return handler
 
     async def guard(exchange: Exchange) -> None:
-        identity = exchange.identity = await _identified(services, operation, exchange)
+        credential = await _admitted(services, operation, exchange)
+        identity = exchange.identity = credential.identity
         identity.require(operation.scope)
+        if operation.is_streamed and services.settings.authenticates:
+            exchange.while_valid = partial(services.watch.while_valid, credential)
         exchange.limits = services.limits(identity)
         exchange.rates = services.rates.take(identity.tenant, exchange.limits)
         if exchange.rates:
@@ -39,13 +43,13 @@ def guarded(services: Services, operation: Operation) -> Handler:
     return guard
 
 
-async def _identified(services: Services, operation: Operation, exchange: Exchange) -> Identity:
+async def _admitted(services: Services, operation: Operation, exchange: Exchange) -> Credential:
     settings: Settings = services.settings
     if settings.authenticates:
         credentials = presented(exchange, may_be_in_url=operation.is_followed)
     else:
         credentials = named_by_proxy(exchange, settings.tenant_header)
-    return await services.door.identify(credentials)
+    return await services.door.admit(credentials)
 
 
 async def _check_binding(services: Services, operation: Operation, exchange: Exchange, identity: Identity) -> None:

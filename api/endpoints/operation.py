@@ -63,9 +63,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         return self.path.startswith(TURN)
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether it may answer with a stream."""
+        return any(answer.stream for answer in self.answers)
+
+    @property
     def is_followed(self) -> bool:
         """Whether it is a GET that answers with a stream, as an EventSource asks for."""
-        return self.method == "GET" and any(answer.stream for answer in self.answers)
+        return self.method == "GET" and self.is_streamed
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from turnwire.api.edge.requests import (
 from turnwire.api.following.ending import EndWaiter
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
-from turnwire.shared.keys import turn_index
+from turnwire.shared.given_names import turn_index
 from turnwire.shared.model import TurnRecord
 
 MAX_WAIT_S = 60.0  # that a client may ask for

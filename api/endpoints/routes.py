@@ -15,7 +15,7 @@ from turnwire.api.endpoints.probes import Health, is_alive, is_ready
 from turnwire.api.endpoints.queue import get_queue
 from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
 from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
-from turnwire.api.endpoints.tokens import SessionToken, TokenBody, make_token
+from turnwire.api.endpoints.tokens import RevokeBody, RevokedTokens, SessionToken, TokenBody, make_token, revoke_tokens
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
 from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
 from turnwire.shared.erasure import Receipt
@@ -136,6 +136,13 @@ OPERATIONS: Final = (
         body=TokenBody, body_required=True,
         answers=(Answer(200, "The token", SessionToken),),
         problems=(400, 404, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/tokens/revoke", method="POST", handler=revoke_tokens, scope=Scope.TOKENS,
+        summary="Take back tokens before they expire; streams that began with them end",
+        body=RevokeBody, body_required=True,
+        answers=(Answer(200, "They are revoked", RevokedTokens),),
+        problems=(400, 413, 415, 422, 503),
     ),
     Operation(
         path="/v1/models", method="GET", head=True, handler=list_models, scope=Scope.TURNS,

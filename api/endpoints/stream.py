@@ -14,6 +14,7 @@ from turnwire.api.following.encode import NDJSON, SSE, SSE_DATA, Encoder, Framin
 from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
 from turnwire.shared.errors import BadRequest
+from turnwire.shared.events import Cursor, Entry, stream_ended
 
 SSE_COMMENT_S: Final = 15.0
 PROXIED_KEEPALIVE_S: Final = 45.0  # common proxies end a connection after 50 or 60 s of silence
@@ -62,14 +63,20 @@ def silence_s(exchange: Exchange, framing: Framing) -> float | None:
 async def send_tail(
     tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, exchange: Exchange
 ) -> bool:  # fmt: skip
-    """Stream until the tail ends or the client is gone. The body always ends after a whole event.
+    """Stream until the tail ends, the client is gone, or its credentials end. The body always ends after a whole event.
 
+    If the credentials end, `session.stream.ended` is the last event. It is in no log, so it repeats the last cursor.
     `stall_s`: how many seconds the client may read nothing; None: no limit.
 
     Returns: True if the client left before the end.
     """
-    framing = encoder.framing
-    with Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
+    framing, ended = encoder.framing, list[str]()
+
+    def end(code: str) -> None:
+        ended.append(code)
+        tail.stop()
+
+    with exchange.while_valid(end), Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
         await exchange.send(start_of_stream(framing, headers))
 
         def push(publication: Publication) -> bool:
@@ -86,8 +93,16 @@ async def send_tail(
                 wire.write(ready)
                 if wire.full:
                     await wire.drain()
+        if ended:
+            wire.write(chunk(last_words(framing, ended[0], tail.cursor)))
     await exchange.send({"type": "http.response.body", "body": b""})
     return wire.gone
+
+
+def last_words(framing: Framing, code: str, cursor: Cursor | None) -> bytes:
+    """Return the event that ends a stream before its turn. It repeats the last cursor, so that clients keep it."""
+    event = stream_ended(code, cursor)
+    return framing.bare(event) if cursor is None else framing.lines([Entry(str(cursor).encode(), event)])
 
 
 async def send_events(

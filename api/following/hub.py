@@ -58,6 +58,7 @@ class Hub:
         self._on_crash = on_crash
         self._listener = Listener(listener, self._on_message, self._on_subscribed)
         self._topics: dict[str, Topic] = {}
+        self._others: dict[str, Callable[[], None]] = {}  # channels that are no turn's
         self._encoders = {framing: Encoder(framing) for framing in (NDJSON, SSE, SSE_DATA)}
         self._group = asyncio.TaskGroup()
         self._pump: asyncio.Task[None] | None = None
@@ -98,6 +99,11 @@ class Hub:
         ending = EndWaiter(key, self._store)
         with self._joined(self._topic(key), ending):
             yield ending
+
+    def on(self, channel: str, call: Callable[[], None]) -> None:
+        """Call `call` when a message comes on a channel that is no turn's, and when some may have been missed."""
+        self._others[channel] = call
+        self._listener.subscribe(channel)
 
     def encoder(self, framing: Framing) -> Encoder:
         """The encoder that all readers of this framing share, so that a batch is encoded once for all of them."""
@@ -144,6 +150,8 @@ class Hub:
     def _on_message(self, channel: str, payload: bytes) -> None:
         topic = self._topics.get(channel)
         if topic is None:
+            if other := self._others.get(channel):
+                other()
             return
         if payload == ERASED:
             topic.erased()
@@ -164,3 +172,5 @@ class Hub:
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):
             topic.subscribed()
+        elif other := self._others.get(channel):
+            other()

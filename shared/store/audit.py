@@ -16,7 +16,7 @@ from turnwire.shared.store.scripts import Script, answered_within
 
 AUDIT = Script("audit")
 
-Action = Literal["erase_session", "erase_user", "cancel", "signal", "requeue", "token"]
+Action = Literal["erase_session", "erase_user", "cancel", "signal", "requeue", "token", "revoke"]
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,6 +30,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         request_id: what the client or a proxy calls the request, in `X-Request-Id`.
         session_id, turn_index, signal: what the action was done to.
         erased_user_digest: it stands for the user who was erased.
+        revoked: what tokens were revoked, as shared/store/revocations.py names it.
     """
 
     action: Action
@@ -41,6 +42,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     turn_index: int | None = None
     signal: str | None = None
     erased_user_digest: str | None = None
+    revoked: str | None = None
 
 
 class StoredEntry(msgspec.Struct, frozen=True):

@@ -61,7 +61,7 @@ def start(folder: Path, block: str) -> Stack:
 
 
 def test_two_tenants_three_keys_one_browser_token(tmp_path: Path, terminal: Terminal, walk: list[str]):
-    keys, service, ask, globex, reader, refused, token, browser = walk
+    keys, service, ask, globex, reader, refused, token, browser, take_back = walk
     terminal.paste(keys)
     with start(tmp_path, service) as stack:
         terminal.base_url = stack.base_urls[0]
@@ -75,6 +75,7 @@ def test_two_tenants_three_keys_one_browser_token(tmp_path: Path, terminal: Term
         shown = terminal.paste(browser)
         assert '"session.run.completed"' in shown
         assert statuses(shown) == ["200", "404"]
+        assert statuses(terminal.paste(take_back)) == ["200"]
 
 
 def statuses(shown: str) -> list[str]:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from turnwire.shared.errors import BadRequest
 from turnwire.shared.events import Cursor, Entry, encode_event, is_terminal
+from turnwire.shared.given_names import turn_index
 from turnwire.shared.identity import canonical_json, input_hash, worker_id
-from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, session_key, turn_index
+from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, session_key
 
 KEY = session_key("demo").turn(0)
 HASH: dict[str, Any] = {"message": "hi", "project": None, "domain": None, "model": None}

@@ -47,6 +47,7 @@ _KINDS = {
     keys.RESERVING: "reserving",
     keys.ERASURES: "erasures",
     keys.AUDIT: "audit",
+    keys.REVOKED: "revoked",
 }
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",

@@ -7,7 +7,8 @@ import msgspec
 
 from turnwire.shared.content import content_of
 from turnwire.shared.events import Entry
-from turnwire.shared.keys import SessionKey, TurnKey, signal_key
+from turnwire.shared.given_names import signal_key
+from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.options import options_of

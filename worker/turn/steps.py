@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
-from turnwire.shared.keys import signal_key
+from turnwire.shared.given_names import signal_key
 from turnwire.shared.model import ANSWER, TRANSFORM, Signal, StepRecord
 from turnwire.shared.settings import Settings
 from turnwire.worker.turn.boundary import opened

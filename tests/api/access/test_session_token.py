@@ -52,7 +52,8 @@ def forged(secret: str = ONE, algorithm: str = "HS256", typ: str = TYPE, **chang
     ],
 )
 def test_a_token_gives_the_identity_that_it_was_made_for(identity: Identity):
-    token, expires_s = tokens().make(identity, 60)
+    made = tokens().make(identity, 60)
+    token, expires_s = made.token, made.expires_s
     verified = tokens().verify(token)
     assert verified.identity == identity
     assert verified.expires_s == expires_s
@@ -120,14 +121,14 @@ def test_no_scope_beyond_turns_can_be_given_even_by_who_has_the_secret():
 
 
 def test_a_token_of_another_deployment_is_refused():
-    token, _ = tokens(deployment="one").make(IDENTITY, 60)
+    token = tokens(deployment="one").make(IDENTITY, 60).token
     with pytest.raises(Unauthenticated):
         tokens(deployment="two").verify(token)
 
 
 def test_both_secrets_verify_while_they_are_rotated():
-    old, _ = tokens(ONE).make(IDENTITY, 60)
-    new, _ = tokens(f"{TWO} {ONE}").make(IDENTITY, 60)
+    old = tokens(ONE).make(IDENTITY, 60).token
+    new = tokens(f"{TWO} {ONE}").make(IDENTITY, 60).token
     assert tokens(f"{TWO} {ONE}").verify(old).identity == IDENTITY
     assert tokens(TWO).verify(new).identity == IDENTITY
     with pytest.raises(Unauthenticated):
@@ -138,13 +139,13 @@ def test_secrets_of_a_file_are_rotated_without_a_restart(tmp_path: Path, clock: 
     path = tmp_path / "secrets"
     path.write_text(ONE + "\n", encoding="utf-8")
     made = SessionTokens(SharedSecrets(NAME, None, str(path), clock=clock), "")
-    old, _ = made.make(IDENTITY, 60)
+    old = made.make(IDENTITY, 60).token
     before = made.generation
     path.write_text(f"{TWO}\n{ONE}\n", encoding="utf-8")
     clock.now_s += LOOK_S
     assert made.generation is not before
     assert made.verify(old).identity == IDENTITY
-    new, _ = made.make(IDENTITY, 60)
+    new = made.make(IDENTITY, 60).token
     assert tokens(TWO).verify(new).identity == IDENTITY
 
 

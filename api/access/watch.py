@@ -1,0 +1,55 @@
+"""Ends what still goes on for a client whose credentials have expired, or were withdrawn."""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+from turnwire.api.access.door import Credential, Door
+
+LOOK_S: Final = 1.0
+
+OnEnd = Callable[[str], None]  # is called with the code that says why
+
+
+class CredentialWatch:
+    """Looks once a second whether the credentials of open streams are still valid."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._watched: dict[OnEnd, Credential] = {}
+
+    @contextmanager
+    def while_valid(self, credential: Credential, on_end: OnEnd) -> Generator[None]:
+        """Call `on_end` once if the credentials end while the block runs."""
+        self._watched[on_end] = credential
+        try:
+            yield
+        finally:
+            self._watched.pop(on_end, None)
+
+    async def run(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        now_s = time.time()
+        is_unchanged = self._door.is_unchanged
+        for on_end, credential in list(self._watched.items()):
+            if is_unchanged(credential, now_s):
+                continue
+            epoch = self._door.epoch
+            why = await self._door.ended(credential)
+            if on_end not in self._watched:  # it has ended meanwhile
+                continue
+            if why is None:
+                self._watched[on_end] = Credential(
+                    credential.identity, credential.presented, epoch, credential.expires_s
+                )
+            else:
+                del self._watched[on_end]
+                on_end(why)

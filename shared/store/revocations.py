@@ -1,0 +1,32 @@
+"""The tokens that were revoked before their time, on the data Redis."""
+
+from typing import Any, Final
+
+from turnwire.shared import keys
+from turnwire.shared.settings import Settings
+from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.scripts import Script, typed_refusals
+
+REVOKE: Final = Script("revoke")
+
+
+class Revocations:
+    """Typed access to them. Methods raise StoreUnavailable when Redis does not answer, and may then be repeated."""
+
+    def __init__(self, redis: Any, settings: Settings) -> None:
+        self._courier = Courier(redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
+        self.channel = keys.revoked_channel(settings.deployment_name)
+
+    async def add(self, revocation: str, keep_s: int) -> int:
+        """Revoke what `revocation` names, for so many seconds. Returns when it was revoked, in ms of Redis time."""
+        return int(await REVOKE(self._courier, [keys.REVOKED], [self.channel, revocation, keep_s * 1000]))
+
+    async def current(self) -> dict[str, float]:
+        """Return what is revoked, and when each was revoked last, in seconds since 1970."""
+        with typed_refusals():
+            found = await self._courier.send("ZRANGE", keys.REVOKED, 0, -1)
+        revoked: dict[str, float] = {}
+        for member in found:
+            name, _, at_ms = member.decode().rpartition("@")
+            revoked[name] = max(revoked.get(name, 0.0), int(at_ms) / 1000)
+        return revoked
