@@ -134,15 +134,19 @@ async def test_an_answer_that_kills_whoever_persists_it_is_left_alone_for_an_hou
             return at_ms / 1000 - (await view.redis.time())[0]
 
         async def is_left_alone() -> bool:
-            return await pause_s() > 3000 and supervisor.deaths == 3
+            calls = view.count(answer)["persist_assistant_message"]
+            return await pause_s() > 3000 and supervisor.deaths == calls >= 3
 
-        # One worker dies in the turn, two in the outbox. After the first of these two, the job is known to kill.
+        # One worker dies in the turn, two in the outbox. After the first of these two, the job is known to kill. There
+        # is one death more if nobody saw how many jobs a dead worker had: then it does not count against this job.
         await wait_until(is_left_alone, "the long pause", 60)
+        deaths = supervisor.deaths
+        assert deaths <= 4
         assert await view.status(answer) == "completed"
         assert view.count(answer) == {"produce": 1, "produced": 1, "transform_final_text": 1} | {
-            "persist_assistant_message": 3
+            "persist_assistant_message": deaths
         }
         other = view.turn()
         await view.ask(other)
         assert other.lines[-1]["data"]["persisted"] is True
-        assert supervisor.deaths == 3
+        assert supervisor.deaths == deaths
