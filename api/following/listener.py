@@ -7,6 +7,7 @@ The worker's listener for cancels has one fixed channel, and is simpler for that
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -60,23 +61,38 @@ class Listener:
         failures = 0
         while True:
             connection = self._pool.make_connection()
-            lost: BaseException | None = None
+            lost: Exception | None = None
             try:
                 async with asyncio.timeout(CONNECT_S):
                     await connection.connect()
                 failures = 0
                 self._start_over()
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._write(connection))
-                    group.create_task(self._read(connection))
-            except* _LOST as errors:
-                lost = errors.exceptions[0]
+                await self._exchange(connection)
+            except _LOST as error:
+                lost = error
             finally:
                 await connection.disconnect(nowait=True)
             if failures == 0:
                 logger.warning("the subscription was lost, connecting again: %s: %s", type(lost).__name__, lost)
             await asyncio.sleep(min(MAX_BACKOFF_S, 0.05 * 2**failures))
             failures = min(failures + 1, 10)
+
+    async def _exchange(self, connection: Any) -> None:
+        """Read and write until the connection is lost, which raises.
+
+        This is no TaskGroup: before Python 3.13, that one forgets a cancel if one of its tasks fails at the same time.
+        """
+        writing = asyncio.create_task(self._write(connection))
+        writing.add_done_callback(lambda _: connection.abort())  # then there is nothing to read any more
+        try:
+            await self._read(connection)
+        except _LOST:
+            if writing.done():
+                writing.result()  # raises what is a defect, and no loss
+            raise
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
 
     def _start_over(self) -> None:
         """Subscribe to every channel again, because the connection is new."""
@@ -85,16 +101,17 @@ class Listener:
             self._order("SUBSCRIBE", channel)
 
     async def _write(self, connection: Any) -> None:
-        while True:
-            orders, self._orders = self._orders, []
-            self._ordered.clear()
-            if orders:
-                await self._send(connection, [(verb, *channels) for verb, channels in orders])
-            try:
-                async with asyncio.timeout(PING_S):
-                    await self._ordered.wait()
-            except TimeoutError:
-                await self._send(connection, [("PING",)])
+        with suppress(*_LOST):
+            while True:
+                orders, self._orders = self._orders, []
+                self._ordered.clear()
+                if orders:
+                    await self._send(connection, [(verb, *channels) for verb, channels in orders])
+                try:
+                    async with asyncio.timeout(PING_S):
+                        await self._ordered.wait()
+                except TimeoutError:
+                    await self._send(connection, [("PING",)])
 
     async def _send(self, connection: Any, commands: Iterable[tuple[str, ...]]) -> None:
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)

@@ -202,6 +202,7 @@ async def test_a_turn_that_waits_costs_no_command(view: Scene, waits_for: str):
         waiting = [Answer(first.session, index, {}) for index in range(1, WAITING + 1)]
     await view.submit(*waiting)
     await wait_until(lambda: jobs_gone(view, waiting), "every turn that cannot run has given up its job")
+    await wait_until(lambda: view.redis.exists(keys.FILLED_IN), "the reading of all turns after the start of Redis")
     assert await commands_about(view, [first])  # the monitor works: it sees that the running turn is renewed
     assert await commands_about(view, waiting) == []
     open_gate(gate, 1)
