@@ -22,6 +22,7 @@ async def test_every_reader_of_an_erased_turn_ends(make_hub: Any, store: TurnSto
         followers = [Follower(hub, KEY) for _ in range(3)]
         readings = [group.create_task(follower.run()) for follower in followers]
         await wait_until(lambda: all(follower.ids for follower in followers), "each has the first event")
+        await wait_until(lambda: channels(writer), "they are subscribed")
         await store.erase(SESSION)
         assert [await reading for reading in readings] == [["1-0"]] * 3
 
