@@ -77,9 +77,10 @@ class Crashing(Product):
         self.dies = True
 
     async def persist_assistant_message(self, turn, final_text):
-        self.calls.append("persist_assistant_message")
         if self.dies:
             await take_over(self.store)
+        self.calls.append("persist_assistant_message")
+        if self.dies:
             await asyncio.Event().wait()
 
 
