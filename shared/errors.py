@@ -265,6 +265,11 @@ class TurnFailure(TurnwireError):
         if retryable is not None:
             self.retryable = bool(retryable)  # type: ignore[misc]
 
+    @property
+    def told_code(self) -> str:
+        """The code that clients read."""
+        return self.code
+
 
 class ProducerError(TurnFailure):
     code = "producer_error"

@@ -98,6 +98,17 @@ def stream_ended(code: str, cursor: Cursor | None) -> bytes:
     return encode_event(STREAM_ENDED, {"code": code, "after": after, "retryable": True})
 
 
+def result_data(final_text: str, finish_reason: str | None) -> dict[str, Any]:
+    """Return the data of a `result` that Turnwire writes. A finish reason that nobody knows is left out."""
+    return {"finalText": final_text} | ({} if finish_reason is None else {"finishReason": finish_reason})
+
+
+def completed_data(session_id: str, finish_reason: str | None, *, replayed: bool, persisted: bool) -> dict[str, Any]:
+    """Return the data of a `session.run.completed`. A finish reason that nobody knows is left out."""
+    data = {"sessionId": session_id, "replayed": replayed, "persisted": persisted}
+    return data | ({} if finish_reason is None else {"finishReason": finish_reason})
+
+
 def is_terminal(event: bytes) -> bool:
     """True if these canonical bytes are a `session.run.completed` or `session.run.failed`."""
     return event.startswith(TERMINAL_EVENT_PREFIXES)

@@ -10,7 +10,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
-from turnwire.shared.model import Usage
+from turnwire.shared.usage import Usage
 
 Outcome = Literal["completed", "failed", "cancelled", "suspended", "handover", "crashed", "diverged"]
 
@@ -28,6 +28,9 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None
     price_version: str | None
     model_called: str | None  # None if no model was called, or several
+    cached_tokens: int | None = None  # of `tokens_in`
+    reasoning_tokens: int | None = None  # of `tokens_out`
+    finish_reason: str | None = None  # why the answer of the last call ended, in the model server's own word
     first_event_ms: int | None  # from the attempt's start to the producer's first event
     first_token_ms: int | None  # from the attempt's start to the first piece of text
     run_id: str
@@ -47,7 +50,7 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     def usage(self) -> Usage:
         """The known part of what the attempt used."""
         if self.model_calls is None:
-            return Usage()
+            return Usage(partial=self.partial)
         return msgspec.convert(self, Usage, from_attributes=True)
 
 
@@ -64,6 +67,8 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
     model_calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    cached_tokens: int = 0  # of `tokens_in`, as far as model servers reported them
+    reasoning_tokens: int = 0  # of `tokens_out`, as far as model servers reported them
     cost_nanos: dict[str, int] = {}  # currency -> billionths of it
     rows_tokens_unknown: int = 0
     rows_cost_unknown: int = 0
@@ -82,7 +87,8 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
 
 # The fields of a row that `publish` reads (store/lua/parts/publish.lua).
 COUNTED: Final = (
-    "attempt", "turn_created_at", "partial", "model_calls", "tokens_in", "tokens_out", "cost_nanos", "currency",
+    "attempt", "turn_created_at", "partial", "model_calls", "tokens_in", "tokens_out", "cached_tokens",
+    "reasoning_tokens", "cost_nanos", "currency",
 )  # fmt: skip
 
 _row = msgspec.json.Decoder(LedgerRow)
@@ -93,15 +99,13 @@ def decode_row(row: bytes) -> LedgerRow:
     return _row.decode(row)
 
 
-def encode_use(
-    usage: Usage, *, partial: bool = False, first_event_ms: int | None = None, first_token_ms: int | None = None
-) -> bytes:
+def encode_use(usage: Usage, *, first_event_ms: int | None = None, first_token_ms: int | None = None) -> bytes:
     """Encode the part of a row that only the worker knows, for the script that ends its attempt.
 
     The arguments are the fields of LedgerRow. Returns: a JSON object whose values are texts, without the unknown ones.
     """
     latency = {"first_event_ms": first_event_ms, "first_token_ms": first_token_ms}
-    return _texts({"partial": partial, **msgspec.structs.asdict(usage), **latency})
+    return _texts({**msgspec.structs.asdict(usage), **latency})
 
 
 def encode_progress(attempt: int, usage: Usage) -> bytes:

@@ -19,6 +19,8 @@ HIDDEN: Final = "***"
 _SHORTEST: Final = 6  # a shorter value of the settings would also hide parts of ordinary words
 _read_later: Final[set[str]] = set()  # secrets that were not in the settings when the log began
 
+_SECRET_NAMES: Final = ("password", "key", "token", "secret", "sig", "signature")  # ends of names in a URL's query
+
 _FORMS: Final = (
     (re.compile(r"(?<=://)[^/\s@]*(?=@)"), HIDDEN),  # user and password of a URL
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
@@ -31,6 +33,7 @@ _FORMS: Final = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abpr]|AKIA|ASIA|AIza)[-_]?[A-Za-z0-9_*-]{12,}"), HIDDEN),
+    (re.compile(r"(?<=[?&])((?:[\w-]*key|sig|signature)=)[^\s&#\"']+", re.IGNORECASE), rf"\1{HIDDEN}"),  # in a query
     (re.compile(r"\btw_[A-Za-z0-9_-]{16,}"), HIDDEN),  # an API key of this service
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON web token
 )
@@ -60,6 +63,7 @@ def log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Scrubber("%(asctime)s %(levelname)s %(name)s: %(message)s", _secrets_of(settings)))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of every request, which may hold a key
     # Python itself would write these two to standard error as they are.
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda failed: _log_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
@@ -90,7 +94,7 @@ def _secrets_of(settings: Settings) -> Iterable[str]:
     if settings.llm_api_key:
         yield settings.llm_api_key
     yield from f"{settings.token_secret or ''} {settings.jwt_secret or ''}".split()
-    for url in (settings.redis_url, settings.queue_url):
+    for url in (settings.redis_url, settings.queue_url, settings.llm_base_url or ""):
         yield from _passwords(url)
 
 
@@ -104,4 +108,6 @@ def _passwords(url: str) -> Iterable[str]:
     if password:
         yield password
         yield unquote(password)
-    yield from parse_qs(parts.query).get("password", [])
+    for name, values in parse_qs(parts.query).items():
+        if name.lower().endswith(_SECRET_NAMES):
+            yield from values

@@ -11,6 +11,7 @@ from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, Priority
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
+from turnwire.shared.usage import Usage
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is not UTF-8 is a ValueError
 
@@ -34,6 +35,7 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
         tokens_in, tokens_out: None if the model server did not report them. Do not report a zero that nobody counted.
         finish_reason: the model server's own word, or None.
         cached_tokens, reasoning_tokens: how many of `tokens_in` were cached, and of `tokens_out` reasoning, or None.
+        partial: whether the call broke off, so that it may have used more than it had reported.
         cost_nanos: what the call really cost, in billionths of `currency`; None: as much as the price table says.
         currency: three capital letters; None stands for the currency of the price table.
     """
@@ -46,58 +48,16 @@ class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int | None = None
     cost_nanos: int | None = None
     currency: str | None = None
+    partial: bool = False
 
 
-class Usage(msgspec.Struct):
-    """What an attempt, or a turn, used and cost. A sum is None as soon as one part of it is unknown.
-
-    `cost_nanos` is in billionths of `currency`. `model_called` is None if no model was called, or several were.
-    """
-
-    model_calls: int = 0
-    tokens_in: int | None = 0
-    tokens_out: int | None = 0
-    cost_nanos: int | None = 0
-    currency: str | None = None
-    price_version: str | None = None
-    model_called: str | None = None
-
-    def add(self, more: "Usage") -> None:
-        """Add `more` to these sums."""
-        if not more.model_calls:
-            return
-        first = not self.model_calls
-        for name in ("currency", "price_version", "model_called"):
-            theirs = getattr(more, name)
-            if first:
-                setattr(self, name, theirs)
-            elif getattr(self, name) != theirs:
-                setattr(self, name, None)
-                if name == "currency":
-                    self.cost_nanos = None  # dollars and euros have no sum
-        self.model_calls += more.model_calls
-        self.tokens_in = _sum(self.tokens_in, more.tokens_in)
-        self.tokens_out = _sum(self.tokens_out, more.tokens_out)
-        self.cost_nanos = _sum(self.cost_nanos, more.cost_nanos)
-
-    def fields(self) -> dict[str, str]:
-        """Return the usage fields of the turn hash, without the unknown ones; only `model_calls` if it is 0."""
-        if not self.model_calls:
-            return {"model_calls": "0"}
-        counts = msgspec.structs.asdict(self)
-        return {name: str(count) for name, count in counts.items() if count is not None}
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
-
-
-class TurnError(msgspec.Struct, frozen=True):
+class TurnError(msgspec.Struct, frozen=True, omit_defaults=True):
     """The reason why a turn failed, with the words of its `error` event."""
 
     code: str
     message: str
     retryable: bool
+    retry_after_ms: int | None = None  # how long a model server asks to wait before it is asked again
 
 
 class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,10 +121,10 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
         if "content" in text:
             text["message"] = msgspec.json.decode(text["content"])
         if "error_code" in text:
-            text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1")
+            wait_ms = int(text["retry_after_ms"]) if "retry_after_ms" in text else None
+            text["error"] = TurnError(text["error_code"], text["error_message"], text["retryable"] == "1", wait_ms)
         if "model_calls" in text:
-            used = {name: text.get(name) for name in Usage.__struct_fields__}
-            text["usage"] = Usage() if text["model_calls"] == "0" else used
+            text["usage"] = Usage.from_fields(text)
         named = {
             "run_id": key.run_id,
             "session_id": key.session.session,

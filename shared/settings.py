@@ -26,7 +26,8 @@ Origins = Annotated[str, Meta(pattern=rf"^( *{_ORIGIN} *(,|\Z))+\Z")]
 
 RootPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+\Z")]
 
-_IN_URL = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&#]*")  # user and password
+_USER_IN_URL = re.compile(r"(?<=://).*(?=@)")
+_SECRET_IN_QUERY = re.compile(r"((?:key|token|secret|sig|signature|password)=)[^&#]*", re.IGNORECASE)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,7 +263,9 @@ def _convert(name: str, text: str, kind: Any) -> Any:
 def _without_secrets(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return "***" if name.endswith(("_key", "_secret")) else _IN_URL.sub("***", value)
+    if name.endswith(("_key", "_secret")):
+        return "***"
+    return _SECRET_IN_QUERY.sub(r"\1***", _USER_IN_URL.sub("***", value))
 
 
 def _is_safe(url: str) -> bool:

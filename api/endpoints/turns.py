@@ -17,7 +17,7 @@ from turnwire.api.endpoints.intake import Accepted, Intake
 from turnwire.api.endpoints.stream import negotiate, send_events, send_tail, silence_s
 from turnwire.api.following.encode import Framing
 from turnwire.api.services import Services
-from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, encode_event
+from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, completed_data, encode_event, result_data
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, pool_of
 from turnwire.shared.model import TurnRecord
@@ -139,10 +139,11 @@ def replay_events(record: TurnRecord) -> list[bytes]:
         "turnIndex": record.turn_index,
         "attempt": record.attempt,
     }
-    completed = {"sessionId": record.session_id, "replayed": True, "persisted": record.persist != "pending"}
+    reason = record.usage.finish_reason if record.usage else None
+    completed = completed_data(record.session_id, reason, replayed=True, persisted=record.persist != "pending")
     return [
         encode_event(RUN_STARTED, started),
-        encode_event(RESULT, {"finalText": record.final_text or ""}),
+        encode_event(RESULT, result_data(record.final_text or "", reason)),
         encode_event(RUN_COMPLETED, completed),
     ]
 

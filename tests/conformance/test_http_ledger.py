@@ -64,7 +64,8 @@ def test_a_turn_says_what_it_used_and_cost(chat: Conversation, stream):
     record_usage = chat.record()["usage"]
     assert record_usage["cost_nanos"] == 210_000
     assert usage(chat) == {
-        "rows": 1, "model_calls": 1, "tokens_in": 1000, "tokens_out": 100, "cost_nanos": {"USD": 210_000},
+        "rows": 1, "model_calls": 1, "tokens_in": 1000, "tokens_out": 100, "cached_tokens": 0,
+        "reasoning_tokens": 0, "cost_nanos": {"USD": 210_000},
         "rows_tokens_unknown": 0, "rows_cost_unknown": 0,
     }  # fmt: skip
     assert stream(chat, 1) == ["completed"]

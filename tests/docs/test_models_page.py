@@ -11,9 +11,9 @@ import pytest
 from tests.support.markdown import ROOT, blocks
 from tests.worker.backends.rawserver import HEAD, RawServer, raw_server, reply, sse, text
 from turnwire.shared.listed_model import ListedModel
-from turnwire.shared.model import Usage
 from turnwire.shared.models_file import parse_models_file
 from turnwire.shared.settings import Settings
+from turnwire.shared.usage import Usage
 from turnwire.testing import TurnRun, run_turn
 from turnwire.worker.backends.models import Models, ModelsHooks
 
@@ -51,7 +51,18 @@ async def test_the_default_answers_in_its_own_words(servers, tmp_path, shown):
     sent = msgspec.json.decode(servers[0].requests[0].body)
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
     assert (sent["temperature"], sent["max_tokens"]) == (0.3, 1000)
-    assert run.usage == Usage(1, 1000, 100, 150_000 + 60_000, "USD", "2026-11", "small")
+    assert run.usage == Usage(
+        1,
+        1000,
+        100,
+        150_000 + 60_000,
+        "USD",
+        "2026-11",
+        "small",
+        cached_tokens=None,
+        reasoning_tokens=None,
+        finish_reason="stop",
+    )
 
 
 async def test_the_next_model_answers_for_a_tenant_with_its_own_key(servers, tmp_path):

@@ -33,9 +33,10 @@ from tests.model.drawn import (
 from tests.support.turns import delta, request, step
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, RUN_SUSPENDED, Cursor, encode_event
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Claimed, Usage
+from turnwire.shared.model import Claimed
 from turnwire.shared.replies import Rewound, Submitted
 from turnwire.shared.request import TurnRequest
+from turnwire.shared.usage import Usage
 
 
 class SessionMachine(Accidents):

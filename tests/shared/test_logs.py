@@ -21,6 +21,7 @@ HIDDEN = [
     ("Incorrect API key provided: {}", "sk-ab****************************wxyz"),
     ("KeyError: '{}'", "AKIAIOSFODNN7EXAMPLE"),
     ("a client sent {}", "tw_Gbz0yla8nfKWcG58lTXSih018dtwg6OraUbpwKYQnwU"),
+    ("POST https://model.example/v1?key={}&alt=sse", "0123456789"),
     ("token {}", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
 ]
 SHOWN = [
@@ -58,6 +59,15 @@ def test_the_secrets_of_the_settings_are_hidden_in_tracebacks_too(
     assert "Traceback" in shown
     assert "KeyError: '*** and ***'" in shown
     assert "the key *** failed" in shown
+
+
+def test_httpx_does_not_log_the_urls_of_requests(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("httpx"), "level", logging.NOTSET)
+    log_to_stderr(Settings(log_level="debug", llm_base_url="http://h/v1?key=plain-words"))
+    logging.getLogger("httpx").info("HTTP Request: POST http://h/v1")
+    logging.getLogger("turnwire.tests.logs").info("plain-words")
+    assert capsys.readouterr().err.endswith("INFO turnwire.tests.logs: ***\n")
 
 
 def test_a_secret_that_is_read_later_is_hidden_from_then_on(monkeypatch: pytest.MonkeyPatch):

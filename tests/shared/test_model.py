@@ -2,7 +2,8 @@
 
 import pytest
 
-from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.model import ModelCall
+from turnwire.shared.usage import Usage
 from turnwire.worker.turn.prices import Prices
 
 
@@ -18,18 +19,22 @@ def test_c96_who_made_no_call_used_nothing():
 
 
 def test_c42_known_calls_add_up():
-    assert usage_of(ModelCall("m", 1, 2), ModelCall("m", 10, 20)) == Usage(2, 11, 22, None, model_called="m")
+    assert usage_of(ModelCall("m", 1, 2), ModelCall("m", 10, 20)) == Usage(
+        2, 11, 22, None, model_called="m", cached_tokens=None, reasoning_tokens=None
+    )
 
 
 def test_c96_a_reported_zero_is_a_zero():
-    assert usage_of(ModelCall("m", 0, 0)) == Usage(1, 0, 0, None, model_called="m")
+    assert usage_of(ModelCall("m", 0, 0)) == Usage(
+        1, 0, 0, None, model_called="m", cached_tokens=None, reasoning_tokens=None
+    )
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_c96_a_sum_with_an_unknown_part_is_unknown_but_the_call_counts(order):
     calls = [ModelCall("m", 5, None), ModelCall("m", 3, 4)][::order]
     used = usage_of(*calls)
-    assert used == Usage(2, 8, None, None, model_called="m")
+    assert used == Usage(2, 8, None, None, None, None, "m", None, None)
     assert used.fields() == {"model_calls": "2", "tokens_in": "8", "model_called": "m"}
 
 

@@ -122,6 +122,12 @@ def test_a_password_is_hidden_wherever_it_stands_in_a_url(url):
     assert "hun" not in repr(Settings(redis_url=url))
 
 
+def test_a_key_is_hidden_in_the_query_of_a_url():
+    shown = repr(Settings(llm_base_url="https://h/v1?api-version=1&api-key=hunter&sig=hunter"))
+    assert "hun" not in shown
+    assert "api-version=1" in shown
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -10,8 +10,8 @@ from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.events import RUN_RESUMED, RUN_STARTED, Cursor, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow, decode_row, encode_use
-from turnwire.shared.model import Usage
 from turnwire.shared.store.reads import SESSION_SUMS
+from turnwire.shared.usage import Usage
 from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
 from turnwire.testing.memory_losses import next_attempt
 
@@ -125,7 +125,7 @@ def add_row(
     use: dict[str, str] = json.loads(used) if used else {"partial": "true"}
     started_ms = int(fields.get("attempt_at", now_ms))
     texts = {name: fields.get(name) for name in ("run_id", "project", "user", "model")}
-    texts |= {name: use.get(name) for name in ("currency", "price_version", "model_called")}
+    texts |= {name: use.get(name) for name in ("currency", "price_version", "model_called", "finish_reason")}
     texts |= {"session_id": fields["session"], "tenant_id": fields["tenant"], "outcome": outcome, "code": code}
     numbers = {
         "attempt": attempt,
@@ -157,6 +157,8 @@ def add_to_sums(sums: dict[str, str], prefix: str, row: bytes) -> None:
     add("model_calls", counted.model_calls)
     add("tokens_in", counted.tokens_in)
     add("tokens_out", counted.tokens_out)
+    add("cached_tokens", counted.cached_tokens)
+    add("reasoning_tokens", counted.reasoning_tokens)
     add(f"cost_nanos:{counted.currency or ''}", counted.cost_nanos)
     if counted.partial or counted.tokens_in is None or counted.tokens_out is None:
         add("rows_tokens_unknown", 1)

@@ -8,7 +8,8 @@ import msgspec
 from turnwire.shared.events import Entry
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow
-from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord, Usage
+from turnwire.shared.model import Persist, StepRecord, TurnError, TurnRecord
+from turnwire.shared.usage import Usage
 from turnwire.testing.reading import event_of, flaws_of_log
 from turnwire.testing.stage import Stage, request_of
 from turnwire.worker.turn.accumulator import TextAccumulator

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from turnwire.shared.errors import AttemptFenced, ProducerError, RecordUnreadable, StoreLost, TurnFailure, storable
-from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
+from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, completed_data, encode_event
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Persist, TurnError
 from turnwire.shared.replies import Settled
@@ -17,6 +17,7 @@ from turnwire.shared.store.scripts import Arg, LogBehind, StepsBehind
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Stop
 from turnwire.worker.attempt.restore import restore
+from turnwire.worker.turn.boundary import milliseconds
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +42,29 @@ class Ending(msgspec.Struct, frozen=True):
             fields["untransformed"] = storable(self.untransformed)
         if (error := self.error) is not None:
             fields |= {"error_code": error.code, "error_message": error.message, "retryable": int(error.retryable)}
+            if error.retry_after_ms is not None:
+                fields["retry_after_ms"] = error.retry_after_ms
         return fields
 
-    def last_events(self, session_id: str) -> tuple[TurnState, list[bytes]]:
-        """Return the state that the turn ends in, and its last events.
+    def last_events(self, session_id: str, finish_reason: str | None) -> tuple[TurnState, list[bytes]]:
+        """Return the state that the turn ends in, and its last events. `finish_reason`: of the last model call.
 
         The terminal event comes last. An `error` event comes before it, unless the client has read one already.
         """
         error = self.error
         if error is None:
-            completed = {"sessionId": session_id, "replayed": False, "persisted": self.persist != "pending"}
-            return TurnState.COMPLETED, [encode_event(RUN_COMPLETED, completed)]
+            persisted = self.persist != "pending"
+            data = completed_data(session_id, finish_reason, replayed=False, persisted=persisted)
+            return TurnState.COMPLETED, [encode_event(RUN_COMPLETED, data)]
         failed = encode_event(RUN_FAILED, {"sessionId": session_id, "message": error.message, "code": error.code})
         if error.code == CANCELLED:
             return TurnState.CANCELLED, [failed]
         if self.error_shown:
             return TurnState.FAILED, [failed]
-        return TurnState.FAILED, [encode_event(ERROR, msgspec.structs.asdict(error)), failed]
+        told = {"code": error.code, "message": error.message, "retryable": error.retryable}
+        if error.retry_after_ms is not None:
+            told["retryAfterMs"] = error.retry_after_ms
+        return TurnState.FAILED, [encode_event(ERROR, told), failed]
 
 
 def cancelled_for(reason: str) -> Ending:
@@ -112,7 +119,8 @@ def _failed(run_id: str, error: TurnFailure) -> Ending:
     if type(error) is not TurnFailure and type(error).__module__.startswith("turnwire."):
         logger.warning("%s: %s: %s", run_id, type(error).__name__, error)
     # a product may have set the attributes to anything
-    return Ending(None, error=TurnError(storable(error.code), storable(error), bool(error.retryable)))
+    wait_ms = milliseconds(error.retry_after_s, 1000)
+    return Ending(None, error=TurnError(storable(error.told_code), storable(error), bool(error.retryable), wait_ms))
 
 
 async def settle(

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from turnwire.shared.errors import AttemptFenced, AttemptStopped, ProducerError, TurnFailure, storable
-from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event
+from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event, result_data
 from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.accumulator import TextAccumulator
@@ -118,7 +118,7 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     if (
         not forwarder.has_result
         and produced.error is None
-        and sink.put(encode_event(RESULT, {"finalText": produced.text}), own=True)
+        and sink.put(encode_event(RESULT, result_data(produced.text, turn.usage.finish_reason)), own=True)
     ):
         await sink.room()
     return produced

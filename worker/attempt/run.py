@@ -264,7 +264,7 @@ class TurnRunner:
     async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
         claimed = attempt.claimed
         run_id = claimed.key.run_id
-        status, events = ending.last_events(claimed.record.session_id)
+        status, events = ending.last_events(claimed.record.session_id, attempt.meter.finish_reason)
         if ending.error is not None:
             # Its message is what the client reads: it may be the client's own words, or the product's.
             logger.warning("%s: the turn ended with error %s", run_id, ending.error.code)

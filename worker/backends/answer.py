@@ -114,16 +114,15 @@ class StreamedAnswer:
 
     def call(self, model: str, *, partial: bool) -> ModelCall:
         """Return the call, for the ledger. `partial`: it did not come to its end, so it may have used more."""
-        if partial:
-            return ModelCall(model)
         tokens = self._tokens
         return ModelCall(
             model,
             tokens.tokens_in,
             tokens.tokens_out,
-            self._finish_reason,
-            tokens.cached_tokens,
-            tokens.reasoning_tokens,
+            None if partial else self._finish_reason,
+            cached_tokens=tokens.cached_tokens,
+            reasoning_tokens=tokens.reasoning_tokens,
+            partial=partial,
         )
 
     def _chunk(self, event: SseEvent) -> Chunk | None:

@@ -61,6 +61,7 @@ class BackendTransportError(TurnFailure):
 
     @property
     def told_code(self) -> str:
+        """The code that clients read: the reason of the refusal if it is known."""
         return self.reason or self.code
 
     @property

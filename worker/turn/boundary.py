@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from typing import Any
+from math import ceil
+from typing import Any, Final
 
 from turnwire.shared.errors import MAX_CODE_CHARACTERS, ProducerError, TurnFailure, storable
 from turnwire.shared.events import ChatStreamEvent, encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.turn.calling import contained, iterated
+
+YEAR_MS: Final = 365 * 24 * 3600 * 1000
 
 
 @asynccontextmanager
@@ -83,4 +86,12 @@ def in_band_error(data: dict[str, Any]) -> TurnError:
         code=storable(code)[:MAX_CODE_CHARACTERS] if isinstance(code, str) and code else "producer_error",
         message=storable(message) if isinstance(message, str) and message else "the producer reported an error",
         retryable=data.get("retryable") is True,
+        retry_after_ms=milliseconds(data.get("retryAfterMs"), 1),
     )
+
+
+def milliseconds(value: Any, unit_ms: int) -> int | None:
+    """Return a time that a product gave, in ms, or None if it is no time of less than a year."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value * unit_ms < YEAR_MS:
+        return None
+    return ceil(value * unit_ms)

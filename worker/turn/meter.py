@@ -6,7 +6,8 @@ from typing import Final
 
 from turnwire.shared.events import PART_UPDATED, RESULT
 from turnwire.shared.ledger import encode_use, usage_of
-from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.model import ModelCall
+from turnwire.shared.usage import Usage
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.prices import Prices
 
@@ -58,6 +59,11 @@ class Meter:
         used.add(self._earlier)
         used.add(self.attempt)
         return used
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer of the turn's last model call ended, in the server's own word; None if it gave no reason."""
+        return self.turn.finish_reason
 
     @property
     def row(self) -> bytes:

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from turnwire.shared.errors import SettingsError
+from turnwire.shared.errors import SettingsError, storable
 from turnwire.shared.listed_model import ModelPrices
-from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.model import ModelCall
 from turnwire.shared.models_file import ModelsFile, watch_models_file
 from turnwire.shared.settings import Settings
+from turnwire.shared.usage import Usage
 from turnwire.shared.watched_file import WatchedFile
 
 NANOS: Final = 1_000_000_000
@@ -27,6 +28,7 @@ MOST_PER_MILLION: Final = 1_000_000
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CURRENCY = re.compile(r"[A-Z]{3,8}")
 _MODEL_CHARACTERS: Final = 256
+_REASON_CHARACTERS: Final = 64
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -96,20 +98,24 @@ class Prices:
         """Return the usage of one call. A count or a name that cannot be true is taken as unknown."""
         tokens_in, tokens_out = _count(call.tokens_in), _count(call.tokens_out)
         model = _name(call.model)
-        if call.cost_nanos is not None:
-            return self._measured(call, tokens_in, tokens_out, model)
+        cached, reasoning = _count(call.cached_tokens), _count(call.reasoning_tokens)
         price = self._models.get(model) if model is not None else None
         cost = None
         if price is not None and tokens_in is not None and tokens_out is not None:
-            cached, reasoning = _count(call.cached_tokens) or 0, _count(call.reasoning_tokens) or 0
-            cost = price.cost_nanos(tokens_in, tokens_out, cached, reasoning)
-        return Usage(1, tokens_in, tokens_out, cost, self.currency, self.version, model)
+            cost = price.cost_nanos(tokens_in, tokens_out, cached or 0, reasoning or 0)
+        used = Usage(
+            1, tokens_in, tokens_out, cost, self.currency, self.version, model, cached, reasoning,
+            _word(call.finish_reason), call.partial is True,
+        )  # fmt: skip
+        return used if call.cost_nanos is None else self._measured(call, used)
 
-    def _measured(self, call: ModelCall, tokens_in: int | None, tokens_out: int | None, model: str | None) -> Usage:
+    def _measured(self, call: ModelCall, used: Usage) -> Usage:
         """Return the usage of a call whose cost the product gave. It has no price version: no price was looked up."""
         currency = self.currency if call.currency is None else _currency(call.currency)
         cost = call.cost_nanos if type(call.cost_nanos) is int and 0 <= call.cost_nanos <= MOST_COST_NANOS else None
-        return Usage(1, tokens_in, tokens_out, cost if currency else None, currency, None, model)
+        return msgspec.structs.replace(
+            used, cost_nanos=cost if currency else None, currency=currency, price_version=None
+        )
 
 
 class ListedPrices(Prices):
@@ -145,6 +151,10 @@ def _currency(code: Any) -> str | None:
 
 def _count(tokens: Any) -> int | None:
     return tokens if type(tokens) is int and 0 <= tokens < MOST_TOKENS else None
+
+
+def _word(reason: Any) -> str | None:
+    return storable(reason)[:_REASON_CHARACTERS] if isinstance(reason, str) and reason else None
 
 
 def _name(model: Any) -> str | None:

@@ -49,6 +49,8 @@ class Recording:
         if event_type in {ERROR, RUN_FAILED} and self.error is None:
             error = in_band_error(data)
             self.error = TurnFailure(error.message, code=error.code, retryable=error.retryable)
+            if error.retry_after_ms is not None:
+                self.error.retry_after_s = error.retry_after_ms / 1000
         return _event.decode(canonical)
 
     def result(self) -> bytes:

@@ -121,9 +121,11 @@ if status then
         forget_timeout(steps, signals)
     end
     redis.call('HSET', turn, 'resume_reason', 'retry', unpack(fields))
-    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'final_text', 'untransformed', 'started_at',
-        'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out', 'cost_nanos', 'currency',
-        'price_version', 'model_called', 'crashes_alone')  -- the fields that make it a suspect stay
+    -- the fields that make it a suspect stay
+    redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'retry_after_ms', 'final_text',
+        'untransformed', 'started_at', 'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out',
+        'cached_tokens', 'reasoning_tokens', 'cost_nanos', 'currency', 'price_version', 'model_called', 'finish_reason',
+        'partial', 'crashes_alone')
     cut_log(events, turn)  -- no reader may see the old end again
 else
     add(fields, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage)

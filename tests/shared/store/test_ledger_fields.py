@@ -8,7 +8,7 @@ from tests.support.turns import KEY, request, submit_and_claim, take_over
 from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.ledger import COUNTED, LedgerRow, encode_progress, encode_use
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Usage
+from turnwire.shared.usage import Usage
 
 COMPLETED = encode_event(RUN_COMPLETED, {})
 FAILED = encode_event(RUN_FAILED, {})

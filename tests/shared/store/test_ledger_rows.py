@@ -1,5 +1,7 @@
 """Every script that ends an attempt writes its ledger row, once, and counts it into the session's sums, once."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -19,17 +21,19 @@ from tests.support.turns import (
 from turnwire.shared.events import RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row, encode_use
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import StepRecord, Suspended, Usage
+from turnwire.shared.model import StepRecord, Suspended
+from turnwire.shared.usage import Usage
 
 COMPLETED = encode_event(RUN_COMPLETED, {})
 FAILED = encode_event(RUN_FAILED, {})
+DETAILS: dict[str, Any] = {"cached_tokens": 2, "reasoning_tokens": 3}  # of what `used` says
 FAILURE = {"error_code": "oops", "error_message": "no", "retryable": 0}
 SUSPENDED = b'{"type":"session.run.suspended","data":{}}'
 
 
 def used(calls: int = 1, tokens_in: int | None = 5, tokens_out: int | None = 7, cost: int | None = 900) -> bytes:
     """Return what a worker tells about an attempt."""
-    usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m")
+    usage = Usage(calls, tokens_in, tokens_out, cost, "USD", "v1", "m", 2, 3, 'a "stop"')
     return encode_use(usage, first_event_ms=3, first_token_ms=4)
 
 
@@ -56,7 +60,8 @@ async def test_a_settled_attempt_says_who_asked_what_it_used_and_how_long_it_too
         attempt=1, outcome="completed", code=None, project="legal", user='a "b"', model="big",
         started_at=record.started_at, ended_at=record.completed_at, wall_ms=record.completed_at - record.started_at,
         model_calls=1, tokens_in=5, tokens_out=7, cost_nanos=900, currency="USD", price_version="v1",
-        model_called="m", first_event_ms=3, first_token_ms=4, partial=False,
+        model_called="m", cached_tokens=2, reasoning_tokens=3, finish_reason='a "stop"', first_event_ms=3,
+        first_token_ms=4, partial=False,
     )  # fmt: skip
 
 
@@ -73,7 +78,9 @@ async def test_a_settle_repeated_writes_and_counts_once(store, twice, status, fi
     row = (await twice(lambda: store.settle(claimed, status, 1, [FAILED], fields, used()))).row
     assert (decode_row(row).outcome, decode_row(row).code) == (status.value, code)
     assert await outcomes(store) == [(1, status.value, code)]
-    assert await sums(store) == UsageSums(rows=1, model_calls=1, tokens_in=5, tokens_out=7, cost_nanos={"USD": 900})
+    assert await sums(store) == UsageSums(
+        rows=1, model_calls=1, tokens_in=5, tokens_out=7, **DETAILS, cost_nanos={"USD": 900}
+    )
 
 
 async def test_a_handover_repeated_writes_and_counts_once(store, twice):
@@ -143,7 +150,7 @@ async def test_a_dead_attempt_used_what_its_checkpoints_say_and_perhaps_more(sto
         ("crashed", 2, 20, True), ("crashed", 1, 7, True), ("completed", 1, 1, False),
     ]  # fmt: skip
     assert await sums(store) == UsageSums(
-        rows=3, model_calls=4, tokens_in=28, tokens_out=4, cost_nanos={"USD": 271},
+        rows=3, model_calls=4, tokens_in=28, tokens_out=4, **DETAILS, cost_nanos={"USD": 271},
         rows_tokens_unknown=2, rows_cost_unknown=2,
     )  # fmt: skip
 
@@ -228,7 +235,7 @@ async def test_what_a_client_writes_cannot_look_like_a_count(store):
     [row] = await rows_of(store)
     assert (row.user, row.project, row.model, row.tokens_in) == (name, name, name, None)
     assert await sums(store) == UsageSums(
-        rows=1, model_calls=1, tokens_out=7, rows_tokens_unknown=1, rows_cost_unknown=1
+        rows=1, model_calls=1, tokens_out=7, **DETAILS, rows_tokens_unknown=1, rows_cost_unknown=1
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from tests.support.turns import (
 from turnwire.shared.errors import AttemptFenced
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import TurnError, Usage
+from turnwire.shared.model import TurnError
+from turnwire.shared.usage import Usage
 
 COMPLETED = encode_event(RUN_COMPLETED, {"sessionId": "demo"})
 FAILED = [encode_event(ERROR, {"message": "no"}), encode_event(RUN_FAILED, {"message": "no"})]
@@ -35,7 +36,7 @@ async def test_c1_a_completed_turn_has_its_text_its_usage_and_one_terminal_event
     record = await store.record(KEY)
     assert record.terminal
     assert (record.status, record.final_text, record.persist) == (TurnState.COMPLETED, "a", "done")
-    assert record.usage == Usage(model_calls=1, tokens_in=3, tokens_out=None, cost_nanos=None)
+    assert record.usage == Usage(1, 3, None, None, cached_tokens=None, reasoning_tokens=None)
     assert record.completed_at >= record.started_at
     log = await log_of(store)
     assert types_of(log)[-1] == RUN_COMPLETED

@@ -10,9 +10,10 @@ from tests.support.product import HOLD, Scripted, text
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, lose_lease, request
 from turnwire.shared import keys
 from turnwire.shared.ledger import LedgerRow, decode_row, usage_of
-from turnwire.shared.model import ModelCall, Usage
+from turnwire.shared.model import ModelCall
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.queue import TurnQueue
+from turnwire.shared.usage import Usage
 from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.run import TurnRunner
@@ -22,6 +23,8 @@ from turnwire.worker.turn.prices import Price, Prices
 PRICES = Prices({"big": Price(10**9, 2 * 10**9), "small": Price(10**8, 10**8)}, "USD", "v7")
 BIG, SMALL = ModelCall("big", 1000, 100), ModelCall("small", 10, 10)  # 1,200,000 and 2,000 billionths
 BIG_NANOS, SMALL_NANOS = 1_200_000, 2_000
+UNKNOWN: dict[str, Any] = {"cached_tokens": None, "reasoning_tokens": None}  # what these calls do not report
+BROKEN = UNKNOWN | {"partial": True}
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ async def test_each_call_is_priced_by_its_own_model(store, run):
     end = await run(Calling(BIG, text("a"), SMALL))[1]
     [row] = await rows_of(store)
     assert usage_of(end.rows.values()) == row.usage
-    assert row.usage == Usage(2, 1010, 110, BIG_NANOS + SMALL_NANOS, "USD", "v7", None)
+    assert row.usage == Usage(2, 1010, 110, BIG_NANOS + SMALL_NANOS, "USD", "v7", None, **UNKNOWN)
     assert (await store.record(KEY)).usage == row.usage
 
 
@@ -144,11 +147,19 @@ async def test_a_crashed_and_a_taken_over_attempt_together_say_every_call(store,
     await lose_lease(store)
     await run(agent)[1]
     first, second = await rows_of(store)
-    assert (first.outcome, first.usage) == ("crashed", Usage(2, 1010, 110, BIG_NANOS + SMALL_NANOS, "USD", "v7", None))
-    assert (second.outcome, second.usage) == ("completed", Usage(1, 1000, 100, BIG_NANOS, "USD", "v7", "big"))
+    assert (first.outcome, first.usage) == (
+        "crashed",
+        Usage(2, 1010, 110, BIG_NANOS + SMALL_NANOS, "USD", "v7", None, **BROKEN),
+    )
+    assert (second.outcome, second.usage) == (
+        "completed",
+        Usage(1, 1000, 100, BIG_NANOS, "USD", "v7", "big", **UNKNOWN),
+    )
     assert (first.partial, second.partial) == (True, False)
     assert (first.model_calls or 0) + (second.model_calls or 0) == len(made) == 3
-    assert (await store.record(KEY)).usage == Usage(3, 2010, 210, 2 * BIG_NANOS + SMALL_NANOS, "USD", "v7", None)
+    assert (await store.record(KEY)).usage == Usage(
+        3, 2010, 210, 2 * BIG_NANOS + SMALL_NANOS, "USD", "v7", None, **BROKEN
+    )
     assert (await store.usage(SESSION)).cost_nanos == {"USD": 2 * BIG_NANOS + SMALL_NANOS}
 
 
@@ -249,7 +260,7 @@ async def test_who_loses_its_turn_still_passes_on_the_rows_that_it_knows(store, 
         runner.attempts[KEY.run_id].stop(Stop.LOST)
         end = await dead
         await lose_lease(store)
-    assert [usage_of([row]) for row in end.rows.values()] == [Usage()]
+    assert [usage_of([row]) for row in end.rows.values()] == [Usage(partial=True)]
     assert list(end.rows) == [1]
 
 

@@ -1,6 +1,7 @@
 """The order in which an attempt writes to Redis, and in which it closes things."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,8 +14,10 @@ from turnwire.shared.errors import TurnFailure
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.produce import Forwarder, produce
+from turnwire.worker.turn.meter import Meter
+from turnwire.worker.turn.prices import Prices
 
-NO_TURN = cast("Turn", None)  # nothing asks it here
+NO_TURN = cast("Turn", SimpleNamespace(usage=Meter(Prices())))  # nothing else of it is asked here
 
 
 class SlowLog(TurnStore):

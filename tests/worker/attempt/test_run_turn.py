@@ -11,8 +11,9 @@ from tests.support.waiting import wait_until
 from turnwire import ChatTurnHooks
 from turnwire.shared import keys
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import ModelCall, TurnError, Usage
+from turnwire.shared.model import ModelCall, TurnError
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.usage import Usage
 from turnwire.worker.attempt.outcome import BEHIND_MS, Again, Done, Parked
 from turnwire.worker.attempt.run import FOREIGN_MS
 
@@ -105,7 +106,9 @@ async def test_usage_is_kept_with_the_turn(store, runner_of):
 
     await store.submit(KEY, request())
     await runner_of(Counting()).run(RUN_ID)
-    assert (await store.record(KEY)).usage == Usage(1, 3, None, None, model_called="m")
+    assert (await store.record(KEY)).usage == Usage(
+        1, 3, None, None, model_called="m", cached_tokens=None, reasoning_tokens=None
+    )
 
 
 async def test_a_turn_knows_the_completed_turns_before_it(store, runner_of):

@@ -25,9 +25,9 @@ from tests.support.turns import (
 from tests.support.waiting import wait_until
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Usage
 from turnwire.shared.replies import Cancelled, CancelVerdict
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.usage import Usage
 from turnwire.worker.attempt.attempt import Stop
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.attempt.run import TurnRunner
@@ -89,7 +89,7 @@ async def test_c14_a_takeover_after_persisting_does_not_persist_again(store, run
 
 async def test_what_the_dead_attempts_finished_step_used_is_not_forgotten(store, runner_of):
     stale = await submit_and_claim(store, worker=OTHER_WORKER)
-    used = Usage(1, 5, 7, None, model_called="m")
+    used = Usage(1, 5, 7, None, model_called="m", cached_tokens=None, reasoning_tokens=None, partial=True)
     await store.checkpoint(stale, msgspec.structs.replace(step(0, "1-0", intent="turn", result="x"), usage=used))
     await lose_lease(store)
     await runner_of(Scripted()).run(RUN_ID)

@@ -118,7 +118,7 @@ async def test_w12_what_is_not_an_answer(raw, ask, steps, error, retryable):
     assert "host-7" not in str(caught.value)
     assert len(caught.value.body.encode()) <= 2048
     assert asking.text in ("", "hel")
-    assert asking.calls == [ModelCall("tiny")]
+    assert asking.calls == [ModelCall("tiny", partial=True)]
     asked_again = retryable and not asking.text  # nothing is asked again once the answer began
     assert len(raw.requests) == (2 if asked_again else 1)
 
@@ -230,7 +230,7 @@ async def test_w12_tool_calls_without_a_name_or_without_end_fail(raw, ask, calls
     asking = ask(raw.url)
     with pytest.raises(BackendProtocolError):
         await asking.run()
-    assert asking.calls == [ModelCall("tiny")]
+    assert asking.calls == [ModelCall("tiny", partial=True)]
 
 
 async def test_c33_cancel_inside_the_answer_closes_the_connection_at_once(raw, ask):
@@ -242,7 +242,7 @@ async def test_c33_cancel_inside_the_answer_closes_the_connection_at_once(raw, a
     with pytest.raises(asyncio.CancelledError):
         await task
     await raw.hung_up.wait()
-    assert asking.calls == [ModelCall("tiny")], "the call was made and may be billed"
+    assert asking.calls == [ModelCall("tiny", partial=True)], "the call was made and may be billed"
 
 
 async def test_c33_closing_the_stream_early_closes_the_connection(raw, ask):
@@ -252,7 +252,7 @@ async def test_c33_closing_the_stream_early_closes_the_connection(raw, ask):
     await anext(stream)
     await stream.aclose()
     await raw.hung_up.wait()
-    assert asking.calls == [ModelCall("tiny")]
+    assert asking.calls == [ModelCall("tiny", partial=True)]
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -105,7 +105,7 @@ async def test_w12_a_broken_answer_is_a_failure(llmock_server, ask, kind, error,
         await asking.run()
     assert (caught.value.status, caught.value.retryable) == (200, retryable)
     assert asking.text == "Hello, "
-    assert asking.calls == [ModelCall("tiny")]
+    assert asking.calls == [ModelCall("tiny", partial=True)]
 
 
 async def test_w13_a_stalled_answer_ends_after_the_idle_timeout(llmock_server, ask):

@@ -33,7 +33,7 @@ def test_a_conversation_streams_and_carries_its_history_and_is_never_paid_twice(
     assert len(deltas) > 1
     assert "".join(deltas) == "Hello, Ada"
     second = ask_turn(1, "Who am I?")
-    assert second[-2]["data"] == {"finalText": "You are Ada"}
+    assert second[-2]["data"] == {"finalText": "You are Ada", "finishReason": "stop"}
     assert ask_turn(1, "Who am I?")[-1]["data"]["replayed"] is True
     requests = llmock_server.requests()
     assert len(requests) == 2
@@ -50,7 +50,7 @@ def test_a_refusal_of_the_model_server_fails_the_turn_and_names_no_host(ask_turn
     lines = ask_turn(0, "hello")
     assert [line["type"] for line in lines] == ["session.run.started", "error", "session.run.failed"]
     error = lines[1]["data"]
-    assert error["code"] == "backend_transport"
+    assert error["code"] == "auth"
     assert error["retryable"] is False
     assert "401" in error["message"]
     assert "127.0.0.1" not in json.dumps(lines)

@@ -25,7 +25,8 @@ end
 -- nothing_used()
 -- RETURNS a table: the use of an attempt that nobody ran
 local function nothing_used()
-    return {partial = 'false', model_calls = '0', tokens_in = '0', tokens_out = '0', cost_nanos = '0'}
+    return {partial = 'false', model_calls = '0', tokens_in = '0', tokens_out = '0', cached_tokens = '0',
+            reasoning_tokens = '0', cost_nanos = '0'}
 end
 
 -- add_row(keys, attempt, outcome, code, use, now)
@@ -49,6 +50,9 @@ local function add_row(keys, attempt, outcome, code, use, now)
         .. ',"currency":' .. quoted(use.currency)
         .. ',"price_version":' .. quoted(use.price_version)
         .. ',"model_called":' .. quoted(use.model_called)
+        .. ',"cached_tokens":' .. (use.cached_tokens or 'null')
+        .. ',"reasoning_tokens":' .. (use.reasoning_tokens or 'null')
+        .. ',"finish_reason":' .. quoted(use.finish_reason)
         .. ',"first_event_ms":' .. (use.first_event_ms or 'null')
         .. ',"first_token_ms":' .. (use.first_token_ms or 'null')
         .. ',"run_id":"' .. turn[1]

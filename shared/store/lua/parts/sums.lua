@@ -13,6 +13,8 @@ local function add_to_sums(key, prefix, use)
     add('model_calls', use.model_calls)
     add('tokens_in', use.tokens_in)
     add('tokens_out', use.tokens_out)
+    add('cached_tokens', use.cached_tokens)
+    add('reasoning_tokens', use.reasoning_tokens)
     add('cost_nanos:' .. (use.currency or ''), use.cost_nanos)
     if use.partial == 'true' or not (use.tokens_in and use.tokens_out) then
         add('rows_tokens_unknown', '1')
