@@ -27,6 +27,7 @@ TurnwireError
 ├── AttemptFenced          the attempt does not own the turn any more and must write nothing; products never see it
 │   └── StoreLost          the store has lost more of the attempt than its worker can write again
 ├── AttemptStopped         the attempt is being stopped and takes no more events; products never see it
+├── StartupError           a product could not start, so its worker stops        (worker/products.py)
 ├── IndexMoved             the session's next index has changed meanwhile        (shared/store/scripts.py)
 ├── LogBehind              the store has lost events of a running attempt        (shared/store/scripts.py)
 ├── StepsBehind            the store has lost steps of a running attempt         (shared/store/scripts.py)
@@ -43,6 +44,7 @@ TurnwireError
 ├── Draining               this process stops and takes no new requests          (api/edge/problems.py)
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event
+    ├── HistoryError       the product's hook `history` failed                   (worker/turn/history.py)
     ├── DivergenceError    the producer asked for another step than before       (worker/turn/step_errors.py)
     │   └── InputDriftError        it asked for the same step with other input   (worker/turn/step_errors.py)
     ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/step_errors.py)

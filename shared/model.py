@@ -83,6 +83,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     completed_at: int | None = None
     final_text: str | None = None
+    partial_text: str | None = None  # of a turn that failed or was cancelled: the text that it had streamed
     error: TurnError | None = None
     persist: Persist = "none"
     usage: Usage | None = None
@@ -235,5 +236,5 @@ class Ended(msgspec.Struct, frozen=True):
 
     woken: list[int] = []
     rows: dict[int, bytes] = {}  # the turn's ledger rows, by attempt
-    record: TurnRecord | None = None  # if a script has ended the turn, so that no worker has shown its last events
-    events: list[bytes] = []  # these events
+    record: TurnRecord | None = None  # None: the turn is completed
+    events: list[bytes] = []  # the last events, if a script has ended the turn, so that no worker has shown them

@@ -87,7 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_stream_options: bool = True  # whether requests ask for the usage by `stream_options`
     llm_think: Literal["text", "reasoning", "hide"] = "text"  # what `<think>…</think>` before an answer is
     history_turns: Annotated[int, Meta(ge=0)] = 50
-    history_bytes: Positive = 4_194_304  # of text in all messages together
+    history_bytes: Positive = 4_194_304  # of all messages together
+    history_stopped: Literal["leave_out", "keep"] = "leave_out"  # turns that failed or were cancelled, with their text
 
     # the worker
     max_jobs: Positive = 100

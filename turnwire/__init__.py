@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from turnwire.shared.errors import TurnFailure
     from turnwire.shared.events import ChatStreamEvent
     from turnwire.shared.ledger import LedgerRow
-    from turnwire.shared.model import ModelCall
+    from turnwire.shared.model import ModelCall, TurnError
     from turnwire.worker.hooks import ChatTurnHooks, Producer
     from turnwire.worker.turn.step_errors import (
         DivergenceError,
@@ -43,6 +43,7 @@ __all__ = [
     "SignalTimeoutError",
     "StepResultError",
     "Turn",
+    "TurnError",
     "TurnFailure",
     "__version__",
 ]
@@ -61,6 +62,7 @@ _HOMES: Final = {
     "SignalTimeoutError": "turnwire.worker.turn.step_errors",
     "StepResultError": "turnwire.worker.turn.step_errors",
     "Turn": "turnwire.worker.turn.turn",
+    "TurnError": "turnwire.shared.model",
     "TurnFailure": "turnwire.shared.errors",
 }
 

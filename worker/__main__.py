@@ -14,7 +14,7 @@ from turnwire.shared.logs import log_to_stderr, without_secrets
 from turnwire.shared.settings import Settings
 from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
-from turnwire.worker.products import Products
+from turnwire.worker.products import Products, StartupError
 from turnwire.worker.rebuild_queue import rebuild_queue
 from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.prices import Prices
@@ -29,6 +29,7 @@ async def run(settings: Settings, products: Products, prices: Prices) -> int:
 
     Raises:
         SettingsError: a Redis URL cannot be read.
+        StartupError: a product could not start.
     """
     worker = TurnWorker(settings, products, prices)
     leaving = Leaving()
@@ -58,7 +59,7 @@ def main() -> int:
     """Read the settings and work until drained.
 
     Returns: the exit status: 0 after a stop in order or a rebuilt queue, 2 if the settings are refused, and 1 after a
-        fault that only a new process can mend, or if the queue was not rebuilt.
+        fault that only a new process can mend, if a product could not start, or if the queue was not rebuilt.
     """
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument(
@@ -76,9 +77,9 @@ def main() -> int:
         products = Products.from_settings(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run(settings, products, prices))
-    except SettingsError as error:
+    except (SettingsError, StartupError) as error:
         sys.stderr.write(without_secrets(f"turnwire worker: {error}\n", os.environ))
-        return 2
+        return 2 if isinstance(error, SettingsError) else FAULT
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from turnwire.shared.erasure import Erasure
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.ledger import LedgerRow
+from turnwire.shared.model import TurnError
 from turnwire.worker.turn.turn import Turn
 
 
@@ -27,7 +28,7 @@ class Producer(Protocol):
 
 
 class ChatTurnHooks:
-    """The hooks of one product. `turn` is the Turn that a hook is called for; only `on_erase` is called for none."""
+    """The hooks of one product. `turn` is the Turn that a hook is called for; three of them are called for none."""
 
     def produce(self, turn: Turn) -> Any:
         """Make the answer. Write it as an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent.
@@ -40,6 +41,17 @@ class ChatTurnHooks:
         """
         raise NotImplementedError
 
+    def history(self, turn: Turn) -> Any:
+        """Return the earlier messages of the conversation, oldest first, for example from a database of your own.
+
+        They are dicts with a `role`, in the form that your model takes, and replace what Turnwire keeps of the session.
+        The hook is called before `produce`, until an attempt has stored a step.
+
+        Raises:
+            TurnFailure: raise it to fail the turn in your own words.
+            Exception: any other exception fails the turn as `history_failed`, which may be asked again.
+        """
+
     def transform_final_text(self, turn: Turn, text: str) -> Any:
         """Return the text to keep, a str. Clients that read the live stream have seen the original `text`."""
 
@@ -48,6 +60,13 @@ class ChatTurnHooks:
 
     def on_turn_complete(self, turn: Turn, final_text: str) -> Any:
         """Do what has to follow a persisted answer. An exception is logged and changes nothing."""
+
+    def on_turn_failed(self, turn: Turn, error: TurnError, partial_text: str) -> Any:
+        """Take note of a turn that has failed or was cancelled. `error.code` says why; it may be `cancelled`.
+
+        `partial_text` is what clients have read of an answer, as far as Turnwire has it. The hook is called at least
+        once, after the end of the turn. An exception is logged and changes nothing.
+        """
 
     def on_event(self, turn: Turn, event: ChatStreamEvent) -> Any:
         """Take an event that the client sees. Called for each one, in order; the stream does not wait for it.
@@ -73,6 +92,15 @@ class ChatTurnHooks:
 
         An exception is logged and changes nothing.
         """
+
+    def startup(self) -> Any:
+        """Prepare the product, for example open a pool of connections. Called once, before the worker takes a turn.
+
+        If it raises, or takes too long, the worker stops with exit status 1.
+        """
+
+    def shutdown(self) -> Any:
+        """Finish what `startup` began. Called when the worker stops and runs no turn any more, for at most 5 s."""
 
     async def aclose(self) -> None:
         """Close the product's connections. Called when the worker stops, for at most 5 s."""

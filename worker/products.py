@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from turnwire.shared.errors import SettingsError, TurnFailure
+from turnwire.shared.errors import SettingsError, TurnFailure, TurnwireError, storable
 from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.limits import CLOSE_S, call_within
@@ -19,11 +19,19 @@ TELL_S: Final = 60.0  # so often the log names a project whose turns wait
 MOST_TOLD: Final = 100  # the log names at most so many projects, because clients choose their names
 
 
+class StartupError(TurnwireError):
+    """A product's hook `startup` failed, so the worker cannot run its turns."""
+
+    code = "startup"
+    retryable = True
+
+
 class Products:
     """The hooks of this worker's products, by project. Those under None serve every project without an entry."""
 
     def __init__(self, hooks: Mapping[str | None, ChatTurnHooks]) -> None:
         self._hooks = dict(hooks)
+        self._started: list[ChatTurnHooks] = []
         self._told_s: dict[str, float] = {}  # when the log last named a project that is not served here
 
     @classmethod
@@ -90,16 +98,40 @@ class Products:
         """Return the projects and their hooks as text for the log."""
         return ", ".join(f"{project or '*'}={type(hooks).__name__}" for project, hooks in self._hooks.items())
 
+    async def startup(self, limit_s: float) -> None:
+        """Start every product, one after the other. Each may take `limit_s` seconds.
+
+        Raises:
+            StartupError: a product could not start. The text names its class and its exception.
+        """
+        for hooks in self.all():
+            start = hook(hooks, "startup")
+            if start is not None:
+                try:
+                    await call_within(limit_s, start)
+                except Exception as error:
+                    why = f"{type(error).__name__}: {storable(error)}"
+                    raise StartupError(f"the startup of {type(hooks).__name__} failed: {why}") from error
+            self._started.append(hooks)
+
     async def aclose(self) -> None:
-        """Close the hooks of every product, for at most 5 s, even if one of them raises."""
-        await asyncio.gather(*(_close(hooks) for hooks in self._hooks.values() if hasattr(hooks, "aclose")))
+        """Shut down the products that were started, then close the hooks of all; each for at most 5 s.
+
+        It does so even if one of them raises.
+        """
+        started, self._started = self._started, []
+        await asyncio.gather(*(_end(hooks, "shutdown") for hooks in started))
+        await asyncio.gather(*(_end(hooks, "aclose") for hooks in self.all()))
 
 
-async def _close(hooks: ChatTurnHooks) -> None:
+async def _end(hooks: ChatTurnHooks, name: str) -> None:
+    end = hook(hooks, name)
+    if end is None:
+        return
     try:
-        await call_within(CLOSE_S, hooks.aclose)
+        await call_within(CLOSE_S, end)
     except Exception:
-        logger.exception("the aclose of %s failed or took too long", type(hooks).__name__)
+        logger.exception("the %s of %s failed or took too long", name, type(hooks).__name__)
 
 
 def _default_hooks(settings: Settings) -> ChatTurnHooks:

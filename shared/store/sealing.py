@@ -20,7 +20,7 @@ from turnwire.shared.model import StepRecord
 
 MARK: Final = b"~tw1~"
 FIELDS: Final = (  # content in the turn hash
-    "message", "content", "options", "metadata", "final_text", "untransformed", "error_message",
+    "message", "content", "options", "metadata", "final_text", "untransformed", "partial_text", "error_message",
 )  # fmt: skip
 SEALED_ERROR: Final = "sealed"
 

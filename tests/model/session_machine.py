@@ -265,6 +265,7 @@ class SessionMachine(Accidents):
         else:
             events = [encode_event(RUN_FAILED, {"code": "x"})]
             fields |= {"error_code": code, "error_message": "m", "retryable": 1}
+            fields |= {"partial_text": "p", "in_history": 1} if self.texts % 2 else {}
         self.both(
             lambda store, place: store.settle(handle.claimed[place], state, handle.seq, events, fields, used),
             again=again,

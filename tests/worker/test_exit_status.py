@@ -1,4 +1,4 @@
-"""Both processes end with a line and an exit status when a setting is wrong."""
+"""Both processes end with a line and an exit status when a setting is wrong, or when a product cannot start."""
 
 import os
 import subprocess
@@ -32,3 +32,21 @@ def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"turnwire {process}: {variable}: not a Redis URL")
     assert "hunter2" not in line
+
+
+def test_a_product_that_cannot_start_ends_the_worker_in_order(tmp_path: Path, redis_url: str):
+    product = (
+        "from turnwire import ChatTurnHooks\nclass Legal(ChatTurnHooks):\n    produce = startup = lambda self: 1 / 0\n"
+    )
+    (tmp_path / "legal_app.py").write_text(product + "hooks = Legal()\n")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
+    env |= {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+        "TURNWIRE_HOOKS": "legal_app:hooks",
+        "TURNWIRE_REDIS_URL": redis_url,
+    }
+    argv = [sys.executable, "-m", "turnwire.worker"]
+    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode == 1, ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last == "turnwire worker: the startup of Legal failed: ZeroDivisionError: division by zero"

@@ -16,7 +16,7 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
 from turnwire.worker.backends.models import ModelsHooks
 from turnwire.worker.backends.openai import OpenAIHooks
-from turnwire.worker.products import Products, hook
+from turnwire.worker.products import Products, StartupError, hook
 from turnwire.worker.turn.calling import call
 
 
@@ -154,3 +154,50 @@ async def test_a_plain_function_that_returns_a_coroutine_is_awaited():
         return number
 
     assert await call(lambda number: answer(number + 1), 6) == 7
+
+
+class Staged(Scripted):
+    """Notes when it is started and shut down."""
+
+    def __init__(self, notes: list[str], fails: Exception | None = None) -> None:
+        super().__init__()
+        self.notes, self.fails = notes, fails
+
+    async def startup(self):
+        self.notes.append("startup")
+        if self.fails is not None:
+            raise self.fails
+
+    def shutdown(self):
+        self.notes.append("shutdown")
+        raise RuntimeError("no")
+
+    async def aclose(self):
+        self.notes.append("aclose")
+
+
+async def test_products_are_started_before_the_first_turn_and_shut_down_before_they_are_closed():
+    notes: list[str] = []
+    products = Products({"a": Staged(notes), "b": Scripted()})
+    await products.startup(5)
+    await products.aclose()
+    assert notes == ["startup", "shutdown", "aclose"]
+
+
+async def test_a_product_that_cannot_start_is_named_and_only_what_was_started_is_shut_down():
+    first: list[str] = []
+    second: list[str] = []
+    products = Products({"a": Staged(first), "b": Staged(second, OSError("no database"))})
+    with pytest.raises(StartupError, match="the startup of Staged failed: OSError: no database"):
+        await products.startup(5)
+    await products.aclose()
+    assert (first, second) == (["startup", "shutdown", "aclose"], ["startup", "aclose"])
+
+
+async def test_a_startup_that_hangs_is_given_up():
+    class Hangs(Scripted):
+        async def startup(self):
+            await asyncio.Event().wait()
+
+    with pytest.raises(StartupError, match=r"took longer than 0\.05 s"):
+        await Products({None: Hangs()}).startup(0.05)

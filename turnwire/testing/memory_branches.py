@@ -59,6 +59,9 @@ def woken(session: MemorySession, turn: MemoryTurn) -> list[int]:
 
 def default_parent(session: MemorySession, index: int) -> str:
     """Return the index of the latest turn before this one that has an answer, or may still get one; -1: none."""
-    unanswered = {"failed", "cancelled"}
-    before = [other for other, turn in session.turns.items() if other < index and turn.status not in unanswered]
+    before = [other for other, turn in session.turns.items() if other < index and _may_answer(turn)]
     return str(max(before, default=NO_PARENT))
+
+
+def _may_answer(turn: MemoryTurn) -> bool:
+    return "in_history" in turn.fields or turn.status not in {"failed", "cancelled"}

@@ -88,9 +88,10 @@ class MemoryClaims(MemoryReads):
         return self._ended(key, session, turn)
 
     def _ended(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> Ended:
-        if turn.fields.get("worker") != "":
+        by_script = turn.fields.get("worker") == ""
+        if turn.status == "completed" and not by_script:
             return Ended(branches.woken(session, turn), dict(turn.ledger))
-        last = [event for cursor, event in turn.log or [] if cursor.attempt >= turn.attempt]
+        last = [event for cursor, event in turn.log or [] if by_script and cursor.attempt >= turn.attempt]
         return Ended(branches.woken(session, turn), dict(turn.ledger), record_of(key, turn), last)
 
     def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:

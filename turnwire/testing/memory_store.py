@@ -34,7 +34,8 @@ from turnwire.testing.memory_suspects import OF_A_TRY, Suspicion
 _OF_THE_LAST_END = (
     "error_code", "error_message", "retryable", "retry_after_ms", "final_text", "untransformed", "started_at",
     "completed_at", "cancel_requested", "model_calls", "tokens_in", "tokens_out", "cached_tokens", "reasoning_tokens",
-    "cost_nanos", "currency", "price_version", "model_called", "finish_reason", "partial", "crashes_alone",
+    "cost_nanos", "currency", "price_version", "model_called", "finish_reason", "partial",
+    "partial_text", "in_history", "crashes_alone",
 )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ _WATCHED = frozenset(
     {
         "persist_assistant_message",
         "on_turn_complete",
+        "on_turn_failed",
+        "history",
         "transform_final_text",
         "on_event",
         "on_ledger_row",

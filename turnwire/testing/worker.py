@@ -41,7 +41,9 @@ class LoneWorker:
         self.id = worker_id
         self.queue = queue
         observed: Any = ObservedHooks(hooks, seen, lambda: life.dead, cancel)
-        products = Products({None: observed})
+        products = self._products = Products({None: observed})
+        self._started = False
+        self._hook_limit_s = store.settings.longest_hook_s
         self.runner = TurnRunner(store, queue, products, worker_id, Prices.from_settings(store.settings))
         self._jobs = Jobs(worker_id, queue, self.runner, Outbox(store, products))
         self._life = life
@@ -55,6 +57,9 @@ class LoneWorker:
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Write the worker's events while the block runs."""
+        if not self._started:
+            await self._products.startup(self._hook_limit_s)
+            self._started = True
         appender = asyncio.create_task(self.runner.appender.run(), name=f"appender of {self.id}")
         try:
             yield

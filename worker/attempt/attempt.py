@@ -9,9 +9,12 @@ from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.kept_steps import KeptSteps
 from turnwire.worker.attempt.shown import Shown
+from turnwire.worker.hooks import ChatTurnHooks
+from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
+from turnwire.worker.turn.turn import Turn
 
 CANCEL_PAUSES_S: Final = (1.0, 1.0, 2.0)  # after each cancellation of the work; at their end it is given up
 
@@ -49,6 +52,8 @@ class Attempt:
         self.meter = Meter(prices, claimed.rows.values())
         self.rows = dict(claimed.rows)
         self.shown = Shown(claimed)
+        self.product: tuple[ChatTurnHooks, Turn] | None = None  # once the work has found them
+        self.text = TextAccumulator()  # what the producer has said
         self.log = appender.open(claimed, self._on_lost)
         self.unsaved_history: bytes = b""  # the messages that later attempts must see as well; '' once they are stored
         self.kept_steps = KeptSteps(claimed)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from turnwire.shared.errors import storable
-from turnwire.shared.model import Persist
+from turnwire.shared.model import Persist, TurnError
 from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
@@ -111,6 +111,20 @@ async def complete(steps: Checkpointed, hooks: ChatTurnHooks, turn: Turn, text: 
         await steps.run("on_turn_complete", lambda: _done(policy, "on_turn_complete", on_complete, turn, text))
     except Exception:
         logger.exception("%s: on_turn_complete failed", turn.run_id)
+
+
+async def tell_failed(
+    hooks: ChatTurnHooks, turn: Turn, error: TurnError, partial_text: str, policy: HookPolicy
+) -> bool:
+    """Tell the product that the turn has ended without an answer. Returns whether it was told."""
+    on_failed = hook(hooks, "on_turn_failed")
+    if on_failed is None:
+        return False
+    try:
+        await _retried(lambda policy: _done(policy, "on_turn_failed", on_failed, turn, error, partial_text), policy)
+    except Exception:
+        logger.exception("%s: on_turn_failed failed", turn.run_id)
+    return True
 
 
 async def transformed(policy: HookPolicy, transform: Callable[..., Any], turn: Turn, text: str) -> str:

@@ -41,10 +41,11 @@ class Sink(Protocol):
 class Forwarder:
     """Checks a producer's events one by one, and collects the text and the error that they carry."""
 
-    def __init__(self, turn: Turn, max_event_bytes: int) -> None:
+    def __init__(self, turn: Turn, max_event_bytes: int, text: TextAccumulator) -> None:
+        """`text` collects the text, also for those who ask when the producer was stopped."""
         self._turn = turn
         self._max_event_bytes = max_event_bytes
-        self._text = TextAccumulator()
+        self._text = text
         self._error: TurnError | None = None
         self._error_shown = False
         self._types: set[str] = set()  # of the events that carried no text

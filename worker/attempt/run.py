@@ -13,7 +13,7 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, BadRequest, RecordUnreadable, StoreLost
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
-from turnwire.shared.model import Claimed, TurnError, readable
+from turnwire.shared.model import Claimed, TurnError
 from turnwire.shared.store.attempts import Claim, GiveBackReason
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
@@ -21,17 +21,19 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
+from turnwire.worker.attempt.earlier import history_of
 from turnwire.worker.attempt.ending import TIMED_OUT, Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, Parked, SetAside
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
+from turnwire.worker.attempt.telling import partial_fields, partial_text, tell_of_attempt
 from turnwire.worker.attempt.unclaimed import Unclaimed
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import mark_product
-from turnwire.worker.turn.history import Message, decode_messages, encode_messages, messages_of
+from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import PRODUCE, Steps
 from turnwire.worker.turn.turn import Turn
@@ -186,30 +188,20 @@ class TurnRunner:
         mark_product()
         claimed, settings = attempt.claimed, self._store.settings_of(attempt.claimed.key.session.tenant)
         hooks = self._products.for_project(claimed.record.project)
-        earlier = await self._history(attempt)
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
+        earlier: list[Message] = []
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None)
+        attempt.product = hooks, turn
         attempt.shown.open(hooks, turn)
         if steps.completed(PRODUCE) is None:
             attempt.limit(settings.turn_timeout_s - spent_s)
             await asyncio.sleep(0)  # a limit that is over before this attempt begins ends it here
+        earlier += await history_of(attempt, self._store, hooks, turn)
         produced = await self._answer(attempt, hooks, turn, steps)
         await attempt.leave_if_stopped()
         attempt.answered = True  # from here on, neither a cancel nor the time limit stops the work
         return await self._finish(attempt, hooks, turn, steps, produced)
-
-    async def _history(self, attempt: Attempt) -> list[Message]:
-        """Return what the first attempt saw, if it has stored a step; otherwise what there is now."""
-        claimed, settings = attempt.claimed, self._store.settings
-        if claimed.history is not None:
-            with readable(f"the history of turn {claimed.key.run_id}"):
-                return decode_messages(claimed.history)
-        parent = claimed.record.parent
-        records = await until_answered(self._store.history, claimed.key, settings.history_turns, parent)
-        messages = messages_of(records, settings.history_bytes)
-        attempt.unsaved_history = encode_messages(messages)
-        return messages
 
     async def _answer(self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps) -> Produced:
         """Take the answer from its checkpoint, or let the producer make it."""
@@ -243,7 +235,7 @@ class TurnRunner:
         try:
             await stream.load()
             most = self._store.settings_of(attempt.claimed.key.session.tenant).max_event_bytes
-            produced = await produce(hooks, turn, Forwarder(turn, most), stream)
+            produced = await produce(hooks, turn, Forwarder(turn, most, attempt.text), stream)
             steps.check_all_asked()
             await stream.rewind()
         finally:
@@ -270,11 +262,16 @@ class TurnRunner:
             logger.warning("%s: the turn ended with error %s", run_id, ending.error.code)
         if ending.persist == "pending":
             await until_answered(self._queue.enqueue_persist, run_id, lane=claimed.record.lane)
-        fields = ending.fields() | attempt.meter.turn.fields()
+        fields, text = ending.fields() | attempt.meter.turn.fields(), ""
+        if ending.error is not None:
+            text = partial_text(attempt, ending)
+            fields |= partial_fields(text, self._store)
         settled = await settle(attempt, self._store, status, events, fields)
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
         await until_answered(wake_next, self._store, self._queue, claimed.key, settled.woken)
+        if ending.error is not None:
+            await tell_of_attempt(attempt, self._store, ending.error, text)
         return Done(attempt.rows)
 
     async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:

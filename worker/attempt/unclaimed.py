@@ -3,7 +3,7 @@
 import logging
 
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import Claimed, Ended, Held, Suspended, Unserved, Waits
+from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnRecord, Unserved, Waits
 from turnwire.shared.replies import Suspect
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
@@ -12,7 +12,10 @@ from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
 from turnwire.worker.attempt.side_channel import SideChannel
+from turnwire.worker.attempt.telling import ON_TURN_FAILED, tell, was_told
+from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, hook
+from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 from turnwire.worker.turn.steps import Steps
@@ -60,18 +63,29 @@ class Unclaimed:
         await until_answered(cancel_and_wake, self._store, self._queue, earlier, reason)
 
     async def _show(self, key: TurnKey, ended: Ended) -> None:
-        """Show the product the last events of a turn that no worker has ended. Its job is still there meanwhile.
+        """Show the product the last events of a turn that no worker has ended, and tell it of a failure.
 
-        So if this worker dies, the next one shows them again.
+        The turn's job is still there meanwhile. So if this worker dies, the next one shows them again.
         """
         record = ended.record
         if record is None or not self._products.serves(record.project):
             return
-        on_event = hook(self._products.for_project(record.project), "on_event")
-        if on_event is None:
-            return
+        hooks = self._products.for_project(record.project)
+        on_event = hook(hooks, "on_event")
         steps = Steps({}, self._store.settings, EndedJournal(self._store, key, record))
-        channel = SideChannel(on_event, Turn(Claimed.of_ended(key, record), [], Meter(Prices()), steps))
-        for event in ended.events:
-            channel.show(event)
-        await channel.close()
+        turn = Turn(Claimed.of_ended(key, record), [], Meter(Prices()), steps)
+        if on_event is not None and ended.events:
+            channel = SideChannel(on_event, turn)
+            for event in ended.events:
+                channel.show(event)
+            await channel.close()
+        if record.error is not None and hook(hooks, ON_TURN_FAILED) is not None:
+            await self._tell(key, record, hooks, turn)
+
+    async def _tell(self, key: TurnKey, record: TurnRecord, hooks: ChatTurnHooks, turn: Turn) -> None:
+        if record.error is None or await was_told(self._store, key, record.attempt):
+            return
+        text = record.partial_text
+        if text is None and hook(hooks, "transform_final_text") is None:
+            text = text_of(entry.event for entry in await until_answered(self._store.read_all, key))
+        await tell(self._store, hooks, turn, key, record.attempt, record.error, text or "")

@@ -45,7 +45,7 @@ from turnwire.worker.turn.threads import product_threads
 logger = logging.getLogger(__name__)
 
 GIVE_BACK_S: Final = 5.0  # how long a stopping worker tries to give turns back; longer than CANCEL_PAUSES_S together
-LONGEST_CLOSE_S: Final = 20.0  # what comes after that: the hooks and the connections are closed
+LONGEST_CLOSE_S: Final = 25.0  # what comes after that: the hooks and the connections are closed
 HEALTH_S: Final = 15  # between two writes of arq's health key
 
 
@@ -111,10 +111,15 @@ class TurnWorker(Worker):
         self._draining.set()
 
     async def main(self) -> None:
-        """Work until drained. Replaces arq's poll loop."""
+        """Work until drained. Replaces arq's poll loop.
+
+        Raises:
+            StartupError: a product could not start. No turn was taken.
+        """
         contain_tasks(asyncio.get_running_loop())
         product_threads.limit = self.max_jobs + outbox_slots(self.max_jobs)
         given_up.limit, given_up.on_too_many = product_threads.limit * PER_SLOT, self.stop_for_a_fault
+        await self._products.startup(self._settings.longest_hook_s)
         self._pulse.start()
         try:
             await self._work()

@@ -66,6 +66,31 @@ class Meter:
         return self.turn.finish_reason
 
     @property
+    def model_calls(self) -> int:
+        """How many calls of a model were counted in the turn."""
+        return self.turn.model_calls
+
+    @property
+    def tokens_in(self) -> int | None:
+        """The tokens of all prompts of the turn; None if those of a call are not known."""
+        return self.turn.tokens_in
+
+    @property
+    def tokens_out(self) -> int | None:
+        """The tokens of all answers of the turn; None if those of a call are not known."""
+        return self.turn.tokens_out
+
+    @property
+    def cost_nanos(self) -> int | None:
+        """What the turn has cost, in billionths of `currency`; None if the cost of a call is not known."""
+        return self.turn.cost_nanos
+
+    @property
+    def currency(self) -> str | None:
+        """Three capital letters; None without a price."""
+        return self.turn.currency
+
+    @property
     def row(self) -> bytes:
         """The part of the ledger row that only the worker knows, encoded for the script that ends the attempt."""
         return encode_use(self.attempt, first_event_ms=self._first_event_ms, first_token_ms=self._first_token_ms)

@@ -1,5 +1,6 @@
 """The object through which a producer and the other hooks see their turn."""
 
+import copy
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -38,7 +39,8 @@ class Turn:
         created_at: int, Redis time in ms when the turn was accepted. Together, `run_id` and `created_at` name this turn
             and never another one.
         message_id: str, a UUID: the id under which to persist the answer. It is the same on every attempt.
-        usage: call `usage.add(ModelCall(…))` after each call of a model.
+        usage: call `usage.add(ModelCall(…))` after each call of a model. `usage.model_calls`, `tokens_in`,
+            `tokens_out`, `cost_nanos` and `currency` tell what all attempts have used so far, as far as it is known.
     """
 
     def __init__(
@@ -208,9 +210,11 @@ class Turn:
 
         These are its `parent`, the parent of that one, and so on.
         Each message is `{"role": "user" | "assistant", "content": str}`. The content of a user's message may be a list
-        of parts, as in `message`. The history has at most `TURNWIRE_HISTORY_TURNS` turns (default 50) of
-        `TURNWIRE_HISTORY_BYTES` together (default 4 MiB). It leaves out turns that retention has removed, and turns
-        whose answer `transform_final_text` has not accepted yet. Once this turn has stored a step or waits for a
-        signal, all its later attempts get the same list.
+        of parts, as in `message`. If the product has a hook `history`, the messages are those that it returned.
+
+        The history has at most `TURNWIRE_HISTORY_TURNS` turns (default 50) of `TURNWIRE_HISTORY_BYTES` together
+        (default 4 MiB). It leaves out turns that retention has removed, and turns whose answer `transform_final_text`
+        has not accepted yet. Once this turn has stored a step or waits for a signal, all its later attempts get the
+        same list.
         """
-        return [{"role": message.role, "content": message.content} for message in self._earlier]
+        return copy.deepcopy(self._earlier)

@@ -29,8 +29,8 @@
 --   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
 --   suspect         at most how many jobs, all of them suspects, its worker may run: this worker may run more or others
 --   unreadable      another version wrote the turn, or somebody changed it by hand
---   ended           status, indexes of the session's turns that may be able to run now, ledger rows; also, if a script
---                   has ended the turn while nobody ran it, the turn fields and the events of the last attempt
+--   ended           status, indexes of the session's turns that may be able to run now, ledger rows; also the turn
+--                   fields, unless the turn is completed, and the events of the last attempt, if a script has ended it
 --   suspended       ledger rows
 --   gone            there is no such turn
 -- REFUSES
@@ -48,13 +48,16 @@ local STATES = {queued = true, running = true, suspended = true, completed = tru
 local function rows()
     return redis.call('HGETALL', keys.ledger)
 end
--- What is left to do for a turn that has ended. If a script has ended it, no worker has shown its last events.
+-- What is left to do for a turn that has ended. If a script has ended it, no worker has shown its last events. If it is
+-- not completed, its worker may have died before it told the product.
 local function ended()
     local status, attempt, worker_then, wakes = unpack(redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker',
         'wakes'))
     local fields, events = {}, {}
-    if worker_then == '' then
+    if worker_then == '' or status ~= 'completed' then
         fields = redis.call('HGETALL', keys.turn)
+    end
+    if worker_then == '' then
         for i, entry in ipairs(redis.call('XRANGE', keys.events, attempt, '+')) do
             events[i] = entry[2][2]
         end

@@ -125,7 +125,7 @@ if status then
     redis.call('HDEL', turn, 'error_code', 'error_message', 'retryable', 'retry_after_ms', 'final_text',
         'untransformed', 'started_at', 'completed_at', 'cancel_requested', 'model_calls', 'tokens_in', 'tokens_out',
         'cached_tokens', 'reasoning_tokens', 'cost_nanos', 'currency', 'price_version', 'model_called', 'finish_reason',
-        'partial', 'crashes_alone')
+        'partial', 'partial_text', 'in_history', 'crashes_alone')
     cut_log(events, turn)  -- no reader may see the old end again
 else
     add(fields, 'attempt', 0, 'created_at', now, 'input_hash', input_hash, 'lineage', lineage)

@@ -11,13 +11,14 @@ from turnwire import ChatStreamEvent, Turn
 from turnwire.shared.errors import ProducerError, TurnFailure
 from turnwire.shared.model import TurnError
 from turnwire.worker.attempt.produce import Forwarder, Produced
+from turnwire.worker.turn.accumulator import TextAccumulator
 
 LIMIT = 200
 
 
 @pytest.fixture
 def forwarder():
-    return Forwarder(cast("Turn", SimpleNamespace(run_id="chat:demo:0")), LIMIT)
+    return Forwarder(cast("Turn", SimpleNamespace(run_id="chat:demo:0")), LIMIT, TextAccumulator())
 
 
 def test_c1_an_event_is_forwarded_unchanged(forwarder):

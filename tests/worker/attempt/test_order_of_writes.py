@@ -14,6 +14,7 @@ from turnwire.shared.errors import TurnFailure
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import Done
 from turnwire.worker.attempt.produce import Forwarder, produce
+from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
 
@@ -91,7 +92,7 @@ class Sink:
 async def test_a_producer_whose_event_is_refused_is_closed_at_once():
     product = Kept({"type": "x", "data": {"t": "a" * 500}}, text("never"))
     with pytest.raises(TurnFailure):
-        await produce(product, NO_TURN, Forwarder(NO_TURN, 100), Sink())
+        await produce(product, NO_TURN, Forwarder(NO_TURN, 100, TextAccumulator()), Sink())
     assert product.closed == 1
 
 
@@ -102,7 +103,7 @@ async def test_a_producer_whose_log_is_lost_is_closed_at_once():
 
     product = Kept(text("a"), text("never"))
     with pytest.raises(TurnFailure):
-        await produce(product, NO_TURN, Forwarder(NO_TURN, 1000), Lost())
+        await produce(product, NO_TURN, Forwarder(NO_TURN, 1000, TextAccumulator()), Lost())
     assert product.closed == 1
 
 
@@ -117,7 +118,9 @@ async def test_a_producer_is_not_asked_for_more_while_the_log_has_no_room():
         async def room(self) -> None:
             await room.wait()
 
-    producing = asyncio.create_task(produce(Scripted(text("a"), text("b")), NO_TURN, Forwarder(NO_TURN, 1000), Full()))
+    producing = asyncio.create_task(
+        produce(Scripted(text("a"), text("b")), NO_TURN, Forwarder(NO_TURN, 1000, TextAccumulator()), Full())
+    )
     await wait_until(lambda: asked, "the first event")
     await let_pass(0.02)
     assert len(asked) == 1

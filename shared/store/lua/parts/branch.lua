@@ -3,6 +3,7 @@
 -- `parent`   the index of the parent; -1 if there is none. The client gave it, or the first attempt's claim decided it.
 -- `ahead`    the index of the turn that it waits for, if its parent was given
 -- `wakes`    the indexes of the turns that wait for this one and whose parent was given
+-- `in_history`  1: the turn was stopped, and its partial text belongs to the history of those that follow it
 
 -- sibling(turn, index, other)
 -- `turn` is the key of the session's turn `index`.
@@ -64,10 +65,10 @@ local function woken(first, wakes)
 end
 
 -- may_answer(turn)
--- RETURNS true if there is such a turn, and it has not ended without an answer
+-- RETURNS true if there is such a turn, and it has not ended without a text for the history
 local function may_answer(turn)
-    local status = redis.call('HGET', turn, 'status')
-    return status and status ~= 'failed' and status ~= 'cancelled'
+    local state = redis.call('HMGET', turn, 'status', 'in_history')
+    return state[1] and (state[2] or (state[1] ~= 'failed' and state[1] ~= 'cancelled'))
 end
 
 -- default_parent(turns, turn, index)
