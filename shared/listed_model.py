@@ -60,6 +60,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         headers: headers of each request.
         stream_options: whether the server takes `stream_options`, by which it is asked for the usage.
         think: what a `<think>…</think>` at the beginning of an answer is: part of the text, reasoning, or nothing.
+        continues: how the server is asked for the rest of an answer that broke off; `continue` in the file.
         fallbacks: the models that are asked in its place if it is down or overloaded, in this order.
         tenants: who may ask it; None: everybody.
         context_tokens: how many tokens a request and its answer may have together; None: there is no limit.
@@ -80,6 +81,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     headers: dict[str, str] = {}
     stream_options: bool = True
     think: Literal["text", "reasoning", "hide"] = "text"
+    continues: Literal["off", "prefill", "flags", "prefix"] = msgspec.field(default="off", name="continue")
     fallbacks: list[str] = []
     tenants: list[TenantName] | None = None
     context_tokens: PositiveTokens | None = None

@@ -80,7 +80,9 @@ class ModelServers:
         models: dict[str, ServedModel] = {}
         for name, listed in file.models.items():
             keys = key_readers(listed, self._environ, self._folder, f"{where}: [models.{name}]")
-            quirks = msgspec.structs.replace(self._quirks, stream_options=listed.stream_options, think=listed.think)
+            quirks = msgspec.structs.replace(
+                self._quirks, stream_options=listed.stream_options, think=listed.think, continues=listed.continues
+            )
             models[name] = ServedModel(name, listed, self._backend(listed), keys, quirks)
         return ServedModels(file, models)
 

@@ -67,6 +67,7 @@ class Models:
         name: str | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
+        begun: str = "",
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events, and count each call in `turn.usage`.
 
@@ -81,6 +82,7 @@ class Models:
             name: tells several calls of one turn apart, because no two may share an idempotency key.
             tools: the tools that the model may call, as in the API.
             options: more fields of the request, which replace the model's `parameters`, but not its `body`.
+            begun: as for `OpenAIBackend.stream`. A fallback does not go on with the text of another model.
 
         Raises:
             UnknownModelError: the file lists no such model, or the turn's tenant may not ask it.
@@ -93,14 +95,14 @@ class Models:
             messages = [{"role": "system", "content": system}, *messages]
         queue = [chosen, *(served.models[other] for other in served.file.fallbacks(chosen.name, turn.tenant_id))]
         for position, asked in enumerate(queue):
-            begun = False
+            has_begun = False
             try:
-                async with aclosing(_asking(asked, turn, messages, position, name, tools, options)) as events:
+                async with aclosing(_asking(asked, turn, messages, position, name, tools, options, begun)) as events:
                     async for event in events:
-                        begun = begun or event["type"] != TRIMMED
+                        has_begun = has_begun or event["type"] != TRIMMED
                         yield event
             except BackendTransportError as failure:
-                if begun or position == len(queue) - 1 or not _is_down(failure):
+                if has_begun or position == len(queue) - 1 or not _is_down(failure):
                     raise
                 other = queue[position + 1].name
                 logger.warning("%s: the model %r failed, %r is asked: %s", turn.run_id, asked.name, other, failure)
@@ -125,7 +127,7 @@ class ModelsHooks(ChatTurnHooks):
             UnknownModelError, BackendTransportError: see `Models.ask`.
         """
         messages = [*turn.history(), {"role": "user", "content": turn.message}]
-        answer = self._models.ask(turn, messages, options=turn.options)
+        answer = self._models.ask(turn, messages, options=turn.options, begun=turn.partial_answer)
         async with aclosing(answer) as events:
             async for event in events:
                 yield event
@@ -151,6 +153,7 @@ async def _asking(
     name: str | None,
     tools: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any] | None,
+    begun: str,
 ) -> AsyncGenerator[dict[str, Any]]:
     """Ask one model. `position`: how many were asked before it."""
     request = asked.options(options)
@@ -170,6 +173,7 @@ async def _asking(
         idempotency_key=f"{key}/{call}" if call else key,
         on_call=asked.counted_by(turn.usage.add),
         quirks=asked.quirks,
+        begun="" if position else begun,
     )
     async with aclosing(answer) as events:
         async for event in events:

@@ -1,9 +1,9 @@
 """A backend for any server that speaks OpenAI's chat completions, and hooks that ask it for every turn."""
 
-import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Self
 
 import httpx
@@ -14,7 +14,8 @@ from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
-from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError, UnknownModelError
+from turnwire.worker.backends.call import Call, Learned
+from turnwire.worker.backends.errors import BackendTruncatedError, UnknownModelError
 from turnwire.worker.backends.messages import wire_message
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
@@ -22,8 +23,6 @@ from turnwire.worker.backends.transport import Transport
 from turnwire.worker.backends.tries import Tries
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.turn import Turn
-
-logger = logging.getLogger(__name__)
 
 
 class OpenAIBackend:
@@ -62,7 +61,7 @@ class OpenAIBackend:
         self._askable = {model, *models}
         self._policy = policy
         self._quirks = quirks or Quirks()
-        self._refuses_stream_options = False
+        self._learned = Learned()
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
     @classmethod
@@ -107,6 +106,7 @@ class OpenAIBackend:
         name: str | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
+        begun: str = "",
     ) -> AsyncGenerator[dict[str, Any]]:
         """Ask the model for a turn. Like `stream`, with the turn's `model` if it has one; counts into `turn.usage`.
 
@@ -127,9 +127,10 @@ class OpenAIBackend:
             model=turn.model,
             idempotency_key=f"{key}/{name}" if name else key,
             on_call=turn.usage.add,
+            begun=begun,
         )
 
-    async def stream(
+    def stream(
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
@@ -140,12 +141,14 @@ class OpenAIBackend:
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
         quirks: Quirks | None = None,
+        begun: str = "",
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
 
         A request is repeated only until the first piece of the answer has come: text, reasoning or a tool call. From
         the 2xx response that is not repeated on, the call counts as made, and may be billed: `on_call` is called
-        exactly once, with unknown tokens if the answer does not reach its end.
+        exactly once, as `partial` if the answer does not reach its end. Then the model may be asked for the rest, see
+        `Quirks.continues`: that is another call, with another idempotency key.
 
         Args:
             messages: as in the chat completions API, oldest first. Parts may also have the form of `turn.message`.
@@ -157,6 +160,8 @@ class OpenAIBackend:
             idempotency_key: sent with every try of this call.
             on_call: called with the call that was made.
             quirks: what is particular about the model; None: the backend's own.
+            begun: the text with which this answer has begun in an earlier attempt. If the model goes on with it, the
+                stream begins with it, as far as the last whole word.
 
         Raises:
             BackendTransportError: there was no 2xx response. Its subclasses say that there is no complete answer.
@@ -169,39 +174,24 @@ class OpenAIBackend:
             "messages": [wire_message(message) for message in messages],
             "stream": True,
         }
-        sent = {**(headers or {}), "Idempotency-Key": idempotency_key}
+        exchange = partial(self._exchange, {**(headers or {}), "Idempotency-Key": idempotency_key})
         tries = Tries(self._policy, f"model call {idempotency_key}")
-        while True:
-            answer = StreamedAnswer(self.kind, quirks or self._quirks)
-            try:
-                async with aclosing(self._exchange(request, sent, str(tries), answer)) as events:
-                    async for event in events:
-                        yield event
-                last_events = answer.last_events()
-            except BackendTransportError as failure:
-                failed = failure
-            except BaseException:
-                if answer.responded:
-                    on_call(answer.call(asked, partial=True))
-                raise
-            else:
-                on_call(answer.call(asked, partial=False))
-                break
-            if answer.began or not (self._leaves_out_stream_options(failed) or await tries.again(failed)):
-                tries.log_end(failed)
-                if answer.responded:
-                    on_call(answer.call(asked, partial=True))
-                raise failed
-        for event in last_events:
-            yield event
+        call = Call(
+            exchange, request, quirks or self._quirks, tries, self._learned,
+            kind=self.kind, on_call=on_call, begun=begun,
+        )  # fmt: skip
+        return call.events()
 
     async def _exchange(
-        self, request: Mapping[str, Any], headers: Mapping[str, str], attempt: str, answer: StreamedAnswer
+        self,
+        headers: Mapping[str, str],
+        request: Mapping[str, Any],
+        key_suffix: str,
+        attempt: str,
+        answer: StreamedAnswer,
     ) -> AsyncGenerator[dict[str, Any]]:
-        asks_usage = answer.quirks.stream_options and not self._refuses_stream_options
-        usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
-        body = msgspec.json.encode({**request, **usage})
-        async with self._transport.exchange(body, headers, attempt) as response:
+        sent = {**headers, "Idempotency-Key": headers["Idempotency-Key"] + key_suffix}
+        async with self._transport.exchange(msgspec.json.encode(request), sent, attempt) as response:
             answer.responded = True
             received = read_events(response, self.kind, answer, self._policy, answer.quirks.max_answer_bytes)
             try:
@@ -213,15 +203,6 @@ class OpenAIBackend:
                 if not answer.complete:
                     raise
                 # The answer is complete. Only its usage may be missing.
-
-    def _leaves_out_stream_options(self, failure: BackendTransportError) -> bool:
-        """Whether the server refused the request for its `stream_options`: from now on it is asked without them."""
-        refused = failure.status in {400, 422} and "stream_options" in failure.body
-        if not refused or self._refuses_stream_options:
-            return False
-        logger.warning("the model server refuses stream_options, so its usage may stay unknown")
-        self._refuses_stream_options = True
-        return True
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -246,6 +227,7 @@ def quirks_of(settings: Settings) -> Quirks:
     return Quirks(
         stream_options=settings.llm_stream_options,
         think=settings.llm_think,
+        continues=settings.llm_continue,
         max_answer_bytes=settings.max_log_bytes,
         piece_characters=max(1, min(16_384, settings.max_event_bytes // 16)),
     )
@@ -272,9 +254,8 @@ class OpenAIHooks(ChatTurnHooks):
         Raises:
             BackendTransportError: the model server did not give a whole answer.
         """
-        answer = self._backend.ask(
-            turn, [*turn.history(), {"role": "user", "content": turn.message}], options=turn.options
-        )
+        messages = [*turn.history(), {"role": "user", "content": turn.message}]
+        answer = self._backend.ask(turn, messages, options=turn.options, begun=turn.partial_answer)
         async with aclosing(answer) as events:
             async for event in events:
                 yield event

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from turnwire.shared.content import text_of_content
-from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.events import PART_UPDATED, ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
 from turnwire.worker.turn.accumulator import text_of
@@ -18,6 +18,7 @@ from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.step_request import StepPolicy, StepRequest
 from turnwire.worker.turn.steps import Steps
 
+TEXT_EVENT: Final = f'{{"type":"{PART_UPDATED}"'.encode()
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
 
 
@@ -94,6 +95,14 @@ class Turn:
         not rely on it. It is '' as well if the turn was asked again, or if Redis's reply to the claim was lost.
         """
         return text_of(self._cut)
+
+    @property
+    def partial_answer(self) -> str:
+        """str: the same, but '' if the attempt before this one had streamed anything but text.
+
+        A model can go on with a text. It cannot go on with a tool call, or with thoughts that it does not remember.
+        """
+        return self.partial_text if all(event.startswith(TEXT_EVENT) for event in self._cut) else ""
 
     def step(
         self,

@@ -1,0 +1,147 @@
+"""One call of a model: its requests, until an answer is complete or there is no use in asking again."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import msgspec
+
+from turnwire.shared.model import ModelCall
+from turnwire.worker.backends.answer import StreamedAnswer, text_delta
+from turnwire.worker.backends.continuation import Progress, healed
+from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.backends.quirks import Quirks
+from turnwire.worker.backends.tries import Tries
+
+logger = logging.getLogger(__name__)
+
+# Sends a request (its fields, what is added to the idempotency key, its number in words) and yields the events.
+Exchange: TypeAlias = Callable[[Mapping[str, Any], str, str, StreamedAnswer], AsyncGenerator[dict[str, Any]]]
+
+_REFUSED = (400, 404, 422)
+
+
+class Learned(msgspec.Struct):
+    """What a process has learned of a server: it refuses a field, or it does not go on with answers of these models."""
+
+    refuses_stream_options: bool = False
+    cannot_continue: set[str] = set()
+
+
+class Call:
+    """One call. `begun`: the text with which the answer has begun in an earlier attempt."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        request: Mapping[str, Any],
+        quirks: Quirks,
+        tries: Tries,
+        learned: Learned,
+        *,
+        kind: str,
+        on_call: Callable[[ModelCall], None],
+        begun: str = "",
+    ) -> None:
+        self._exchange = exchange
+        self._whole = request
+        self._quirks = quirks
+        self._tries = tries
+        self._learned = learned
+        self._kind = kind
+        self._on_call = on_call
+        self._model: str = request["model"]
+        self._continuations = 0
+        self._rest: dict[str, Any] | None = None  # the request for the rest of the answer, if the whole was begun
+        beginning = healed(begun)
+        self._progress = Progress(beginning, keeps=self._mode != "off")
+        if beginning:
+            self._rest = self._progress.go_on(request, self._mode, beginning)
+        self._unsaid = (
+            beginning if self._rest is not None else ""
+        )  # the client gets it with the first piece of the rest
+        if not self._unsaid:
+            self._progress = Progress(keeps=self._mode != "off")
+
+    async def events(self) -> AsyncGenerator[dict[str, Any]]:
+        """Stream the answer; see `OpenAIBackend.stream`."""
+        while True:
+            answer = StreamedAnswer(self._kind, self._quirks)
+            try:
+                async with aclosing(self._ask(answer)) as events:
+                    async for event in events:
+                        yield event
+                last_events = [*self._say_beginning(), *self._progress.end(), *answer.last_events()]
+            except BackendTransportError as failure:
+                failed = failure
+            except BaseException:
+                self._count(answer, partial=True)
+                raise
+            else:
+                self._count(answer, partial=False)
+                break
+            if not await self._goes_on(answer, failed):
+                self._tries.log_end(failed)
+                self._count(answer, partial=True)
+                raise failed
+        if self._progress.started_over:
+            self._note_that_it_starts_over()
+        for event in last_events:
+            yield event
+
+    @property
+    def _mode(self) -> Any:
+        return "off" if self._model in self._learned.cannot_continue else self._quirks.continues
+
+    async def _ask(self, answer: StreamedAnswer) -> AsyncGenerator[dict[str, Any]]:
+        request = self._whole if self._rest is None else self._rest
+        if self._quirks.stream_options and not self._learned.refuses_stream_options:
+            request = {**request, "stream_options": {"include_usage": True}}
+        key = f"/rest-{self._continuations}" if self._continuations else ""  # another request has another key
+        async with aclosing(self._exchange(request, key, str(self._tries), answer)) as events:
+            async for event in events:
+                for shown in (*self._say_beginning(), *self._progress.take(event)):
+                    yield shown
+
+    def _say_beginning(self) -> list[dict[str, Any]]:
+        text, self._unsaid = self._unsaid, ""
+        size = self._quirks.piece_characters
+        return [text_delta(text[start : start + size]) for start in range(0, len(text), size)]
+
+    async def _goes_on(self, answer: StreamedAnswer, failed: BackendTransportError) -> bool:
+        """Prepare another request, and wait until it may be sent. Returns False if there is none."""
+        if not answer.began:
+            return self._asks_differently(failed) or await self._tries.again(failed)
+        rest = self._progress.go_on(self._whole, self._mode)
+        if rest is None or not await self._tries.again(failed):
+            return False
+        self._count(answer, partial=True)
+        self._rest, self._continuations = rest, self._continuations + 1
+        return True
+
+    def _asks_differently(self, failed: BackendTransportError) -> bool:
+        """Whether the server refused only the form of the request, which is another one from now on."""
+        if failed.status not in _REFUSED:
+            return False
+        if "stream_options" in failed.body and not self._learned.refuses_stream_options:
+            logger.warning("the model server refuses stream_options, so its usage may stay unknown")
+            self._learned.refuses_stream_options = True
+            return True
+        if self._rest is None:
+            return False
+        self._note_that_it_starts_over()
+        if self._unsaid:
+            self._progress, self._unsaid = Progress(keeps=False), ""
+        else:
+            self._progress.ask_anew()
+        self._rest, self._continuations = None, self._continuations + 1
+        return True
+
+    def _note_that_it_starts_over(self) -> None:
+        logger.warning("the model %r does not go on with an answer that broke off", self._model)
+        self._learned.cannot_continue.add(self._model)
+
+    def _count(self, answer: StreamedAnswer, *, partial: bool) -> None:
+        if answer.responded:
+            self._on_call(answer.call(self._model, partial=partial))

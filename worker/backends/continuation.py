@@ -1,0 +1,134 @@
+"""Lets an answer go on where it broke off, without that the model says again what it said. It does no I/O.
+
+The server is asked for the rest: the conversation ends with the beginning of the answer, as a message of the assistant.
+That beginning is cut back to before its last white space, because a model continues badly inside a word. So the rest
+begins with the piece that was cut off, which the client has already. If it does not, or if the server starts the answer
+over, one event replaces the text that the client has.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from turnwire.shared.events import PART_UPDATED
+from turnwire.worker.backends.answer import text_delta
+from turnwire.worker.backends.quirks import Continue
+
+_FAR: Final = 200  # a text without white space for so many characters is of a language that has none between words
+_SAME: Final = 24  # an answer that begins with so many characters of the old one has started over
+_FEWEST_TOKENS: Final = 20  # with less left of the limit, the answer is not worth continuing
+_BYTES_PER_TOKEN: Final = 4
+_UNSAFE: Final = ("response_format", "stop", "grammar", "json_schema", "guided_json", "guided_regex", "guided_grammar")
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+
+
+class Progress:
+    """What the client has of one answer, over all requests for it.
+
+    `begun`: what it has before the first request. `keeps`: whether the answer may have to go on.
+    """
+
+    def __init__(self, begun: str = "", *, keeps: bool = True) -> None:
+        self.started_over = False
+        self._keeps = keeps
+        self._pieces = [begun] if begun else []
+        self._sent: str | None = None  # the beginning that the server was given; None: it was asked for a whole answer
+        self._rest = ""  # of the current request, until it is certain how it fits to what was shown
+        self._joined = not begun
+        self._is_text = True
+
+    def take(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the events that the client gets for an event of the current request."""
+        if event["type"] != PART_UPDATED:
+            self._is_text = False
+            return [event]
+        delta = event["data"]["delta"]
+        if self._joined:
+            if self._keeps:
+                self._pieces.append(delta)
+            return [event]
+        self._rest += delta
+        return self._join(is_end=False)
+
+    def end(self) -> list[dict[str, Any]]:
+        """Return the events for what is still held back at the end of the answer."""
+        return [] if self._joined else self._join(is_end=True)
+
+    @property
+    def _shown(self) -> str:
+        return "".join(self._pieces)
+
+    def ask_anew(self) -> None:
+        """Expect a whole answer from the next request."""
+        self._sent, self._rest, self._joined = None, "", not self._pieces
+
+    def go_on(self, request: Mapping[str, Any], mode: Continue, beginning: str | None = None) -> dict[str, Any] | None:
+        """Return the request for the rest of the answer; None if there is none that is safe.
+
+        `beginning`: what the server is told that it has said; None: as much as the client has of it, healed.
+        """
+        beginning = healed(self._shown) if beginning is None else beginning
+        if mode == "off" or not beginning or not self._is_text or not _is_safe(request, mode):
+            return None
+        rest = dict(request)
+        for name in _LIMITS:
+            if isinstance(limit := request.get(name), int):
+                rest[name] = limit - len(beginning.encode()) // _BYTES_PER_TOKEN
+                if rest[name] < _FEWEST_TOKENS:
+                    return None
+        said = {"role": "assistant", "content": beginning}
+        rest["messages"] = [*request["messages"], said | ({"prefix": True} if mode == "prefix" else {})]
+        if mode == "flags":
+            rest |= {"continue_final_message": True, "add_generation_prompt": False}
+        self._sent, self._rest, self._joined = beginning, "", False
+        return rest
+
+    def _join(self, *, is_end: bool) -> list[dict[str, Any]]:
+        whole, shown = self._whole(is_end=is_end), self._shown
+        if whole is None or (shown.startswith(whole) and not is_end):
+            return []
+        self._joined, self._pieces = True, [whole]
+        if not whole.startswith(shown):
+            return [_replacement(whole)]
+        more = whole[len(shown) :]
+        return [text_delta(more)] if more else []
+
+    def _whole(self, *, is_end: bool) -> str | None:
+        """Return the answer as the current request makes it; None if that is not certain yet."""
+        if self._sent is None or self.started_over:
+            return self._rest
+        start = self._sent[:_SAME]
+        if self._rest.startswith(start):
+            self.started_over = True
+            return self._rest
+        if start.startswith(self._rest) and not is_end:
+            return None
+        return self._sent + self._missing_space() + self._rest
+
+    def _missing_space(self) -> str:
+        """Return the white space that some servers remove from the beginning of the rest."""
+        cut_off = self._shown[len(self._sent or "") :]
+        word = cut_off.lstrip()
+        space = cut_off[: len(cut_off) - len(word)]
+        is_missing = space and self._rest[:1].strip() and (word.startswith(self._rest) or self._rest.startswith(word))
+        return space if is_missing else ""
+
+
+def healed(text: str) -> str:
+    """Return the text without its last, perhaps half, word, and without the white space before it."""
+    before = text.rstrip()
+    if len(before) == len(text):
+        words = before.split()
+        before = before[: len(before) - len(words[-1])].rstrip() if words else ""
+    return before if len(text) - len(before) <= _FAR else text
+
+
+def _is_safe(request: Mapping[str, Any], mode: Continue) -> bool:
+    """Whether the rest of an answer to this request can be asked for. A grammar would begin at its start again."""
+    if any(request.get(name) for name in _UNSAFE) or (mode == "prefix" and request.get("tools")):
+        return False
+    messages: Sequence[Mapping[str, Any]] = request["messages"]
+    return all(isinstance(message.get("content"), str | None) for message in messages)
+
+
+def _replacement(text: str) -> dict[str, Any]:
+    return {"type": PART_UPDATED, "data": {"part": {"type": "text", "id": "text-0", "text": text}}}
