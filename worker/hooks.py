@@ -28,7 +28,14 @@ class Producer(Protocol):
 
 
 class ChatTurnHooks:
-    """The hooks of one product. `turn` is the Turn that a hook is called for; three of them are called for none."""
+    """The hooks of one product. `turn` is the Turn that a hook is called for; three of them are called for none.
+
+    Attributes:
+        continues_answers: True if `produce` begins with `turn.partial_events` and goes on from there. Then these events
+            stay in the log when another worker takes the turn over, and no client has to drop them.
+    """
+
+    continues_answers: bool = False
 
     def produce(self, turn: Turn) -> Any:
         """Make the answer. Write it as an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent.

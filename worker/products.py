@@ -75,6 +75,11 @@ class Products:
         return self.distinct(self._hooks)
 
     @property
+    def continue_answers(self) -> bool:
+        """Whether the hooks of every product go on with what a dead attempt had streamed."""
+        return all(getattr(hooks, "continues_answers", False) is True for hooks in self._hooks.values())
+
+    @property
     def projects(self) -> list[str] | None:
         """The projects whose turns this worker can run; None: all turns."""
         return None if None in self._hooks else [project for project in self._hooks if project is not None]

@@ -53,12 +53,19 @@ class AttemptWrites(TurnReads):
     """The writes of attempts. A method raises StoreUnavailable if Redis does not answer, and may then be repeated."""
 
     async def claim(
-        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
+        self,
+        key: TurnKey,
+        worker: str,
+        projects: Sequence[str] | None = None,
+        *,
+        company: int = 0,
+        keeps_tail: bool = False,
     ) -> Claim:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event.
 
         `projects`: those that the worker has hooks for; None: it has hooks for every turn. `company`: how many jobs the
-        worker runs at most, all of them suspects; 0: it runs any jobs.
+        worker runs at most, all of them suspects; 0: it runs any jobs. `keeps_tail`: the events after the last
+        checkpoint stay in the log, because the attempt goes on with them.
 
         Raises:
             RecordUnreadable: another version wrote the turn. No attempt is spent.
@@ -66,7 +73,8 @@ class AttemptWrites(TurnReads):
         settings = self.settings
         retention_ms = self._retention.ms(key.session.tenant)
         limits: list[Arg] = [settings.lease_ms, settings.max_attempts, retention_ms, ASIDE_MS]
-        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, company, LINEAGE, *(projects or [])]
+        about: list[Arg] = [company, LINEAGE, int(keeps_tail), *(projects or [])]
+        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *about]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, *granted]:

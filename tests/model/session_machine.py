@@ -135,13 +135,13 @@ class SessionMachine(Accidents):
 
     @action(3, needs="turns", pick=PICK, worker=WORKERS, projects=PROJECTS, company=COMPANY, again=AGAIN)
     def claim(self, pick, worker, projects, company, again):
-        self._claim(self.index(pick), worker, projects, company, again=again)
+        self._claim(self.index(pick), worker, projects, again=again, company=company)
 
-    @action(2, needs="turns", pick=PICK, worker=WORKERS, company=COMPANY)
-    def take_over(self, pick, worker, company):
+    @action(2, needs="turns", pick=PICK, worker=WORKERS, company=COMPANY, keeps_tail=st.booleans())
+    def take_over(self, pick, worker, company, keeps_tail):
         index = self.index(pick)
         self.drop_lease(index)
-        self._claim(index, worker, None, company, again=False)
+        self._claim(index, worker, again=False, company=company, keeps_tail=keeps_tail)
 
     @action(needs="turns", pick=PICK, worker=WORKERS, crashes=st.integers(1, 6), died_with=DIED_WITH, company=COMPANY)
     def kills_its_workers(self, pick, worker, crashes, died_with, company):
@@ -149,16 +149,14 @@ class SessionMachine(Accidents):
         index = self.index(pick)
         turn = self.session.turn(index)
         for _ in range(crashes):
-            self._claim(index, worker, None, company, again=False)
+            self._claim(index, worker, again=False, company=company)
             self.both(lambda store, _: store.free([turn], worker, died_with))
             self.drop_lease(index)
             self.compare_now()
 
-    def _claim(
-        self, index: int, worker: str, projects: list[str] | None = None, company: int = 0, *, again: bool
-    ) -> None:
+    def _claim(self, index: int, worker: str, projects: list[str] | None = None, *, again: bool, **how: Any) -> None:
         turn = self.session.turn(index)
-        redis, memory = self.both(lambda store, _: store.claim(turn, worker, projects, company=company), again=again)
+        redis, memory = self.both(lambda store, _: store.claim(turn, worker, projects, **how), again=again)
         if isinstance(redis, Claimed):  # a process runs one attempt of a turn at a time
             self.handles[index, worker] = Handle(index, (redis, memory), redis.next_seq)
 

@@ -19,7 +19,13 @@ class MemoryClaims(MemoryReads):
 
     @write
     async def claim(
-        self, key: TurnKey, worker: str, projects: Sequence[str] | None = None, *, company: int = 0
+        self,
+        key: TurnKey,
+        worker: str,
+        projects: Sequence[str] | None = None,
+        *,
+        company: int = 0,
+        keeps_tail: bool = False,
     ) -> Claim:
         """See AttemptWrites."""
         memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
@@ -43,7 +49,7 @@ class MemoryClaims(MemoryReads):
                 return Waits(ahead, on_busy == "interrupt")
         if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
             return unserved
-        return self._started(key, session, turn, worker, company)
+        return self._started(key, session, turn, worker, company, keeps_tail=keeps_tail)
 
     def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
         project = turn.fields.get("project", "")
@@ -52,7 +58,7 @@ class MemoryClaims(MemoryReads):
         return Unserved(project, self.memory.now_ms - int(turn.fields["updated_at"]))
 
     def _started(
-        self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str, company: int
+        self, key: TurnKey, session: MemorySession, turn: MemoryTurn, worker: str, company: int, *, keeps_tail: bool
     ) -> Claimed | Suspect | Ended:
         memory, answered = self.memory, "answered" in turn.fields
         cancelled = None if answered else turn.fields.get("cancel_requested")
@@ -69,7 +75,7 @@ class MemoryClaims(MemoryReads):
             assert suspicion.limit is not None, "it is a suspect"
             return Suspect(suspicion.limit)
         runner = "" if cancelled is not None or given_up else worker
-        cut = rules.open_attempt(memory, key, session, turn, reason, runner)
+        cut = rules.open_attempt(memory, key, session, turn, reason, runner, keeps_tail=keeps_tail and runner != "")
         if crashed:
             turn.fields |= suspicion.fields()
         if cancelled is not None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from turnwire.shared.errors import AttemptFenced
-from turnwire.shared.events import RUN_RESUMED, RUN_STARTED, Cursor, encode_event
+from turnwire.shared.events import OWN_EVENT_PREFIX, RUN_RESUMED, RUN_STARTED, Cursor, encode_event
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import LedgerRow, decode_row, encode_use
 from turnwire.shared.store.reads import SESSION_SUMS
@@ -75,17 +75,21 @@ def delete_after(turn: MemoryTurn, after: Cursor) -> list[bytes]:
     return deleted
 
 
-def cut_log(turn: MemoryTurn) -> tuple[Cursor | None, list[bytes]]:
-    """Delete the events that no completed step and no suspension covers.
+def cut_log(turn: MemoryTurn, *, keeps_tail: bool = False) -> tuple[Cursor | None, list[bytes]]:
+    """Delete the events that no completed step and no suspension covers, or leave them with `keeps_tail`.
 
-    Returns: the last event that stands (None: there is no log), and the events that were deleted.
+    Returns: the last event that stands (None: there is no log), and the events that were deleted or left.
     """
     if not turn.log:
         return None, []
     stands = turn.log[0][0]
     if turn.fields.get("stands"):
         stands = max(stands, Cursor.parse(turn.fields["stands"]))
-    cut = delete_after(turn, stands)
+    if keeps_tail:
+        tail = [event for cursor, event in turn.log if cursor > stands]
+        cut = [event for event in tail if not event.startswith(OWN_EVENT_PREFIX)]
+    else:
+        cut = delete_after(turn, stands)
     return turn.log[-1][0], cut
 
 
@@ -167,15 +171,22 @@ def add_to_sums(sums: dict[str, str], prefix: str, row: bytes) -> None:
 
 
 def open_attempt(
-    memory: Memory, key: TurnKey, session: MemorySession, turn: MemoryTurn, reason: str, worker: str
+    memory: Memory,
+    key: TurnKey,
+    session: MemorySession,
+    turn: MemoryTurn,
+    reason: str,
+    worker: str,
+    *,
+    keeps_tail: bool = False,
 ) -> list[bytes]:
     """Start the next attempt and write its first event. If an attempt was running, it has crashed, and gets its row.
 
-    Returns: the events that were cut off.
+    Returns: the events that were cut off, or left with `keeps_tail`.
     """
     before, fields, now = turn.attempt, turn.fields, str(memory.now_ms)
     attempt = next_attempt(memory, turn)
-    stands, cut = cut_log(turn)
+    stands, cut = cut_log(turn, keeps_tail=keeps_tail)
     if stands is not None:
         event = resumed(attempt, stands, reason)
     else:

@@ -84,7 +84,14 @@ class TurnRunner:
         run_id, projects = key.run_id, self._products.projects
         self._claiming[run_id] = False
         try:
-            claim = await until_answered(self._store.claim, key, self._worker_id, projects, company=company)
+            claim = await until_answered(
+                self._store.claim,
+                key,
+                self._worker_id,
+                projects,
+                company=company,
+                keeps_tail=self._products.continue_answers,
+            )
         finally:
             cancelled = self._claiming.pop(run_id)
         return claim, cancelled

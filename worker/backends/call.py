@@ -1,15 +1,16 @@
 """One call of a model: its requests, until an answer is complete or there is no use in asking again."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import msgspec
 
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
-from turnwire.worker.backends.answer import StreamedAnswer, text_delta
-from turnwire.worker.backends.continuation import Progress, healed
+from turnwire.worker.backends.answer import StreamedAnswer
+from turnwire.worker.backends.continuation import Progress, text_alone
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.tries import Tries
@@ -30,7 +31,7 @@ class Learned(msgspec.Struct):
 
 
 class Call:
-    """One call. `begun`: the text with which the answer has begun in an earlier attempt."""
+    """One call. `begun`: the events with which the answer has begun in an earlier attempt."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Call:
         *,
         kind: str,
         on_call: Callable[[ModelCall], None],
-        begun: str = "",
+        begun: Sequence[ChatStreamEvent] = (),
     ) -> None:
         self._exchange = exchange
         self._whole = request
@@ -53,16 +54,14 @@ class Call:
         self._on_call = on_call
         self._model: str = request["model"]
         self._continuations = 0
-        self._rest: dict[str, Any] | None = None  # the request for the rest of the answer, if the whole was begun
-        beginning = healed(begun)
-        self._progress = Progress(beginning, keeps=self._mode != "off")
-        if beginning:
-            self._rest = self._progress.go_on(request, self._mode, beginning)
-        self._unsaid = (
-            beginning if self._rest is not None else ""
-        )  # the client gets it with the first piece of the rest
-        if not self._unsaid:
+        # The client gets these with the first piece of the rest, so that a model that is down can still be replaced.
+        self._unsaid: list[dict[str, Any]] = []
+        self._progress = Progress(text_alone(begun), keeps=self._mode != "off")
+        self._rest = self._progress.go_on(request, self._mode) if begun else None
+        if self._rest is None:
             self._progress = Progress(keeps=self._mode != "off")
+        else:
+            self._unsaid = [{"type": event.type, "data": event.data} for event in begun]
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer; see `OpenAIBackend.stream`."""
@@ -105,9 +104,8 @@ class Call:
                     yield shown
 
     def _say_beginning(self) -> list[dict[str, Any]]:
-        text, self._unsaid = self._unsaid, ""
-        size = self._quirks.piece_characters
-        return [text_delta(text[start : start + size]) for start in range(0, len(text), size)]
+        unsaid, self._unsaid = self._unsaid, []
+        return unsaid
 
     async def _goes_on(self, answer: StreamedAnswer, failed: BackendTransportError) -> bool:
         """Prepare another request, and wait until it may be sent. Returns False if there is none."""
@@ -132,7 +130,7 @@ class Call:
             return False
         self._note_that_it_starts_over()
         if self._unsaid:
-            self._progress, self._unsaid = Progress(keeps=False), ""
+            self._progress, self._unsaid = Progress(keeps=False), []
         else:
             self._progress.ask_anew()
         self._rest, self._continuations = None, self._continuations + 1

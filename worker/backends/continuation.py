@@ -9,9 +9,10 @@ over, one event replaces the text that the client has.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from turnwire.shared.events import PART_UPDATED
+from turnwire.shared.events import PART_UPDATED, ChatStreamEvent
 from turnwire.worker.backends.answer import text_delta
 from turnwire.worker.backends.quirks import Continue
+from turnwire.worker.turn.accumulator import TextAccumulator
 
 _FAR: Final = 200  # a text without white space for so many characters is of a language that has none between words
 _SAME: Final = 24  # an answer that begins with so many characters of the old one has started over
@@ -61,12 +62,9 @@ class Progress:
         """Expect a whole answer from the next request."""
         self._sent, self._rest, self._joined = None, "", not self._pieces
 
-    def go_on(self, request: Mapping[str, Any], mode: Continue, beginning: str | None = None) -> dict[str, Any] | None:
-        """Return the request for the rest of the answer; None if there is none that is safe.
-
-        `beginning`: what the server is told that it has said; None: as much as the client has of it, healed.
-        """
-        beginning = healed(self._shown) if beginning is None else beginning
+    def go_on(self, request: Mapping[str, Any], mode: Continue) -> dict[str, Any] | None:
+        """Return the request for the rest of the answer; None if there is none that is safe."""
+        beginning = healed(self._shown)
         if mode == "off" or not beginning or not self._is_text or not _is_safe(request, mode):
             return None
         rest = dict(request)
@@ -111,6 +109,14 @@ class Progress:
         space = cut_off[: len(cut_off) - len(word)]
         is_missing = space and self._rest[:1].strip() and (word.startswith(self._rest) or self._rest.startswith(word))
         return space if is_missing else ""
+
+
+def text_alone(events: Sequence[ChatStreamEvent]) -> str:
+    """Return the text that these events make; '' if one of them is something else, which a model cannot go on with."""
+    text = TextAccumulator()
+    if all(event.type == PART_UPDATED and text.add(event.type, event.data) for event in events):
+        return text.text
+    return ""
 
 
 def healed(text: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final, Self
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.models_file import SETTING, parse_models_file
 from turnwire.shared.settings import Settings
 from turnwire.shared.watched_file import WatchedFile
@@ -54,6 +55,11 @@ class Models:
         variables = os.environ if environ is None else environ
         return cls(Settings.from_env(variables), variables)
 
+    @property
+    def continue_answers(self) -> bool:
+        """Whether a model of the file is asked for the rest of an answer that broke off."""
+        return any(model.quirks.continues != "off" for model in self._served.content.models.values())
+
     async def aclose(self) -> None:
         """Close the connections to every server. It may be called again."""
         await self._servers.aclose()
@@ -67,7 +73,7 @@ class Models:
         name: str | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
-        begun: str = "",
+        begun: Sequence[ChatStreamEvent] = (),
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events, and count each call in `turn.usage`.
 
@@ -120,6 +126,11 @@ class ModelsHooks(ChatTurnHooks):
     def __init__(self, models: Models) -> None:
         self._models = models
 
+    @property
+    def continues_answers(self) -> bool:  # type: ignore[override]  # it depends on the file
+        """Whether a model of the file goes on with what an attempt had streamed whose worker died."""
+        return self._models.continue_answers
+
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer of the model that the turn asks.
 
@@ -127,7 +138,7 @@ class ModelsHooks(ChatTurnHooks):
             UnknownModelError, BackendTransportError: see `Models.ask`.
         """
         messages = [*turn.history(), {"role": "user", "content": turn.message}]
-        answer = self._models.ask(turn, messages, options=turn.options, begun=turn.partial_answer)
+        answer = self._models.ask(turn, messages, options=turn.options, begun=turn.partial_events)
         async with aclosing(answer) as events:
             async for event in events:
                 yield event
@@ -153,7 +164,7 @@ async def _asking(
     name: str | None,
     tools: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any] | None,
-    begun: str,
+    begun: Sequence[ChatStreamEvent],
 ) -> AsyncGenerator[dict[str, Any]]:
     """Ask one model. `position`: how many were asked before it."""
     request = asked.options(options)
@@ -173,7 +184,7 @@ async def _asking(
         idempotency_key=f"{key}/{call}" if call else key,
         on_call=asked.counted_by(turn.usage.add),
         quirks=asked.quirks,
-        begun="" if position else begun,
+        begun=() if position else begun,
     )
     async with aclosing(answer) as events:
         async for event in events:

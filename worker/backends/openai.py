@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.answer import StreamedAnswer
@@ -91,6 +92,11 @@ class OpenAIBackend:
             quirks=quirks_of(settings),
         )
 
+    @property
+    def continues_answers(self) -> bool:
+        """Whether the model is asked for the rest of an answer that broke off."""
+        return self._quirks.continues != "off"
+
     def __repr__(self) -> str:
         return f"OpenAIBackend(kind={self.kind!r}, model={self._model!r})"
 
@@ -106,7 +112,7 @@ class OpenAIBackend:
         name: str | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
-        begun: str = "",
+        begun: Sequence[ChatStreamEvent] = (),
     ) -> AsyncGenerator[dict[str, Any]]:
         """Ask the model for a turn. Like `stream`, with the turn's `model` if it has one; counts into `turn.usage`.
 
@@ -141,7 +147,7 @@ class OpenAIBackend:
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
         quirks: Quirks | None = None,
-        begun: str = "",
+        begun: Sequence[ChatStreamEvent] = (),
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
 
@@ -160,8 +166,8 @@ class OpenAIBackend:
             idempotency_key: sent with every try of this call.
             on_call: called with the call that was made.
             quirks: what is particular about the model; None: the backend's own.
-            begun: the text with which this answer has begun in an earlier attempt. If the model goes on with it, the
-                stream begins with it, as far as the last whole word.
+            begun: the events with which this answer has begun in an earlier attempt. If they are text alone and the
+                model goes on with it, the stream begins with them.
 
         Raises:
             BackendTransportError: there was no 2xx response. Its subclasses say that there is no complete answer.
@@ -248,6 +254,11 @@ class OpenAIHooks(ChatTurnHooks):
         """
         return cls(OpenAIBackend.from_settings(settings))
 
+    @property
+    def continues_answers(self) -> bool:  # type: ignore[override]  # a model server may be able to, or not
+        """Whether the model goes on with what an attempt had streamed whose worker died."""
+        return self._backend.continues_answers
+
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
         """Stream the model's answer. If the client named a `model`, that one is asked.
 
@@ -255,7 +266,7 @@ class OpenAIHooks(ChatTurnHooks):
             BackendTransportError: the model server did not give a whole answer.
         """
         messages = [*turn.history(), {"role": "user", "content": turn.message}]
-        answer = self._backend.ask(turn, messages, options=turn.options, begun=turn.partial_answer)
+        answer = self._backend.ask(turn, messages, options=turn.options, begun=turn.partial_events)
         async with aclosing(answer) as events:
             async for event in events:
                 yield event

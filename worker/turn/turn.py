@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
+import msgspec
+
 from turnwire.shared.content import text_of_content
-from turnwire.shared.events import PART_UPDATED, ChatStreamEvent
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
 from turnwire.worker.turn.accumulator import text_of
@@ -18,7 +20,7 @@ from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.step_request import StepPolicy, StepRequest
 from turnwire.worker.turn.steps import Steps
 
-TEXT_EVENT: Final = f'{{"type":"{PART_UPDATED}"'.encode()
+_event: Final = msgspec.json.Decoder(ChatStreamEvent)
 _MESSAGE_IDS: Final = uuid.UUID("6f1c4f0e-55a6-5b0c-8f3f-4f1f5d0e9c11")
 
 
@@ -91,18 +93,19 @@ class Turn:
     def partial_text(self) -> str:
         """str: the text that the attempt before this one had streamed after its last completed step; '' if none.
 
-        The client was told to drop this text. To continue where the answer broke off, yield it again, then the rest. Do
-        not rely on it. It is '' as well if the turn was asked again, or if Redis's reply to the claim was lost.
+        The client was told to drop this text, unless the hooks say that they continue answers. To continue where the
+        answer broke off, yield it again, then the rest. Do not rely on it. It is '' as well if the turn was asked
+        again, or if Redis's reply to the claim was lost.
         """
         return text_of(self._cut)
 
-    @property
-    def partial_answer(self) -> str:
-        """str: the same, but '' if the attempt before this one had streamed anything but text.
+    @cached_property
+    def partial_events(self) -> list[ChatStreamEvent]:
+        """list[ChatStreamEvent]: what the attempt before this one had streamed after its last completed step.
 
-        A model can go on with a text. It cannot go on with a tool call, or with thoughts that it does not remember.
+        Pass them on as `begun` of `OpenAIBackend.ask`, and a model that can goes on where its answer broke off.
         """
-        return self.partial_text if all(event.startswith(TEXT_EVENT) for event in self._cut) else ""
+        return [_event.decode(event) for event in self._cut]
 
     def step(
         self,

@@ -1,6 +1,6 @@
 -- Takes the lease of a turn and starts its next attempt, which writes the attempt's first event.
 -- Safe to repeat: an attempt that this worker started already is granted again. A repeat does not return the events
--- that the first call cut off, because they are not there any more.
+-- after the last checkpoint, because the first call may have cut them off.
 -- KEYS
 --   session    hash of the session
 --   turns      zset: the indexes of all its turns
@@ -21,9 +21,11 @@
 --   aside_ms          a suspect that has waited for this long may run beside any other job
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   lineage           of the server's data; see parts/attempt.lua
+--   keeps_tail        1: what the attempt before had streamed after its last checkpoint stays in the log; else 0
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
---   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events cut off
+--   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events after the last
+--                   checkpoint
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn of its branch that must end first, on_busy
 --   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
@@ -41,7 +43,7 @@
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
-    lineage = unpack(ARGV, 1, 9)
+    lineage, keeps_tail = unpack(ARGV, 1, 10)
 
 local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 -- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
@@ -66,12 +68,12 @@ local function ended()
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 10, #ARGV do
+    for i = 11, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 10
+    return #ARGV < 11
 end
 -- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
 local function granted(attempt, now, log, steps)
@@ -142,7 +144,8 @@ local running = {}
 if runner ~= '' then
     running = {'lease_end', now + lease_ms, 'parent', parent or default_parent(keys.turns, keys.turn, index)}
 end
-local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, running)
+local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, running,
+    keeps_tail == '1' and runner ~= '')
 if refused then
     return refused
 end

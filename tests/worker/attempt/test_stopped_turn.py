@@ -217,8 +217,8 @@ async def test_a_cancel_whose_message_was_missed_arrives_with_the_heartbeat(stor
 
 async def test_a_cancel_that_arrives_while_the_turn_is_claimed_counts(store, runner_of):
     class Slow(TurnStore):
-        async def claim(self, key, worker, projects=None, *, company=0):
-            claimed = await super().claim(key, worker, projects, company=company)
+        async def claim(self, key, worker, projects=None, **how):
+            claimed = await super().claim(key, worker, projects, **how)
             await self.cancel(key)
             runner.look_if_cancelled(RUN_ID)
             return claimed

@@ -27,7 +27,7 @@ def a_turn(message="hello  there\n", earlier=(), model=None, options=None):
         options=options or {},
         model=model,
         usage=SimpleNamespace(calls=calls, add=calls.append),
-        partial_answer="",
+        partial_events=(),
         history=lambda: list(earlier),
     )
 

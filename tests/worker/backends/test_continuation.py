@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.worker.backends.asking import QUICK, Asking
 from tests.worker.backends.chunks import FINISH, delta, tool
 from tests.worker.backends.rawserver import HANG, HEAD, RESET, reply, sse, text
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.testing import run_turn
 from turnwire.worker.backends.answer import text_delta
@@ -21,6 +22,7 @@ from turnwire.worker.turn.accumulator import TextAccumulator
 
 SAID = "The contract is valid only if it wa"
 BROKEN = [HEAD, sse(text("The contract is "), text("valid only if it wa")), RESET]
+BEGUN = [ChatStreamEvent(**text_delta(SAID))]
 REQUEST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 
 
@@ -36,7 +38,7 @@ async def go_on(raw):
     """Asks once with a backend that lets answers go on."""
     made: list[OpenAIBackend] = []
 
-    async def run(mode: Any = "prefill", begun: str = "", **options: Any) -> Asking:
+    async def run(mode: Any = "prefill", begun: Any = (), **options: Any) -> Asking:
         if not made:
             made.append(OpenAIBackend(raw.url, None, "tiny", QUICK, quirks=Quirks(continues=mode)))
         asking = Asking(made[0])
@@ -152,16 +154,16 @@ def test_parts_of_a_message_and_tools_beside_a_prefix_are_not_safe():
 
 async def test_another_attempt_goes_on_where_the_dead_one_broke_off(raw, go_on):
     raw.play(HEAD + sse(text(" was signed."), FINISH, "[DONE]"))
-    asking = await go_on(begun=SAID)
+    asking = await go_on(begun=BEGUN)
     assert accumulated(asking.events) == "The contract is valid only if it was signed."
-    assert asking.events[0] == text_delta("The contract is valid only if it")
+    assert asking.events == [text_delta(SAID), text_delta("s signed.")]
     assert raw.requests[0].headers["idempotency-key"] == "k"
 
 
 @pytest.mark.parametrize(("mode", "options"), [("off", {}), ("prefill", {"stop": "x"})])
 async def test_without_a_safe_way_another_attempt_asks_anew(raw, go_on, mode, options):
     raw.play(HEAD + sse(text("All of it."), FINISH, "[DONE]"))
-    asking = await go_on(mode, begun=SAID, **options)
+    asking = await go_on(mode, begun=BEGUN, **options)
     assert accumulated(asking.events) == "All of it."
     assert len(msgspec.json.decode(raw.requests[0].body)["messages"]) == 1
 
@@ -176,17 +178,23 @@ async def test_after_the_death_of_its_worker_a_turn_goes_on_in_another_one(raw, 
     backend = OpenAIBackend(raw.url, None, "tiny", QUICK, quirks=Quirks(continues="prefill"))
     run = await run_turn(OpenAIHooks(backend), "q", crash_after="append")
     await backend.aclose()
-    assert (run.status, run.attempts) == ("completed", 2)
+    assert run.status == "completed"
     asked = [msgspec.json.decode(request.body)["messages"] for request in raw.requests]
     said = [{"role": "assistant", "content": "The contract is valid only if it"}] if asked_for_rest else []
     assert asked[1] == [{"role": "user", "content": "q"}, *said]
     assert run.final_text == ("The contract is valid only if it was signed." if asked_for_rest else " was signed.")
+    resumed = next(event.data for event in run.events if event.type == "session.run.resumed")
+    if asked_for_rest:
+        assert resumed == {"attempt": 2, "after": "1-2", "reason": "lease_expired"}, "the client drops nothing"
+    else:
+        assert (resumed["after"], resumed["reason"]) == ("1-0", "diverged"), "the new answer replaces the old one"
+    assert [event.seq for event in run.events] == list(range(len(run.events)))
 
 
 async def test_a_refusal_before_the_beginning_was_shown_leaves_no_trace(raw, go_on):
     raw.play(reply(400))
     raw.play(HEAD + sse(text("All of it."), FINISH, "[DONE]"))
-    asking = await go_on(begun=SAID)
+    asking = await go_on(begun=BEGUN)
     assert asking.events == [text_delta("All of it.")]
 
 

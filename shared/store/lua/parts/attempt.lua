@@ -25,14 +25,14 @@ local function next_attempt(turn, attempt, known, lineage, now)
     return attempt + SKIPPED_ATTEMPTS * (1 + age_s) + 1
 end
 
--- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running)
+-- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
 -- attempt before was still running, its worker has died, and its ledger row is written here. `running` are
--- more fields of the turn hash, with their values, if somebody runs the attempt.
+-- more fields of the turn hash, with their values, if somebody runs the attempt. `keeps_tail`: see `cut_log`.
 -- RETURNS nil and a table: `event`, the first event of the attempt, `next_seq`, the seq after it, and `cut`, the events
--- that were cut off; or the refusal: FENCED, GONE
-local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running)
-    local stands, cut = cut_log(keys.events, keys.turn)
+-- that were cut off or are gone on with; or the refusal: FENCED, GONE
+local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
+    local stands, cut = cut_log(keys.events, keys.turn, keeps_tail)
     local known = redis.call('HMGET', keys.turn, 'session', 'tenant', 'status', 'attempt', 'lease_end', 'started_at')
     local event, seq
     if stands then

@@ -28,11 +28,25 @@ local function delete_after(log, id)
     end
 end
 
--- cut_log(log, turn)
+-- events_after(log, id)
+-- RETURNS the producers' events after an id
+local function events_after(log, id)
+    local events = {}
+    for _, entry in ipairs(redis.call('XRANGE', log, '(' .. id, '+')) do
+        if string.sub(entry[2][2], 1, 21) ~= '{"type":"session.run.' then
+            events[#events + 1] = entry[2][2]
+        end
+    end
+    return events
+end
+
+-- cut_log(log, turn, keeps_tail)
 -- Deletes what a dead attempt had appended after its last checkpoint. The events up to `stands` stay, see
--- parts/progress.lua, and at least the first event.
--- RETURNS the id of the last event that stays, and the events that it deleted; nil and {} if there is no log
-local function cut_log(log, turn)
+-- parts/progress.lua, and at least the first event. With `keeps_tail` all of them stay, because the next attempt goes
+-- on with them.
+-- RETURNS the id of the last event that stays, and the events after the last checkpoint, which it deleted or left; nil
+-- and {} if there is no log
+local function cut_log(log, turn, keeps_tail)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
     if #first == 0 then
         return nil, {}
@@ -41,7 +55,7 @@ local function cut_log(log, turn)
     if stands and stands ~= '' and is_later(stands, last) then
         last = stands
     end
-    local cut = delete_after(log, last)
+    local cut = (keeps_tail and events_after or delete_after)(log, last)
     -- The last event may be an earlier one, because a rewind may have deleted what a step covers.
     return redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1][1], cut
 end
