@@ -14,12 +14,14 @@ from turnwire.api.following.hub import Hub
 from turnwire.api.known_revocations import KnownRevocations
 from turnwire.api.pending_cancels import PendingCancels
 from turnwire.shared.askable_models import AskableModels
+from turnwire.shared.callbacks import CallbackHosts
 from turnwire.shared.key_file import Key, WatchedKeyFile
 from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.limits import Limits, limits_of
 from turnwire.shared.own_settings import OwnSettings
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.audit import Audit
+from turnwire.shared.store.callbacks import Callbacks
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
@@ -43,6 +45,7 @@ class Services:
         self._limits: dict[tuple[str, str], tuple[Settings, Key | None, Limits]] = {}  # by tenant and name
         self.door = Door(settings, self.key_file)
         self.models = AskableModels(settings)
+        self.callback_hosts = CallbackHosts(settings)
         self.rates = Rates()
         self.tails = Tails()
         self.project_pools = read_project_pools(settings.project_pools or "")
@@ -53,6 +56,7 @@ class Services:
         self.store = turn_store(self.redis, settings)
         self.queue = TurnQueue(self.queue_redis, settings)
         self.erasures = Erasures(self.store, self.queue)
+        self.callbacks = Callbacks(self.redis, settings)
         self.audit = Audit(self.queue_redis, settings)
         self.cancels = PendingCancels(self.store, self.queue)
         self.watch = CredentialWatch(self.door)

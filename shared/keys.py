@@ -19,10 +19,12 @@ _SESSION = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):(0|[1-9][0-9]{0,9})\Z")
 PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
 ERASURE_PREFIX: Final = "erase:"  # a job that tells a product of an erasure has this prefix and the erasure's id
+CALLBACK_PREFIX: Final = "callback:"  # a job that tells a client's server of a turn; the turn's run id follows
 
 # Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
+CALLBACKS: Final = "turnwire:callbacks"  # zset    the same of a job that tells a client's server of a turn
 BEAT: Final = "turnwire:beat"  # string  when the last heartbeat of any worker came (ms); TTL
 GRACE: Final = "turnwire:grace"  # string  lapsed claims are left alone while it is there; TTL
 FILLED_IN: Final = "turnwire:filled_in"  # string  lineage of the server's data in which the queue is complete
@@ -152,7 +154,7 @@ class TurnKey(msgspec.Struct, frozen=True):
         return self._key("events")
 
     def channel(self, deployment: str) -> str:
-        """Return the pub/sub channel of the turn's events: the deployment's prefix, then the key of the turn's log."""
+        """Return the pub/sub channel of the turn's events: the deployment's prefix, then the key of its log."""
         return channel_prefix(deployment) + self.events
 
     @property
@@ -233,8 +235,8 @@ def other_job(job_id: str) -> str:
 
 
 def is_outbox_job(job_id: str) -> bool:
-    """True if the job runs no turn: it persists an answer, or tells a product of an erasure."""
-    return job_id.startswith((PERSIST_PREFIX, ERASURE_PREFIX))
+    """True if the job runs no turn: it persists an answer, or tells somebody of an erasure or of a turn."""
+    return job_id.startswith((PERSIST_PREFIX, ERASURE_PREFIX, CALLBACK_PREFIX))
 
 
 def user_sessions(tenant: str, digest: str) -> str:

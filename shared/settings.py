@@ -105,6 +105,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_age_s: PositiveSeconds = 300.0  # a batch turn that has waited for so long counts as an interactive one
     poll_s: PositiveSeconds = 4.0  # an idle worker looks at the queue so often, in case a wake-up was lost
 
+    # who is told of the end of a turn
+    callback_hosts: str | None = None  # names, with commas: a request may name URLs of these; None: no request may
+    callback_secret: str | None = None  # signs what is told; two with a space between them, to rotate
+    callback_secret_file: str | None = None
+    callback_private: bool = False  # whether addresses that are not public may be told, and by http://
+    callback_timeout_s: PositiveSeconds = 10.0
+
     # the ledger
     prices_file: str | None = None
     ledger_rows: Positive = 100_000  # the stream keeps about so many, of some 0.6 KB each
@@ -170,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError("TURNWIRE_AUTH is none, so no credentials would be checked: leave it or them out")
         if self.tenant_header and self.auth != "none":
             raise SettingsError("TURNWIRE_TENANT_HEADER needs TURNWIRE_AUTH=none")
-        for name in ("token_secret", "jwt_secret"):
+        for name in ("token_secret", "jwt_secret", "callback_secret"):
             if getattr(self, name) and getattr(self, f"{name}_file"):
                 raise SettingsError(f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE: set only one of them")
         if self.makes_tokens and not self.authenticates:

@@ -74,7 +74,7 @@ class Door:
         self.revoked = Revoked()
         if settings.makes_tokens:
             from turnwire.api.access.session_token import SessionTokens
-            from turnwire.api.access.shared_secrets import SharedSecrets
+            from turnwire.shared.shared_secrets import SharedSecrets
 
             secrets = SharedSecrets("TURNWIRE_TOKEN_SECRET", settings.token_secret, settings.token_secret_file)
             self.session_tokens = SessionTokens(secrets, settings.deployment_name)

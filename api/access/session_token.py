@@ -13,8 +13,8 @@ import msgspec
 
 from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
-from turnwire.api.access.shared_secrets import SharedSecrets
 from turnwire.api.access.verified import Verified, verification
+from turnwire.shared.shared_secrets import SharedSecrets
 
 TYPE: Final = "turnwire-session+jwt"
 ALGORITHM: Final = "HS256"

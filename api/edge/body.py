@@ -14,6 +14,7 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.api.edge.site import refuse_foreign_page
+from turnwire.shared.callbacks import MAX_URL_CHARACTERS
 from turnwire.shared.content import MAX_PARTS, Part, Text, checked_content
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
 from turnwire.shared.keys import MAX_TURN_INDEX
@@ -30,6 +31,7 @@ _LONG_QUOTE = re.compile(r"(['`])(.{40}).*\1", re.DOTALL)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+CallbackUrl = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARACTERS)]
 OnDisconnect = Literal["continue", "cancel"]
 
 
@@ -50,6 +52,7 @@ class TurnBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user: Name | None = None
     options: Annotated[TurnOptions | None, Meta(description="for the model; at most 64 KiB")] = None
     metadata: Annotated[dict[str, Any] | None, Meta(description="stored with the turn, at most 16 KiB")] = None
+    callback: Annotated[CallbackUrl | None, Meta(description="a URL that is told of the end of the turn")] = None
     priority: Annotated[Priority | None, Meta(description="batch turns wait while interactive ones do")] = None
     on_busy: Annotated[OnBusy, Meta(description="what to do if an earlier turn of the session is in progress")] = (
         "enqueue"

@@ -1,6 +1,7 @@
-"""Lists, for operators, the answers that the products have not stored yet."""
+"""Lists, for operators, the answers that the products have not stored yet, and the callbacks that were not made yet."""
 
 import re
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -8,15 +9,16 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import query_limit, query_text, require_json
 from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.services import Services
+from turnwire.shared import keys
 from turnwire.shared.errors import BadRequest
 from turnwire.shared.keys import TurnKey
 
 
 class PendingTurn(msgspec.Struct, frozen=True):
-    """A turn that has ended, but whose answer the product has not stored yet. Times are in ms of Redis time.
+    """A turn whose answer or callback waits. Times are in ms of Redis time.
 
-    `since`: when the answer was put off. `tries`: how often it was tried after the turn had ended. `next_try_at`: when
-    the next try is due; during a try, when the claim of its job ends.
+    `since`: since when it waits. `tries`: how often it was tried. `next_try_at`: when the next try is due; during a
+    try, when the claim of its job ends.
     """
 
     run_id: str
@@ -41,13 +43,24 @@ class PendingList(msgspec.Struct, frozen=True):
 
 async def list_pending(services: Services, exchange: Exchange) -> None:
     """GET /v1/admin/persist"""
+    await _list(services, exchange, keys.PENDING, services.store.persist_tries)
+
+
+async def list_callbacks(services: Services, exchange: Exchange) -> None:
+    """GET /v1/admin/callbacks"""
+    await _list(services, exchange, keys.CALLBACKS, services.callbacks.tries)
+
+
+async def _list(
+    services: Services, exchange: Exchange, pending_key: str, tries_of: Callable[[list[TurnKey]], Awaitable[list[int]]]
+) -> None:
     require_json(exchange)
     after_us = _after(query_text(exchange, "after"))
     limit = query_limit(exchange, default=PAGE_TURNS, most=MAX_PAGE_TURNS)
-    count, found = await services.queue.pending(after_us, limit + 1)
+    count, found = await services.queue.pending(after_us, limit + 1, pending_key)
     shown = found[:limit]
     turns = [TurnKey.parse(pending.run_id) for pending in shown]
-    tries = await services.store.persist_tries(turns)
+    tries = await tries_of(turns)
     listed = [
         PendingTurn(
             run_id=pending.run_id,

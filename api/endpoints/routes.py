@@ -10,7 +10,7 @@ from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.models import ModelList, list_models
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
-from turnwire.api.endpoints.pending import PendingList, list_pending
+from turnwire.api.endpoints.pending import PendingList, list_callbacks, list_pending
 from turnwire.api.endpoints.probes import Health, is_alive, is_ready
 from turnwire.api.endpoints.queue import get_queue
 from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
@@ -153,6 +153,13 @@ OPERATIONS: Final = (
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,
         summary="For operators: turns whose answer the product has not stored yet, oldest first",
+        parameters=("afterPage", "limit"),
+        answers=(Answer(200, "One page of the list", PendingList),),
+        problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/v1/admin/callbacks", method="GET", head=True, handler=list_callbacks, scope=Scope.ADMIN,
+        summary="For operators: turns whose callback was not made yet, oldest first",
         parameters=("afterPage", "limit"),
         answers=(Answer(200, "One page of the list", PendingList),),
         problems=(400, 406, 503),

@@ -81,7 +81,13 @@ def _tell_rate(exchange: Exchange, intake: Intake) -> None:
 
 
 def _placed(services: Services, asked: AskedTurn) -> TurnRequest:
-    """The request, with the lane that its project and its priority give it."""
+    """The request, with the lane that its project and its priority give it.
+
+    Raises:
+        InvalidInput: its callback may not be made.
+    """
+    if asked.request.callback is not None:
+        services.callback_hosts.check(asked.request.callback)
     pool = pool_of(asked.request.project, services.project_pools)
     lane = Lane(pool, asked.priority or services.settings.priority)
     return asked.request if lane == DEFAULT_LANE else msgspec.structs.replace(asked.request, lane=lane)

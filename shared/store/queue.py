@@ -17,7 +17,7 @@ from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
-from turnwire.shared.store.queue_open import OpenTurns, billed_key
+from turnwire.shared.store.queue_open import OpenTurns, billed_key, pending_key
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within
@@ -32,6 +32,7 @@ TAKE = Script("take", repeat=False)  # a repeat does not return the jobs that a 
 RUN_TURN = "run_turn"  # the names of arq's functions
 PERSIST_TURN = "persist_turn"
 TELL_ERASURE = "tell_erasure"
+TELL_CALLBACK = "tell_callback"
 JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose job has expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
@@ -115,12 +116,18 @@ class TurnQueue(OpenTurns):
         args: list[Arg] = [job_id, new_job(TELL_ERASURE, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 0]
         return await self._enqueue(job_id, args, Lane(pool), None)
 
+    async def enqueue_callback(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
+        """Make sure that a worker will tell the client's server of the turn. Returns False if its job waits."""
+        job_id = keys.CALLBACK_PREFIX + run_id
+        args: list[Arg] = [job_id, new_job(TELL_CALLBACK, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 1]
+        return await self._enqueue(job_id, args, lane, None)
+
     async def _enqueue(self, job_id: str, args: list[Arg], lane: Lane, weight: float | None) -> bool:
         tenant, pool = keys.tenant_of(job_id), lane.pool
         names = [
-            keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
-            billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool, keys.LANE_PREFIX + job_id,
-            keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
+            keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id),
+            pending_key(job_id), billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool,
+            keys.LANE_PREFIX + job_id, keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
         ]  # fmt: skip
         lane_name = "" if lane == DEFAULT_LANE else lane.name
         share = "" if weight is None else repr(weight)
@@ -153,34 +160,36 @@ class TurnQueue(OpenTurns):
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
-    async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
+    async def take_answers(
+        self, worker: str, count: int, after: int, pending: str = keys.PENDING
+    ) -> tuple[list[Taken], int]:
         """Claim up to `count` due jobs that persist answers. Like `take`, this call must not simply be repeated.
 
         It looks at some pending answers only: those after `after`, which the last call returned (0: begin with the
-        oldest). Returns the jobs, and `after` for the next call.
+        oldest). With CALLBACKS as `pending`, it looks at callbacks. Returns the jobs, and `after` for the next call.
         """
         reply = await TAKE_ANSWERS(
             self._courier,
-            [keys.QUEUE, keys.PENDING, keys.claims(worker)],
+            [keys.QUEUE, pending, keys.claims(worker)],
             [worker, self._settings.lease_ms, count, after, LOOK, keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX],
         )
         next_after, *jobs = reply
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, int(next_after)
 
-    async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
-        """List the answers that are not persisted yet, oldest first.
+    async def pending(self, after_us: int, limit: int, pending: str = keys.PENDING) -> tuple[int, list[Pending]]:
+        """List the answers that are not persisted yet, or the callbacks if `pending` is CALLBACKS, oldest first.
 
         Returns: how many there are, and at most `limit` of those that were put off after `after_us`.
         """
         async with answered_within(self._timeout_s):
             pipe = self.redis.pipeline(transaction=False)
-            pipe.zcard(keys.PENDING)
-            pipe.zrangebyscore(keys.PENDING, f"({after_us}", "+inf", start=0, num=limit, withscores=True)
+            pipe.zcard(pending)
+            pipe.zrangebyscore(pending, f"({after_us}", "+inf", start=0, num=limit, withscores=True)
             count, found = await pipe.execute()
             due_ms = await self.redis.zmscore(keys.QUEUE, [job_id for job_id, _ in found]) if found else []
         return count, [
-            Pending(keys.run_id_of(job_id.decode()), int(since), _due_ms(due))
+            Pending(keys.run_id_of(job_id.decode()).removeprefix(keys.CALLBACK_PREFIX), int(since), _due_ms(due))
             for (job_id, since), due in zip(found, due_ms, strict=True)
         ]
 
@@ -238,7 +247,7 @@ class TurnQueue(OpenTurns):
         await FINISH(
             self._courier,
             [
-                *_JOBS, keys.job(job_id), keys.in_progress(job_id), keys.PENDING,
+                *_JOBS, keys.job(job_id), keys.in_progress(job_id), pending_key(job_id),
                 billed_key(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker), keys.LANE_PREFIX + job_id,
                 keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id),
             ],

@@ -73,7 +73,8 @@ class OpenTurns(QueueWorkers):
     async def forget(self, job_id: str, mark: str) -> None:
         """Take back an announcement, or let the sweep forget an open job. An empty mark changes nothing."""
         if mark:
-            names = [keys.OPEN_TURNS, keys.PENDING, billed_key(job_id), keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id)]
+            own_open = keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id)
+            names = [keys.OPEN_TURNS, pending_key(job_id), billed_key(job_id), own_open]
             await FORGET(
                 self._courier, names, [job_id, keys.other_job(job_id), mark, self._retention.of_job_ms(job_id)]
             )
@@ -92,6 +93,11 @@ class OpenTurns(QueueWorkers):
     async def postpone(self, run_id: str, delay_ms: int) -> None:
         """Let the sweep look at an open turn in `delay_ms`, and not earlier."""
         await POSTPONE(self._courier, [keys.OPEN_TURNS], [run_id, delay_ms])
+
+
+def pending_key(job_id: str) -> str:
+    """The list of the jobs that wait for somebody else: answers to persist, or callbacks."""
+    return keys.CALLBACKS if job_id.startswith(keys.CALLBACK_PREFIX) else keys.PENDING
 
 
 def billed_key(job_id: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from turnwire.shared.errors import NotFound
 from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import ALL_TURNS, SessionKey, TurnKey, persist_id
+from turnwire.shared.keys import ALL_TURNS, CALLBACK_PREFIX, SessionKey, TurnKey, persist_id
 from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
@@ -121,12 +121,13 @@ class TurnReads(SessionReads):
             cursor, names = await self.redis.scan(cursor, match=ALL_TURNS, count=SCANNED_KEYS)
             async with self.redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hmget(name, "run_id", "status", "persist")
-                turns = await pipe.execute()
-        runs = [run_id.decode() for run_id, status, _ in turns if run_id and status in _OPEN_STATES]
-        persists = [persist_id(run_id.decode()) for run_id, _, persist in turns if run_id and persist == b"pending"]
-        ended = [run_id.decode() for run_id, status, _ in turns if run_id and status in _TERMINAL_STATES]
-        return TurnsPage(cursor, runs + persists, ended)
+                    pipe.hmget(name, "run_id", "status", "persist", "callback")
+                turns = [(run_id.decode(), *fields) for run_id, *fields in await pipe.execute() if run_id]
+        runs = [run_id for run_id, status, *_ in turns if status in _OPEN_STATES]
+        persists = [persist_id(run_id) for run_id, _, persist, _ in turns if persist == b"pending"]
+        callbacks = [CALLBACK_PREFIX + run_id for run_id, *_, callback in turns if callback]  # also those made already
+        ended = [run_id for run_id, status, *_ in turns if status in _TERMINAL_STATES]
+        return TurnsPage(cursor, runs + persists + callbacks, ended)
 
     async def rows_of(self, run_ids: Sequence[str]) -> list[dict[int, bytes]]:
         """Return attempt -> ledger row of each of these turns, as they are stored."""

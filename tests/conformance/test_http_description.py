@@ -83,6 +83,7 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "makeToken": ("POST", "/v1/tokens"),
         "listModels": ("GET", "/v1/models"),
         "listPending": ("GET", "/v1/admin/persist"),
+        "listCallbacks": ("GET", "/v1/admin/callbacks"),
         "listAudit": ("GET", "/v1/admin/audit"),
         "getQueue": ("GET", "/v1/admin/queue"),
         "isAlive": ("GET", "/healthz"),
@@ -111,6 +112,7 @@ def refusals(talk: Conversation) -> None:
         if name in ASKING:
             talk.http.post(path, json=talk.body(), headers=IMAGE)
     talk.http.get("/v1/admin/persist?after=x")
+    talk.http.get("/v1/admin/callbacks?after=x")
     assert talk.http.post("/v1/tokens", json=ONE_SESSION).status_code == 404  # this server makes none
     talk.http.get("/v1/admin/audit?after=x")
     talk.http.delete("/v1/users/" + "u" * 257)

@@ -13,6 +13,7 @@ from tests.support.markdown import BLOCKS, ENTRANCES, PAGES, ROOT, blocks, block
 from turnwire.shared import events
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import Settings
+from turnwire.worker.pool import callback_outbox
 
 LANGUAGES = {"js", "python", "sh", "json", "toml", "text", "mermaid"}
 MOST_OPT_OUTS = 2
@@ -46,7 +47,9 @@ def test_json_is_one_document_or_lines_of_events(block):
     except json.JSONDecodeError:
         documents = [json.loads(line) for line in block.text.splitlines()]
     for document in documents:
-        if isinstance(document, dict) and "type" in document and "data" in document:
+        if isinstance(document, dict) and "timestamp" in document:
+            assert document["type"] in callback_outbox.TYPES.values()
+        elif isinstance(document, dict) and "type" in document and "data" in document:
             assert document["type"] in OWN_TYPES | PRODUCT_TYPES
             assert set(document) <= {"id", "type", "data"}
             if "id" in document:

@@ -40,6 +40,8 @@ def test_the_settings_page_has_every_setting_with_its_default():
         default = getattr(defaults, name)
         if default is None:
             assert text in {"not set", "REDIS_URL"}, name
+        elif isinstance(default, bool):
+            assert text.lower() == str(default).lower(), name
         else:
             assert type(default)(text) == default, name
 

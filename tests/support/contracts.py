@@ -28,6 +28,7 @@ _OF_A_SESSION = re.compile(r"(\w+):chat:\{")
 _KINDS = {
     keys.OPEN_TURNS: "open_turns",
     keys.PENDING: "pending",
+    keys.CALLBACKS: "pending",
     keys.HINTS: "hints",
     keys.RING: "ring",
     keys.SWEEPER: "sweeper",

@@ -16,6 +16,7 @@ from turnwire.shared.store.queue import (
     MAX_ROWS,
     PERSIST_TURN,
     RUN_TURN,
+    TELL_CALLBACK,
     TELL_ERASURE,
     Rows,
     Taken,
@@ -61,6 +62,11 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
         """See TurnQueue."""
         return self._enqueued(TELL_ERASURE, job_id, Lane(pool), None, accepted=True)
 
+    @write
+    async def enqueue_callback(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
+        """See TurnQueue."""
+        return self._enqueued(TELL_CALLBACK, keys.CALLBACK_PREFIX + run_id, lane, None, accepted=True)
+
     def _enqueued(self, function: str, job_id: str, lane: Lane, weight: float | None, *, accepted: bool) -> bool:
         memory = self.memory
         waits = memory.job(job_id) is not None and job_id in memory.scores
@@ -84,8 +90,9 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
             memory.scores[job_id] = memory.now_ms + ASIDE_MS
             memory.drop_claim(job_id)
 
-    async def pending(self, after_us: int, limit: int) -> tuple[int, list[Pending]]:
-        """See TurnQueue."""
+    async def pending(self, after_us: int, limit: int, pending: str = keys.PENDING) -> tuple[int, list[Pending]]:
+        """See TurnQueue. There are no callbacks here."""
+        assert pending == keys.PENDING
         memory = self.memory
         later = [(job_id, int(since)) for job_id, since in by_score(memory.pending) if since > after_us]
         found = [

@@ -2,6 +2,7 @@
 
 import math
 
+from turnwire.shared import keys
 from turnwire.shared.lanes import read_pools, served_lanes
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.queue import IN_LINE_MS, Room, Taken
@@ -89,8 +90,11 @@ class MemoryTakes:
         return look.taken, look.next_ms
 
     @write
-    async def take_answers(self, worker: str, count: int, after: int) -> tuple[list[Taken], int]:
-        """See TurnQueue."""
+    async def take_answers(
+        self, worker: str, count: int, after: int, pending: str = keys.PENDING
+    ) -> tuple[list[Taken], int]:
+        """See TurnQueue. There are no callbacks here."""
+        assert pending == keys.PENDING
         claimed, after = self.memory.claim_answers(worker, count, after, self.settings.lease_ms)
         return [Taken(job_id, self.memory.job(job_id) or b"") for job_id in claimed], after
 

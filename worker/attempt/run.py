@@ -169,6 +169,7 @@ class TurnRunner:
             match ending_of(attempt, work):
                 case Stop.SUSPEND:
                     logger.info("%s: the turn is suspended until its signal comes", run_id)
+                    await self._call_back(attempt)
                     return Parked(attempt.look_ms, attempt.rows)
                 case Stop.DRAIN:
                     return await self._hand_over(attempt)
@@ -277,9 +278,16 @@ class TurnRunner:
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
         await until_answered(wake_next, self._store, self._queue, claimed.key, settled.woken)
+        await self._call_back(attempt)
         if ending.error is not None:
             await tell_of_attempt(attempt, self._store, ending.error, text)
         return Done(attempt.rows)
+
+    async def _call_back(self, attempt: Attempt) -> None:
+        """Let the client's server be told. If this worker dies first, whoever takes the job of the turn does so."""
+        record = attempt.claimed.record
+        if record.callback is not None:
+            await until_answered(self._queue.enqueue_callback, record.run_id, lane=record.lane)
 
     async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:
         claimed = attempt.claimed

@@ -51,11 +51,20 @@ class Unclaimed:
                 logger.info("%s: workers died while they ran it; it waits for an idle worker", key.run_id)
                 return SetAside(limit)
             case Suspended(rows):
+                await self._call_back(key)
                 return Parked(SUSPENDED_MS, rows)
             case Ended():
                 await until_answered(wake_next, self._store, self._queue, key, claim.woken)
                 await self._show(key, claim)
+                await self._call_back(key)
                 return Done(claim.rows)
+
+    async def _call_back(self, key: TurnKey) -> None:
+        """Let the client's server be told: nobody may have done so, if a script has ended the turn or a worker died."""
+        if self._store.settings.callback_hosts:
+            record = await until_answered(self._store.record, key)
+            if record is not None and record.callback is not None:
+                await until_answered(self._queue.enqueue_callback, key.run_id, lane=record.lane)
 
     async def _interrupt(self, earlier: TurnKey) -> None:
         """Cancel the turn ahead in the session. Whoever ends it wakes the one that waits."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from turnwire.shared import keys
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.keys import is_outbox_job, tenant_of
 from turnwire.shared.store.patience import until_answered
@@ -46,7 +47,7 @@ class Dispatch:
         self._outbox = OutboxSlots(slots)  # the jobs among `tasks` that persist an answer; they take no turn's slot
         self._slot_free = asyncio.Event()
         self._room = Room(slots)
-        self._looked_after = 0  # how far `take_answers` has come
+        self._looked_after = {keys.PENDING: 0, keys.CALLBACKS: 0}  # how far `take_answers` has come
         self._look_at_s = 0.0  # when it may look again, so that it costs a busy worker nothing for each turn
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
@@ -136,8 +137,15 @@ class Dispatch:
         if free <= 0 or self._room.company or now_s < self._look_at_s:
             return
         self._look_at_s = now_s + OUTBOX_LOOK_S
+        taken: list[Taken] = []
         try:
-            taken, self._looked_after = await self._queue.take_answers(self._worker_id, free, self._looked_after)
+            for pending, after in self._looked_after.items():
+                if len(taken) == free:
+                    break
+                some, self._looked_after[pending] = await self._queue.take_answers(
+                    self._worker_id, free - len(taken), after, pending
+                )
+                taken += some
         except StoreUnavailable:
             await until_answered(self._give_back_lost)
         else:

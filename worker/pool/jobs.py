@@ -1,19 +1,20 @@
-"""Does one job: it runs a turn, persists an answer, or tells a product of an erasure.
+"""Does one job: it runs a turn, persists an answer, or tells somebody of an erasure or of a turn.
 
 Then it tells the queue what becomes of the job.
 """
 
-from turnwire.shared.keys import ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done, Parked, SetAside
 from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.pool.callback_outbox import CallbackOutbox
 from turnwire.worker.pool.erasure_outbox import ErasureOutbox
 from turnwire.worker.pool.outbox import Outbox
 
 
 class Jobs:
-    """Knows the three kinds of jobs, and the ways in which a job ends."""
+    """Knows the four kinds of jobs, and the ways in which a job ends."""
 
     def __init__(
         self,
@@ -22,12 +23,14 @@ class Jobs:
         runner: TurnRunner,
         outbox: Outbox,
         erasures: ErasureOutbox | None = None,
+        callbacks: CallbackOutbox | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._queue = queue
         self._runner = runner
         self._outbox = outbox
         self._erasures = erasures
+        self._callbacks = callbacks
 
     async def run(self, job_id: str, company: int = 0) -> Done | Parked | Again | SetAside:
         """Do the work of the job. Returns what should become of it.
@@ -38,6 +41,8 @@ class Jobs:
             return await self._outbox.run(TurnKey.parse(run_id_of(job_id)), company)
         if job_id.startswith(ERASURE_PREFIX) and self._erasures is not None:
             return await self._erasures.run(job_id)
+        if job_id.startswith(CALLBACK_PREFIX) and self._callbacks is not None:
+            return await self._callbacks.run(job_id)
         return await self._runner.run(job_id, company)
 
     async def mingle(self) -> None:

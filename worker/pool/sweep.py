@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
-from turnwire.shared.keys import ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import TurnRecord
@@ -73,6 +73,9 @@ class Sweep:
             if job_id.startswith(ERASURE_PREFIX):
                 await self._look_at_erasure(job_id, mark)
                 continue
+            if job_id.startswith(CALLBACK_PREFIX):
+                await self._look_at_callback(job_id, mark)
+                continue
             is_persist = is_persist_id(job_id)
             try:
                 record = await self._record(run_id_of(job_id))
@@ -98,6 +101,13 @@ class Sweep:
         pool = await self._erasures.pool_of(job_id.removeprefix(ERASURE_PREFIX))
         if pool is not None:
             await self._queue.enqueue_erasure(job_id, pool)
+        else:
+            await self._queue.forget(job_id, mark)
+
+    async def _look_at_callback(self, job_id: str, mark: str) -> None:
+        record = await self._record(job_id.removeprefix(CALLBACK_PREFIX))
+        if record is not None and record.callback is not None:
+            await self._queue.enqueue_callback(record.run_id, lane=record.lane)
         else:
             await self._queue.forget(job_id, mark)
 

@@ -17,12 +17,15 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.callbacks import Callbacks
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.job_bytes import decode_job, encode_job
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TELL_ERASURE, TurnQueue
 from turnwire.shared.store.sealed import turn_store
 from turnwire.worker.attempt.run import TurnRunner
+from turnwire.worker.pool.callback_outbox import CallbackOutbox
+from turnwire.worker.pool.callback_sender import CallbackSender
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.dispatch import Dispatch
@@ -65,7 +68,9 @@ class TurnWorker(Worker):
         erasures = Erasures(self._store, self.queue)
         self._sweep = Sweep(self._store, self.queue, self.id, erasures)
         outbox = Outbox(self._store, products), ErasureOutbox(erasures, products, settings)
-        jobs = Jobs(self.id, self.queue, self.runner, *outbox)
+        sender = CallbackSender(settings) if settings.callback_hosts else None
+        callbacks = CallbackOutbox(self._store, Callbacks(self._data, settings), sender)
+        jobs = Jobs(self.id, self.queue, self.runner, *outbox, callbacks)
         claims = Claims()
         hints = Hints(self._waiting, settings)
         self._dispatch = Dispatch(self.id, self.queue, hints, jobs, claims, settings.max_jobs, settings.reserved_slots)

@@ -53,7 +53,7 @@ if outcome ~= 'again' then
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
         redis.call('SREM', own_open, job_id)
-        if string.find(job_id, '^persist:') then
+        if string.find(job_id, '^persist:') or string.find(job_id, '^callback:') then
             redis.call('ZREM', pending, job_id)
         end
     elseif delay_ms ~= '' then

@@ -15,8 +15,8 @@ from tests.support.clock import Clock
 from turnwire.api.access.errors import Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.access.session_token import TYPE, SessionTokens
-from turnwire.api.access.shared_secrets import SharedSecrets
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.shared_secrets import SharedSecrets
 from turnwire.shared.watched_file import LOOK_S
 
 ONE, TWO, THREE = ("1" * 64, "2" * 64, "3" * 64)

@@ -1,0 +1,114 @@
+"""Tells a client's server of a turn: one signed POST, as Standard Webhooks describes it, to an address that is allowed.
+
+The name is resolved here, and the connection is made to the address that was checked. So a name that leads to another
+address a moment later leads nowhere. Redirects are not followed, and no proxy is used.
+"""
+
+import asyncio
+import base64
+import socket
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+from turnwire.shared.callbacks import CallbackHosts
+from turnwire.shared.errors import InvalidInput, SettingsError
+from turnwire.shared.settings import Settings
+from turnwire.shared.shared_secrets import SharedSecrets
+
+GONE: Final = 410  # with this status a server says that it wants to hear nothing more
+SECRET_BEGINS: Final = "whsec_"  # noqa: S105 - the form of a secret, and none itself
+SHORTEST_BYTES: Final = 24  # of a secret, as the standard demands
+LONGEST_BYTES: Final = 64
+
+
+class CallbackError(Exception):
+    """The server was not told. The message says why."""
+
+
+class CallbackSender:
+    """Sends callbacks.
+
+    Raises:
+        SettingsError: a host or a secret of the settings cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._hosts = CallbackHosts(settings)
+        self._timeout_s = settings.callback_timeout_s
+        name = "TURNWIRE_CALLBACK_SECRET"
+        self._secrets = SharedSecrets(name, settings.callback_secret, settings.callback_secret_file)
+        self._signers()
+
+    async def send(self, url: str, callback_id: str, body: bytes) -> None:
+        """Send `body`, which is JSON. The same `callback_id` is sent with each try.
+
+        Raises:
+            CallbackError: the server did not answer with 2xx or 410, or may not be told.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                status = await self._post(url, self._headers(callback_id, body), body)
+        except TimeoutError:
+            raise CallbackError(f"no answer within {self._timeout_s:g} s") from None
+        except (InvalidInput, SettingsError) as error:
+            raise CallbackError(str(error)) from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise CallbackError(f"no connection ({type(error).__name__})") from error
+        if not 200 <= status < 300 and status != GONE:
+            raise CallbackError(f"status {status}")
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
+        parts = self._hosts.check(url)
+        original = httpx.URL(url)
+        address = await self._address(original.host, original.port or (443 if parts.scheme == "https" else 80))
+        request_url = original.copy_with(host=address)
+        headers["Host"] = original.netloc.decode("ascii")
+        # Connections are not kept: one to an address would be used for another name at the same address.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=self._timeout_s) as client:
+            extensions = {"sni_hostname": original.host}  # the certificate must be of this name
+            request = client.build_request("POST", request_url, content=body, headers=headers, extensions=extensions)
+            response = await client.send(request, stream=True)
+            await response.aclose()  # nobody reads what the server says, however long it is
+            return response.status_code
+
+    async def _address(self, host: str, port: int) -> str:
+        """Resolve a name. Raises CallbackError if none of its addresses is allowed."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *_, place in found:
+            if self._hosts.permits(address := str(place[0])):
+                return address
+        raise CallbackError("its name leads to no public address")
+
+    def _headers(self, callback_id: str, body: bytes) -> dict[str, str]:
+        now = datetime.now(UTC)
+        text = body.decode()
+        signatures = (signer.sign(callback_id, now, text) for signer in self._signers())
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "turnwire",
+            "webhook-id": callback_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signatures),  # of each secret, so that they can be rotated
+        }
+
+    def _signers(self) -> list[Webhook]:
+        try:
+            return [_signer(secret) for secret in self._secrets.current]
+        except ValueError:
+            wanted = f"whsec_ and the base64 of {SHORTEST_BYTES} to {LONGEST_BYTES} bytes"
+            raise SettingsError(f"TURNWIRE_CALLBACK_SECRET: it must be {wanted}") from None
+
+
+def _signer(secret: str) -> Webhook:
+    """Raises ValueError if it is no secret of the standard. The library itself would skip characters of no meaning."""
+    if not secret.startswith(SECRET_BEGINS):
+        raise ValueError
+    key = base64.b64decode(secret.removeprefix(SECRET_BEGINS), validate=True)
+    if not SHORTEST_BYTES <= len(key) <= LONGEST_BYTES:
+        raise ValueError
+    return Webhook(key)
