@@ -21,6 +21,7 @@ RESPOND_ASYNC = {"Prefer": "respond-async"}
 ONE_SESSION = {"session": "demo", "scopes": ["read"]}
 PROBES = {"isAlive", "isReady"}
 ASKING = {"askTurn", "askNextTurn"}
+OF_TOKENS = {"makeToken", "revokeTokens"}
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "cancelTurn": ("POST", f"{turn}/cancel"),
         "signalTurn": ("POST", f"{turn}/signals/approval"),
         "makeToken": ("POST", "/v1/tokens"),
+        "revokeTokens": ("POST", "/v1/tokens/revoke"),
         "listModels": ("GET", "/v1/models"),
         "listPending": ("GET", "/v1/admin/persist"),
         "listCallbacks": ("GET", "/v1/admin/callbacks"),
@@ -184,7 +186,7 @@ def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
     assert stack.redis is not None
     stack.redis.stop()
     for name, (method, path) in paths(talk).items():
-        body = {"message": "m"} if name in ASKING else None
+        body = {"message": "m"} if name in ASKING else {"id": "some-token"} if name == "revokeTokens" else None
         expected = {"isAlive": 200, "listModels": 200, "makeToken": 400}.get(name, 503)  # these do not ask the store
         assert http.request(method, path, json=body).status_code == expected, name
 
@@ -195,9 +197,11 @@ def unauthorized(talk: Conversation, http: httpx.Client) -> None:
         if name in PROBES:
             continue
         assert http.request(method, path).status_code == 401, name
-        answer = http.request(method, path, headers={"x-api-key": "tw_tokens" if name != "makeToken" else "tw_read"})
+        answer = http.request(method, path, headers={"x-api-key": "tw_read" if name in OF_TOKENS else "tw_tokens"})
         assert answer.status_code == 403, name
-    assert http.post("/v1/tokens", json=ONE_SESSION, headers={"x-api-key": "tw_both"}).status_code == 200
+    both = {"x-api-key": "tw_both"}
+    assert http.post("/v1/tokens", json=ONE_SESSION, headers=both).status_code == 200
+    assert http.post("/v1/tokens/revoke", json={"id": "some-token"}, headers=both).status_code == 200
 
 
 def limited(talk: Conversation, http: httpx.Client) -> None:
