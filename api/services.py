@@ -57,7 +57,7 @@ class Services:
         self.queue = TurnQueue(self.queue_redis, settings)
         self.erasures = Erasures(self.store, self.queue)
         self.callbacks = Callbacks(self.redis, settings)
-        self.audit = Audit(self.queue_redis, settings)
+        self.audit = Audit(self.redis, settings)
         self.cancels = PendingCancels(self.store, self.queue)
         self.watch = CredentialWatch(self.door)
         self.revocations = Revocations(self.redis, settings)

@@ -13,12 +13,10 @@ removed from it is destroyed: nobody can read any more what it has encrypted.
 
 import base64
 import binascii
-import logging
 import os
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -28,15 +26,14 @@ from msgspec import Meta
 
 from turnwire.shared.codec import ContentKeyError
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.logs import hide
+from turnwire.shared.watched_file import WatchedFile
 
-LOOK_S: Final = 1.0  # how often the file is looked at, at most
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 VERSION: Final = b"\x01"
 
 KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
-
-logger = logging.getLogger(__name__)
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,6 +77,7 @@ def _tenant_keys(tenant: str, table: _Table) -> TenantKeys:
 
 
 def _key_bytes(tenant: str, key_id: str, text: str) -> bytes:
+    hide(text)
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:
@@ -99,12 +97,7 @@ class AesGcmCodec:
     def __init__(self, path: str | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         if path is None:
             raise SettingsError("TURNWIRE_CODEC: aes-gcm needs TURNWIRE_CODEC_KEYS_FILE")
-        self._path = Path(path)
-        self._clock = clock
-        self._stamp: tuple[int, ...] | None = None
-        self._tenants: dict[str, TenantKeys] = {}
-        self._read()
-        self._next_look_s = clock() + LOOK_S
+        self._file = WatchedFile("TURNWIRE_CODEC_KEYS_FILE", path, parse_codec_keys, clock=clock)
 
     def encode(self, data: bytes, *, tenant: str, run_id: str) -> bytes:
         """Encrypt with the tenant's current key."""
@@ -128,29 +121,10 @@ class AesGcmCodec:
             raise ContentKeyError("this data was changed, or belongs elsewhere") from None
 
     def _keys_of(self, tenant: str) -> TenantKeys:
-        now_s = self._clock()
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
-            try:
-                self._read()
-            except SettingsError as error:
-                logger.error("%s; the keys that were read before stay valid", error)  # noqa: TRY400 - as the key file
-        keys = self._tenants.get(tenant)
+        keys = self._file.content.get(tenant)
         if keys is None:
             raise ContentKeyError("this tenant has no key")
         return keys
-
-    def _read(self) -> None:
-        try:
-            status = self._path.stat()
-            stamp = status.st_mtime_ns, status.st_ino, status.st_size
-            if stamp == self._stamp:
-                return
-            text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise SettingsError("TURNWIRE_CODEC_KEYS_FILE: the file cannot be read") from None
-        self._stamp = stamp  # before it is parsed, so that a broken file is reported once
-        self._tenants = parse_codec_keys(text)
 
 
 def _bound(tenant: str, run_id: str) -> bytes:

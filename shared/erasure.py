@@ -28,6 +28,7 @@ class KeptErasure(msgspec.Struct, frozen=True, kw_only=True):
 
     `user_digests`: they stand for the users of its turns. `projects`: those of its turns that the product has not been
     told of yet; empty if no turn was left, so that every product has to be told. `pool`: whose workers tell it.
+    `since_ms`: no ledger row of the sessions is older. The three numbers are those of the receipt.
     """
 
     id: str
@@ -37,6 +38,10 @@ class KeptErasure(msgspec.Struct, frozen=True, kw_only=True):
     user_digests: list[str]
     projects: list[str | None]
     pool: str = DEFAULT_POOL
+    since_ms: int = 0
+    found_sessions: int = 0
+    found_turns: int = 0
+    found_open_turns: int = 0
 
     def told(self, requested_at: int) -> Erasure:
         """Return the erasure as the hook gets it."""
@@ -49,8 +54,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What was erased. `requested_at`: in ms of Redis time; what was written before is gone.
 
     `sessions`, `turns`: how many there were. `open_turns`: how many of these turns had not ended, and were stopped.
-    `ledger_rows`: how many published rows do not name their user any more. The id is also in the audit stream, and the
-    product's hook gets it.
+    `ledger_rows`: how many published rows this request has changed, so that they do not name their user any more. The
+    id is also in the audit stream, and the product's hook gets it. If the request before was interrupted, this is the
+    receipt of that erasure, which is finished now.
     """
 
     id: str

@@ -37,7 +37,7 @@ ISOLATING: Final = "turnwire:isolating"  # zset    worker that runs suspects -> 
 CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing until it is idle, for suspects; TTL
 RING: Final = "turnwire:ring"  # zset    the ids of the workers, in order: each one watches those that follow it
 SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
-AUDIT: Final = "turnwire:audit"  # stream  who asked for an erasure, a cancel, a signal or a token; capped
+AUDIT: Final = "turnwire:audit"  # stream  who asked for an erasure, a cancel, a signal or a token; capped (data Redis)
 UNSERVED: Final = "turnwire:unserved"  # zset    run id that no hooks were found for -> until when that counts (ms); TTL
 UNSERVED_SINCE: Final = "turnwire:unserved:since"  # hash    run id -> since when it waits (ms), and its project; TTL
 CANCELLING: Final = "turnwire:cancelling"  # zset    run id -> until when an API process watches its cancel (ms); TTL

@@ -80,7 +80,9 @@ def without_secrets(text: str, environ: Mapping[str, str]) -> str:
 
     The values of variables that hold secrets, or URLs with passwords, are hidden, too.
     """
-    secrets = [value for name, value in environ.items() if name.startswith("TURNWIRE_") and "KEY" in name]
+    ours = {name: value for name, value in environ.items() if name.startswith("TURNWIRE_")}
+    whole = [value for name, value in ours.items() if name.endswith(("KEY", "SECRET"))]
+    secrets = [*whole, *(part for value in whole for part in value.split())]
     urls = [value for name, value in environ.items() if name.startswith("TURNWIRE_") and "://" in value]
     return Scrubber("", [*secrets, *(secret for url in urls for secret in _passwords(url))]).scrubbed(text)
 

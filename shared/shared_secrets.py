@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.logs import hide
 from turnwire.shared.watched_file import WatchedFile
 
 SHORTEST: Final = 32  # characters: with a shorter one, HS256 would be weaker than its digest
@@ -47,6 +48,8 @@ def _parsed(name: str, text: str) -> tuple[str, ...]:
     secrets = tuple(text.split())
     if not 1 <= len(secrets) <= MOST:
         raise SettingsError(f"{name}: it must be one secret, or two with a space or a new line between them")
+    for secret in secrets:
+        hide(secret)
     if any(len(secret) < SHORTEST for secret in secrets):
         raise SettingsError(f"{name}: a secret must have at least {SHORTEST} characters")
     return secrets

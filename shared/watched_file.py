@@ -1,5 +1,6 @@
 """Reads a small file of an operator, and reads it again when it has changed."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -15,16 +16,27 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+Stamp = tuple[int, ...] | None
+
+
 class WatchedFile(Generic[T]):
     """A file that the setting `name` names. `content` is always what `parse` made of the last text that it could read.
 
-    Nothing is done until somebody asks for the content. A new text that cannot be read is reported once.
+    Nothing is done until somebody asks for the content. Under an event loop, a thread looks at the file, because a disk
+    may be slow: who asks gets what is known, and a little later what is new. A new text that cannot be read is reported
+    once.
     """
 
     def __init__(
-        self, name: str, path: str, parse: Callable[[str], T], *, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        path: str,
+        parse: Callable[[str], T],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        parse_in_thread: bool = True,
     ) -> None:
-        """Read the file.
+        """Read the file. `parse_in_thread`: False if `parse` uses what belongs to the event loop.
 
         Raises:
             SettingsError: it cannot be read.
@@ -33,9 +45,11 @@ class WatchedFile(Generic[T]):
         self._path = Path(path)
         self._parse = parse
         self._clock = clock
+        self._parse_in_thread = parse_in_thread
         self._next_look_s = clock() + LOOK_S
         self._stamp = self._seen()
         self._content = parse(self._text())
+        self._looking: asyncio.Future[Callable[[], None]] | None = None
 
     @property
     def content(self) -> T:
@@ -43,22 +57,56 @@ class WatchedFile(Generic[T]):
         now_s = self._clock()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
-            self._look()
+            self._begin_look()
         return self._content
 
-    def _look(self) -> None:
+    def _begin_look(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._look()()
+            return
+        if self._looking is None or self._looking.get_loop() is not loop:
+            self._looking = loop.run_in_executor(None, self._look)
+            self._looking.add_done_callback(self._looked)
+
+    def _looked(self, looking: "asyncio.Future[Callable[[], None]]") -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.result()()
+
+    def _look(self) -> Callable[[], None]:
+        """Look at the file. Returns what is left to do, in the thread of who asked."""
         stamp = self._seen()
         if stamp == self._stamp:
-            return
-        self._stamp = stamp
+            return lambda: None
         try:
-            self._content = self._parse(self._text())
+            text = self._text()
+            content = self._parse(text) if self._parse_in_thread else None
         except SettingsError as error:
-            logger.error("%s; what was read before stays valid", error)  # noqa: TRY400 - a traceback says no more
-        else:
-            logger.info("%s: the file has changed and was read again", self._name)
+            refusal = error  # `error` itself is gone at the end of this block
+            return lambda: self._refuse(stamp, refusal)
+        if content is None:
+            return lambda: self._parse_here(stamp, text)
+        return lambda: self._take(stamp, content)
 
-    def _seen(self) -> tuple[int, ...] | None:
+    def _parse_here(self, stamp: Stamp, text: str) -> None:
+        try:
+            content = self._parse(text)
+        except SettingsError as error:
+            self._refuse(stamp, error)
+        else:
+            self._take(stamp, content)
+
+    def _take(self, stamp: Stamp, content: T) -> None:
+        self._stamp, self._content = stamp, content
+        logger.info("%s: the file has changed and was read again", self._name)
+
+    def _refuse(self, stamp: Stamp, error: SettingsError) -> None:
+        self._stamp = stamp
+        logger.error("%s; what was read before stays valid", error)
+
+    def _seen(self) -> Stamp:
         """What changes when the file is replaced or written; None: there is no such file."""
         try:
             status = self._path.stat()

@@ -121,9 +121,11 @@ class KeySet:
             self._keys = keys
 
     async def _body(self) -> bytes:
+        # The certificates that it trusts are read from the disk.
+        made = await asyncio.to_thread(httpx.AsyncClient, timeout=TIMEOUT_S, transport=self._transport)
         async with (
             asyncio.timeout(TIMEOUT_S),
-            httpx.AsyncClient(timeout=TIMEOUT_S, transport=self._transport) as client,
+            made as client,
             client.stream("GET", self._url, headers={"accept": "application/json"}) as answer,
         ):
             answer.raise_for_status()

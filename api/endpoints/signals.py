@@ -1,6 +1,5 @@
 """POST …/signals/{key} sends a turn the signal that it waits for, or will wait for."""
 
-import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -35,8 +34,8 @@ async def signal_turn(services: Services, exchange: Exchange) -> None:
         payload = msgspec.json.encode(body.payload)
         entry = audited(exchange, "signal", turn.session, turn_index=turn.index, signal=key)
         user, limit = exchange.identity.user, exchange.limits.max_signals
-        sent = services.store.signal(turn, key, payload, limit, user=user)
-        signalled, _ = await asyncio.gather(sent, services.audit.note(entry))
+        noted = msgspec.json.encode(entry)
+        signalled = await services.store.signal(turn, key, payload, limit, user=user, entry=noted)
         if signalled.enqueue:
             await services.queue.enqueue(turn.run_id, accepted=True, lane=signalled.lane)
         await exchange.answer_json(signalled.stored, 202 if signalled.first else 200)

@@ -1,10 +1,12 @@
-"""The audit stream, on the queue Redis: who asked for an erasure, a cancel, a signal or a token.
+"""The audit stream, on the data Redis: who asked for an erasure, a cancel, a signal or a token.
 
-An entry is written before the deed, or together with it, so that no deed is without an entry. An entry says what was
+An entry is written before the deed: a signal's in the same round trip, because a script could not write to both on a
+cluster. So a crash leaves no deed without an entry. An entry says what was
 asked for; what became of that is in the turn's record. No entry names a user, because an erasure must leave nothing of
 a user: a digest stands for the name.
 """
 
+import asyncio
 from typing import Any, Literal
 
 import msgspec
@@ -12,9 +14,7 @@ import msgspec
 from turnwire.shared import keys
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
-from turnwire.shared.store.scripts import Script, answered_within
-
-AUDIT = Script("audit")
+from turnwire.shared.store.scripts import answered_within, typed_refusals
 
 Action = Literal["erase_session", "erase_user", "cancel", "signal", "requeue", "token", "revoke"]
 
@@ -56,6 +56,11 @@ class StoredEntry(msgspec.Struct, frozen=True):
 _entry = msgspec.json.Decoder(AuditEntry)
 
 
+def note_first(courier: Courier, entry: bytes, max_entries: int) -> "asyncio.Future[Any]":
+    """Send an entry. What is sent through the same courier right after it goes in the same round trip, behind it."""
+    return courier.send("XADD", keys.AUDIT, "MAXLEN", "~", max_entries, "*", "entry", entry)
+
+
 class Audit:
     """Typed access to the stream. Methods raise StoreUnavailable when Redis does not answer."""
 
@@ -66,8 +71,9 @@ class Audit:
         self._courier = Courier(redis, settings.redis_timeout_s)
 
     async def note(self, entry: AuditEntry) -> None:
-        """Write an entry."""
-        await AUDIT(self._courier, [keys.AUDIT], [msgspec.json.encode(entry), self._max_entries])
+        """Write an entry. It is awaited before the deed, so a crash between them loses no entry of a deed."""
+        with typed_refusals():
+            await note_first(self._courier, msgspec.json.encode(entry), self._max_entries)
 
     async def entries(self, after: str, limit: int) -> list[StoredEntry]:
         """Return at most `limit` entries after the id `after`, oldest first. With '', from the oldest one that is kept.

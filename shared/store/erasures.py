@@ -27,6 +27,7 @@ UNNAME_ROWS = Script("unname_rows")
 UNNAME_TURNS = Script("unname_turns")
 
 PAGE_ROWS: Final = 500  # one call looks at so many ledger rows, so that Redis can serve other clients in between
+CLOCKS_DIFFER_MS: Final = 60_000
 FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
 
@@ -49,6 +50,7 @@ class _Found(msgspec.Struct):
     open_turns: int = 0
     may_write: bool = False  # a hook may run right now that stores an answer
     pool: str = DEFAULT_POOL
+    since_ms: int = 0  # when the last of the sessions was created; 0: that is not known
     digests: set[str] = msgspec.field(default_factory=set)
     projects: set[str | None] = msgspec.field(default_factory=set)
 
@@ -81,6 +83,10 @@ class Erasures:
         return await self._erase(tenant, await self.users.of(tenant, user), user)
 
     async def _erase(self, tenant: str, sessions: Sequence[SessionKey], user: str | None) -> Receipt:
+        names = [session.session for session in sessions]
+        interrupted = await self._interrupted(tenant, names, user)
+        if interrupted:
+            return await self._finish(*interrupted)
         found = _Found(digests=set() if user is None else {identity.user_digest(tenant, user)})
         for session in sessions:
             await self._look(session, found)
@@ -90,28 +96,50 @@ class Erasures:
             id=secrets.token_hex(8),
             tenant_id=tenant,
             user=user,
-            sessions=[session.session for session in sessions],
+            sessions=names,
             user_digests=sorted(found.digests),
             projects=sorted(found.projects, key=lambda project: project or ""),
             pool=found.pool,
+            since_ms=found.since_ms if user is None else 0,
+            found_sessions=found.sessions,
+            found_turns=found.turns,
+            found_open_turns=found.open_turns,
         )
-        job_id = keys.ERASURE_PREFIX + kept.id
-        await self._queue.announce(job_id)
+        await self._queue.announce(keys.ERASURE_PREFIX + kept.id)
         # A worker that runs one of the turns may be about to store an answer in the product's own store.
         pause_ms = 2 * self._settings.lease_ms if found.may_write else 0
         begun = await self._step("keep", kept.id, msgspec.json.encode(kept), pause_ms)
         assert begun is not None
-        ledger_rows = await self.wipe(kept, begun.requested_at)
-        await self._queue.enqueue_erasure(job_id, kept.pool)
+        return await self._finish(kept, begun.requested_at)
+
+    async def _interrupted(
+        self, tenant: str, sessions: Sequence[str], user: str | None
+    ) -> tuple[KeptErasure, int] | None:
+        """Return an erasure of the same that its process did not finish, and when it was asked for."""
+        with typed_refusals():
+            flat = await self._data.send("HGETALL", keys.ERASURES)
+        stored = dict(zip(flat[::2], flat[1::2], strict=True))
+        for name, document in stored.items():
+            if b":" in name or name + b":erased" in stored:
+                continue
+            kept = msgspec.json.decode(document, type=KeptErasure)
+            is_same = kept.tenant_id == tenant and kept.user == user and set(sessions) <= set(kept.sessions)
+            if is_same and (user is not None or len(kept.sessions) == 1):
+                return kept, int(stored[name + b":requested_at"])
+        return None
+
+    async def _finish(self, kept: KeptErasure, requested_at: int) -> Receipt:
+        ledger_rows = await self.wipe(kept, requested_at)
+        await self._queue.enqueue_erasure(keys.ERASURE_PREFIX + kept.id, kept.pool)
         return Receipt(
             id=kept.id,
-            tenant_id=tenant,
-            session_id=kept.sessions[0] if user is None else None,
-            user=user,
-            requested_at=begun.requested_at,
-            sessions=found.sessions,
-            turns=found.turns,
-            open_turns=found.open_turns,
+            tenant_id=kept.tenant_id,
+            session_id=kept.sessions[0] if kept.user is None else None,
+            user=kept.user,
+            requested_at=requested_at,
+            sessions=kept.found_sessions,
+            turns=kept.found_turns,
+            open_turns=kept.found_open_turns,
             ledger_rows=ledger_rows,
         )
 
@@ -124,9 +152,9 @@ class Erasures:
             await self._store.erase(session, before=self._unname_turns)
             await self._queue.drop_session(session)
             if kept.user is None:
-                changed += await self._unname_rows(kept.tenant_id, session=name)
+                changed += await self._unname_rows(kept.tenant_id, kept.since_ms, session=name)
         if kept.user is not None:
-            changed += await self._unname_rows(kept.tenant_id, user=kept.user)
+            changed += await self._unname_rows(kept.tenant_id, kept.since_ms, user=kept.user)
         await self._step("erased", kept.id)
         return changed
 
@@ -167,6 +195,8 @@ class Erasures:
         redis, start, indexes = self._store.redis, 0, [b""]
         async with answered_within(self._settings.redis_timeout_s):
             found.sessions += bool(await redis.exists(session.record, session.turns, session.numbering))
+            created_at = await redis.hget(session.record, "created_at")
+            found.since_ms = int(created_at or 0)
             while indexes:
                 indexes = await redis.zrange(session.turns, start, start + ERASE_TURNS - 1)
                 async with redis.pipeline(transaction=False) as pipe:
@@ -200,11 +230,16 @@ class Erasures:
                 self._rows, names, [self._retention.ms(turns[0].session.tenant), *(at for _, at in known)]
             )
 
-    async def _unname_rows(self, tenant: str, *, session: str = "", user: str = "") -> int:
-        """Take the user out of the published ledger rows of a session, or of a user. Returns how many it were."""
+    async def _unname_rows(self, tenant: str, since_ms: int, *, session: str = "", user: str = "") -> int:
+        """Take the user out of the published ledger rows of a session, or of a user. Returns how many it were.
+
+        No row of the session is older than `since_ms`, so older ones are not looked at. The clocks of two servers may
+        differ a little.
+        """
         with typed_refusals():
             last = await self._rows.send("XREVRANGE", keys.LEDGER, "+", "-", "COUNT", 1)
-        after, total = b"", 0
+        after: bytes | str = str(max(since_ms - CLOCKS_DIFFER_MS, 0))
+        total = 0
         while last:
             args: list[Arg] = [tenant, session, user, after, last[0][0], PAGE_ROWS]
             after, changed = await UNNAME_ROWS(self._rows, [keys.LEDGER], args)

@@ -150,11 +150,18 @@ class SealedStore(TurnStore):
         return msgspec.structs.replace(stored, payload=payload)
 
     async def signal(
-        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None
+        self,
+        key: TurnKey,
+        signal: str,
+        payload: bytes,
+        max_signals: int | None = None,
+        *,
+        user: str | None = None,
+        entry: bytes | None = None,
     ) -> Signalled:
         """See TurnStore."""
         sealed = self.sealing.seal_json(key, payload)
-        signalled = await super().signal(key, signal, sealed, max_signals, user=user)
+        signalled = await super().signal(key, signal, sealed, max_signals, user=user, entry=entry)
         return msgspec.structs.replace(signalled, stored=self.sealing.open_signal(key, signalled.stored))
 
     async def cancel(

@@ -11,9 +11,10 @@ from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.attempts import AttemptWrites, flat
+from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.granted import indexes_of
-from turnwire.shared.store.scripts import Arg, Script, answered_within
+from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 CANCEL = Script("cancel", lineage=True)
 ERASE = Script("erase")
@@ -103,12 +104,19 @@ class TurnStore(AttemptWrites):
         return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
 
     async def signal(
-        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None
+        self,
+        key: TurnKey,
+        signal: str,
+        payload: bytes,
+        max_signals: int | None = None,
+        *,
+        user: str | None = None,
+        entry: bytes | None = None,
     ) -> Signalled:
         """Store a signal. The first signal of a key wins. `payload` is JSON.
 
         `max_signals`: how many the turn may have; None: as the settings say. With a `user`, no turn of another user
-        is found.
+        is found. `entry`: of the audit stream; it is written in the same round trip, before the signal.
 
         Raises:
             NotFound, TurnEnded: nothing was written.
@@ -119,7 +127,11 @@ class TurnStore(AttemptWrites):
         settings = self.settings_of(key.session.tenant)
         most = max_signals or settings.max_signals
         args: list[Arg] = [signal, payload, most, settings.max_signal_bytes, user or ""]
+        noted = entry and note_first(self._replicated, entry, self.settings.audit_entries)
         first, stored, enqueue, *lane = await SIGNAL(self._replicated, names, args)
+        if noted:
+            with typed_refusals():
+                await noted
         return Signalled(bool(first), stored, bool(enqueue), Lane.read(*lane))
 
     async def expire(self, key: TurnKey) -> int | None:

@@ -1,12 +1,17 @@
 """What a line of the log hides, and what it does not."""
 
 import logging
+import tomllib
+from pathlib import Path
 
 import pytest
 
+from tests.support.codec_keys import write_codec_keys
 from turnwire.shared import logs
-from turnwire.shared.logs import Scrubber, hide, log_to_stderr
+from turnwire.shared.aes_codec import AesGcmCodec
+from turnwire.shared.logs import Scrubber, hide, log_to_stderr, without_secrets
 from turnwire.shared.settings import Settings
+from turnwire.shared.shared_secrets import SharedSecrets
 
 HIDDEN = [
     ("redis://{}@10.0.0.5:6379/0", "user:opensesame"),
@@ -76,3 +81,20 @@ def test_a_secret_that_is_read_later_is_hidden_from_then_on(monkeypatch: pytest.
     hide("open sesame")
     hide("cat")
     assert scrubber.scrubbed("open sesame, said the cat") == "***, said the cat"
+
+
+def test_the_secrets_of_files_are_hidden(tmp_path: Path):
+    tokens, codec = tmp_path / "tokens", tmp_path / "codec.toml"
+    tokens.write_text("first plain secret of forty characters here\n".replace(" ", "-"))
+    write_codec_keys(codec, acme=["k1"])
+    SharedSecrets("TURNWIRE_TOKEN_SECRET", None, str(tokens))
+    AesGcmCodec(str(codec))
+    [key] = tomllib.loads(codec.read_text())["tenant"]["acme"]["keys"].values()
+    text = Scrubber("%(message)s").scrubbed(f"{tokens.read_text().strip()} and {key}")
+    assert text == "*** and ***"
+
+
+def test_a_process_that_cannot_start_hides_its_secrets():
+    environ = {"TURNWIRE_TOKEN_SECRET": "one-two three-four", "TURNWIRE_LLM_API_KEY": "five six"}
+    shown = without_secrets("one-two, three-four, five six", environ)
+    assert shown == "***, ***, ***"

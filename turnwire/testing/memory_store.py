@@ -164,8 +164,9 @@ class MemoryStore(MemoryAttempts):
 
     @write
     async def signal(
-        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None
-    ) -> Signalled:
+        self, key: TurnKey, signal: str, payload: bytes, max_signals: int | None = None, *, user: str | None = None,
+        entry: bytes | None = None,  # noqa: ARG002 - there is no audit
+    ) -> Signalled:  # fmt: skip
         """See TurnStore."""
         turn = self.memory.turn(key)
         if turn is None or self._is_foreign(key.session, user):

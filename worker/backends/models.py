@@ -43,7 +43,9 @@ class Models:
             raise SettingsError(f"{SETTING}: not set, so there are no models to ask")
         self._servers = ModelServers(settings, environ)
         self._where = f"{SETTING}: {settings.models_file}"
-        self._served = WatchedFile(self._where, settings.models_file, self._read, clock=clock)
+        self._served = WatchedFile(
+            self._where, settings.models_file, self._read, clock=clock, parse_in_thread=False
+        )  # fmt: skip
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -1,6 +1,6 @@
 """With a codec, Redis holds no content in clear, and everybody who reads through the store sees what was written."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.support.codec_keys import write_codec_keys
+from tests.support.read_again import read_again
 from tests.support.turns import KEY, SESSION, append, claim, delta, lose_lease, request, snapshot, step
 from turnwire.shared.aes_codec import AesGcmCodec
 from turnwire.shared.errors import ContentUnreadable, RecordUnreadable, StoreLost
@@ -18,6 +19,7 @@ from turnwire.shared.store.turns import TurnStore
 
 PLANTED = "planted-text"
 METADATA = {"note": PLANTED}
+Destroyer = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -36,10 +38,11 @@ def store(redis: Any, settings: Any, keys_path: Path, now: list[float]) -> TurnS
 
 
 @pytest.fixture
-def destroy_key(keys_path: Path, now: list[float]) -> Callable[[], None]:
-    def destroy() -> None:
+def destroy_key(store: Any, keys_path: Path, now: list[float]) -> Destroyer:
+    async def destroy() -> None:
         write_codec_keys(keys_path, other=["k1"])
         now[0] += 2
+        await read_again(store.sealing._codec._file)
 
     return destroy
 
@@ -137,12 +140,12 @@ async def test_content_that_was_stored_before_there_was_a_codec_is_read(store: T
 
 
 async def test_a_destroyed_key_makes_content_unreadable_and_nothing_else(
-    store: TurnStore, redis: Any, destroy_key: Callable[[], None]
+    store: TurnStore, redis: Any, destroy_key: Callable[[], Awaitable[None]]
 ):
     await store.submit(KEY, request(PLANTED))
     claimed = await claim(store)
     await append(store, claimed, 1, delta(PLANTED))
-    destroy_key()
+    await destroy_key()
     with pytest.raises(ContentUnreadable):
         await store.existing(KEY)
     with pytest.raises(ContentUnreadable):
@@ -164,10 +167,12 @@ async def test_a_destroyed_key_makes_content_unreadable_and_nothing_else(
     assert await redis.keys("*") == []
 
 
-async def test_a_batch_of_appends_loses_only_those_without_a_key(store: TurnStore, destroy_key: Callable[[], None]):
+async def test_a_batch_of_appends_loses_only_those_without_a_key(
+    store: TurnStore, destroy_key: Callable[[], Awaitable[None]]
+):
     await store.submit(KEY, request())
     claimed = await claim(store)
-    destroy_key()
+    await destroy_key()
     [lost] = await store.append_many([(claimed, 1, [delta("a")])])
     assert isinstance(lost, StoreLost)
     assert await store.append_many([]) == []

@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from tests.support.clock import Clock
+from tests.support.read_again import read_again
+from tests.support.waiting import wait_until
 from tests.worker.backends.rawserver import HEAD, RESET, RawServer, raw_server, reply, sse, text
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.model import ModelCall
@@ -240,8 +242,13 @@ async def test_a_key_in_a_file_is_read_again_when_it_changes(raw, make, tmp_path
     await said(models, a_turn())
     key.write_text("second one\n")
     clock.now_s += LOOK_S
-    await said(models, a_turn())
-    assert [request.headers["authorization"] for request in raw.requests] == ["Bearer first", "Bearer second one"]
+
+    async def sent() -> bool:
+        await said(models, a_turn())
+        return bool(raw.requests[-1].headers["authorization"] == "Bearer second one")
+
+    await wait_until(sent, "the new key")
+    assert raw.requests[0].headers["authorization"] == "Bearer first"
 
 
 async def test_a_new_file_counts_at_once_and_one_that_cannot_be_used_changes_nothing(raw, make, path, caplog):
@@ -253,6 +260,7 @@ async def test_a_new_file_counts_at_once_and_one_that_cannot_be_used_changes_not
                            (f'[models.huge]\nurl = "{raw.url}"\nkey_env = "MISSING"', "large")):  # fmt: skip
         path.write_text(content, encoding="utf-8")
         clock.now_s += LOOK_S
+        await read_again(models._served)
         await said(models, a_turn())
         assert body(raw)["model"] == named
     assert "MISSING is not set; what was read before stays valid" in caplog.text
