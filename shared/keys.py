@@ -256,7 +256,7 @@ def in_progress(job_id: str) -> str:
 
 def tenant_of(job_id: str) -> str:
     """Return the tenant of a job. One whose id is not readable belongs to the default tenant."""
-    match = _RUN_ID.match(run_id_of(job_id))
+    match = _RUN_ID.match(run_id_of(job_id).removeprefix(CALLBACK_PREFIX))
     return (match and match[1]) or DEFAULT_TENANT
 
 

@@ -20,7 +20,7 @@ end
 -- tenant_of(job_id)
 -- RETURNS the tenant that the id of a job names
 local function tenant_of(job_id)
-    local run_id = string.gsub(job_id, '^persist:', '')
+    local run_id = string.gsub(string.gsub(job_id, '^persist:', ''), '^callback:', '')
     return string.match(run_id, '^chat:([^~:]+)~') or 'default'
 end
 
