@@ -45,6 +45,7 @@ TurnwireError
 └── TurnFailure            ends a turn as failed; `code` and `retryable` go into its `error` event
     ├── ProducerError      the product's code raised, or yielded something that is not an event
     ├── HistoryError       the product's hook `history` failed                   (worker/turn/history.py)
+    ├── RedactError        the product's hook `redact` failed                    (worker/turn/redaction.py)
     ├── DivergenceError    the producer asked for another step than before       (worker/turn/step_errors.py)
     │   └── InputDriftError        it asked for the same step with other input   (worker/turn/step_errors.py)
     ├── StepResultError    a step's result, or its input, is not JSON            (worker/turn/step_errors.py)

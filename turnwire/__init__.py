@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from turnwire.shared.events import ChatStreamEvent
     from turnwire.shared.ledger import LedgerRow
     from turnwire.shared.model import ModelCall, TurnError
+    from turnwire.shared.redacted import redacted
     from turnwire.worker.hooks import ChatTurnHooks, Producer
     from turnwire.worker.turn.step_errors import (
         DivergenceError,
@@ -46,6 +47,7 @@ __all__ = [
     "TurnError",
     "TurnFailure",
     "__version__",
+    "redacted",
 ]
 
 _HOMES: Final = {
@@ -64,6 +66,7 @@ _HOMES: Final = {
     "Turn": "turnwire.worker.turn.turn",
     "TurnError": "turnwire.shared.model",
     "TurnFailure": "turnwire.shared.errors",
+    "redacted": "turnwire.shared.redacted",
 }
 
 

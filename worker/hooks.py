@@ -32,10 +32,13 @@ class ChatTurnHooks:
 
     Attributes:
         continues_answers: True if `produce` begins with `turn.partial_events` and goes on from there. Then these events
-            stay in the log when another worker takes the turn over, and no client has to drop them.
+            stay in the log when another worker takes the turn over, and no client has to drop them. It has no effect
+            beside `redact`, which would cut them in other places.
+        redact_tail: the length in characters of the longest text that `redact` has to find.
     """
 
     continues_answers: bool = False
+    redact_tail: int = 64
 
     def produce(self, turn: Turn) -> Any:
         """Make the answer. Write it as an async generator of `{"type": …, "data": {…}}` or ChatStreamEvent.
@@ -57,6 +60,17 @@ class ChatTurnHooks:
         Raises:
             TurnFailure: raise it to fail the turn in your own words.
             Exception: any other exception fails the turn as `history_failed`, which may be asked again.
+        """
+
+    def redact(self, turn: Turn, event: ChatStreamEvent) -> Any:
+        """Return the event as it may be stored and shown, or None to withhold it. Nothing of it is stored before.
+
+        It must be a plain function that is quick, does no I/O, and always returns the same for the same event: it is
+        called in the event loop, several times for each piece of text. The last `redact_tail` characters of a text are
+        held back until more has come, so that a pattern of at most this length is always seen as a whole.
+
+        Raises:
+            Exception: any exception fails the turn as `redact_failed`.
         """
 
     def transform_final_text(self, turn: Turn, text: str) -> Any:

@@ -6,12 +6,15 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from turnwire.shared.errors import SettingsError, TurnFailure, TurnwireError, storable
 from turnwire.shared.settings import Settings
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.limits import CLOSE_S, call_within
+from turnwire.worker.turn.redaction import Redaction
+from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +80,10 @@ class Products:
     @property
     def continue_answers(self) -> bool:
         """Whether the hooks of every product go on with what a dead attempt had streamed."""
-        return all(getattr(hooks, "continues_answers", False) is True for hooks in self._hooks.values())
+        return all(
+            getattr(hooks, "continues_answers", False) is True and hook(hooks, "redact") is None
+            for hooks in self._hooks.values()
+        )
 
     @property
     def projects(self) -> list[str] | None:
@@ -164,6 +170,12 @@ def _import(path: str) -> ChatTurnHooks:
     if isinstance(hooks, type) or not callable(getattr(hooks, "produce", None)):
         raise SettingsError(f"TURNWIRE_HOOKS: {path.strip()} is not an instance with a produce method")
     return hooks  # type: ignore[no-any-return]
+
+
+def redaction_of(hooks: ChatTurnHooks, turn: Turn) -> Redaction | None:
+    """Return the redaction of a turn's events; None: the product has no hook `redact`."""
+    redact = hook(hooks, "redact")
+    return None if redact is None else Redaction(partial(redact, turn), max(hooks.redact_tail, 0))
 
 
 def hook(hooks: ChatTurnHooks, name: str) -> Callable[..., Any] | None:

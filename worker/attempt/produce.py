@@ -11,8 +11,10 @@ from turnwire.shared.events import ERROR, RESULT, RUN_FAILED, encode_event, resu
 from turnwire.shared.model import TurnError
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.accumulator import TextAccumulator
-from turnwire.worker.turn.boundary import encoded, in_band_error, opened, parts_of
+from turnwire.worker.turn.boundary import encoded, in_band_error, opened
 from turnwire.worker.turn.calling import ProductExitError, call, source_of
+from turnwire.worker.turn.parts import parts_of
+from turnwire.worker.turn.redaction import Redaction
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -92,8 +94,10 @@ def _safe_message(error: Exception) -> str:
     return f"the product failed ({type(shown).__name__}{answered})"
 
 
-async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Sink) -> Produced:
-    """Run the producer to its end.
+async def produce(
+    hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: Sink, redaction: Redaction | None = None
+) -> Produced:
+    """Run the producer to its end. `redaction`: that of the product; None: it has none.
 
     Raises:
         AttemptFenced: the lease was lost.
@@ -103,12 +107,14 @@ async def produce(hooks: ChatTurnHooks, turn: Turn, forwarder: Forwarder, sink: 
     """
     try:
         source = await source_of(hooks.produce, turn)
-        async with opened(source) as stream:
+        async with opened(source, redaction) as stream:
             async for event in stream:
                 canonical = forwarder.take(event)
                 if canonical is not None and sink.put(canonical):
                     await sink.room()
         final_text = await call(source.final_text) if hasattr(source, "final_text") else None
+        if redaction is not None and isinstance(final_text, str) and final_text:
+            final_text = redaction.final_text(final_text)
     except (TurnFailure, AttemptFenced, AttemptStopped):
         raise
     except Exception as error:

@@ -31,7 +31,7 @@ from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.attempt.telling import partial_fields, partial_text, tell_of_attempt
 from turnwire.worker.attempt.unclaimed import Unclaimed
 from turnwire.worker.hooks import ChatTurnHooks
-from turnwire.worker.products import Products
+from turnwire.worker.products import Products, redaction_of
 from turnwire.worker.turn.calling import mark_product
 from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.prices import Prices
@@ -200,6 +200,7 @@ class TurnRunner:
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         earlier: list[Message] = []
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None)
+        steps.redaction = redaction_of(hooks, turn)
         attempt.product = hooks, turn
         attempt.shown.open(hooks, turn)
         if steps.completed(PRODUCE) is None:
@@ -243,7 +244,7 @@ class TurnRunner:
         try:
             await stream.load()
             most = self._store.settings_of(attempt.claimed.key.session.tenant).max_event_bytes
-            produced = await produce(hooks, turn, Forwarder(turn, most, attempt.text), stream)
+            produced = await produce(hooks, turn, Forwarder(turn, most, attempt.text), stream, steps.redaction)
             steps.check_all_asked()
             await stream.rewind()
         finally:

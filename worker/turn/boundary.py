@@ -6,16 +6,19 @@ from math import ceil
 from typing import Any, Final
 
 from turnwire.shared.errors import MAX_CODE_CHARACTERS, ProducerError, TurnFailure, storable
-from turnwire.shared.events import ChatStreamEvent, encode_event
+from turnwire.shared.events import encode_event
 from turnwire.shared.model import TurnError
 from turnwire.worker.turn.calling import contained, iterated
+from turnwire.worker.turn.redaction import Redaction
 
 YEAR_MS: Final = 365 * 24 * 3600 * 1000
 
 
 @asynccontextmanager
-async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
+async def opened(source: Any, redaction: Redaction | None = None) -> AsyncIterator[AsyncIterator[Any]]:
     """Open the events of `source`: an async iterator, a plain generator, or an object with one of them as `stream`.
+
+    `redaction`: the events come out of it; None: the product does not redact them.
 
     A generator is closed at the end of the `with` block, however that ends. Whatever the product's code raises comes
     out as an Exception; see `contained`.
@@ -32,35 +35,15 @@ async def opened(source: Any) -> AsyncIterator[AsyncIterator[Any]]:
         stream = iterated(stream)
     with contained():
         async with aclosing(stream) if hasattr(stream, "aclose") else nullcontext():
-            yield stream
+            if redaction is None:
+                yield stream
+                return
+            async with aclosing(redaction.over(stream)) as safe:
+                yield safe
 
 
 def _makes_events(source: Any) -> bool:
     return hasattr(source, "__aiter__") or isinstance(source, Generator)
-
-
-def parts_of(event: Any) -> tuple[str, dict[str, Any]]:
-    """Return the type and the data of an event that a producer yielded.
-
-    Raises:
-        ProducerError: `invalid_event`: the object is not an event.
-    """
-    event_type: Any
-    data: Any
-    if isinstance(event, dict):
-        event_type, data = event.get("type"), event.get("data")
-    elif isinstance(event, ChatStreamEvent):
-        event_type, data = event.type, event.data
-    else:
-        raise ProducerError("the producer yielded something that is not an event", code="invalid_event")
-    if isinstance(data, dict) and isinstance(event_type, str) and event_type:
-        return event_type, data
-    if data is not None or not isinstance(event_type, str) or not event_type:
-        raise ProducerError("an event must have the form {type: text, data: object}", code="invalid_event")
-    if isinstance(event, dict) and (others := sorted(map(repr, event.keys() - {"type", "data"}))):
-        named = ", ".join(others[:5])  # the values under these names would be lost silently
-        raise ProducerError(f"an event must have its payload in `data`; this one has {named}", code="invalid_event")
-    return event_type, {}
 
 
 def encoded(event_type: str, data: dict[str, Any], max_event_bytes: int) -> bytes:

@@ -12,17 +12,22 @@ import msgspec
 from turnwire.shared.errors import TurnFailure
 from turnwire.shared.events import ERROR, RUN_FAILED, ChatStreamEvent
 from turnwire.shared.settings import Settings
-from turnwire.worker.turn.boundary import encoded, in_band_error, parts_of
+from turnwire.worker.turn.boundary import encoded, in_band_error
+from turnwire.worker.turn.parts import parts_of
+from turnwire.worker.turn.redaction import RecordedEvent
 
 _event: Final = msgspec.json.Decoder(ChatStreamEvent)
+_redacted: Final = msgspec.json.Decoder(RecordedEvent)
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Recording:
     """Keeps the canonical bytes of the events, within the limits of a log."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, redacted: bool = False) -> None:
+        """`redacted`: whether the events have been redacted, so that nobody does it again."""
         self._settings = settings
+        self._decode = (_redacted if redacted else _event).decode
         self._events: list[bytes] = []
         self._bytes = 0
         self.error: TurnFailure | None = None  # from the first event that reports an error
@@ -51,17 +56,17 @@ class Recording:
             self.error = TurnFailure(error.message, code=error.code, retryable=error.retryable)
             if error.retry_after_ms is not None:
                 self.error.retry_after_s = error.retry_after_ms / 1000
-        return _event.decode(canonical)
+        return self._decode(canonical)
 
     def result(self) -> bytes:
         """Return the step's result: a JSON array of the events, which are encoded already."""
         return b"[" + b",".join(self._events) + b"]"
 
 
-def recorded(result: msgspec.Raw) -> Iterator[ChatStreamEvent]:
-    """Decode the events of a stored result, one at a time.
+def recorded(result: msgspec.Raw, *, redacted: bool = False) -> Iterator[ChatStreamEvent]:
+    """Decode the events of a stored result, one at a time. `redacted`: as of Recording.
 
     Raises:
         msgspec.ValidationError: it is not the result of a stream.
     """
-    return map(_event.decode, _array.decode(result))
+    return map((_redacted if redacted else _event).decode, _array.decode(result))

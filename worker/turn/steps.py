@@ -21,6 +21,7 @@ from turnwire.worker.turn.calling import source_of
 from turnwire.worker.turn.hook_positions import current_hook
 from turnwire.worker.turn.limits import CLOSE_S, call_within
 from turnwire.worker.turn.recording import Recording, recorded
+from turnwire.worker.turn.redaction import Redaction
 from turnwire.worker.turn.running_steps import RunningSteps
 from turnwire.worker.turn.step_errors import (
     DivergenceError,
@@ -36,11 +37,8 @@ from turnwire.worker.turn.step_request import Run, StepPolicy, StepRequest, clos
 logger = logging.getLogger(__name__)
 
 PRODUCE: Final = ANSWER  # the producer as a whole
-_HOPELESS: Final = (
-    StepResultError,
-    NestedStepError,
-    MisplacedStepError,
-)  # these come on every run again, until somebody changes the step's code
+# These come on every run again, until somebody changes the step's code.
+_HOPELESS: Final = (StepResultError, NestedStepError, MisplacedStepError)
 OWN_INTENTS: Final = frozenset({PRODUCE, TRANSFORM, "persist_assistant_message", "on_turn_complete"})
 
 
@@ -65,6 +63,7 @@ class Steps:
         self._settings = settings
         self._journal = journal
         self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
+        self.redaction: Redaction | None = None  # of the events of stream steps
         self._running = RunningSteps()
         self._asked = 0  # how many positions the producer has taken
         self._all_asked = False  # True when the producer has ended
@@ -185,7 +184,7 @@ class Steps:
         draft, stored = self._begin(position, asked)
         if stored is not None:
             try:
-                for event in recorded(stored):
+                for event in recorded(stored, redacted=self.redaction is not None):
                     yield event
             except msgspec.ValidationError:
                 was = f"step {position} ({asked.intent!r}) was not a stream before"
@@ -193,9 +192,9 @@ class Steps:
             return
         with self._running.inside():
             for run in self._runs(draft, asked.policy):
-                recording = Recording(self._settings)
+                recording = Recording(self._settings, redacted=self.redaction is not None)
                 try:
-                    async with opened(await source_of(asked.work)) as source:
+                    async with opened(await source_of(asked.work), self.redaction) as source:
                         async for event in source:
                             taken = recording.take(event)
                             self._running.leave()  # the loop that reads the stream may ask for steps
