@@ -11,6 +11,7 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.keys import is_outbox_job, tenant_of
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
+from turnwire.shared.store.queue_open import pending_key
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.hints import Hints
@@ -44,10 +45,10 @@ class Dispatch:
         self._reserved = reserved  # so many of the slots are for tenants that run nothing here
         self._reserving = False  # none but reserved slots are free
         self._newcomers: asyncio.Task[None] | None = None
-        self._outbox = OutboxSlots(slots)  # the jobs among `tasks` that persist an answer; they take no turn's slot
+        # The jobs among `tasks` that run no turn, by the list that they are on. They take no turn's slot.
+        self._outbox = {pending: OutboxSlots(slots) for pending in (keys.PENDING, keys.CALLBACKS)}
         self._slot_free = asyncio.Event()
         self._room = Room(slots)
-        self._looked_after = {keys.PENDING: 0, keys.CALLBACKS: 0}  # how far `take_answers` has come
         self._look_at_s = 0.0  # when it may look again, so that it costs a busy worker nothing for each turn
         self._retaken: dict[str, Taken] = {}  # jobs to start as soon as the running task of the same job has ended
 
@@ -68,7 +69,7 @@ class Dispatch:
         while True:
             self._reserving = False
             self._slot_free.clear()
-            free = self._slots - (len(self.tasks) - len(self._outbox))
+            free = self._slots - (len(self.tasks) - sum(map(len, self._outbox.values())))
             if free == 0 and self._room.company <= 0:
                 await self._persist_meanwhile()
                 await self._until_slot_free(OUTBOX_LOOK_S)
@@ -133,43 +134,51 @@ class Dispatch:
 
     async def _persist_meanwhile(self) -> None:
         """Every slot for turns is taken, maybe for hours: take jobs of the outbox alone."""
-        free, now_s = self._outbox.free, asyncio.get_running_loop().time()
-        if free <= 0 or self._room.company or now_s < self._look_at_s:
+        now_s = asyncio.get_running_loop().time()
+        if self._room.company or now_s < self._look_at_s:
             return
         self._look_at_s = now_s + OUTBOX_LOOK_S
-        taken: list[Taken] = []
-        try:
-            for pending, after in self._looked_after.items():
-                if len(taken) == free:
-                    break
-                some, self._looked_after[pending] = await self._queue.take_answers(
-                    self._worker_id, free - len(taken), after, pending
-                )
-                taken += some
-        except StoreUnavailable:
-            await until_answered(self._give_back_lost)
-        else:
+        for pending, slots in self._outbox.items():
+            free = slots.free
+            if free <= 0:
+                continue
+            try:
+                reply = await self._queue.take_answers(self._worker_id, free, slots.looked_after, pending)
+            except StoreUnavailable:
+                await until_answered(self._give_back_lost)
+                continue
+            taken, slots.looked_after = reply
             if len(taken) == free:  # there may be more, as soon as one of them ends
                 self._look_at_s = now_s
             await self._start_or_put_off(taken)
 
     def stop_outbox(self) -> None:
-        """Stop the jobs that persist answers. Another worker tries them again."""
-        for job_id in self._outbox.job_ids:
-            self.tasks[job_id].cancel()
+        """Stop the jobs that persist answers or make callbacks. Another worker tries them again."""
+        for slots in self._outbox.values():
+            for job_id in slots.job_ids:
+                self.tasks[job_id].cancel()
+
+    def _outbox_of(self, job_id: str) -> OutboxSlots:
+        return self._outbox[pending_key(job_id)]
 
     async def _start_or_put_off(self, taken: Sequence[Taken]) -> None:
         """Start these jobs, but put off those of the outbox for which there is no slot, all in one round trip."""
         late: list[Taken] = []
         for job in taken:
-            if is_outbox_job(job.job_id) and job.job_id not in self.tasks and not self._outbox.free:
+            job_id = job.job_id
+            if is_outbox_job(job_id) and job_id not in self.tasks and not self._outbox_of(job_id).free:
                 late.append(job)
             else:
                 self._start(job)
         if late:
-            pending, _ = await until_answered(self._queue.pending, 0, 0)
-            again, put_off_ms = self._queue.again, self._outbox.put_off_ms
-            await asyncio.gather(*(until_answered(again, self._worker_id, job, put_off_ms(pending)) for job in late))
+            await self._put_off(late)
+
+    async def _put_off(self, late: Sequence[Taken]) -> None:
+        again, waiting = self._queue.again, dict.fromkeys(pending_key(job.job_id) for job in late)
+        counts = {pending: (await until_answered(self._queue.pending, 0, 0, pending))[0] for pending in waiting}
+        delays_ms = [self._outbox_of(job.job_id).put_off_ms(counts[pending_key(job.job_id)]) for job in late]
+        gone = (until_answered(again, self._worker_id, job, ms) for job, ms in zip(late, delays_ms, strict=True))
+        await asyncio.gather(*gone)
 
     def _start(self, taken: Taken) -> None:
         job_id = taken.job_id
@@ -180,12 +189,12 @@ class Dispatch:
         task = asyncio.create_task(self._run(taken, max(self._room.company, 0)), name=f"job {job_id}")
         self.tasks[job_id] = task
         if is_outbox_job(job_id):
-            self._outbox.begin(job_id)
+            self._outbox_of(job_id).begin(job_id)
         task.add_done_callback(lambda _: self._ended(job_id))
 
     def _ended(self, job_id: str) -> None:
         del self.tasks[job_id]
-        self._outbox.end(job_id)
+        self._outbox_of(job_id).end(job_id)
         self._claims.discard(job_id)
         self._slot_free.set()
         if retaken := self._retaken.pop(job_id, None):

@@ -1,4 +1,8 @@
-"""The slots of a worker for answers to persist. They take no turn's slot, so a slow store delays no turn."""
+"""The slots of a worker for jobs that wait for somebody else: answers to persist, and callbacks.
+
+They take no turn's slot, so a slow store delays no turn. Each of the two has slots of its own, so that servers which do
+not answer their callbacks delay no answer.
+"""
 
 import asyncio
 import random
@@ -14,9 +18,13 @@ def outbox_slots(slots: int) -> int:
 
 
 class OutboxSlots:
-    """Knows which jobs of the outbox run here, and since when."""
+    """Knows which jobs of one kind run here, and since when.
+
+    `looked_after`: how far `take_answers` has come in the list of such jobs.
+    """
 
     def __init__(self, slots: int) -> None:
+        self.looked_after = 0
         self._slots = outbox_slots(slots)
         self._began_s: dict[str, float] = {}  # job id -> when it began, by the clock of the event loop
 

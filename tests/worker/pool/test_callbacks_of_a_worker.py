@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from tests.support.turns import request
+from tests.support.turns import claim, request
 from tests.support.waiting import wait_until
-from tests.worker.backends.rawserver import RawServer, raw_server, reply
+from tests.worker.backends.rawserver import HANG, RawServer, raw_server, reply
 from turnwire.shared import keys
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.keys import SessionKey
+from turnwire.shared.lifecycle import TurnState
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.pool import dispatch
 from turnwire.worker.pool.turn_worker import TurnWorker
@@ -28,6 +29,10 @@ class Plays(ChatTurnHooks):
 
     def __init__(self) -> None:
         self.running = 0
+        self.stored: set[str] = set()
+
+    async def persist_assistant_message(self, turn, final_text):
+        self.stored.add(turn.session_id)
 
     async def produce(self, turn):
         if turn.session_id == "long":
@@ -45,7 +50,12 @@ async def server() -> AsyncIterator[RawServer]:
 @asynccontextmanager
 async def working(settings, hooks, server) -> AsyncIterator[TurnWorker]:
     port = server.url.rpartition(":")[2].partition("/")[0]
-    allowed = {"callback_hosts": f"127.0.0.1:{port}", "callback_secret": SECRET, "callback_private": True}
+    allowed = {
+        "callback_hosts": f"127.0.0.1:{port}",
+        "callback_secret": SECRET,
+        "callback_private": True,
+        "callback_timeout_s": 60,
+    }
     changed = msgspec.structs.replace(settings, drain_s=0.0, max_jobs=1, **allowed)
     worker = TurnWorker(changed, Products({None: hooks}))
     running = asyncio.create_task(worker.main())
@@ -97,6 +107,23 @@ async def test_it_is_told_while_every_slot_for_turns_is_taken(settings, store, q
         await queue.enqueue_callback(QUICK.run_id)
         await server.until(lambda: len(server.requests) == 1)
     assert msgspec.json.decode(server.requests[0].body)["data"]["status"] == "cancelled"
+
+
+async def test_servers_that_do_not_answer_hold_up_no_answer_that_is_to_be_persisted(settings, store, queue, server):
+    server.play(HANG)
+    hooks = Plays()
+    async with working(settings, hooks, server):
+        for index in range(3):  # more than there are slots for callbacks
+            key = QUICK.session.turn(index)
+            await store.submit(key, request(callback=server.url, on_busy="concurrent"))
+            await queue.enqueue(key.run_id)
+        await server.until(lambda: bool(server.requests))
+        key = SessionKey("acme", "late").turn(0)
+        await store.submit(key, request())
+        claimed = await claim(store, key)
+        await store.settle(claimed, TurnState.COMPLETED, 1, [], {"persist": "pending", "final_text": "x"})
+        await queue.enqueue_persist(key.run_id)
+        await wait_until(lambda: "late" in hooks.stored, "the answer to be persisted")
 
 
 async def test_a_worker_does_not_start_without_the_secret(settings):
