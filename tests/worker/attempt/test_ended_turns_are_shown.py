@@ -1,9 +1,11 @@
-"""`on_event` hears the end of turns that a script has ended while nobody ran them."""
+"""`on_event` and `on_turn_failed` hear of turns that a script has ended while nobody ran them."""
 
 import pytest
 
 from tests.support.product import Product, Scripted
-from tests.support.turns import KEY, WORKER, claim, request
+from tests.support.turns import KEY, WORKER, append, claim, delta, request, submit_and_claim
+from turnwire.shared.events import RUN_FAILED, encode_event
+from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.waking import cancel_and_wake
 from turnwire.worker.attempt.outcome import Done
 
@@ -88,3 +90,41 @@ async def test_a_worker_without_hooks_for_its_project_ends_the_job_all_the_same(
     await store.submit(KEY, request(project="tax"))
     await cancel_and_wake(store, queue, KEY, "enough")
     assert isinstance(await runner_of({"legal": Product()}).run(RUN_ID), Done)
+
+
+class Told(Product):
+    """Notes what it is told of turns without an answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_turn_failed(self, turn, error, partial_text):
+        self.told.append((turn.run_id, error.code, partial_text))
+
+
+async def refused_when_it_was_asked_again(store, queue, settings):
+    claimed = await submit_and_claim(store)
+    await append(store, claimed, 1, delta("half"))
+    failed = {"error_code": "x", "error_message": "", "retryable": 1}
+    await store.settle(claimed, TurnState.FAILED, 2, [encode_event(RUN_FAILED, {})], failed)
+    submitted = await store.submit(KEY, request())
+    assert await store.withdraw(submitted, [encode_event(RUN_FAILED, {})])
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (cancelled_while_it_waits, "cancelled"),
+        (cancelled_while_it_is_suspended, "cancelled"),
+        (cancelled_when_its_worker_was_dead, "cancelled"),
+        (given_up, "attempts_exhausted"),
+        (refused_when_it_was_asked_again, "queue_full"),
+    ],
+)
+async def test_whoever_ends_the_job_tells_the_product_once(store, queue, settings, runner_of, ended, code):
+    product = Told()
+    await ended(store, queue, settings)
+    for _ in range(2):
+        assert isinstance(await runner_of(product).run(RUN_ID), Done)
+    assert product.told == [(RUN_ID, code, "")]
