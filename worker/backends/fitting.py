@@ -1,16 +1,24 @@
 """Fits messages into the context of a model: it leaves out the oldest turns. It does no I/O.
 
 Nobody but the server can count tokens, because each model splits text in its own way. So their number is estimated: a
-token for each 3 bytes of UTF-8, and 4 for each message. That is more than most models need, for English by a third or
-so. Each part that is not text, such as an image, counts as 1000 tokens.
+token for each 3 bytes of UTF-8, and 4 for each message. Two kinds of text need more: what has no words, such as base64
+or hexadecimal digits, and emoji. Each part that is not text, such as an image, counts as 1000 tokens.
+
+Measured with the vocabularies cl100k and o200k: the estimate is 1.3 to 1.4 times too high for English and for code, 1.2
+to 1.6 times for German, between 0.96 and 1.6 for Chinese and Japanese, and 0.85 at the lowest, for Arabic and Hindi.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 BYTES_PER_TOKEN: Final = 3
+WORDLESS = re.compile(r"[A-Za-z0-9+/=_-]{64,}")  # no word is as long: base64, hexadecimal digits and the like
+WORDLESS_TOKENS: Final = 0.75  # for each character of such a text
+TOKENS_PER_EMOJI: Final = 3  # for each character outside the basic plane: an emoji may consist of several
 TOKENS_PER_MESSAGE: Final = 4
 TOKENS_PER_PART: Final = 1000
 ANSWER_SHARE: Final = 4  # a quarter of the context is left for an answer whose length the request does not limit
@@ -76,4 +84,8 @@ def _of_part(part: Any) -> int:
 
 
 def _of_text(text: str) -> int:
-    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    wordless = sum(len(found[0]) for found in WORDLESS.finditer(text))
+    emoji = 0 if text.isascii() else sum(character > "\uffff" for character in text)
+    plain = size - wordless - 4 * emoji
+    return math.ceil(plain / BYTES_PER_TOKEN + wordless * WORDLESS_TOKENS) + emoji * TOKENS_PER_EMOJI

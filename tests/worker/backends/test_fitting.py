@@ -54,6 +54,8 @@ def test_the_estimate_counts_bytes_messages_and_parts():
     assert estimate([{"role": "user", "content": "abcd"}]) == 4 + 2
     assert estimate([{"role": "user", "content": "日本"}]) == 4 + 2
     assert estimate([{"role": "user", "content": "\ud83d"}]) == 4 + 1, "half a surrogate pair is counted, too"
+    assert estimate([{"role": "user", "content": "🎉 ok"}]) == 4 + 3 + 1
+    assert estimate([{"role": "user", "content": "key: " + "A" * 100}]) == 4 + 77
     parts = [{"type": "text", "text": "abc"}, {"type": "image_url", "image_url": {"url": "data:" + "A" * 9_000_000}}]
     assert estimate([{"role": "user", "content": parts}]) == 4 + 1 + 1000
     assert estimate([{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}]) == 4 + 4

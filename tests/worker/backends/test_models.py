@@ -212,7 +212,7 @@ async def test_a_fallback_that_the_tenant_may_not_ask_is_left_out(raw, other, ma
 async def test_the_oldest_turns_are_left_out_if_they_do_not_fit_and_an_event_says_so(raw, make):
     raw.play(ANSWER)
     models = make(f'[models.small]\nurl = "{raw.url}"\ncontext_tokens = 200\nparameters = {{ max_tokens = 100 }}\n')
-    earlier = tuple({"role": role, "content": "x" * 90} for _ in range(3) for role in ("user", "assistant"))
+    earlier = tuple({"role": role, "content": "word " * 18} for _ in range(3) for role in ("user", "assistant"))
     events = await events_of(models, a_turn(earlier=earlier))
     assert events[0] == {"type": "history.trimmed", "data": {"model": "small", "droppedTurns": 2}}
     assert [message["role"] for message in body(raw)["messages"]] == ["user", "assistant", "user"]
