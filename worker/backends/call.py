@@ -56,7 +56,7 @@ class Call:
         self._continuations = 0
         # The client gets these with the first piece of the rest, so that a model that is down can still be replaced.
         self._unsaid: list[dict[str, Any]] = []
-        self._progress = Progress(text_alone(begun), keeps=self._mode != "off")
+        self._progress = Progress(text_alone(begun), len(begun), keeps=self._mode != "off")
         self._rest = self._progress.go_on(request, self._mode) if begun else None
         if self._rest is None:
             self._progress = Progress(keeps=self._mode != "off")

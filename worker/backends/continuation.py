@@ -18,6 +18,7 @@ _FAR: Final = 200  # a text without white space for so many characters is of a l
 _SAME: Final = 24  # an answer that begins with so many characters of the old one has started over
 _FEWEST_TOKENS: Final = 20  # with less left of the limit, the answer is not worth continuing
 _BYTES_PER_TOKEN: Final = 4
+_FEWEST_BYTES_PER_DELTA: Final = 3
 _UNSAFE: Final = ("response_format", "stop", "grammar", "json_schema", "guided_json", "guided_regex", "guided_grammar")
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 
@@ -25,11 +26,12 @@ _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 class Progress:
     """What the client has of one answer, over all requests for it.
 
-    `begun`: what it has before the first request. `keeps`: whether the answer may have to go on.
+    `begun`: what it has before the first request, in so many `deltas`. `keeps`: whether the answer may have to go on.
     """
 
-    def __init__(self, begun: str = "", *, keeps: bool = True) -> None:
+    def __init__(self, begun: str = "", deltas: int = 1, *, keeps: bool = True) -> None:
         self.started_over = False
+        self._deltas = deltas if begun else 0
         self._keeps = keeps
         self._pieces = [begun] if begun else []
         self._sent: str | None = None  # the beginning that the server was given; None: it was asked for a whole answer
@@ -43,6 +45,7 @@ class Progress:
             self._is_text = False
             return [event]
         delta = event["data"]["delta"]
+        self._deltas += 1
         if self._joined:
             if self._keeps:
                 self._pieces.append(delta)
@@ -70,7 +73,7 @@ class Progress:
         rest = dict(request)
         for name in _LIMITS:
             if isinstance(limit := request.get(name), int):
-                rest[name] = limit - len(beginning.encode()) // _BYTES_PER_TOKEN
+                rest[name] = limit - self._tokens_of(beginning)
                 if rest[name] < _FEWEST_TOKENS:
                     return None
         said = {"role": "assistant", "content": beginning}
@@ -79,6 +82,13 @@ class Progress:
             rest |= {"continue_final_message": True, "add_generation_prompt": False}
         self._sent, self._rest, self._joined = beginning, "", False
         return rest
+
+    def _tokens_of(self, beginning: str) -> int:
+        """Estimate the tokens of what was said. Most servers send a delta for each; some cut the text differently."""
+        size = len(beginning.encode())
+        if self._deltas * _FEWEST_BYTES_PER_DELTA < size:
+            return self._deltas
+        return size // _BYTES_PER_TOKEN
 
     def _join(self, *, is_end: bool) -> list[dict[str, Any]]:
         whole, shown = self._whole(is_end=is_end), self._shown

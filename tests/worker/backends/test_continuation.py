@@ -76,7 +76,7 @@ async def test_the_model_says_only_the_rest(raw, go_on, mode, extra):
     said = {"role": "assistant", "content": "The contract is valid only if it"}
     assert second["messages"] == [*first["messages"], said | ({"prefix": True} if mode == "prefix" else {})]
     assert {name: second[name] for name in extra} == extra
-    assert second["max_tokens"] == 100 - len("The contract is valid only if it") // 4
+    assert second["max_tokens"] == 100 - len(["The contract is ", "valid only if it wa"])
     assert [request.headers["idempotency-key"] for request in raw.requests] == ["k", "k/rest-1"]
     assert asking.calls == [ModelCall("tiny", partial=True), ModelCall("tiny", finish_reason="stop")]
 
@@ -132,7 +132,7 @@ async def test_a_server_that_refuses_is_asked_anew_and_not_again(raw, go_on):
         ([text("Contr")], {}),
         ([text(SAID)], {"response_format": {"type": "json_object"}}),
         ([text(SAID)], {"stop": ["x"]}),
-        ([text(SAID)], {"max_tokens": 25}),
+        ([text(SAID)], {"max_tokens": 20}),
     ],
 )
 async def test_an_answer_that_cannot_safely_go_on_fails(raw, go_on, chunks, options):
@@ -140,6 +140,16 @@ async def test_an_answer_that_cannot_safely_go_on_fails(raw, go_on, chunks, opti
     with pytest.raises(BackendTruncatedError):
         await go_on(**options)
     assert len(raw.requests) == 1
+
+
+@pytest.mark.parametrize(("said", "tokens"), [([SAID] * 3, 3), (list(SAID), 8), ([SAID[:2], SAID[2:]], 2)])
+def test_the_limit_counts_deltas_unless_they_are_too_short_for_tokens(said, tokens):
+    progress = Progress()
+    for piece in said:
+        progress.take(text_delta(piece))
+    rest = progress.go_on(REQUEST | {"max_tokens": 100}, "prefill")
+    assert rest is not None
+    assert rest["max_tokens"] == 100 - tokens
 
 
 def test_parts_of_a_message_and_tools_beside_a_prefix_are_not_safe():

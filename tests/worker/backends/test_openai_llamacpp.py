@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from stack.network import free_port
-from tests.worker.backends.asking import wait_until
+from tests.worker.backends.asking import QUESTION, QUICK, wait_until
 from tests.worker.backends.serverprocess import wait_for_http
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.backends.openai import OpenAIBackend
+from turnwire.worker.backends.quirks import Quirks
 
 pytestmark = pytest.mark.realserver
 
@@ -66,6 +69,30 @@ async def test_c28_a_real_refusal(brief, ask):
 async def test_more_calls_than_slots_all_end(brief, ask):
     askings = await asyncio.gather(*(ask(f"{brief}/v1").run() for _ in range(12)))
     assert {call.tokens_out for asking in askings for call in asking.calls} == {24}
+
+
+@pytest.mark.parametrize("mode", ["prefill", "flags"])
+async def test_a_real_answer_goes_on_where_it_broke_off(endless, mode):
+    backend = OpenAIBackend(f"{endless}/v1", None, "tiny", QUICK, quirks=Quirks(continues=mode))
+    options, calls = {"temperature": 0, "max_tokens": 60}, []
+
+    async def ask(begun=()):
+        return [
+            event
+            async for event in backend.stream(
+                QUESTION, options=options, idempotency_key="k", on_call=calls.append, begun=begun
+            )
+        ]
+
+    whole = await ask()
+    begun = [ChatStreamEvent(**event) for event in whole[:30]]
+    rest = await ask(begun)
+    assert rest[:30] == whole[:30]
+    assert backend._learned.cannot_continue == set(), "it did not start over"
+    assert calls[0].tokens_out == 60
+    assert calls[1].tokens_out < 60
+    assert calls[1].tokens_in > calls[0].tokens_in
+    await backend.aclose()
 
 
 async def test_c33_cancelling_inside_the_answer_stops_the_model(endless, ask):
