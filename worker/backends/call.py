@@ -12,7 +12,7 @@ from turnwire.shared.model import ModelCall
 from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.continuation import Progress, text_alone
 from turnwire.worker.backends.errors import BackendTransportError
-from turnwire.worker.backends.quirks import Quirks
+from turnwire.worker.backends.quirks import Continue, Quirks
 from turnwire.worker.backends.tries import Tries
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,11 @@ class Call:
             yield event
 
     @property
-    def _mode(self) -> Any:
-        return "off" if self._model in self._learned.cannot_continue else self._quirks.continues
+    def _mode(self) -> Continue:
+        # A model does not remember its thoughts, and hidden ones cannot be seen here.
+        if self._quirks.think == "hide" or self._model in self._learned.cannot_continue:
+            return "off"
+        return self._quirks.continues
 
     async def _ask(self, answer: StreamedAnswer) -> AsyncGenerator[dict[str, Any]]:
         request = self._whole if self._rest is None else self._rest

@@ -208,6 +208,16 @@ async def test_a_refusal_before_the_beginning_was_shown_leaves_no_trace(raw, go_
     assert asking.events == [text_delta("All of it.")]
 
 
+async def test_an_answer_with_hidden_thoughts_does_not_go_on(raw, ask):
+    raw.play(HEAD, sse(text("<think>hm</think>"), text(SAID)), RESET)
+    asking = ask(raw.url)
+    quirks = Quirks(continues="prefill", think="hide")
+    with pytest.raises(BackendTruncatedError):
+        async for _ in asking.backend.stream([], idempotency_key="k", on_call=asking.calls.append, quirks=quirks):
+            pass
+    assert len(raw.requests) == 1
+
+
 async def test_the_first_request_that_fails_for_good_tells_why(raw, go_on):
     raw.play(*BROKEN)
     raw.play(reply(401))
