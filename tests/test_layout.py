@@ -15,7 +15,7 @@ from turnwire.shared.store.scripts import REFUSALS, source
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "worker", "shared")
-ROOMS = (*PACKAGES, "turnwire/testing")
+ROOMS = (*PACKAGES, "turnwire/agents", "turnwire/testing")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 LUA = sorted((ROOT / "shared" / "store" / "lua").glob("*.lua"))
 PARTS = sorted((ROOT / "shared" / "store" / "lua" / "parts").glob("*.lua"))

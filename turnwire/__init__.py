@@ -1,7 +1,8 @@
 """Durable chat turns on Redis: the public names of Turnwire.
 
-A product imports from here, from `turnwire.backends` and from `turnwire.testing`. Everything else may change in any
-release. The names are loaded at their first use, so that the API process never imports the worker's code.
+A product imports from here, from `turnwire.backends`, `turnwire.testing` and the modules of `turnwire.agents`.
+Everything else may change in any release. The names are loaded at their first use, so that the API process never
+imports the worker's code.
 """
 
 # The names stand here three times, and a test compares the three lists. Type checkers need the imports and a literal

@@ -69,7 +69,8 @@ def test_an_exported_lock_is_what_uv_lock_says(name):
 
 def test_uv_lock_was_made_from_this_pyproject():
     ours = PACKAGES["turnwire"]
-    wanted = {"dependencies": PROJECT["project"]["dependencies"], **PROJECT["dependency-groups"]}
+    extras = [one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra]
+    wanted = {"dependencies": PROJECT["project"]["dependencies"] + extras, **PROJECT["dependency-groups"]}
     recorded = {"dependencies": ours["metadata"]["requires-dist"], **ours["metadata"]["requires-dev"]}
     assert wanted.keys() == recorded.keys(), RENEW
     for group, requirements in wanted.items():
