@@ -4,8 +4,10 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from turnwire import ChatTurnHooks, ModelCall, Turn
+from turnwire import ChatStreamEvent, ChatTurnHooks, ModelCall, Turn, TurnError, TurnFailure
 from turnwire.testing import TurnRun
+
+SECRET = "4111 1111"
 
 
 def say(text: str) -> dict[str, Any]:
@@ -89,3 +91,56 @@ class Says(ChatTurnHooks):
 def code_of(run: TurnRun) -> str | None:
     """The code with which a turn failed."""
     return None if run.error is None else run.error.code
+
+
+class Hears(ChatTurnHooks):
+    """Says two words, then does what the message wants; notes what it is told of its failures."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.histories: list[list[dict[str, Any]]] = []
+
+    async def produce(self, turn: Turn) -> Any:
+        self.histories.append(turn.history())
+        yield say("one ")
+        yield say("two")
+        if turn.message == "wait":
+            await turn.signal("go")
+        if turn.message == "fail" and len(self.told) < 2:
+            raise TurnFailure("broke", code="broke")
+
+    def on_turn_failed(self, turn: Turn, error: TurnError, partial_text: str) -> None:
+        assert turn.message_id
+        self.told.append((error.code, partial_text))
+
+
+class Hides(ChatTurnHooks):
+    """Says a card number in pieces, in the way that the message names."""
+
+    redact_tail = 16
+
+    def redact(self, turn: Turn, event: ChatStreamEvent) -> ChatStreamEvent | None:
+        if event.type == "thought":
+            return None
+        hidden = {
+            name: value.replace(SECRET, "####") if isinstance(value, str) else value
+            for name, value in event.data.items()
+        }
+        return ChatStreamEvent(event.type, hidden)
+
+    async def words(self) -> Any:
+        for word in ["the card ", "is 4", "111 11", "11, and ", "so ", "on and on and on"]:
+            yield say(word)
+            if word == "so ":
+                yield {"type": "thought", "data": {"text": SECRET}}
+
+    async def produce(self, turn: Turn) -> Any:
+        if turn.message == "stream":
+            async for event in turn.stream("answer", self.words):
+                yield event
+            await turn.step("after", lambda: None)
+            return
+        async for event in self.words():
+            yield event
+        if turn.message == "fail":
+            raise ValueError(SECRET)

@@ -4,43 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.testing.products import say
-from turnwire import ChatStreamEvent, ChatTurnHooks, Turn, redacted
+from tests.testing.products import SECRET, Hides
+from turnwire import ChatStreamEvent, Turn, redacted
 from turnwire.testing import TurnRun, run_turn
-
-SECRET = "4111 1111"
-
-
-class Hides(ChatTurnHooks):
-    """Says a card number in pieces, in the way that the message names."""
-
-    redact_tail = 16
-
-    def redact(self, turn: Turn, event: ChatStreamEvent) -> ChatStreamEvent | None:
-        if event.type == "thought":
-            return None
-        hidden = {
-            name: value.replace(SECRET, "####") if isinstance(value, str) else value
-            for name, value in event.data.items()
-        }
-        return ChatStreamEvent(event.type, hidden)
-
-    async def words(self) -> Any:
-        for word in ["the card ", "is 4", "111 11", "11, and ", "so ", "on and on and on"]:
-            yield say(word)
-            if word == "so ":
-                yield {"type": "thought", "data": {"text": SECRET}}
-
-    async def produce(self, turn: Turn) -> Any:
-        if turn.message == "stream":
-            async for event in turn.stream("answer", self.words):
-                yield event
-            await turn.step("after", lambda: None)
-            return
-        async for event in self.words():
-            yield event
-        if turn.message == "fail":
-            raise ValueError(SECRET)
 
 
 def everything(run: TurnRun) -> str:

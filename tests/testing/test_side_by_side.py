@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.testing.products import Fails, Shop, code_of
+from tests.testing.products import Fails, Hears, Hides, Shop, code_of
 from tests.testing.redis_stage import KEY, RedisStage
 from turnwire import ModelCall, Turn
 from turnwire.shared.model import StepRecord
@@ -168,6 +168,30 @@ async def test_an_answer_that_is_persisted_late(redis, settings, fails):
 async def test_a_turn_that_is_given_up(redis, settings):
     run = await check(redis, settings, Fails, "hello", {}, {"crash_after": ["claim", "append", "append"]})
     assert code_of(run) == "attempts_exhausted"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{}, {"crash_after": "settle"}, {"lose_reply": "settle"}, {"crash_before": "keep_step.on_turn_failed"}],
+    ids=str,
+)
+async def test_a_turn_that_fails_and_is_told_of(redis, settings, fault):
+    run = await check(redis, settings, Hears, "fail", {}, fault)
+    assert run.record.partial_text == "one two"
+    assert run.step("on_turn_failed").status == "completed"
+
+
+@pytest.mark.parametrize("message", ["plain", "stream", "fail"])
+@pytest.mark.parametrize("fault", [{}, {"crash_after": "settle"}], ids=str)
+async def test_a_product_that_redacts(redis, settings, fault, message):
+    run = await check(redis, settings, Hides, message, {}, fault)
+    assert "####" in run.streamed_text
+
+
+async def test_a_turn_with_parts_options_and_a_parent(redis, settings):
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://a/b.png"}}]
+    run = await check(redis, settings, Hears, parts, {}, {}, options={"temperature": 0.5}, parent=-1)
+    assert (run.record.message, run.record.parent, run.status) == (parts, -1, "completed")
 
 
 class Model:

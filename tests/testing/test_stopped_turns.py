@@ -1,36 +1,13 @@
 """Turns that fail or are cancelled: what is kept of them, and that the product is told, at least once."""
 
-from typing import Any
-
 import pytest
 
-from tests.testing.products import say
-from turnwire import ChatTurnHooks, Turn, TurnError, TurnFailure
+from tests.testing.products import Hears
+from turnwire import Turn, TurnError
 from turnwire.shared.settings import Settings
 from turnwire.testing import TurnRun, run_turn
 
 KEEPS = Settings(history_stopped="keep")
-
-
-class Hears(ChatTurnHooks):
-    """Says two words, then does what the message wants; notes what it is told of its failures."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-        self.histories: list[list[dict[str, Any]]] = []
-
-    async def produce(self, turn: Turn) -> Any:
-        self.histories.append(turn.history())
-        yield say("one ")
-        yield say("two")
-        if turn.message == "wait":
-            await turn.signal("go")
-        if turn.message == "fail" and len(self.told) < 2:
-            raise TurnFailure("broke", code="broke")
-
-    def on_turn_failed(self, turn: Turn, error: TurnError, partial_text: str) -> None:
-        assert turn.message_id
-        self.told.append((error.code, partial_text))
 
 
 class Transforms(Hears):

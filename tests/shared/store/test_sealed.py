@@ -63,6 +63,16 @@ async def test_parts_and_options_are_stored_sealed_and_read_open(store: TurnStor
     assert (await store.submit(KEY, asked)).verdict == "running"
 
 
+async def test_the_partial_text_of_a_stopped_turn_is_stored_sealed_and_read_open(store: TurnStore, redis: Any):
+    await store.submit(KEY, request("hello"))
+    claimed = await claim(store)
+    fields: dict[str, str | bytes | int] = {"error_code": "cancelled", "error_message": "", "retryable": 0}
+    fields |= {"partial_text": PLANTED, "in_history": 1}
+    await store.settle(claimed, TurnState.CANCELLED, 1, [delta(PLANTED)], fields)
+    assert (await store.existing(KEY)).partial_text == PLANTED
+    await assert_sealed(redis)
+
+
 async def test_a_turn_is_stored_sealed_and_read_open(store: TurnStore, redis: Any):
     await store.submit(KEY, request(PLANTED, metadata=METADATA))
     claimed = await claim(store)
