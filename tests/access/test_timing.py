@@ -3,11 +3,15 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.access.world import plant
+from turnwire.api.endpoints.operation import Operation
+from turnwire.api.endpoints.routes import OPERATIONS
 
 PAIRS = 150
 TOLERATED = 0.2  # with 150 pairs, chance alone goes so far once in a million times
@@ -46,6 +50,34 @@ def test_a_foreign_session_takes_as_long_as_a_missing_one(http: httpx.Client, ke
             second = ask(missing)
             pairs.append((ask(foreign), second))
     assert abs(slower_share(pairs) - 0.5) < TOLERATED
+
+
+FEW = 60  # pairs
+LOOSE = 0.35  # with 60 pairs, chance alone goes so far once in ten million times
+COMPARED = [each for each in OPERATIONS if each.is_of_session and not each.begins_session]
+
+
+@pytest.mark.parametrize("operation", COMPARED, ids=lambda operation: operation.name)
+def test_every_operation_takes_as_long_for_a_foreign_session(http: httpx.Client, operation: Operation):
+    plant(http)
+    body: dict[str, Any] = {"json": {}} if operation.method == "POST" else {}
+
+    def ask(name: str) -> float:
+        path = operation.path.format(session=name, index=0, key="approval")
+        headers = {"x-api-key": "tw_bob"}
+        asked = partial(http.request, operation.method, path, headers=headers, **body)
+        return took(lambda: asked().status_code == 404 or pytest.fail(name))
+
+    pairs = []
+    for number in range(FEW):
+        missing = f"no-{number:03}"
+        if number % 2:
+            first = ask("of-ada")
+            pairs.append((first, ask(missing)))
+        else:
+            second = ask(missing)
+            pairs.append((ask("of-ada"), second))
+    assert abs(slower_share(pairs) - 0.5) < LOOSE
 
 
 def test_the_statistic_would_see_another_round_trip_to_redis():

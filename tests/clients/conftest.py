@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from stack.cluster import ROOT, Stack
+from stack.proxies import ProgramMissing, certificate_in
 from tests.clients.proxies import PROXIES, SITE, Proxied, running
 from tests.support.scene import SETTINGS, Scene
 from tests.support.waiting import wait_until
@@ -69,16 +70,11 @@ def proxied_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of turnwire.key and of turnwire.pem, which holds the certificate and the key, as HAProxy wants it."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, made = folder / "turnwire.key", folder / "turnwire.pem"
-    options = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={SITE} -addext subjectAltName=DNS:{SITE}"
-    subprocess.run([openssl, *options.split(), "-keyout", key, "-out", made], check=True, capture_output=True)
-    made.write_text(made.read_text() + key.read_text())
-    return folder
+    """The folder of the proxies' certificate."""
+    try:
+        return certificate_in(tmp_path_factory.mktemp("certificate"))
+    except ProgramMissing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=PROXIES)

@@ -59,7 +59,7 @@ class Maker:
                 if method not in {"get", "post", "delete", "put", "patch"}:
                     continue
                 content = operation.get("requestBody", {}).get("content", {})
-                schema = next(iter(content.values()), {}).get("schema")
+                schema = next((one["schema"] for one in content.values()), None)
                 parameters = [self._resolved(one) for one in operation.get("parameters", [])]
                 yield Described(operation["operationId"], method.upper(), path, parameters, schema)
 
