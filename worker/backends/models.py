@@ -98,6 +98,7 @@ class Models:
         """
         served = self._served.content
         chosen = _chosen(served, turn, model)
+        begun = [event for event in begun if event.type != TRIMMED]  # it is said again, in front of the text
         system = chosen.listed.system
         if system is not None and not (messages and messages[0].get("role") in {"system", "developer"}):
             messages = [{"role": "system", "content": system}, *messages]

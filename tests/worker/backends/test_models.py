@@ -15,9 +15,11 @@ from tests.support.read_again import read_again
 from tests.support.waiting import wait_until
 from tests.worker.backends.rawserver import HEAD, RESET, RawServer, raw_server, reply, sse, text
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.shared.watched_file import LOOK_S
+from turnwire.worker.backends.answer import text_delta
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError, UnknownModelError
 from turnwire.worker.backends.models import Models, ModelsHooks
 
@@ -269,3 +271,28 @@ async def test_a_new_file_counts_at_once_and_one_that_cannot_be_used_changes_not
 async def test_without_the_setting_there_are_no_models():
     with pytest.raises(SettingsError, match="TURNWIRE_MODELS_FILE: not set"):
         Models.from_env({})
+
+
+async def test_an_answer_goes_on_also_in_a_session_whose_oldest_turns_were_left_out(raw, make):
+    raw.play(HEAD + sse(text("six seven", "stop"), "[DONE]"))
+    table = 'continue = "prefill"\ncontext_tokens = 100\nparameters = { max_tokens = 50 }\n'
+    models = make(f'[models.small]\nurl = "{raw.url}"\n{table}')
+    messages = [{"role": "user", "content": "word " * 90}, {"role": "user", "content": "count"}]
+    trimmed = {"type": "history.trimmed", "data": {"model": "small", "droppedTurns": 1}}
+    said_before = [text_delta(f"{word} ") for word in ("one", "two", "three", "four", "five")]
+    begun = [ChatStreamEvent(event["type"], event["data"]) for event in (trimmed, *said_before)]
+    events = [event async for event in models.ask(a_turn(), messages, begun=begun)]
+    assert events[: len(begun)] == [trimmed, *said_before], "no client has to drop anything"
+    assert [message["role"] for message in body(raw)["messages"]] == ["user", "assistant"]
+
+
+async def test_an_answer_of_a_fallback_is_asked_for_anew(raw, other, make):
+    raw.play(ANSWER)
+    begun = [
+        ChatStreamEvent("model.fallback", {"model": "large", "insteadOf": "small", "code": "overloaded"}),
+        ChatStreamEvent(**text_delta("one two three ")),
+    ]
+    models = make(with_fallback(raw, other, 'continue = "prefill"'))
+    messages = [{"role": "user", "content": "count"}]
+    assert [event["type"] async for event in models.ask(a_turn(), messages, begun=begun)] == ["message.part.updated"]
+    assert [message["role"] for message in body(raw)["messages"]] == ["system", "user"]
