@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from turnwire.shared.content import text_of_content
-from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.events import OWN_EVENT_PREFIX, ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
 from turnwire.worker.turn.accumulator import text_of
@@ -105,7 +105,7 @@ class Turn:
 
         Pass them on as `begun` of `OpenAIBackend.ask`, and a model that can goes on where its answer broke off.
         """
-        return [_event.decode(event) for event in self._cut]
+        return [_event.decode(event) for event in self._cut if not event.startswith(OWN_EVENT_PREFIX)]
 
     def step(
         self,
