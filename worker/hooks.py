@@ -31,9 +31,9 @@ class ChatTurnHooks:
     """The hooks of one product. `turn` is the Turn that a hook is called for; three of them are called for none.
 
     Attributes:
-        continues_answers: True if `produce` begins with `turn.partial_events` and goes on from there. Then these events
-            stay in the log when another worker takes the turn over, and no client has to drop them. It has no effect
-            beside `redact`, which would cut them in other places.
+        continues_answers: True if `produce` yields `turn.partial_events` again and goes on from there. Then these
+            events stay in the log when another worker takes the turn over, and no client has to drop them. All hooks of
+            a worker must have it. It has no effect beside `redact`, which would cut them in other places.
         redact_tail: the length in characters of the longest text that `redact` has to find.
     """
 

@@ -20,6 +20,7 @@ from turnwire.shared.events import PART_UPDATED, RUN_COMPLETED, RUN_RESUMED
 BODY = {"message": "What is a lease?"}
 KILL_AFTER_WORDS = 12
 INTERRUPTED = 130
+MOST_PAID_TWICE = 4  # the word at which the answer broke off, and those that the killed worker did not take any more
 
 
 class Demo:
@@ -51,7 +52,7 @@ class Demo:
         screen.title("was it so?")
         self._judge_takeover(lines, keeps(before, scene.checkpoints()))
         self._judge_cost(bill, ledger)
-        self._check("the replay is the same answer", replay[-2]["data"] == {"finalText": ANSWER})
+        self._check("the replay is the same answer", replay[-2]["data"]["finalText"] == ANSWER)
         free = (bill_now, ledger_now) == (bill, ledger)
         self._check("the replay cost nothing", replay[-1]["data"]["replayed"] and free)
         return self._ok
@@ -63,6 +64,7 @@ class Demo:
         self._check("one connection saw it all, and it ended completed", lines[-1]["type"] == RUN_COMPLETED)
         self._check("the worker that had the lease was killed", scene.worker_of(killed).exit_code == -SIGKILL)
         self._check("the other one took it, as attempt 2, and said so", went_on == [(True, "2")] and resumed == [2])
+        self._check("the reader dropped nothing of the answer", len(standing(lines)) >= len(lines) - 1)
         self._check("what the reader keeps is the model's whole answer, once", text(standing(lines)) == ANSWER)
         self._check("plan and search were checkpointed before the kill, and not run again", kept)
 
@@ -70,7 +72,9 @@ class Demo:
         plan, answer = ([call for call in bill if call["key"].endswith(name)] for name in ("/plan", "/answer"))
         self._check("the model was paid once for the plan", [call["whole"] for call in plan] == [True])
         whole = [call["whole"] for call in answer]
-        self._check("and for the answer: once cut off by the kill, once whole", whole == [False, True])
+        self._check("and for the answer: once cut off by the kill, once for the rest", whole == [False, True])
+        paid = sum(call["tokens_out"] for call in answer) - len(ANSWER.split(" "))
+        self._check("no more than four of its words were paid for twice", paid <= MOST_PAID_TWICE)
         used = [(row["outcome"], row["model_calls"], tokens(row)) for row in ledger]
         known = used == [("crashed", 1, tokens(plan[-1])), ("completed", 1, tokens(answer[-1]))]
         self._check("the ledger has a row for each attempt, with every call that was whole", known)

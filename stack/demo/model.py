@@ -25,7 +25,10 @@ billing = threading.Lock()
 
 
 class Model(BaseHTTPRequestHandler):
-    """Answers with the text that the request names in the last part of its Idempotency-Key."""
+    """Answers with the text that the request names in the last part of its Idempotency-Key.
+
+    If the last message is the beginning of that text, the answer is the rest of it.
+    """
 
     def do_GET(self) -> None:
         """Answer with the bill."""
@@ -40,7 +43,9 @@ class Model(BaseHTTPRequestHandler):
         """Answer one call of the model. It is on the bill from its first byte, as it is at real model servers."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = self.headers["Idempotency-Key"]
-        words = TEXTS[key.rpartition("/")[2]].split(" ")
+        words, last = TEXTS[key.rpartition("/")[2]].split(" "), request["messages"][-1]
+        said = len(last["content"].split(" ")) if last["role"] == "assistant" else 0
+        words = words[said:]
         tokens_in = sum(len(message["content"].split()) for message in request["messages"])
         call = {"key": key, "tokens_in": tokens_in, "tokens_out": 0, "whole": False}
         with billing:
@@ -49,7 +54,7 @@ class Model(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         for number, word in enumerate(words):
-            self._send({"choices": [{"index": 0, "delta": {"content": f" {word}" if number else word}}]})
+            self._send({"choices": [{"index": 0, "delta": {"content": f" {word}" if number or said else word}}]})
             call["tokens_out"] = number + 1
             time.sleep(WORD_S)
         usage = {"prompt_tokens": tokens_in, "completion_tokens": len(words)}

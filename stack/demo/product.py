@@ -12,7 +12,9 @@ SEARCH_S = 0.3
 
 
 class DemoProduct(ChatTurnHooks):
-    """Plans, searches and answers."""
+    """Plans, searches and answers. An answer that its worker did not survive goes on where it broke off."""
+
+    continues_answers = True
 
     def __init__(self, backend: OpenAIBackend) -> None:
         self._backend = backend
@@ -25,7 +27,8 @@ class DemoProduct(ChatTurnHooks):
         found = await turn.step("search", self._search, kind="tool", input=plan)
         yield {"type": "found", "data": {"documents": found}}
         messages = [question, {"role": "assistant", "content": plan}, {"role": "user", "content": " ".join(found)}]
-        async for event in turn.stream("answer", partial(self._backend.ask, turn, messages, name="answer")):
+        ask = partial(self._backend.ask, turn, messages, name="answer", begun=turn.partial_events)
+        async for event in turn.stream("answer", ask):
             yield event
 
     async def _plan(self, turn: Turn, question: dict[str, str]) -> str:

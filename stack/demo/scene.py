@@ -19,7 +19,7 @@ from turnwire.shared.keys import TurnKey, session_key
 START_LIMIT_S = 30.0
 TURN = "/v1/sessions/demo/turns/0"
 KEY: TurnKey = session_key("demo").turn(0)
-SETTINGS = {"TURNWIRE_HOOKS": "stack.demo.product:hooks", "TURNWIRE_DRAIN_S": "1"}
+SETTINGS = {"TURNWIRE_HOOKS": "stack.demo.product:hooks", "TURNWIRE_DRAIN_S": "1", "TURNWIRE_LLM_CONTINUE": "prefill"}
 
 
 class Scene:

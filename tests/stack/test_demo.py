@@ -41,7 +41,7 @@ def test_the_demo_shows_what_it_says_and_checks_it():
     assert shown.stderr == ""
     assert "session.run.resumed" in shown.stdout
     assert "redis-cli GET 'lease:chat:{demo}:0'" in shown.stdout
-    assert shown.stdout.count("   ok  ") == 10
+    assert shown.stdout.count("   ok  ") == 12
     assert "\033" not in shown.stdout, "there are colours, although this is not a terminal"
 
 

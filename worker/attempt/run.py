@@ -243,6 +243,7 @@ class TurnRunner:
         stream = AttemptStream(attempt, self._store)
         try:
             await stream.load()
+            turn.count_left = stream.count_left
             most = self._store.settings_of(attempt.claimed.key.session.tenant).max_event_bytes
             produced = await produce(hooks, turn, Forwarder(turn, most, attempt.text), stream, steps.redaction)
             steps.check_all_asked()

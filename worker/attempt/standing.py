@@ -20,6 +20,11 @@ class Standing:
         """True if there are events in the log that this attempt has not yielded yet."""
 
     @property
+    def count_left(self) -> int:
+        """How many events in the log this attempt has not yielded yet."""
+        return len(self._events) - self._matched
+
+    @property
     def last_match(self) -> str:
         """The cursor to rewind to: the last event that was yielded again, or the log's first event if none was."""
         return self._events[self._matched - 1].id.decode() if self._matched else self._before

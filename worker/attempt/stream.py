@@ -29,6 +29,10 @@ class AttemptStream:
         self._standing = Standing(entries)
         self._attempt.log.appended_bytes += sum(len(entry.event) for entry in entries)  # they count towards its limit
 
+    def count_left(self) -> int:
+        """Return how many events of earlier attempts, which are in the log, the producer has not yielded again yet."""
+        return self._standing.count_left
+
     def put(self, event: bytes, *, own: bool = False) -> bool:
         """Append an event, unless it is in the log already. Returns True when the caller must wait for `room`.
 

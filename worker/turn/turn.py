@@ -77,6 +77,7 @@ class Turn:
         self._steps = steps
         self._stopping = stopping
         self._cut = claimed.cut
+        self.count_left: Callable[[], int] = lambda: 0  # for the worker: how many events are not yielded again yet
 
     @property
     def cancelled(self) -> bool:
@@ -99,13 +100,16 @@ class Turn:
         """
         return text_of(self._cut)
 
-    @cached_property
+    @property
     def partial_events(self) -> list[ChatStreamEvent]:
         """list[ChatStreamEvent]: what the attempt before this one had streamed after its last completed step.
 
-        Pass them on as `begun` of `OpenAIBackend.ask`, and a model that can goes on where its answer broke off.
+        Those that `produce` has yielded again already are left out. Pass the others on as `begun` of
+        `OpenAIBackend.ask`, and a model that can goes on where its answer broke off. The list is empty if the hooks do
+        not say that they continue answers.
         """
-        return [_event.decode(event) for event in self._cut if not event.startswith(OWN_EVENT_PREFIX)]
+        left = self._cut[max(len(self._cut) - self.count_left(), 0) :]
+        return [_event.decode(event) for event in left if not event.startswith(OWN_EVENT_PREFIX)]
 
     def step(
         self,

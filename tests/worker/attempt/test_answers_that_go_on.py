@@ -1,5 +1,7 @@
 """What a dead attempt has streamed stays in the log if the hooks go on with it."""
 
+from functools import partial
+
 from tests.support.turns import KEY, OTHER_WORKER, append, delta, submit_and_claim
 from tests.testing.products import say
 from turnwire import ChatTurnHooks
@@ -18,9 +20,10 @@ class GoesOn(ChatTurnHooks):
         self.counted = []
 
     async def produce(self, turn):
-        for event in turn.partial_events:
+        begun = turn.partial_events
+        for event in begun:
             yield event
-        for number in range(len(turn.partial_events), 6):
+        for number in range(len(begun), 6):
             self.counted.append(number)
             yield say(f"{number} ")
 
@@ -41,6 +44,37 @@ async def test_the_client_drops_nothing_and_nothing_is_made_twice():
     assert resumed.data["after"] == before[-1].id
     assert len(shown) == 6
     assert hooks.counted[-1] == 5
+
+
+class Plans(ChatTurnHooks):
+    """Answers in two streams, with an event before each. Each stream goes on where it broke off."""
+
+    continues_answers = True
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def produce(self, turn):
+        for part in ("plan", "answer"):
+            yield {"type": "begins", "data": {"part": part}}
+            async for event in turn.stream(part, partial(self.say, part, turn.partial_events)):
+                yield event
+
+    async def say(self, part, begun):
+        for event in begun:
+            yield event
+        for number in range(len(begun), 4):
+            self.said.append(f"{part}{number}")
+            yield say(f"{part}{number} ")
+
+
+async def test_each_stream_of_an_agent_goes_on_for_itself():
+    report = await crash_at_each_write(Plans, "go")
+    assert report.problems == [], str(report)
+    hooks = Plans()
+    run = await run_turn(hooks, "go", crash_after=["append", "checkpoint.plan"])
+    assert run.final_text == "".join(f"{part}{number} " for part in ("plan", "answer") for number in range(4))
+    assert run.attempts == 3
 
 
 async def test_the_tail_of_the_log_stays_for_a_worker_that_keeps_it(store, redis):
