@@ -22,6 +22,7 @@ from turnwire.shared.store.queue_open import Admitted
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.user_sessions import UserSessions
+from turnwire.shared.store.waking import wake_next
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -101,12 +102,13 @@ class Intake:
         try:
             await self._queue.enqueue(run_id, accepted=accepted_before, lane=lane, weight=self._weight)
         except QueueFull as full:
-            if not await self._store.withdraw(submitted, _refusal(submitted, full)):
-                # another request relies on the turn by now
+            woken = await self._store.withdraw(submitted, _refusal(submitted, full))
+            if woken is None:  # another request relies on the turn by now
                 await self._queue.enqueue(run_id, accepted=True, lane=lane, weight=self._weight)
                 return
             if submitted.verdict == "created":  # otherwise the sweep has to find it, to publish the ledger row
                 await self._queue.forget(run_id, accepted.mark)
+            await wake_next(self._store, self._queue, accepted.key, woken)
             raise
 
     async def _mark(self, key: TurnKey) -> str:

@@ -87,10 +87,10 @@ class TurnStore(AttemptWrites):
         """The request's fields of the turn hash, as they are stored."""
         return request.fields()
 
-    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
-        """Take a submit back that the queue refused. Returns False if another request relies on it by now.
+    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> list[int] | None:
+        """Take a submit back that the queue refused. `events` end the log of a turn that had been asked again.
 
-        `events` end the log of a turn that had been asked again.
+        Returns: the session's turns that may be able to run now; None if another request relies on the submit by now.
         """
         key = submitted.key
         args: list[Arg] = [
@@ -101,7 +101,8 @@ class TurnStore(AttemptWrites):
             self._retention.ms(key.session.tenant),
             *events,
         ]
-        return bool(await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args))
+        taken_back, woken = await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args)
+        return indexes_of(woken) if taken_back else None
 
     async def signal(
         self,

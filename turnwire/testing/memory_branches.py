@@ -50,11 +50,12 @@ def note_wait(session: MemorySession, index: int, ahead: int) -> None:
         other["wakes"] = ",".join([*wakes, str(index)])
 
 
-def woken(session: MemorySession, turn: MemoryTurn) -> list[int]:
+def woken(session: MemorySession | None, turn: MemoryTurn | None) -> list[int]:
     """Return the indexes of the turns that may be able to run now that this one has ended."""
-    wakes = turn.fields.get("wakes")
+    wakes = turn.fields.get("wakes") if turn is not None else None
     waiting = {int(index) for index in wakes.split(",")} if wakes else set()
-    return sorted(waiting if session.next_open is None else waiting | {session.next_open})
+    first = session.next_open if session is not None else None
+    return sorted(waiting if first is None else waiting | {first})
 
 
 def default_parent(session: MemorySession, index: int) -> str:

@@ -122,20 +122,21 @@ class MemoryStore(MemoryAttempts):
         return Submitted("reopened" if reopened else "created", key, turn.attempt, mark)
 
     @write
-    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> bool:
+    async def withdraw(self, submitted: Submitted, events: Sequence[bytes]) -> list[int] | None:
         """See TurnStore."""
         memory, key, retention_ms = self.memory, submitted.key, self.settings.retention_ms
         session, turn = memory.session(key.session), memory.turn(key)
         if session is None or turn is None:
-            return submitted.verdict == "created"
+            return branches.woken(session, turn) if submitted.verdict == "created" else None
         asked = turn.fields.get("asked")
         if turn.status == "failed" and asked == submitted.mark:
-            return True
-        if turn.status != "queued" or asked != submitted.mark:
-            return False
-        if submitted.verdict == "created":
+            return branches.woken(session, turn)
+        is_new = submitted.verdict == "created"
+        if turn.status != "queued" or asked != submitted.mark or (is_new and "wakes" in turn.fields):
+            return None
+        if is_new:
             self._disappear(key, session, turn)
-            return True
+            return branches.woken(session, turn)
         attempt = turn.attempt + 1
         rules.add_events(memory, key, turn, Cursor(attempt, turn.next_seq), events)
         turn.fields["attempt_at"] = str(memory.now_ms)
@@ -147,7 +148,7 @@ class MemoryStore(MemoryAttempts):
             "retryable": "1",
         }
         rules.close_turn(memory, session, turn, key.index, "failed", fields, retention_ms)
-        return True
+        return branches.woken(session, turn)
 
     def _disappear(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> None:
         memory, before = self.memory, turn.fields.get("next_index_before")

@@ -19,23 +19,23 @@
 --   verdict           the verdict that `submit` returned: created or reopened
 --   retention_ms      how long the failed turn is kept
 --   event …           the last events of a turn that was reopened
--- RETURNS
+-- RETURNS {taken back, indexes of the session's turns that may be able to run now}
 --   1               it is taken back
---   0               nothing was changed: somebody else has asked for the turn since
+--   0               nothing was changed: somebody else has asked for the turn since, or a turn waits that follows it
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log sums ledger close keyed
+-- include: time log sums ledger close keyed branch
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], numbering = KEYS[10]}
 local channel_prefix, index, mark, verdict, retention_ms = unpack(ARGV, 1, 5)
-local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt')
+local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt', 'wakes')
 if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
-    return 1  -- it was taken back already
+    return {1, woken(first_open(keys.open), state[4])}  -- it was taken back already
 end
-if state[1] ~= 'queued' or state[2] ~= mark then
-    return 0
+if state[1] ~= 'queued' or state[2] ~= mark or (verdict == 'created' and state[4]) then
+    return {0, {}}
 end
 if verdict == 'created' then
     local created_at, next_before = unpack(redis.call('HMGET', keys.turn, 'created_at', 'next_index_before'))
@@ -56,7 +56,7 @@ if verdict == 'created' then
         redis.call('PEXPIRE', keys.session, retention_ms)
         redis.call('PEXPIRE', keys.turns, retention_ms)
     end
-    return 1
+    return {1, woken(first_open(keys.open), state[4])}
 end
 local attempt = tonumber(state[3]) + 1
 local last = redis.call('XREVRANGE', keys.events, '+', '-', 'COUNT', 1)
@@ -70,5 +70,4 @@ local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message',
 local now = now_ms()
 redis.call('HSET', keys.turn, 'attempt_at', now)
 add_row(keys, attempt, 'failed', 'queue_full', nothing_used(), now)
-close_turn(keys, index, 'failed', fields, retention_ms, now)
-return 1
+return {1, woken(close_turn(keys, index, 'failed', fields, retention_ms, now), state[4])}

@@ -3,6 +3,7 @@
 from tests.support.turns import (
     KEY,
     SESSION,
+    WORKER,
     append,
     claim,
     delta,
@@ -16,6 +17,7 @@ from tests.support.turns import (
 )
 from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Waits
 
 ENDING = [encode_event(ERROR, {"code": "queue_full"}), encode_event(RUN_FAILED, {"code": "queue_full"})]
 
@@ -29,7 +31,7 @@ async def reopened(store):
 
 async def test_a_new_turn_disappears(store, redis):
     submitted = await store.submit(KEY, request())
-    assert await store.withdraw(submitted, ENDING) is True
+    assert await store.withdraw(submitted, ENDING) is not None
     assert await store.record(KEY) is None
     assert await store.records(SESSION) == []
     assert await redis.exists(SESSION.open, KEY.events) == 0
@@ -49,7 +51,7 @@ async def test_a_keyed_turn_that_disappeared_can_be_asked_again_with_its_key(sto
 
 async def test_a_reopened_turn_fails_again_with_one_terminal_event(store):
     submitted = await reopened(store)
-    assert await store.withdraw(submitted, ENDING) is True
+    assert await store.withdraw(submitted, ENDING) is not None
     record = await store.record(KEY)
     assert (record.status, record.error.code, record.error.retryable) == (TurnState.FAILED, "queue_full", True)
     log = await log_of(store)
@@ -75,7 +77,7 @@ async def test_a_turn_that_somebody_else_asked_for_meanwhile_stays(store, redis)
     submitted = await store.submit(KEY, request())
     await store.submit(KEY, request())
     before = await snapshot(redis)
-    assert await store.withdraw(submitted, ENDING) is False
+    assert await store.withdraw(submitted, ENDING) is None
     assert await snapshot(redis) == before
 
 
@@ -83,7 +85,7 @@ async def test_a_turn_that_runs_already_stays(store, redis):
     submitted = await store.submit(KEY, request())
     await claim(store)
     before = await snapshot(redis)
-    assert await store.withdraw(submitted, ENDING) is False
+    assert await store.withdraw(submitted, ENDING) is None
     assert await snapshot(redis) == before
 
 
@@ -92,7 +94,7 @@ async def test_a_turn_that_ran_meanwhile_stays(store, redis):
     submitted = await store.submit(KEY, request())
     await store.handover(await claim(store))
     before = await snapshot(redis)
-    assert await store.withdraw(submitted, ENDING) is False
+    assert await store.withdraw(submitted, ENDING) is None
     assert await snapshot(redis) == before
 
 
@@ -106,13 +108,13 @@ async def test_signals_of_a_turn_that_disappears_go_with_it(store, redis):
 async def test_repeating_it_says_the_same(store, twice):
     """It said that somebody else relied on the turn: the client was answered as if it had been accepted."""
     submitted = await store.submit(KEY, request())
-    assert await twice(lambda: store.withdraw(submitted, ENDING)) is True
+    assert await twice(lambda: store.withdraw(submitted, ENDING)) is not None
     assert await store.record(KEY) is None
 
 
 async def test_repeating_it_for_a_reopened_turn_says_the_same(store, twice):
     submitted = await reopened(store)
-    assert await twice(lambda: store.withdraw(submitted, ENDING)) is True
+    assert await twice(lambda: store.withdraw(submitted, ENDING)) is not None
     assert types_of(await log_of(store)).count(RUN_FAILED) == 1
 
 
@@ -122,11 +124,34 @@ async def test_a_turn_made_anew_in_between_is_not_taken_back_by_a_late_repeat(st
     await store.withdraw(submitted, ENDING)
     await store.submit(KEY, request())
     before = await snapshot(redis)
-    assert await store.withdraw(submitted, ENDING) is False
+    assert await store.withdraw(submitted, ENDING) is None
     assert await snapshot(redis) == before
 
 
 async def test_a_server_that_forgot_the_script_gets_it_again(store, redis):
     submitted = await store.submit(KEY, request())
     await redis.script_flush()
-    assert await store.withdraw(submitted, ENDING) is True
+    assert await store.withdraw(submitted, ENDING) is not None
+
+
+async def test_the_turn_that_waited_for_it_may_run(store):
+    submitted = await store.submit(KEY, request())
+    await store.submit(SESSION.turn(1), request())
+    assert await store.claim(SESSION.turn(1), WORKER) == Waits(0, interrupt=False)
+    assert await store.withdraw(submitted, ENDING) == [1]
+
+
+async def test_a_turn_for_which_another_one_waits_stays(store):
+    submitted = await store.submit(KEY, request())
+    await store.submit(SESSION.turn(1), request(parent=0))
+    assert await store.claim(SESSION.turn(1), WORKER) == Waits(0, interrupt=False)
+    assert await store.withdraw(submitted, ENDING) is None
+    await claim(store)
+
+
+async def test_a_turn_that_fails_again_lets_those_run_that_waited_for_it(store):
+    submitted = await reopened(store)
+    await store.submit(SESSION.turn(1), request(parent=0))
+    await store.submit(SESSION.turn(2), request(parent=0))
+    assert await store.claim(SESSION.turn(2), WORKER) == Waits(0, interrupt=False)
+    assert await store.withdraw(submitted, ENDING) == [1, 2]
