@@ -7,7 +7,13 @@ import pytest
 
 from tests.support.markdown import ROOT, blocks
 
-PUBLIC = {"turnwire", "turnwire.agents.pydantic_ai", "turnwire.backends", "turnwire.testing"}
+PUBLIC = {
+    "turnwire",
+    "turnwire.agents.openai_agents",
+    "turnwire.agents.pydantic_ai",
+    "turnwire.backends",
+    "turnwire.testing",
+}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGE_TEXTS = [(str(block), block.text) for block in blocks("python")]
 TEXTS = PAGE_TEXTS + [(path.name, path.read_text(encoding="utf-8")) for path in EXAMPLES]

@@ -16,6 +16,7 @@ EXPORTS = {
     "requirements.lock": "dev",
     "tests/worker/backends/realserver.lock": "realserver",
     "docs/requirements.lock": "docs",
+    "tests/agents/openai_agents.lock": "openai-agents",
     "tests/fuzz/schemathesis.lock": "fuzz",
 }
 LOCKS = [*EXPORTS, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]

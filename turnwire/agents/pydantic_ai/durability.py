@@ -37,8 +37,9 @@ from pydantic_ai.tools import (
 )
 
 from turnwire import ModelCall, SignalTimeoutError, StepResultError, Turn
-from turnwire.agents.pydantic_ai.events import call_data, events_of, packed, unpacked
-from turnwire.agents.pydantic_ai.outlet import Outlet
+from turnwire.agents.model_step import model_step
+from turnwire.agents.outlet import Outlet
+from turnwire.agents.pydantic_ai.events import call_data, events_of
 
 Body = Callable[[], Awaitable[object]]
 
@@ -146,29 +147,15 @@ class StepBackend(JournalCallableOperationBackend[None]):
         return await self._turn.step(name, work, kind=kind)
 
     async def _ask(self, name: str, model: str, body: Body) -> object:
-        """Run a model request as a step that holds its events, too: a later attempt yields them from there."""
         self.requests += 1
-        live = False
 
-        async def work() -> dict[str, Any]:
-            nonlocal live
-            live = True
-            with self._outlet.recording() as events, _inside():
-                try:
-                    payload = await body()
-                except BaseException:
-                    if events:  # the model had begun to answer, and nobody knows how much it used
-                        self._turn.usage.add(ModelCall(model))
-                    raise
+        async def ask() -> object:
+            with _inside():
+                payload = await body()
             self._turn.usage.add(_call_of(model, payload))
-            await self._outlet.drained()
-            return {"response": payload, "events": [packed(event) for event in events]}
+            return payload
 
-        kept = await self._turn.step(name, work, kind="llm")
-        if not live:
-            for event in kept["events"]:
-                await self._outlet.put(unpacked(event))
-        return kept["response"]
+        return await model_step(self._turn, self._outlet, name, model, ask)
 
 
 def _call_of(model: str, response: Any) -> ModelCall:

@@ -10,9 +10,9 @@ from pydantic_ai.models import Model
 from pydantic_core import to_json
 
 from turnwire import ChatTurnHooks, Turn
+from turnwire.agents.outlet import Outlet
 from turnwire.agents.pydantic_ai.durability import TurnDurability
 from turnwire.agents.pydantic_ai.messages import history_of, prompt_of
-from turnwire.agents.pydantic_ai.outlet import Outlet
 
 
 async def run_agent(

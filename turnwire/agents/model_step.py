@@ -1,0 +1,81 @@
+"""Makes a model request of an agent a step that holds its events, and packs them, because most are a few characters."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from turnwire import ModelCall, Turn
+from turnwire.agents.outlet import Outlet
+
+_TEXT: Final = "message.part.updated"
+_REASONING: Final = "reasoning.delta"
+
+Packed = list[str] | dict[str, Any]
+
+
+async def model_step(turn: Turn, outlet: Outlet, name: str, model: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the response of a model, as JSON gives it back. A later attempt takes it, and its events, from the step.
+
+    Args:
+        turn: the turn whose usage counts a request that broke off.
+        outlet: it gets the events.
+        name: the name of the step.
+        model: the name of the model for the ledger.
+        ask: asks the model, puts the events into the outlet while they come, counts the usage, and returns JSON.
+    """
+    live = False
+
+    async def work() -> dict[str, Any]:
+        nonlocal live
+        live = True
+        with outlet.recording() as events:
+            try:
+                response = await ask()
+            except BaseException:
+                if events:  # the model had begun to answer, and nobody knows how much it used
+                    turn.usage.add(ModelCall(model))
+                raise
+        await outlet.drained()
+        return {"response": response, "events": [_packed(event) for event in events]}
+
+    kept = await turn.step(name, work, kind="llm")
+    if not live:
+        for event in kept["events"]:
+            await outlet.put(_unpacked(event))
+    return kept["response"]
+
+
+def text_delta(part_id: str, delta: str) -> dict[str, Any]:
+    """Return the event of a piece of text."""
+    return {"type": _TEXT, "data": {"part": {"type": "text", "id": part_id}, "delta": delta}}
+
+
+def reasoning_delta(delta: str) -> dict[str, Any]:
+    """Return the event of a piece of reasoning."""
+    return {"type": _REASONING, "data": {"delta": delta}}
+
+
+def call_delta(index: int, call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
+    """Return the event of a piece of a tool call."""
+    # In this order, the checkpoint gives the fields back, and a later attempt must yield the same bytes.
+    data = {"arguments": arguments, "id": call_id, "index": index, "name": name}
+    return {"type": "tool.call.delta", "data": data}
+
+
+def _packed(event: dict[str, Any]) -> Packed:
+    """Return the event in few bytes: a delta of text is `[part id, delta]`, one of reasoning is `[delta]`."""
+    data = event["data"]
+    if event["type"] == _TEXT:
+        return [data["part"]["id"], data["delta"]]
+    return [data["delta"]] if event["type"] == _REASONING else event
+
+
+def _unpacked(event: Packed) -> dict[str, Any]:
+    """Return the event that was packed."""
+    match event:
+        case [part_id, delta]:
+            return text_delta(part_id, delta)
+        case [delta]:
+            return reasoning_delta(delta)
+        case dict():
+            return event
+    raise AssertionError("this was not packed")
