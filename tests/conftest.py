@@ -1,6 +1,5 @@
 """The fixtures of most tests: a real Redis of our own, which is empty before each test and checked after it."""
 
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -40,8 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def nursery() -> Iterator[None]:
-    """Start workers and APIs by forking, on Linux. Coverage is measured only where the interpreter starts anew."""
-    if sys.platform != "linux" or os.environ.get("COVERAGE_PROCESS_START") or os.environ.get("COVERAGE_PROCESS_CONFIG"):
+    """Start workers and APIs by forking, on Linux."""
+    if sys.platform != "linux":
         yield
         return
     nursery = Nursery()
