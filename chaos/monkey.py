@@ -48,6 +48,10 @@ ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
     "sentinel": {"fail_over", "kill_primary"},
 }
 
+# A write is acknowledged when both replicas have it. Nothing keeps it if a server that was killed, and has come back with
+# old data, is promoted because the two others fail before it has caught up. So these strikes wait for that.
+ON_WHOLE_GROUP: Final = {"fail_over", "kill_primary", "pause_redis"}
+
 
 def possible(topology: str) -> list[str]:
     """Return the strikes that make sense in this topology."""
@@ -93,9 +97,12 @@ class Monkey:
 
     async def strike(self) -> None:
         """Break something in this way, and put it back."""
-        if not self._names:
+        names = self._names
+        if isinstance(self._server, SentinelGroup) and not await asyncio.to_thread(self._server.is_whole):
+            names = [name for name in names if name not in ON_WHOLE_GROUP]
+        if not names:
             return
-        [name] = self._chance.choices(self._names, [STRIKES[name] for name in self._names])
+        [name] = self._chance.choices(names, [STRIKES[name] for name in names])
         self.strikes[name] += 1
         kind: Callable[[], Awaitable[None]] = getattr(self, name)
         await kind()
@@ -158,7 +165,7 @@ class Monkey:
         await self._replaced(self._server.fail_over)
 
     async def kill_primary(self) -> None:
-        """SIGKILL for the primary; once the sentinels have promoted a replica, it is started again, empty."""
+        """SIGKILL for the primary; once the sentinels have promoted a replica, it is started with old data."""
         assert isinstance(self._server, SentinelGroup)
         server = await self._primary()
         server.kill()

@@ -264,6 +264,8 @@ def check_order(records: Iterable[dict[str, Any]], asked_again: Collection[str] 
     by_place = {(record["session_id"], record["turn_index"]): record for record in records}
     for (session, index), record in by_place.items():
         before = by_place.get((session, index - 1))
-        if before and before["run_id"] not in asked_again and record["started_at"] < before["completed_at"]:
+        if not before or before["run_id"] in asked_again or record["started_at"] is None:
+            continue
+        if before["completed_at"] is None or record["started_at"] < before["completed_at"]:
             found.append(f"{record['run_id']} started before {before['run_id']} had ended")
     return found

@@ -125,13 +125,19 @@ class SentinelGroup:
 
     def wait_whole(self) -> None:
         """Wait until all other servers replicate the primary again, so that the next failover can begin."""
+        _wait(self._whole, "replicas in step")
 
-        def whole() -> bool:
-            with client_of(self.primary) as redis:
-                role: Any = redis.role()
-                return len(role[2]) == len(self.servers) - 1 and all(self._knows_all(port) for port in self._ports)
+    def is_whole(self) -> bool:
+        """Return whether all other servers replicate the primary now."""
+        try:
+            return self._whole()
+        except (RedisError, OSError):
+            return False
 
-        _wait(whole, "replicas in step")
+    def _whole(self) -> bool:
+        with client_of(self.primary) as redis:
+            role: Any = redis.role()
+            return len(role[2]) == len(self.servers) - 1 and all(self._knows_all(port) for port in self._ports)
 
     def stop(self) -> None:
         """Stop all processes."""
