@@ -48,8 +48,8 @@ ONLY_IN: Final = {  # the topologies in which some of the strikes make sense
     "sentinel": {"fail_over", "kill_primary"},
 }
 
-# A write is acknowledged when both replicas have it. Nothing keeps it if a server that was killed, and has come back with
-# old data, is promoted because the two others fail before it has caught up. So these strikes wait for that.
+# A write is acknowledged when both replicas have it. Nothing keeps it if a server that was killed, and has come back
+# with old data, is promoted because the two others fail before it has caught up. So these strikes wait for that.
 ON_WHOLE_GROUP: Final = {"fail_over", "kill_primary", "pause_redis"}
 
 

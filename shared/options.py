@@ -62,9 +62,9 @@ def check_json(name: str, value: dict[str, Any], max_bytes: int) -> None:
     Raises:
         InvalidInput: it is too large, or nested too deeply.
     """
-    level: list[Any] = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [child for each in level for child in _children(each)]
+    level, depth = [value], 0
+    while level and depth < MAX_JSON_DEPTH:
+        level, depth = [child for each in level for child in _children(each)], depth + 1
     if level:
         raise InvalidInput(f"{name} is nested deeper than {MAX_JSON_DEPTH} levels")
     if len(msgspec.json.encode(value)) > max_bytes:

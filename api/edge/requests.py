@@ -109,7 +109,8 @@ def query_text(exchange: Exchange, name: str) -> str | None:
     Raises:
         BadRequest: the parameter is given more than once.
     """
-    values = QueryParams(exchange.scope["query_string"]).getlist(name)
+    query = exchange.scope["query_string"]
+    values = QueryParams(query).getlist(name) if query else []
     if len(values) > 1:
         raise BadRequest(f"the query parameter {name} is given more than once")
     return values[0] if values else None

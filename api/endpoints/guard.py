@@ -25,12 +25,13 @@ def guarded(services: Services, operation: Operation) -> Handler:
     handler = partial(operation.handler, services)
     if operation.scope is Scope.PUBLIC:
         return handler
+    may_outlive_credentials = operation.is_streamed and services.settings.authenticates
 
     async def guard(exchange: Exchange) -> None:
         credential = await _admitted(services, operation, exchange)
         identity = exchange.identity = credential.identity
         identity.require(operation.scope)
-        if operation.is_streamed and services.settings.authenticates:
+        if may_outlive_credentials:
             exchange.while_valid = partial(services.watch.while_valid, credential)
         exchange.limits = services.limits(identity)
         exchange.rates = services.rates.take(identity.tenant, exchange.limits)

@@ -18,7 +18,13 @@ import threading
 import weakref
 from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
@@ -209,7 +215,40 @@ PRIMARY_KIND: Final[dict[type[AbstractConnection], type[PrimaryConnection]]] = {
 
 
 class PrimaryPool(BlockingConnectionPool):
-    """A pool that hands out no connection to a server which has become a replica."""
+    """A pool that hands out no connection to a server which has become a replica.
+
+    While a connection is free and nobody waits for one, it takes no lock and sets no timer, as redis-py does each time.
+    """
+
+    _waiting = 0  # how many callers wait for a connection
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        """Return a connection, once there is one.
+
+        Raises:
+            RedisError: there is no primary at this address, or no connection was free in time.
+        """
+        if self._waiting or not self.can_get_connection():
+            self._waiting += 1
+            try:
+                waited: AbstractConnection = await super().get_connection()
+                return waited
+            finally:
+                self._waiting -= 1
+        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Give a connection back."""
+        if self._waiting:
+            await super().release(connection)
+        else:
+            await ConnectionPool.release(self, connection)
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect, or check the connection if it is open already.

@@ -11,7 +11,7 @@ from stack.redis_server import RedisServer
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 from turnwire.shared.store import connection, unreachable
-from turnwire.shared.store.connect import connect, connect_listener
+from turnwire.shared.store.connect import connect, connect_listener, disconnect
 from turnwire.shared.store.connection import WrongServer
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import source
@@ -193,3 +193,21 @@ async def test_the_log_says_once_why_there_is_no_connection(server, operator, ca
     with pytest.raises(RedisConnectionError):
         await connect(server.url, connections=1).ping()
     assert "Connect call failed" in caplog.records[-1].getMessage()
+
+
+async def test_whoever_waits_for_a_connection_gets_it_when_it_is_free(redis_url: str):
+    redis = connect(redis_url, connections=1)
+    pool = redis.connection_pool
+    try:
+        first = await pool.get_connection()
+        waiting = [asyncio.create_task(pool.get_connection()) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        await pool.release(first)
+        assert await asyncio.wait_for(waiting[1], 5) is first
+        await pool.release(first)
+        assert await pool.get_connection() is first
+        await pool.release(first)
+    finally:
+        await disconnect(redis)
