@@ -25,7 +25,6 @@ from turnwire.api.edge.protocol import for_site
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.settings import Settings
 
-REQUESTS: Final = 5000
 READERS: Final = 8  # connections at a time
 LIMIT_S: Final = 20.0
 ACCEPT: Final = "Accept: application/json, */*;q=0.5"  # no stream of a turn that would not end
@@ -110,13 +109,18 @@ async def document_of(port: int) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("seed", [7])
-async def test_no_request_is_answered_with_a_server_error(port: int, seed: int, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(
+    ("requests", "seed"),
+    [(5000, 7), pytest.param(100_000, 11, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
+async def test_no_request_is_answered_with_a_server_error(
+    port: int, requests: int, seed: int, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.ERROR)
     maker = Maker(json.loads(await document_of(port)), seed)
     statuses: dict[str, Counter[int]] = defaultdict(Counter)
     wrong: list[tuple[int, Asked]] = []
-    left = iter(range(REQUESTS))
+    left = iter(range(requests))
 
     async def send() -> None:
         connection = Connection(port)
@@ -134,7 +138,7 @@ async def test_no_request_is_answered_with_a_server_error(port: int, seed: int, 
             group.create_task(send())
     assert wrong == []
     assert [record.getMessage() for record in caplog.records] == []
-    assert sum(sum(each.values()) for each in statuses.values()) == REQUESTS
+    assert sum(sum(each.values()) for each in statuses.values()) == requests
     succeeded = {operation for operation, seen in statuses.items() if any(200 <= status < 300 for status in seen)}
     assert {operation.id for operation in maker.operations} - succeeded == set(), statuses
     assert {200, 202, 400, 401, 403, 404, 422} <= {status for seen in statuses.values() for status in seen}
