@@ -106,6 +106,8 @@ class Erasures:
             found_open_turns=found.open_turns,
         )
         await self._queue.announce(keys.ERASURE_PREFIX + kept.id)
+        with typed_refusals():
+            await self._data.send("HSET", keys.ERASURES, _subject(tenant, names, user), kept.id)
         # A worker that runs one of the turns may be about to store an answer in the product's own store.
         pause_ms = 2 * self._settings.lease_ms if found.may_write else 0
         begun = await self._step("keep", kept.id, msgspec.json.encode(kept), pause_ms)
@@ -117,16 +119,15 @@ class Erasures:
     ) -> tuple[KeptErasure, int] | None:
         """Return an erasure of the same that its process did not finish, and when it was asked for."""
         with typed_refusals():
-            flat = await self._data.send("HGETALL", keys.ERASURES)
-        stored = dict(zip(flat[::2], flat[1::2], strict=True))
-        for name, document in stored.items():
-            if b":" in name or name + b":erased" in stored:
-                continue
-            kept = msgspec.json.decode(document, type=KeptErasure)
-            is_same = kept.tenant_id == tenant and kept.user == user and set(sessions) <= set(kept.sessions)
-            if is_same and (user is not None or len(kept.sessions) == 1):
-                return kept, int(stored[name + b":requested_at"])
-        return None
+            erasure_id = await self._data.send("HGET", keys.ERASURES, _subject(tenant, sessions, user))
+            if erasure_id is None:
+                return None
+            names = erasure_id, erasure_id + b":requested_at", erasure_id + b":erased"
+            document, requested_at, is_erased = await self._data.send("HMGET", keys.ERASURES, *names)
+        if document is None or is_erased:
+            return None
+        kept = msgspec.json.decode(document, type=KeptErasure)
+        return (kept, int(requested_at)) if set(sessions) <= set(kept.sessions) else None
 
     async def _finish(self, kept: KeptErasure, requested_at: int) -> Receipt:
         ledger_rows = await self.wipe(kept, requested_at)
@@ -156,6 +157,8 @@ class Erasures:
         if kept.user is not None:
             changed += await self._unname_rows(kept.tenant_id, kept.since_ms, user=kept.user)
         await self._step("erased", kept.id)
+        with typed_refusals():
+            await self._data.send("HDEL", keys.ERASURES, _subject(kept.tenant_id, kept.sessions, kept.user))
         return changed
 
     async def begin(self, erasure_id: str) -> Begun | None:
@@ -247,3 +250,9 @@ class Erasures:
             if not after:
                 break
         return total
+
+
+def _subject(tenant: str, sessions: Sequence[str], user: str | None) -> str:
+    """The field that names the latest erasure of a user, or of a session, until nothing is left of it."""
+    text = f"session {sessions[0]}" if user is None else f"user {user}"
+    return f"of:{identity.user_digest(tenant, text)}"
