@@ -1,6 +1,5 @@
 """A model of the OpenAI Agents SDK for tests. Who imports this is skipped where the SDK is not installed."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -53,8 +52,6 @@ class Talker(SdkModel):
                 for word in item.content[0].text.split(" "):
                     where = {**at, "content_index": 0, "item_id": "m", "logprobs": []}
                     yield responses.ResponseTextDeltaEvent(delta=f"{word} ", type="response.output_text.delta", **where)
-            if not output:
-                await asyncio.Event().wait()
         finally:
             self.closed = True
         usage: dict[str, Any] = {"input_tokens": 7, "output_tokens": 2, "total_tokens": 9}

@@ -1,5 +1,6 @@
 """An unchanged agent of the OpenAI Agents SDK as a turn. Skipped where the group `openai-agents` is not installed."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -74,6 +75,29 @@ async def test_a_crash_at_any_write_repeats_nothing_that_was_stored():
     assert [run.fault for run in checkpoints if run.calls != undisturbed] == []
 
 
+async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
+    async def first() -> str:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return "1"
+
+    async def second() -> str:
+        return "2"
+
+    both = [calling("first"), calling("second")]
+    talker = Talker(lambda done: [message("Done.")] if done else both, Calls())
+    agent = sdk.Agent("two", model=talker, tools=[sdk.function_tool(first), sdk.function_tool(second)])
+    report = await crash_at_each_write(AgentHooks(agent), "hi", modes=["before"])
+    assert report.problems == []
+    assert [step.intent for step in report.undisturbed.steps[:-1]] == [
+        "model:m",
+        "tool:first",
+        "tool:second",
+        "model:m",
+    ]
+    assert [data["result"] for data in data_of(report.undisturbed, "tool.result")] == ["1", "2"]
+
+
 @pytest.mark.parametrize("payload", [{"ok": False, "message": "Too late."}, TIMES_OUT])
 async def test_a_tool_is_not_run_without_a_yes(payload):
     shop = Shop()
@@ -82,13 +106,7 @@ async def test_a_tool_is_not_run_without_a_yes(payload):
     assert shop.calls.counts["refund"] == 0
 
 
-async def test_a_cancel_closes_the_models_stream():
-    talker = Talker(lambda done: [], Calls())
-    run = await run_turn(AgentHooks(sdk.Agent("a", model=talker)), "hi", cancel_after=0)
-    assert run.status == "cancelled"
-
-
-async def test_a_cancel_within_an_answer_leaves_its_usage_unknown():
+async def test_a_cancel_closes_the_models_stream_and_leaves_its_usage_unknown():
     talker = Talker(lambda done: [message("word " * 200)], Calls())
     run = await run_turn(AgentHooks(sdk.Agent("a", model=talker)), "hi", cancel_after=5)
     assert run.status == "cancelled"

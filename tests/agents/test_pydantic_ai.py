@@ -1,5 +1,6 @@
 """An unchanged Pydantic AI agent as a turn: its events, steps, usage, signals and end. No model is asked twice."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -172,6 +173,25 @@ async def test_the_model_may_be_given_with_the_hooks():
     run = await run_turn(AgentHooks(agent, model=TestModel(custom_output_text="Hello!")), "hi")
     assert run.final_text == "Hello!"
     assert [call.model for _, call in run.model_calls] == ["test"]
+
+
+async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
+    agent = Agent(TestModel(), name="two")
+
+    @agent.tool_plain
+    async def first() -> str:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return "1"
+
+    @agent.tool_plain
+    async def second() -> str:
+        return "2"
+
+    report = await crash_at_each_write(AgentHooks(agent), "hi", modes=["before"])
+    assert report.problems == []
+    assert [step.intent.rpartition(":")[2] for step in report.undisturbed.steps[1:3]] == ["first", "second"]
+    assert [data["result"] for data in data_of(report.undisturbed, "tool.result")] == ["1", "2"]
 
 
 async def test_an_agent_inside_a_tool_is_a_part_of_its_step():
