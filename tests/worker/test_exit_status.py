@@ -10,13 +10,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-VARIABLES = ["TURNWIRE_REDIS_URL", "TURNWIRE_QUEUE_REDIS_URL"]
+URL, QUEUE_URL = "TURNWIRE_REDIS_URL", "TURNWIRE_QUEUE_REDIS_URL"
 BAD_URLS = ["nonsense", "redis://:hunter2@host:port/0", "redis://:hunter2@host/0?no_such_option=1"]
+SOME = {(URL, BAD_URLS[1]), (QUEUE_URL, BAD_URLS[2])}
+BAD = [
+    pytest.param(variable, url, marks=() if (variable, url) in SOME else (pytest.mark.long,))
+    for variable in (URL, QUEUE_URL)
+    for url in BAD_URLS
+]
 
 
 @pytest.mark.parametrize("process", ["api", "worker"])
-@pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize("url", BAD_URLS)
+@pytest.mark.parametrize(("variable", "url"), BAD)
 def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(process, variable, url):
     env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
     ended = subprocess.run(

@@ -68,7 +68,7 @@ class CallbackSender:
         headers["Host"] = original.netloc.decode("ascii")
         # Connections are not kept: one to an address would be used for another name at the same address.
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=self._timeout_s) as client:
+        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=None) as client:  # `send` limits the time
             extensions = {"sni_hostname": original.host}  # the certificate must be of this name
             request = client.build_request("POST", request_url, content=body, headers=headers, extensions=extensions)
             response = await client.send(request, stream=True)
