@@ -66,9 +66,10 @@ class CallbackSender:
         address = await self._address(original.host, original.port or (443 if parts.scheme == "https" else 80))
         request_url = original.copy_with(host=address)
         headers["Host"] = original.netloc.decode("ascii")
-        # Connections are not kept: one to an address would be used for another name at the same address.
+        # Connections are not kept: one to an address would be used for another name at the same address. `send` limits
+        # the time; a limit of the client would only give another reason for the same.
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=None) as client:  # `send` limits the time
+        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=2 * self._timeout_s) as client:
             extensions = {"sni_hostname": original.host}  # the certificate must be of this name
             request = client.build_request("POST", request_url, content=body, headers=headers, extensions=extensions)
             response = await client.send(request, stream=True)
