@@ -128,3 +128,15 @@ async def test_the_oldest_turns_are_left_out_of_a_long_history(store, runner_of,
     await runner_of(product, store=small).run(SESSION.turn(3).run_id)
     expected = [said for index in range(3 - turns, 3) for said in (f"q{index}", f"a{index}")]
     assert [message["content"] for message in product.turns[0].history()] == expected
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+async def test_a_turn_whose_answer_is_empty_is_left_out_of_the_history(store, runner_of, empty):
+    """Many model servers refuse an empty message, so each later turn of the session would fail."""
+    await say_first(store)
+    await store.submit(SECOND, request("think, and say nothing"))
+    await settle(store, await claim(store, SECOND), empty)
+    product = Scripted(text("x"))
+    await store.submit(SESSION.turn(2), request("last"))
+    await runner_of(product).run(SESSION.turn(2).run_id)
+    assert product.turns[0].history() == NAME
