@@ -53,9 +53,13 @@ async def fill(queue: TurnQueue, turns: int) -> None:
 async def connected(url: str, clients: int) -> AsyncIterator[None]:
     """Keep this number of idle clients connected until the end of the block."""
     writers = []
-    for _ in range(clients):
-        _, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
-        writers.append(writer)
+    while len(writers) < clients:
+        try:
+            _, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
+        except BlockingIOError:  # the server has not yet accepted those before
+            await asyncio.sleep(0.01)
+        else:
+            writers.append(writer)
     try:
         yield
     finally:
