@@ -52,7 +52,7 @@ async def fill(queue: TurnQueue, turns: int) -> None:
 @asynccontextmanager
 async def connected(url: str, clients: int) -> AsyncIterator[None]:
     """Keep this number of idle clients connected until the end of the block."""
-    writers = []
+    writers: list[asyncio.StreamWriter] = []
     while len(writers) < clients:
         try:
             _, writer = await asyncio.open_unix_connection(url.removeprefix("unix://"))
