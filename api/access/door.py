@@ -45,7 +45,7 @@ class Presented(msgspec.Struct, frozen=True):
 class Credential(msgspec.Struct, frozen=True, eq=False):
     """What was found out about the credentials of a request.
 
-    `expires_s`: until when they are valid, in seconds since 1970. `epoch`: of the door; see there.
+    `expires_s`: until when they are valid, in seconds since 1970. `epoch`: the `Door.epoch` of that moment.
     """
 
     identity: Identity
@@ -94,7 +94,7 @@ class Door:
 
     @property
     def epoch(self) -> tuple[object, ...]:
-        """Other objects as soon as credentials that were valid may not be so any more, apart from their expiry."""
+        """A tuple. One of its objects is replaced when valid credentials may have become invalid before they expire."""
         issuers = self.session_tokens, self._provider
         generations = [issuer.generation for issuer in issuers if issuer]
         return self._key_file.content, self.revoked.generation, *generations

@@ -51,7 +51,7 @@ class KeySet:
 
     @property
     def generation(self) -> object:
-        """Another object as soon as the keys have changed."""
+        """An object that is replaced by another one when the keys change."""
         return self._keys
 
     def is_usable(self) -> bool:

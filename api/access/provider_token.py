@@ -47,7 +47,7 @@ class ProviderTokens:
 
     @property
     def generation(self) -> object:
-        """Another object as soon as tokens that were valid may have become invalid."""
+        """An object that is replaced by another one when tokens may have become invalid before they expire."""
         if self._keys:
             return self._keys.generation if self._keys.is_usable() else None
         assert self._secrets is not None

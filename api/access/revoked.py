@@ -34,7 +34,7 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 class Revoked:
-    """The revocations that this process knows. `generation` is another object as soon as there are new ones."""
+    """The revocations that this process knows. When there are new ones, another object replaces `generation`."""
 
     def __init__(self) -> None:
         self.generation: object = object()

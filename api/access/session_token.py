@@ -39,7 +39,7 @@ class SessionTokens:
 
     @property
     def generation(self) -> object:
-        """Another object as soon as tokens that were valid may have become invalid."""
+        """An object that is replaced by another one when tokens may have become invalid before they expire."""
         return self._secrets.current
 
     def make(self, identity: Identity, ttl_s: int) -> NewToken:

@@ -25,7 +25,7 @@ class Found(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, index: int, fields: Mapping[bytes, bytes], record: TurnRecord | None) -> Self:
-        """Return the turn with this hash. Also of one that cannot be read, the parent is known."""
+        """Return the turn with this hash. Its parent is known even if its record cannot be read."""
         parent = fields.get(b"parent", b"")
         return cls(index, int(parent) if parent.lstrip(b"-").isdigit() else None, record)
 

@@ -28,7 +28,7 @@ from turnwire.shared.store.granted import in_pairs, indexes_of, ledger_rows, rea
 from turnwire.shared.store.reads import TurnReads
 from turnwire.shared.store.scripts import Arg, Call, Script
 
-Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended  # what becomes of a claim
+Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended  # the results of a claim
 
 APPEND = Script("append")
 CHECKPOINT = Script("checkpoint")
@@ -263,7 +263,7 @@ class AttemptWrites(TurnReads):
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
     async def mingle(self, keys: Sequence[TurnKey], worker: str) -> None:
-        """Note that a worker runs any jobs from now on beside these turns, which it had claimed to run beside few."""
+        """Note that a worker may now run any jobs beside these turns. It had claimed them to run beside few others."""
         for reply in await MINGLE.many(self._courier, [([key.record], [worker]) for key in keys]):
             if isinstance(reply, Exception):
                 raise reply

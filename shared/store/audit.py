@@ -1,9 +1,9 @@
 """The audit stream, on the data Redis: who asked for an erasure, a cancel, a signal or a token.
 
-An entry is written before the deed: a signal's in the same round trip, because a script could not write to both on a
-cluster. So a crash leaves no deed without an entry. An entry says what was
-asked for; what became of that is in the turn's record. No entry names a user, because an erasure must leave nothing of
-a user: a digest stands for the name.
+An entry is written before the deed, so a crash leaves no deed without an entry. The entry of a signal goes in the same
+round trip as the signal; one script cannot write both, because on a cluster they are on different nodes. An entry says
+what was asked for; what became of that is in the turn's record. No entry names a user, because an erasure must leave
+nothing of a user: a digest stands for the name.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ LONGEST_PAUSE_MS: Final = 3_600_000
 
 
 class Try(NamedTuple):
-    """A try that has begun, the `tries`-th. `wait_ms`: 0, or it is too early by so much."""
+    """A try to make a callback. `wait_ms`: 0 if it has begun, as number `tries`; else it may begin in so many ms."""
 
     tries: int
     wait_ms: int

@@ -14,7 +14,7 @@ from turnwire.shared.store.scripts import Script
 ADOPT_CANCELS = Script("adopt_cancels")
 WATCH_CANCEL = Script("watch_cancel")
 
-WATCH_MS: Final = 5_000  # after the time of a lease, a process that has not looked at a turn again counts as dead
+WATCH_MS: Final = 5_000  # a process counts as dead if it has not looked at a turn for the time of a lease and these ms
 ADOPTED: Final = 100  # turns that one call hands out
 
 
@@ -34,6 +34,6 @@ class Cancelling:
         await WATCH_CANCEL(self._courier, [keys.CANCELLING], [key.run_id, 0])
 
     async def adopt(self, *, starts: bool) -> list[TurnKey]:
-        """Return turns that nobody watches, and watch them. `starts`: return those of other processes, too."""
+        """Return turns that no process watches, and watch them. `starts`: return also those that others watch."""
         found = await ADOPT_CANCELS(self._courier, [keys.CANCELLING], [self._watch_ms, ADOPTED, int(starts)])
         return [TurnKey.parse(run_id.decode()) for run_id in found]

@@ -33,7 +33,7 @@ LONGEST_PAUSE_MS: Final = 60_000
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A kept erasure, at the beginning of a try to tell the product. `wait_ms`: 0, or it is too early by so much."""
+    """A kept erasure, at the beginning of a try to tell the product. `wait_ms`: how long it must wait."""
 
     kept: KeptErasure
     requested_at: int
@@ -117,7 +117,7 @@ class Erasures:
     async def _interrupted(
         self, tenant: str, sessions: Sequence[str], user: str | None
     ) -> tuple[KeptErasure, int] | None:
-        """Return an erasure of the same that its process did not finish, and when it was asked for."""
+        """Return an unfinished erasure of the same user or session, whose process died, and when it was asked for."""
         with typed_refusals():
             erasure_id = await self._data.send("HGET", keys.ERASURES, _subject(tenant, sessions, user))
             if erasure_id is None:
@@ -234,7 +234,7 @@ class Erasures:
             )
 
     async def _unname_rows(self, tenant: str, since_ms: int, *, session: str = "", user: str = "") -> int:
-        """Take the user out of the published ledger rows of a session, or of a user. Returns how many it were.
+        """Take the user out of the published ledger rows of a session, or of a user. Returns how many rows that were.
 
         No row of the session is older than `since_ms`, so older ones are not looked at. The clocks of two servers may
         differ a little.

@@ -45,12 +45,12 @@ def read_claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]
 
 
 def ledger_rows(flat: Sequence[bytes]) -> dict[int, bytes]:
-    """Return attempt -> ledger row. `flat`: both in turn, as HGETALL returns them in a script."""
+    """Return attempt -> ledger row. `flat`: they alternate, as HGETALL returns them in a script."""
     return {int(attempt): row for attempt, row in in_pairs(flat).items()}
 
 
 def in_pairs(flat: Sequence[Any]) -> dict[Any, Any]:
-    """Return field -> value. `flat`: both in turn."""
+    """Return field -> value. In `flat`, they alternate."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 

@@ -41,9 +41,9 @@ _PREFIXES = [
     keys.WAITING_PREFIX, keys.AGEING_PREFIX, keys.WEIGHT_PREFIX,
 ]  # fmt: skip
 IN_LINE_MS = 10_000_000_000_000  # what is taken from the score of a job that waits in a line; parts/lanes.lua
-WEIGHT_MS = 3_600_000  # so long the weight of a tenant counts after an enqueue that knew it
+WEIGHT_MS = 3_600_000  # how long a tenant's weight counts after the last enqueue that gave it
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
-UNSERVED_MS = 15_000  # so long it counts that a worker had no hooks for a turn; it is looked at every 5 s
+UNSERVED_MS = 15_000  # a turn counts as unserved for so long after the last look at it, which is due every 5 s
 LOOK = 200  # pending answers in one call of `take_answers`
 
 Rows: TypeAlias = Mapping[int, bytes]  # attempt -> ledger row, as JSON

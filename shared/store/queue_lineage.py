@@ -32,7 +32,7 @@ class QueueLineage:
     async def lost_lineage(self, turns_lineage: str, lock_ms: int = REBUILD_MS) -> str | None:
         """Return the lineage of the queue's data if this caller should rebuild the queue, or None.
 
-        It should if the queue was filled in another lineage, or from turns of another one, or if nobody has filled it.
+        It should if the queue was never filled, was filled in another lineage, or from turns of another lineage.
 
         Args:
             turns_lineage: that of the turns' data; empty if they are on the server of the queue.
@@ -44,7 +44,7 @@ class QueueLineage:
         return lineage.decode() or None
 
     async def unpublished(self, run_ids: Sequence[str]) -> list[str]:
-        """Return those of these ended turns of whose ledger rows none is on the stream, as far as the queue knows."""
+        """Return the turns without any published ledger row, as far as the queue knows. All of `run_ids` have ended."""
         if not run_ids:
             return []
         async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:

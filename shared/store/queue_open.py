@@ -45,7 +45,7 @@ class OpenTurns(QueueWorkers):
         """Tell the sweep of a turn before it is written, as `announce` does, if its tenant may have one more.
 
         Raises:
-            RateLimited, OpenTurnsLimit, SessionLimit: it, or its API key, may not. Nothing was written.
+            RateLimited, OpenTurnsLimit, SessionLimit: the tenant or its API key is at its limit. Nothing was written.
         """
         tenant, of_key = key.session.tenant, limits.key or NO_KEY
         own = [prefix + tenant for prefix in (keys.RATE_PREFIX, keys.OWN_OPEN_PREFIX, keys.OWN_SESSIONS_PREFIX)]
@@ -66,7 +66,7 @@ class OpenTurns(QueueWorkers):
         return Admitted(mark.decode(), left, key_left)
 
     async def drop_session(self, key: SessionKey) -> None:
-        """Count a session that was erased no more."""
+        """Stop counting a session that was erased."""
         with typed_refusals():
             await self._courier.send("ZREM", keys.OWN_SESSIONS_PREFIX + key.tenant, key.session)
 
@@ -82,7 +82,7 @@ class OpenTurns(QueueWorkers):
     async def due(self, worker: str, limit: int = 500) -> Due:
         """Take the open jobs that somebody should look at. Each is handed out once in 15 s.
 
-        One worker sweeps at a time. It is the first that asks, and stays it for as long as it asks again within 8 s.
+        One worker sweeps at a time: the first that asks. It remains the one while it asks again within 8 s.
         """
         names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER]
         args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]

@@ -62,11 +62,11 @@ class TurnReads(SessionReads):
         return TurnRecord.from_hash(key, self._opened(key, dict(zip(fields[::2], fields[1::2], strict=True))))
 
     def _opened_events(self, key: TurnKey, events: list[bytes]) -> list[bytes]:  # noqa: ARG002
-        """Events, decrypted."""
+        """Return the events in clear text. Here nothing is encrypted; SealedStore decrypts."""
         return events
 
     def _opened_grant(self, key: TurnKey, granted: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002
-        """What claim.lua returns for an attempt that it has started, decrypted."""
+        """Return in clear text what claim.lua returns for an attempt that it has started."""
         return granted
 
     async def existing(self, key: TurnKey) -> TurnRecord:

@@ -91,7 +91,7 @@ class Call:
 
     @property
     def _mode(self) -> Continue:
-        # A model does not remember its thoughts, and hidden ones cannot be seen here.
+        # A model that has reasoned cannot go on, because it forgets its reasoning. No event tells of hidden reasoning.
         if self._quirks.think == "hide" or self._model in self._learned.cannot_continue:
             return "off"
         return self._quirks.continues

@@ -36,7 +36,7 @@ class Chunk(msgspec.Struct):
 
     @property
     def first_choice(self) -> dict[str, Any] | None:
-        """The choice that was asked for. If a server sends more of them, they must not be mixed."""
+        """The first choice, the only one that was asked for. A server may send others, which must not be mixed in."""
         for choice in self.choices if isinstance(self.choices, list) else []:
             if isinstance(choice, dict) and choice.get("index") in (None, 0, "0"):
                 return choice

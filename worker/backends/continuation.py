@@ -1,4 +1,4 @@
-"""Lets an answer go on where it broke off, without that the model says again what it said. It does no I/O.
+"""Continues an answer where it broke off, so that the client does not get its beginning twice. It does no I/O.
 
 The server is asked for the rest: the conversation ends with the beginning of the answer, as a message of the assistant.
 That beginning is cut back to before its last white space, because a model continues badly inside a word. So the rest
@@ -139,7 +139,7 @@ def healed(text: str) -> str:
 
 
 def _is_safe(request: Mapping[str, Any], mode: Continue) -> bool:
-    """Whether the rest of an answer to this request can be asked for. A grammar would begin at its start again."""
+    """Whether the server can be asked for the rest. With a grammar it cannot: the rest alone does not fit it."""
     if any(request.get(name) for name in _UNSAFE) or (mode == "prefix" and request.get("tools")):
         return False
     messages: Sequence[Mapping[str, Any]] = request["messages"]

@@ -37,7 +37,7 @@ def fit(messages: Sequence[Message], room_tokens: int) -> Fitted:
     """Leave out the oldest turns, until the rest has an estimate of at most `room_tokens`.
 
     A turn begins with a message of the user, and ends before the next one. So a tool's call and its result stay
-    together. What stands before the first turn, such as a system prompt, and the last turn, which asks, always stay.
+    together. The last turn always stays, because it asks. So does all before the first turn, such as a system prompt.
     """
     begins = [position for position, message in enumerate(messages) if message.get("role") == "user"]
     if not begins:

@@ -131,7 +131,7 @@ class ModelsHooks(ChatTurnHooks):
 
     @property
     def continues_answers(self) -> bool:  # type: ignore[override]  # it depends on the file
-        """Whether a model of the file goes on with what an attempt had streamed whose worker died."""
+        """Whether a model of the file goes on with the text that an attempt had streamed before its worker died."""
         return self._models.continue_answers
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:

@@ -151,10 +151,10 @@ class OpenAIBackend:
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
 
-        A request is repeated only until the first piece of the answer has come: text, reasoning or a tool call. From
-        the 2xx response that is not repeated on, the call counts as made, and may be billed: `on_call` is called
-        exactly once, as `partial` if the answer does not reach its end. Then the model may be asked for the rest, see
-        `Quirks.continues`: that is another call, with another idempotency key.
+        A request is repeated only until the first piece of the answer has come: text, reasoning or a tool call. If the
+        last request got a 2xx response, the call counts as made, and may be billed: `on_call` is called exactly once,
+        as `partial` if the answer does not reach its end. Then the model may be asked for the rest, see
+        `Quirks.continues`. That is another call, with another idempotency key.
 
         Args:
             messages: as in the chat completions API, oldest first. Parts may also have the form of `turn.message`.
@@ -256,7 +256,7 @@ class OpenAIHooks(ChatTurnHooks):
 
     @property
     def continues_answers(self) -> bool:  # type: ignore[override]  # a model server may be able to, or not
-        """Whether the model goes on with what an attempt had streamed whose worker died."""
+        """Whether the model goes on with the text that an attempt had streamed before its worker died."""
         return self._backend.continues_answers
 
     async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:

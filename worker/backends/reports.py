@@ -9,7 +9,7 @@ from turnwire.worker.backends.errors import BackendProtocolError, BackendReporte
 from turnwire.worker.backends.reasons import PASSING, Reason, lasts, reason_of, status_of
 from turnwire.worker.backends.retry import may_pass
 
-# Finish reasons that say that the answer is not whole for another cause than a limit. Any other word is an end.
+# With these finish reasons, something other than a limit has cut the answer short. Any other word is a proper end.
 _BROKEN_OFF: Final = re.compile(r"error|abort|cancel|fail|insufficient|timeout|interrupt|malformed")
 
 

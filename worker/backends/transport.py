@@ -1,4 +1,4 @@
-"""Sends one request to a model server, with deadlines. Who asks decides whether a request is repeated."""
+"""Sends one request to a model server, with deadlines. The caller decides whether a request is repeated."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
