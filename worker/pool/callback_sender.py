@@ -17,6 +17,8 @@ from turnwire.shared.callbacks import CallbackHosts
 from turnwire.shared.errors import InvalidInput, SettingsError
 from turnwire.shared.settings import Settings
 from turnwire.shared.shared_secrets import SharedSecrets
+from turnwire.worker.turn.given_up import GivenUp
+from turnwire.worker.turn.threads import ProductThreads, Raised
 
 GONE: Final = 410  # with this status a server says that it wants to hear nothing more
 SECRET_BEGINS: Final = "whsec_"  # noqa: S105 - the form of a secret, and none itself
@@ -41,6 +43,10 @@ class CallbackSender:
         name = "TURNWIRE_CALLBACK_SECRET"
         self._secrets = SharedSecrets(name, settings.callback_secret, settings.callback_secret_file)
         self._signers()
+        self._tls = httpx.create_ssl_context(trust_env=False)  # reading the certificates would hold up every turn
+        # Names are resolved in threads of their own: those of the event loop are few. If names that clients have chosen
+        # took all of them, the names of model servers would wait.
+        self._threads = ProductThreads(settings.max_jobs, GivenUp())
 
     async def send(self, url: str, callback_id: str, body: bytes) -> None:
         """Send `body`, which is JSON. The same `callback_id` is sent with each try.
@@ -55,7 +61,7 @@ class CallbackSender:
             raise CallbackError(f"no answer within {self._timeout_s:g} s") from None
         except (InvalidInput, SettingsError) as error:
             raise CallbackError(str(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # the last: it is no name
             raise CallbackError(f"no connection ({type(error).__name__})") from error
         if not 200 <= status < 300 and status != GONE:
             raise CallbackError(f"status {status}")
@@ -69,7 +75,8 @@ class CallbackSender:
         # Connections are not kept: one to an address would be used for another name at the same address. `send` limits
         # the time; a limit of the client would only give another reason for the same.
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=2 * self._timeout_s) as client:
+        timeout_s = 2 * self._timeout_s
+        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=timeout_s, verify=self._tls) as client:
             extensions = {"sni_hostname": original.host}  # the certificate must be of this name
             request = client.build_request("POST", request_url, content=body, headers=headers, extensions=extensions)
             response = await client.send(request, stream=True)
@@ -78,8 +85,10 @@ class CallbackSender:
 
     async def _address(self, host: str, port: int) -> str:
         """Resolve a name. Raises CallbackError if none of its addresses is allowed."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await self._threads.run(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+        except Raised as raised:
+            raise raised.error from None
         for *_, place in found:
             if self._hosts.permits(address := str(place[0])):
                 return address

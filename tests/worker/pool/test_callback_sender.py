@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import socket
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from tests.support.waiting import wait_until
 from tests.worker.backends.rawserver import HANG, RESET, RawServer, raw_server, reply
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
@@ -98,7 +101,7 @@ class Names:
         self.left = list(addresses)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    def __call__(self, host: str, port: int, *_: object) -> list[tuple[object, ...]]:
         self.asked.append(host)
         address = self.left.pop(0)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
@@ -110,7 +113,7 @@ def names(monkeypatch):
 
     def made(*addresses: str) -> Names:
         resolver = Names(*addresses)
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
         return resolver
 
     return made
@@ -131,6 +134,38 @@ async def test_the_connection_leads_to_the_address_that_was_checked(server, name
     await sender_of(server).send(url, "id", BODY)
     assert resolver.asked == ["hooks.test"]
     assert server.requests[0].headers["host"] == f"hooks.test:{port_of(server)}"
+
+
+async def test_names_that_are_not_resolved_hold_up_no_other_names(server, monkeypatch):
+    many, resolve, released = 40, socket.getaddrinfo, threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def never(host: str, *args: Any) -> object:
+        if host == "hooks.test":
+            waiting.release()
+            released.wait()
+        return resolve(host, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    sender = sender_of(server, callback_timeout_s=5)
+    url = f"http://hooks.test:{port_of(server)}/x"
+    async with asyncio.TaskGroup() as group:
+        sent = [group.create_task(sender.send(url, str(number), BODY)) for number in range(many)]
+        try:
+            await wait_until(lambda: waiting.acquire(blocking=False), "a name that is not resolved")
+            async with asyncio.timeout(4):
+                assert await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+        finally:
+            released.set()
+            for task in sent:
+                task.cancel()
+
+
+@pytest.mark.parametrize("host", ["a..hooks.test", "a" * 64 + ".hooks.test"])
+async def test_a_host_that_cannot_be_a_name_is_not_told(server, host):
+    sender = sender_of(server, callback_hosts="*.hooks.test")
+    with pytest.raises(CallbackError, match="no connection"):
+        await sender.send(f"https://{host}/", "id", BODY)
 
 
 @pytest.mark.parametrize(
