@@ -70,30 +70,32 @@ class Sweep:
 
     async def _look_at(self, jobs: list[tuple[str, str]]) -> None:
         for job_id, mark in jobs:
-            if job_id.startswith(ERASURE_PREFIX):
-                await self._look_at_erasure(job_id, mark)
-                continue
-            if job_id.startswith(CALLBACK_PREFIX):
-                await self._look_at_callback(job_id, mark)
-                continue
-            is_persist = is_persist_id(job_id)
             try:
-                record = await self._record(run_id_of(job_id))
+                if job_id.startswith(ERASURE_PREFIX):
+                    await self._look_at_erasure(job_id, mark)
+                elif job_id.startswith(CALLBACK_PREFIX):
+                    await self._look_at_callback(job_id, mark)
+                else:
+                    await self._look_at_turn(job_id, mark)
             except RecordUnreadable as error:
                 logger.warning("%s; the sweep leaves it: %s", error, error.__cause__)
-                continue
-            if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
-                await self._queue.enqueue_persist(record.run_id, lane=record.lane)
-            elif record is None or is_persist:
-                await self._queue.forget(job_id, mark)
-            elif record.status is TurnState.SUSPENDED:
-                await self._look_at_suspended(TurnKey.parse(record.run_id), record.lane)
-            elif record.status is TurnState.QUEUED and (earlier := await self._store.waits_for(TurnKey.parse(job_id))):
-                await self._queue.announce(earlier.run_id)  # its end wakes this turn, so the sweep must know it
-                await self._queue.postpone(job_id, BEHIND_MS)
-            elif await self._queue.enqueue(record.run_id, accepted=True, lane=record.lane) and not record.terminal:
-                # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
-                logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
+
+    async def _look_at_turn(self, job_id: str, mark: str) -> None:
+        """Look at a turn that is to run, or whose answer is to be persisted."""
+        is_persist = is_persist_id(job_id)
+        record = await self._record(run_id_of(job_id))
+        if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
+            await self._queue.enqueue_persist(record.run_id, lane=record.lane)
+        elif record is None or is_persist:
+            await self._queue.forget(job_id, mark)
+        elif record.status is TurnState.SUSPENDED:
+            await self._look_at_suspended(TurnKey.parse(record.run_id), record.lane)
+        elif record.status is TurnState.QUEUED and (earlier := await self._store.waits_for(TurnKey.parse(job_id))):
+            await self._queue.announce(earlier.run_id)  # its end wakes this turn, so the sweep must know it
+            await self._queue.postpone(job_id, BEHIND_MS)
+        elif await self._queue.enqueue(record.run_id, accepted=True, lane=record.lane) and not record.terminal:
+            # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
+            logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
 
     async def _look_at_erasure(self, job_id: str, mark: str) -> None:
         if self._erasures is None:

@@ -160,6 +160,19 @@ async def test_the_sweep_and_a_rebuilt_queue_bring_a_lost_job_back(store, queue,
     assert await queued()
 
 
+async def test_the_sweep_leaves_the_callback_of_a_turn_that_another_version_wrote(store, queue, redis, queued, caplog):
+    other = SESSION.turn(1)
+    for key in (KEY, other):
+        await store.submit(key, request(callback=URL))
+    await redis.hset(KEY.record, "status", "paused")
+    await redis.zadd(keys.OPEN_TURNS, {JOB: 0, other.run_id: 1})
+    assert await Sweep(store, queue, WORKER).once() == 2
+    assert "the sweep leaves it" in caplog.text
+    assert not await queued()
+    assert await redis.zscore(keys.OPEN_TURNS, JOB) > 1, "it is looked at again"
+    assert await redis.zscore(keys.OPEN_TURNS, other.run_id) > 1, "the sweep has gone on"
+
+
 async def test_the_callback_of_an_erased_turn_is_forgotten(store, queue, redis, runner_of, outbox_of, queued):
     await store.submit(KEY, request(callback=URL))
     await runner_of(Plays()).run(KEY.run_id)
