@@ -7,6 +7,7 @@ from redis.exceptions import NoPermissionError
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, disconnect
+from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.pool.rebuild import Rebuild
@@ -22,7 +23,8 @@ async def rebuild_queue(settings: Settings) -> int:
     """
     data, queue_redis = connect_data_and_queue(settings, connections=CONNECTIONS)
     try:
-        rebuilt = await Rebuild(TurnStore(data, settings), TurnQueue(queue_redis, settings)).now()
+        store, queue = TurnStore(data, settings), TurnQueue(queue_redis, settings)
+        rebuilt = await Rebuild(store, queue, Erasures(store, queue)).now()
     except (StoreUnavailable, NoPermissionError) as error:
         sys.stderr.write(f"turnwire worker: the queue was not rebuilt: {error}\n")
         return 1

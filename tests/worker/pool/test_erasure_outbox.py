@@ -12,6 +12,7 @@ from turnwire.worker.pool.erasure_outbox import ErasureOutbox
 from turnwire.worker.pool.rebuild import Rebuild
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
+from turnwire.worker.rebuild_queue import rebuild_queue
 
 
 class Erasing(ChatTurnHooks):
@@ -171,3 +172,11 @@ async def test_a_running_turn_is_told_later(store, redis, erased, erasures, outb
     receipt = await erasures.erase_session(SESSION)
     assert isinstance(await outbox_of({None: hooks}).run(keys.ERASURE_PREFIX + receipt.id), Again)
     assert hooks.told == []
+
+
+async def test_an_operator_who_has_the_queue_rebuilt_brings_a_lost_job_back(redis, erased, settings, capsys):
+    job_id = keys.ERASURE_PREFIX + await erased(None)
+    await redis.delete(keys.job(job_id), keys.QUEUE, keys.OPEN_TURNS)
+    assert await rebuild_queue(settings) == 0
+    assert "1 jobs that there should be" in capsys.readouterr().out
+    assert await redis.zscore(keys.OPEN_TURNS, job_id) is not None
