@@ -175,7 +175,8 @@ def _import(path: str) -> ChatTurnHooks:
 def redaction_of(hooks: ChatTurnHooks, turn: Turn) -> Redaction | None:
     """Return the redaction of a turn's events; None: the product has no hook `redact`."""
     redact = hook(hooks, "redact")
-    return None if redact is None else Redaction(partial(redact, turn), max(hooks.redact_tail, 0))
+    tail = getattr(hooks, "redact_tail", ChatTurnHooks.redact_tail)  # hooks need not be of a subclass
+    return None if redact is None else Redaction(partial(redact, turn), max(tail, 0))
 
 
 def hook(hooks: ChatTurnHooks, name: str) -> Callable[..., Any] | None:

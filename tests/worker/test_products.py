@@ -16,7 +16,8 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
 from turnwire.worker.backends.models import ModelsHooks
 from turnwire.worker.backends.openai import OpenAIHooks
-from turnwire.worker.products import Products, StartupError, hook
+from turnwire.worker.hooks import ChatTurnHooks
+from turnwire.worker.products import Products, StartupError, hook, redaction_of
 from turnwire.worker.turn.calling import call
 
 
@@ -201,3 +202,11 @@ async def test_a_startup_that_hangs_is_given_up():
 
     with pytest.raises(StartupError, match=r"took longer than 0\.05 s"):
         await Products({None: Hangs()}).startup(0.05)
+
+
+def test_hooks_of_no_subclass_may_redact_without_a_length_of_their_own():
+    turn: Any = None
+    hooks: Any = types.SimpleNamespace(redact=lambda _, event: event)
+    redaction = redaction_of(hooks, turn)
+    assert redaction is not None
+    assert redaction.tail == ChatTurnHooks.redact_tail
