@@ -54,6 +54,10 @@ class Call:
         self._on_call = on_call
         self._model: str = request["model"]
         self._continuations = 0
+        # A server may refuse a request for another cause than it seems. So a refusal counts for other calls only when
+        # the server has taken the request that avoids it.
+        self._refused_usage = False
+        self._refused_rest = False
         # The client gets these with the first piece of the rest, so that a model that is down can still be replaced.
         self._unsaid: list[dict[str, Any]] = []
         self._progress = Progress(text_alone(begun), len(begun), keeps=self._mode != "off")
@@ -84,21 +88,24 @@ class Call:
                 self._tries.log_end(failed)
                 self._count(answer, partial=True)
                 raise failed
-        if self._progress.started_over:
-            self._note_that_it_starts_over()
+        self._learn()
         for event in last_events:
             yield event
 
     @property
     def _mode(self) -> Continue:
         # A model that has reasoned cannot go on, because it forgets its reasoning. No event tells of hidden reasoning.
-        if self._quirks.think == "hide" or self._model in self._learned.cannot_continue:
+        if self._quirks.think == "hide" or self._refused_rest or self._model in self._learned.cannot_continue:
             return "off"
         return self._quirks.continues
 
+    @property
+    def _asks_for_usage(self) -> bool:
+        return self._quirks.stream_options and not (self._refused_usage or self._learned.refuses_stream_options)
+
     async def _ask(self, answer: StreamedAnswer) -> AsyncGenerator[dict[str, Any]]:
         request = self._whole if self._rest is None else self._rest
-        if self._quirks.stream_options and not self._learned.refuses_stream_options:
+        if self._asks_for_usage:
             request = {**request, "stream_options": {"include_usage": True}}
         key = f"/rest-{self._continuations}" if self._continuations else ""  # another request has another key
         async with aclosing(self._exchange(request, key, str(self._tries), answer)) as events:
@@ -125,13 +132,12 @@ class Call:
         """Whether the server refused only the form of the request, which is another one from now on."""
         if failed.status not in _REFUSED:
             return False
-        if "stream_options" in failed.body and not self._learned.refuses_stream_options:
-            logger.warning("the model server refuses stream_options, so its usage may stay unknown")
-            self._learned.refuses_stream_options = True
+        if "stream_options" in failed.body and self._asks_for_usage:
+            self._refused_usage = True
             return True
         if self._rest is None:
             return False
-        self._note_that_it_starts_over()
+        self._refused_rest = True
         if self._unsaid:
             self._progress, self._unsaid = Progress(keeps=False), []
         else:
@@ -139,9 +145,14 @@ class Call:
         self._rest, self._continuations = None, self._continuations + 1
         return True
 
-    def _note_that_it_starts_over(self) -> None:
-        logger.warning("the model %r does not go on with an answer that broke off", self._model)
-        self._learned.cannot_continue.add(self._model)
+    def _learn(self) -> None:
+        """Remember for other calls what the server refuses, or does not do."""
+        if self._refused_usage:
+            logger.warning("the model server refuses stream_options, so its usage may stay unknown")
+            self._learned.refuses_stream_options = True
+        if self._refused_rest or self._progress.started_over:
+            logger.warning("the model %r does not go on with an answer that broke off", self._model)
+            self._learned.cannot_continue.add(self._model)
 
     def _count(self, answer: StreamedAnswer, *, partial: bool) -> None:
         if answer.responded:

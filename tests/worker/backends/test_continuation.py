@@ -124,6 +124,17 @@ async def test_a_server_that_refuses_is_asked_anew_and_not_again(raw, go_on):
     assert len(raw.requests) == 4
 
 
+async def test_a_server_that_refuses_everything_may_be_asked_for_a_rest_again(raw, go_on):
+    for _ in range(2):  # the rest, and the whole
+        raw.play(reply(404, b'{"error":{"message":"a new version is being loaded"}}'))
+    raw.play(HEAD + sse(text(" was signed."), FINISH, "[DONE]"))
+    with pytest.raises(BackendTransportError):
+        await go_on(begun=BEGUN)
+    asking = await go_on(begun=BEGUN)
+    assert accumulated(asking.events) == "The contract is valid only if it was signed."
+    assert len(raw.requests) == 3
+
+
 @pytest.mark.parametrize(
     ("chunks", "options"),
     [

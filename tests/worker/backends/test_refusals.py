@@ -114,6 +114,19 @@ async def test_stream_options_are_left_out_once_a_server_has_refused_them(raw, a
     assert sent == [True, False, False]
 
 
+async def test_a_server_that_repeats_a_request_it_refuses_does_not_refuse_stream_options(raw, ask):
+    """Some servers name the whole request in their refusal. One bad turn must not hide the usage of all others."""
+    raw.play(reply(422, b'{"detail":[{"msg":"no such tool","input":{"stream_options":{"include_usage":true}}}]}'))
+    raw.play(reply(422, b'{"detail":[{"msg":"no such tool","input":{}}]}'))
+    raw.play(ANSWER)
+    asking = ask(raw.url, msgspec.structs.replace(QUICK, max_attempts=1))
+    with pytest.raises(BackendTransportError):
+        await asking.run()
+    await asking.run()
+    sent = ["stream_options" in msgspec.json.decode(request.body) for request in raw.requests]
+    assert sent == [True, False, True]
+
+
 async def test_a_quirk_leaves_stream_options_out(raw):
     raw.play(ANSWER)
     backend = OpenAIBackend(raw.url, None, "tiny", QUICK, quirks=Quirks(stream_options=False))
