@@ -20,6 +20,7 @@ class Attachments:
         self._max_bytes = max_bytes
         self._seen: dict[str, Any] = {}
         self._details: list[dict[str, Any]] = []
+        self._details_size = 0  # about how many characters they have
 
     def take(self, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield a `message.attached` event for each new attachment. Some servers repeat them in each chunk."""
@@ -43,16 +44,19 @@ class Attachments:
     def _keep(self, details: list[Any]) -> None:
         """Keep the details, with the streamed pieces of each text joined."""
         for detail in details:
-            if not isinstance(detail, dict):
+            # So many certainly do not fit into an event, and are left out. A server may send more of them without end.
+            if not isinstance(detail, dict) or self._details_size > 4 * self._max_bytes:
                 continue
             last = self._details[-1] if self._details else {}
             same = all(last.get(name) == detail.get(name) for name in ("type", "index", "id"))
             for name in ("text", "summary"):
                 if same and isinstance(detail.get(name), str) and isinstance(last.get(name), str):
                     last |= {**detail, name: last[name] + detail[name]}
+                    self._details_size += len(detail[name])
                     break
             else:
                 self._details.append(dict(detail))
+                self._details_size += len(str(detail))
 
     def _fitting(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         try:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.worker.backends.chunks import CALLED, call, delta, finish, tool
 from tests.worker.backends.rawserver import HEAD, sse
+from turnwire.worker.backends.attachments import Attachments
 from turnwire.worker.backends.errors import BackendTruncatedError
 from turnwire.worker.backends.messages import assistant_message
 
@@ -90,6 +91,16 @@ async def test_what_the_server_wants_back_goes_back(raw, ask):
         ],
     }
     assert "reasoning_content" not in assistant_message(events)
+
+
+def test_reasoning_without_end_is_not_kept_and_left_out(caplog):
+    attachments = Attachments(1000)
+    pieces = [{"type": "reasoning.text", "text": "x" * 100}, {"type": "reasoning.encrypted", "data": "x" * 100}]
+    for _ in range(500):
+        assert list(attachments.take({"reasoning_details": pieces})) == []
+    assert len(str(attachments._details)) < 5000
+    assert attachments.last_events() == []
+    assert "larger than an event" in caplog.text
 
 
 @pytest.mark.parametrize("arguments", ['{"q": "x', "[1]", ""])
