@@ -23,8 +23,8 @@ class WatchedFile(Generic[T]):
     """A file that the setting `name` names. `content` is always what `parse` made of the last text that it could read.
 
     Nothing is done until somebody asks for the content. Under an event loop, a thread looks at the file, because a disk
-    may be slow: who asks gets what is known, and a little later what is new. A new text that cannot be read is reported
-    once.
+    may be slow: who asks gets what is known, and a little later what is new. A new text that cannot be used is reported
+    once, and tried again at each look, because what it names may not be there yet, such as the file of a key.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class WatchedFile(Generic[T]):
         self._next_look_s = clock() + LOOK_S
         self._stamp = self._seen()
         self._content = parse(self._text())
+        self._refused: tuple[Stamp, str] | None = None  # what the log has said last of a text that cannot be used
         self._looking: asyncio.Future[Callable[[], None]] | None = None
 
     @property
@@ -99,11 +100,14 @@ class WatchedFile(Generic[T]):
             self._take(stamp, content)
 
     def _take(self, stamp: Stamp, content: T) -> None:
-        self._stamp, self._content = stamp, content
+        self._stamp, self._content, self._refused = stamp, content, None
         logger.info("%s: the file has changed and was read again", self._name)
 
     def _refuse(self, stamp: Stamp, error: SettingsError) -> None:
-        self._stamp = stamp
+        refused = stamp, str(error)
+        if refused == self._refused:
+            return
+        self._refused = refused
         logger.error("%s; what was read before stays valid", error)
 
     def _seen(self) -> Stamp:

@@ -63,6 +63,30 @@ async def test_what_belongs_to_the_event_loop_is_parsed_there(path: Path, clock:
     assert "NAME: it is broken; what was read before stays valid" in caplog.text
 
 
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_what_cannot_be_used_yet_is_tried_again_and_reported_once(path: Path, clock: Clock, caplog, in_thread):
+    named = path.with_name("named")
+    named.touch()
+
+    def parse_both(text: str) -> str:
+        if text == "new" and not named.exists():
+            raise SettingsError("NAME: the file that it names is not there")
+        return text
+
+    file = WatchedFile("NAME", str(path), parse_both, clock=clock, parse_in_thread=in_thread)
+    named.unlink()
+    change(path, "new")
+    for _ in range(3):
+        clock.now_s += LOOK_S
+        await read_again(file)
+        assert file.content == "old"
+    assert caplog.text.count("is not there; what was read before stays valid") == 1
+    named.touch()
+    clock.now_s += LOOK_S
+    await read_again(file)
+    assert file.content == "new"
+
+
 def test_without_an_event_loop_it_is_read_at_once(path: Path, clock: Clock):
     file = WatchedFile("NAME", str(path), parse, clock=clock)
     path.write_text("new")
