@@ -65,7 +65,7 @@ async def check_ledger(redis: Redis, queue: Redis, *, queue_was_lost: bool = Fal
 
 
 def follow_each_other(attempts: list[int]) -> bool:
-    """Return whether no attempt is missing. After a failover or restart of Redis, thousands of numbers are skipped."""
+    """Return whether no attempt is missing. After a failover or restart of Redis, whole thousands are skipped."""
     return all(after > before and (after - before) % 1000 == 1 for before, after in pairwise(attempts))
 
 

@@ -37,7 +37,7 @@ def next_attempt(memory: Memory, turn: MemoryTurn) -> int:
     if known == memory.lineage:
         return turn.attempt + 1
     age_ms = max(memory.now_ms - int(turn.fields["created_at"]), 0)
-    return turn.attempt + SKIPPED_ATTEMPTS + age_ms + 1
+    return turn.attempt + SKIPPED_ATTEMPTS * (1 + age_ms) + 1
 
 
 class WholeQueue:
