@@ -27,6 +27,7 @@ from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.revocations import Revocations
 from turnwire.shared.store.sealed import turn_store
+from turnwire.shared.supervision import kept_running
 
 START_S: Final = 1.0  # a process starts even if Redis does not answer
 MOST_LIMITS: Final = 4096  # the limits of so many keys are kept
@@ -108,7 +109,8 @@ class Services:
             async with asyncio.timeout(START_S):
                 await known.read()  # otherwise a process that has just started would take revoked tokens
         self.hub.on(self.revocations.channel, known.tell)
-        tasks = [asyncio.create_task(known.run()), asyncio.create_task(self.watch.run())]
+        work = {"revoked tokens": known.run, "credentials of open streams": self.watch.run}
+        tasks = [asyncio.create_task(kept_running(name, run), name=name) for name, run in work.items()]
         try:
             yield
         finally:

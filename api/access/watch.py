@@ -1,6 +1,7 @@
 """Ends what still goes on for a client whose credentials have expired, or were withdrawn."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from turnwire.api.access.door import Credential, Door
 LOOK_S: Final = 1.0
 
 OnEnd = Callable[[str], None]  # is called with the code that says why
+
+logger = logging.getLogger(__name__)
 
 
 class CredentialWatch:
@@ -36,14 +39,20 @@ class CredentialWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Look once."""
+        """Look once. Credentials whose check fails by a defect hinder no others, and are checked again next time."""
         now_s = time.time()
         is_unchanged = self._door.is_unchanged
+        defect: Exception | None = None
         for on_end, credential in list(self._watched.items()):
             if is_unchanged(credential, now_s):
                 continue
+            await asyncio.sleep(0)  # after a revocation all tokens are verified again, and the streams must not wait
             epoch = self._door.epoch
-            why = await self._door.ended(credential)
+            try:
+                why = await self._door.ended(credential)
+            except Exception as error:  # noqa: BLE001 - one line for all of them is logged below
+                defect = error
+                continue
             if on_end not in self._watched:  # it has ended meanwhile
                 continue
             if why is None:
@@ -53,3 +62,5 @@ class CredentialWatch:
             else:
                 del self._watched[on_end]
                 on_end(why)
+        if defect:
+            logger.error("the credentials of some open streams could not be checked", exc_info=defect)

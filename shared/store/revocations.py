@@ -22,11 +22,16 @@ class Revocations:
         return int(await REVOKE(self._courier, [keys.REVOKED], [self.channel, revocation, keep_s * 1000]))
 
     async def current(self) -> dict[str, float]:
-        """Return what is revoked, and when each was revoked last, in seconds since 1970."""
+        """Return what is revoked, and when each was revoked last, in seconds since 1970.
+
+        A member that another version has written and this one cannot read is left out.
+        """
         with typed_refusals():
             found = await self._courier.send("ZRANGE", keys.REVOKED, 0, -1)
         revoked: dict[str, float] = {}
         for member in found:
-            name, _, at_ms = member.decode().rpartition("@")
-            revoked[name] = max(revoked.get(name, 0.0), int(at_ms) / 1000)
+            name, _, at_ms = member.rpartition(b"@")
+            if at_ms.isdigit():
+                field = name.decode(errors="replace")
+                revoked[field] = max(revoked.get(field, 0.0), int(at_ms) / 1000)
         return revoked

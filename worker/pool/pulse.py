@@ -25,10 +25,10 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.supervision import kept_running
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.liveness import Liveness
-from turnwire.worker.pool.supervision import kept_running
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.job_bytes import decode_job, encode_job
 from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TELL_ERASURE, TurnQueue
 from turnwire.shared.store.sealed import turn_store
+from turnwire.shared.supervision import kept_running
 from turnwire.worker.attempt.run import TurnRunner
 from turnwire.worker.pool.callback_outbox import CallbackOutbox
 from turnwire.worker.pool.callback_sender import CallbackSender
@@ -37,7 +38,6 @@ from turnwire.worker.pool.liveness import bury
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.pool.outbox_slots import outbox_slots
 from turnwire.worker.pool.pulse import Pulse
-from turnwire.worker.pool.supervision import kept_running
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
 from turnwire.worker.turn.calling import contain_tasks

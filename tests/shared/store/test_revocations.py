@@ -28,6 +28,12 @@ async def test_what_no_token_outlives_is_forgotten(redis, revocations):
     assert await redis.pttl(keys.REVOKED) > 50_000, "a shorter one does not end the longer one"
 
 
+async def test_what_another_version_has_written_is_left_out(redis, revocations):
+    at_ms = await revocations.add("acme/id/a", 60)
+    await redis.zadd(keys.REVOKED, {"acme/id/b": 9e15, "acme/id/c@soon": 9e15, b"\xff@": 9e15})
+    assert await revocations.current() == {"acme/id/a": at_ms / 1000}
+
+
 async def test_the_processes_are_told(redis, revocations):
     async with redis.pubsub() as heard:
         await heard.subscribe(revocations.channel)

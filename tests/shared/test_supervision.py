@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from turnwire.worker.pool import supervision
-from turnwire.worker.pool.supervision import kept_running
+from turnwire.shared import supervision
+from turnwire.shared.supervision import kept_running
 
 
 @pytest.fixture(autouse=True)
