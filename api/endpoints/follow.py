@@ -6,7 +6,15 @@ from typing import Final
 
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import path_turn, query_text, single
-from turnwire.api.endpoints.stream import is_sse, negotiate, send_tail, silence_s, start_of_stream, stream_headers
+from turnwire.api.endpoints.stream import (
+    is_sse,
+    last_words,
+    negotiate,
+    send_tail,
+    silence_s,
+    start_of_stream,
+    stream_headers,
+)
 from turnwire.api.following.encode import Framing
 from turnwire.api.following.resume import at_end
 from turnwire.api.services import Services
@@ -29,7 +37,8 @@ async def follow_turn(services: Services, exchange: Exchange) -> None:
     except StoreUnavailable:
         if not is_sse(framing):
             raise
-        await _hold(services, key, framing, exchange)
+        with services.tails.one_more(exchange.identity.tenant, exchange.limits):
+            await _hold(services, key, after, framing, exchange)
         return
     if nothing_follows:
         status = 204 if is_sse(framing) else 200  # only a 204 stops an EventSource from connecting again
@@ -54,18 +63,23 @@ def wanted_cursor(exchange: Exchange) -> Cursor | None:
     return None if text is None else Cursor.parse(text)
 
 
-async def _hold(services: Services, key: TurnKey, framing: Framing, exchange: Exchange) -> None:
-    """Keep an EventSource while the store is away, and end its stream when the store answers.
+async def _hold(
+    services: Services, key: TurnKey, after: Cursor | None, framing: Framing, exchange: Exchange
+) -> None:  # fmt: skip
+    """Keep an EventSource while the store is away. End its stream when the store answers, or its credentials end.
 
     An EventSource gives up for ever at a status of 503. When a stream ends, it connects again, at its cursor.
     """
+    ended = list[str]()
     await exchange.send(start_of_stream(framing, {}))
     await exchange.send({"type": "http.response.body", "body": framing.opening + framing.silence, "more_body": True})
-    while not services.draining and not await _left(exchange):
-        with suppress(StoreUnavailable):
-            await services.store.record(key)
-            break
-    await exchange.send({"type": "http.response.body", "body": b""})
+    with exchange.while_valid(ended.append):
+        while not services.draining and not ended and not await _left(exchange):
+            with suppress(StoreUnavailable):
+                await services.store.record(key)
+                break
+    last = last_words(framing, ended[0], after) if ended else b""
+    await exchange.send({"type": "http.response.body", "body": last})
 
 
 async def _left(exchange: Exchange) -> bool:

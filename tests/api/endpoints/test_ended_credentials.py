@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from stack.redis_server import RedisServer
 from tests.support.following import Writer, logged
 from tests.support.key_file import key_block, write_key_file
 from tests.support.served import listening
 from tests.support.turns import KEY
+from tests.support.waiting import wait_until
 from turnwire.api.access import watch
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.app import create_app
@@ -21,6 +24,7 @@ from turnwire.api.edge.protocol import for_site
 from turnwire.api.endpoints.stream import last_words
 from turnwire.api.following.encode import NDJSON
 from turnwire.api.services import Services
+from turnwire.shared.keys import REVOKED
 from turnwire.shared.settings import Settings
 
 PATH = "/v1/sessions/demo/turns/0/events"
@@ -53,17 +57,22 @@ class Api:
                 yield line
 
 
-@pytest.fixture
-async def api(settings: Settings, redis, tmp_path: Path, monkeypatch) -> AsyncIterator[Api]:
-    monkeypatch.setattr(watch, "LOOK_S", 0.05)
-    path = write_key_file(tmp_path / "keys.toml", *BLOCKS)
+@asynccontextmanager
+async def served(settings: Settings, key_file: Path, **changed: Any) -> AsyncIterator[Api]:
     values = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    app = create_app(Settings(**values | {"api_keys_file": str(path), "token_secret": "t" * 40}))
+    app = create_app(Settings(**values | {"api_keys_file": str(key_file), "token_secret": "t" * 40} | changed))
     async with (
         listening(app, for_site(Origins(None), TrustedProxies(None)), lifespan="on") as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
     ):
-        yield Api(app.state.services, client, path)
+        yield Api(app.state.services, client, key_file)
+
+
+@pytest.fixture
+async def api(settings: Settings, redis, tmp_path: Path, monkeypatch) -> AsyncIterator[Api]:
+    monkeypatch.setattr(watch, "LOOK_S", 0.05)
+    async with served(settings, write_key_file(tmp_path / "keys.toml", *BLOCKS)) as api:
+        yield api
 
 
 @pytest.fixture
@@ -160,3 +169,37 @@ async def test_a_process_that_starts_later_knows_what_was_revoked(api: Api, sett
         transport = httpx.ASGITransport(later)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get(PATH, headers=bearer(token))).status_code == 401
+
+
+async def test_a_defect_in_the_list_of_what_is_revoked_does_not_end_the_reading_of_it(
+    api: Api, running: Writer, redis, caplog: pytest.LogCaptureFixture
+):
+    await redis.set(REVOKED, "no list", ex=60)
+    await redis.publish(api.services.revocations.channel, "revoked")
+    await wait_until(lambda: "revoked tokens failed" in caplog.text, "the failure is logged")
+    await redis.delete(REVOKED)
+    token = api.token(60)
+    assert (await api.client.post("/v1/tokens/revoke", json={"token": token}, headers=BACKEND)).status_code == 200
+    await wait_until(lambda: api.services.door.revoked, "the list is read again")
+
+
+async def test_a_stream_that_is_held_while_the_store_is_away_ends_with_its_credentials_and_counts(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watch, "LOOK_S", 0.05)
+    path = write_key_file(tmp_path / "keys.toml", *BLOCKS, "[tenant.default]\nmax_tails = 1")
+    with RedisServer(tmp_path) as server:
+        async with served(settings, path, redis_url=server.url, redis_timeout_s=0.2) as api:
+            server.pause()
+            try:
+                lines: list[str] = []
+                async for line in api.follow(bearer(api.token(2)), after="1-1", accept="text/event-stream"):
+                    if not lines:
+                        refused = await api.client.get(PATH, headers=BACKEND | {"accept": "text/event-stream"})
+                        assert (refused.status_code, refused.json()["code"]) == (429, "tail_limit")
+                    lines.append(line)
+            finally:
+                server.resume()
+    begin = lines.index("event: session.stream.ended")
+    assert lines[begin - 1] == "id: 1-1"
+    assert json.loads(lines[begin + 1].removeprefix("data: "))["data"]["code"] == "token_expired"
