@@ -8,13 +8,12 @@ from jwt.algorithms import has_crypto
 from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.access.key_set import KeySet
-from turnwire.api.access.verified import Verified, verification
+from turnwire.api.access.verified import LEEWAY_S, Verified, verification
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.key_file import is_tenant
 from turnwire.shared.settings import Settings
 from turnwire.shared.shared_secrets import SharedSecrets
 
-LEEWAY_S: Final = 30  # by which the clocks of the provider and of this machine may differ
 SECRET_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 KEY_ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",

@@ -13,7 +13,7 @@ import msgspec
 
 from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
-from turnwire.api.access.verified import Verified, verification
+from turnwire.api.access.verified import LEEWAY_S, Verified, verification
 from turnwire.shared.shared_secrets import SharedSecrets
 
 TYPE: Final = "turnwire-session+jwt"
@@ -70,8 +70,9 @@ class SessionTokens:
             try:
                 with verification():
                     claims = jwt.decode(
-                        token, secret, [ALGORITHM], audience=self._audience, options={"require": _REQUIRED}
-                    )
+                        token, secret, [ALGORITHM], audience=self._audience,
+                        options={"require": _REQUIRED, "verify_iat": False},  # see `_verified`
+                    )  # fmt: skip
             except Unauthenticated as error:
                 refusal = error
             else:
@@ -98,6 +99,8 @@ def _verified(claims: dict[str, Any]) -> Verified:
         scopes = frozenset(map(Scope, read.scope.split())) & OF_SESSION_TOKENS
     except ValueError:  # whoever has the secret may have made it
         raise Unauthenticated(INVALID) from None
+    if read.iat > time.time() + LEEWAY_S:  # the process that made it may be on another machine, whose clock is ahead
+        raise Unauthenticated(INVALID)
     if read.session is None and read.session_prefix is None:
         raise Unauthenticated(INVALID)
     identity = Identity(read.tenant, scopes, read.name, read.sub, read.session, read.session_prefix)

@@ -11,6 +11,7 @@ from turnwire.api.access.errors import INVALID, Unauthenticated
 from turnwire.api.access.identity import Identity
 
 EXPIRED: Final = "the token has expired"
+LEEWAY_S: Final = 30  # by which the clocks of this machine and of the one that made a token may differ
 
 
 class Verified(msgspec.Struct, frozen=True):

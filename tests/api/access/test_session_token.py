@@ -97,6 +97,10 @@ def test_anything_else_is_refused_in_the_same_words(token: str):
     assert str(refused.value) in {"the credentials are not valid", "the token has expired"}
 
 
+def test_a_token_of_a_process_whose_clock_is_ahead_is_taken():
+    assert tokens().verify(forged(iat=int(time.time()) + 5)).identity.session == "demo"
+
+
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None])
 def test_a_token_without_a_signature_is_refused(algorithm: str | None):
     header = {"typ": TYPE, "alg": algorithm}
