@@ -112,7 +112,9 @@ class KeySet:
     async def _get(self) -> None:
         try:
             keys = msgspec.json.decode(await self._body(), type=_Document).keys
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        except (
+            httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, msgspec.MsgspecError, ValueError, RecursionError,
+        ) as error:  # fmt: skip
             logger.warning("the keys of the identity provider could not be fetched: %s", type(error).__name__)
             return
         self._fetched_s = self._clock()

@@ -16,8 +16,8 @@ from tests.support.provider import AUDIENCE, ISSUER, Provider, claims
 from turnwire.api.access.errors import KeysUnavailable, Unauthenticated
 from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.access.key_set import FRESH_S, MAX_BYTES, PAUSE_S, USABLE_S, KeySet
-from turnwire.api.access.provider_token import LEEWAY_S, ProviderTokens
-from turnwire.api.access.verified import header_of
+from turnwire.api.access.provider_token import ProviderTokens
+from turnwire.api.access.verified import LEEWAY_S, header_of
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
 
@@ -209,6 +209,12 @@ async def test_without_keys_nobody_is_let_in_and_the_client_may_try_again(
     provider.answer = good
     clock.now_s += PAUSE_S
     assert (await identity(tokens, provider.token("one"))).user == "ada"
+
+
+async def test_a_proxy_that_cannot_be_used_makes_the_keys_unavailable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")  # httpx needs another library for it
+    with pytest.raises(KeysUnavailable):
+        await KeySet(URL).key("one", "RS256")
 
 
 async def test_keys_count_for_an_hour_while_the_provider_is_away(provider: Provider, clock: Clock):
