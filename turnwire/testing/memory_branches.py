@@ -3,9 +3,13 @@
 Each function does what its namesake in shared/store/lua/parts/branch.lua does.
 """
 
+from typing import Final
+
 from turnwire.shared.errors import SessionBusy, UnknownParent
 from turnwire.shared.request import NO_PARENT, TurnRequest
 from turnwire.testing.memory import MemorySession, MemoryTurn
+
+MOST_FAILED: Final = 500
 
 
 def check(session: MemorySession, index: int, request: TurnRequest) -> None:
@@ -26,16 +30,18 @@ def check(session: MemorySession, index: int, request: TurnRequest) -> None:
 
 def ahead_of(session: MemorySession, index: int, parent: str | None) -> int | None:
     """Return the index of an open turn that must end before this one may run, or None."""
-    while parent is not None and parent != str(NO_PARENT):
-        index = int(parent)
+    first, looked_at = session.next_open, 0
+    while parent != str(NO_PARENT) and first is not None and first < index:
+        if parent is None or looked_at == MOST_FAILED:
+            return first
+        index, looked_at = int(parent), looked_at + 1
         if index in session.open:
             return index
         turn = session.turns.get(index)
         if turn is None or turn.status not in {"failed", "cancelled"}:
             return None
         parent = turn.fields.get("parent")
-    first = session.next_open
-    return first if parent is None and first is not None and first < index else None
+    return None
 
 
 def note_wait(session: MemorySession, index: int, ahead: int) -> None:
@@ -60,8 +66,9 @@ def woken(session: MemorySession | None, turn: MemoryTurn | None) -> list[int]:
 
 def default_parent(session: MemorySession, index: int) -> str:
     """Return the index of the latest turn before this one that has an answer, or may still get one; -1: none."""
-    before = [other for other, turn in session.turns.items() if other < index and _may_answer(turn)]
-    return str(max(before, default=NO_PARENT))
+    earlier = sorted((other for other in session.turns if other < index), reverse=True)[:MOST_FAILED]
+    nearest = earlier[-1] if len(earlier) == MOST_FAILED else NO_PARENT
+    return str(next((other for other in earlier if _may_answer(session.turns[other])), nearest))
 
 
 def _may_answer(turn: MemoryTurn) -> bool:

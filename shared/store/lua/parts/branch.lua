@@ -18,26 +18,29 @@ local function first_open(open)
     return redis.call('ZRANGE', open, 0, 0)[1] or ''
 end
 
+local MOST_FAILED = 500  -- so many failed turns in a row are looked at, because Redis serves nobody else meanwhile
+
 -- ahead_of(open, turn, index, parent)
 -- Without a parent, any earlier turn may still become it, so the first open one is ahead. With a parent, that one is
--- ahead while it is open. If it has ended without an answer, the turn follows the parent of its parent, and so on.
+-- ahead while it is open. If it has ended without an answer, the turn follows the parent of its parent, and so on. If
+-- `MOST_FAILED` such turns follow each other, the turn waits as if it had no parent.
 -- RETURNS the index of an open turn that must end before this one may run, or nil
 local function ahead_of(open, turn, index, parent)
-    while parent and parent ~= '-1' do
-        if redis.call('ZSCORE', open, parent) then
+    local first, looked_at = first_open(open), 0
+    -- A turn follows earlier ones only. So nothing is ahead of one that comes before the first open turn.
+    while parent ~= '-1' and first ~= '' and tonumber(first) < tonumber(index) do
+        if not parent or looked_at == MOST_FAILED then
+            return first
+        elseif redis.call('ZSCORE', open, parent) then
             return parent
         end
         local state = redis.call('HMGET', sibling(turn, index, parent), 'status', 'parent')
         if state[1] ~= 'failed' and state[1] ~= 'cancelled' then
             return nil
         end
-        index, turn, parent = parent, sibling(turn, index, parent), state[2]
+        index, turn, parent, looked_at = parent, sibling(turn, index, parent), state[2], looked_at + 1
     end
-    if parent then
-        return nil
-    end
-    local first = first_open(open)
-    return first ~= '' and tonumber(first) < tonumber(index) and first or nil
+    return nil
 end
 
 -- note_wait(turn, index, ahead)
@@ -73,7 +76,8 @@ end
 
 -- default_parent(turns, turn, index)
 -- The turn may run now, so the earlier ones have ended. Only one that runs beside them has earlier turns that are open,
--- and those count as well: whoever asks next sees the answers of both.
+-- and those count as well: whoever asks next sees the answers of both. If `MOST_FAILED` turns in a row have no answer,
+-- the turn follows the last of them that was looked at, and so the answers before it.
 -- RETURNS the index of the latest turn before this one that has an answer, or may still get one; -1 if there is none
 local function default_parent(turns, turn, index)
     if index == '0' then
@@ -83,15 +87,11 @@ local function default_parent(turns, turn, index)
     if may_answer(sibling(turn, index, before)) then
         return before
     end
-    local from, page = 0, nil
-    repeat
-        page = redis.call('ZREVRANGEBYSCORE', turns, '(' .. index, '-inf', 'LIMIT', from, 100)
-        for _, other in ipairs(page) do
-            if may_answer(sibling(turn, index, other)) then
-                return other
-            end
+    local earlier = redis.call('ZREVRANGEBYSCORE', turns, '(' .. index, '-inf', 'LIMIT', 0, MOST_FAILED)
+    for _, other in ipairs(earlier) do
+        if may_answer(sibling(turn, index, other)) then
+            return other
         end
-        from = from + #page
-    until #page < 100
-    return '-1'
+    end
+    return earlier[MOST_FAILED] or '-1'
 end
