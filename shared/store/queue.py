@@ -128,6 +128,7 @@ class TurnQueue(OpenTurns):
             keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id),
             pending_key(job_id), billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool,
             keys.LANE_PREFIX + job_id, keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
+            keys.CALLBACKS,
         ]  # fmt: skip
         lane_name = "" if lane == DEFAULT_LANE else lane.name
         share = "" if weight is None else repr(weight)

@@ -14,6 +14,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ _KINDS = {
     keys.AUDIT: "audit",
     keys.REVOKED: "revoked",
 }
+_ALONE = {keys.CALLBACKS: "callbacks"}  # the name of a key in a script that has a place for it alone
 _PREFIXES = {
     keys.CLAIMS_PREFIX: "claims",
     keys.NEWCOMERS_PREFIX: "newcomers",
@@ -126,7 +128,11 @@ def misfits(script: str, names: Sequence[str], args: Sequence[object]) -> list[s
     """Return how a call differs from the script's contract; empty if it fits."""
     contract = contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
     found = []
-    wanted, kinds = contract.fixed("KEYS"), [kind_of(name) for name in names]
+    wanted = contract.fixed("KEYS")
+    kinds = [
+        _ALONE[name] if name in _ALONE and want == _ALONE[name] else kind_of(name)
+        for name, want in zip_longest(names, wanted[: len(names)])
+    ]
     if kinds[: len(wanted)] != wanted or (len(kinds) > len(wanted) and not contract.has_rest("KEYS")):
         found.append(f"{script}: KEYS are {kinds}, its contract names {contract.sections['KEYS']}")
     count = len(contract.fixed("ARGV"))

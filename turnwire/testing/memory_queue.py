@@ -71,7 +71,7 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
         memory = self.memory
         waits = memory.job(job_id) is not None and job_id in memory.scores
         runs = memory.holder(job_id) is not None
-        if not waits and not accepted and len(memory.scores) >= self.settings.max_queued:
+        if not waits and not accepted and self._is_full():
             raise QueueFull("too many turns are waiting")
         memory.looks[job_id] = memory.now_ms + SWEEP_MS
         if waits and not runs:
@@ -80,6 +80,12 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
         if not runs:
             memory.put_in_line(job_id, lane, weight)
         return True
+
+    def _is_full(self) -> bool:
+        jobs = self.memory.scores
+        if len(jobs) < self.settings.max_queued:
+            return False
+        return sum(not job_id.startswith(keys.CALLBACK_PREFIX) for job_id in jobs) >= self.settings.max_queued
 
     @write
     async def set_aside(self, worker: str, taken: Taken, limit: int) -> None:

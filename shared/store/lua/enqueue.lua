@@ -18,11 +18,12 @@
 --   weight         string: how many jobs the tenant may take in its turn; absent if one
 --   reserving      string: is there while a worker has none but reserved slots
 --   newcomers      list: wakes such workers of the job's pool
+--   callbacks      zset: job id of a callback that was not made yet -> since when, in µs
 -- ARGV
 --   job_id
 --   bytes          the serialized job
 --   job_ttl_ms
---   max_queued     how many jobs may wait
+--   max_queued     how many jobs may wait, without callbacks: a server that is away for days keeps many of them
 --   sweep_ms       when the sweep should look at the turn
 --   listed         1: the job persists an answer and is listed among the pending ones; 0: it runs a turn
 --   tenant
@@ -38,7 +39,7 @@
 -- include: time lanes
 
 local open_turns, queue, hints, job, in_progress, pending, billed,
-    tenants, debts, waiting, ageing, lane, weight, reserving, newcomers = unpack(KEYS)
+    tenants, debts, waiting, ageing, lane, weight, reserving, newcomers, callbacks = unpack(KEYS)
 local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed,
     tenant, lane_name, is_batch, share, share_ms = unpack(ARGV)
 local NEWCOMERS_MS = 10000
@@ -49,7 +50,11 @@ if redis.call('EXISTS', job, in_progress) > 0 then
     waits = redis.call('EXISTS', job) == 1 and redis.call('ZSCORE', queue, job_id)
     runs = redis.call('EXISTS', in_progress) == 1
 end
-if not waits and redis.call('ZCARD', queue) >= tonumber(max_queued) then
+local function is_full()
+    local jobs = redis.call('ZCARD', queue)
+    return jobs >= tonumber(max_queued) and jobs - redis.call('ZCARD', callbacks) >= tonumber(max_queued)
+end
+if not waits and is_full() then
     return redis.error_reply('QUEUE_FULL too many turns are waiting')
 end
 redis.call('ZADD', open_turns, now + sweep_ms, job_id)

@@ -92,6 +92,15 @@ async def test_a_full_queue_refuses_and_writes_nothing(redis, full_queue):
     assert await snapshot(redis) == before
 
 
+async def test_callbacks_that_a_dead_server_keeps_waiting_do_not_fill_the_queue(full_queue):
+    for index in range(1, 5):
+        await full_queue.enqueue_callback(SESSION.turn(index).run_id)
+    await full_queue.enqueue(RUN_ID)
+    await full_queue.enqueue(SESSION.turn(1).run_id)
+    with pytest.raises(QueueFull):
+        await full_queue.enqueue(SESSION.turn(2).run_id)
+
+
 async def test_a_refused_turn_stays_announced_until_somebody_forgets_it(redis, full_queue):
     """Between the refusal and the withdrawal its API process may die: then only the sweep knows of the turn."""
     await full_queue.enqueue(SESSION.turn(1).run_id)
