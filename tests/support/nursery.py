@@ -95,6 +95,8 @@ class Nursery:
 
     def launch(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, log: IO[bytes]) -> Child:
         """Fork a child if it runs one of the modules; start any other command as usual."""
+        if cwd is not None and cwd != ROOT and (cwd / "turnwire").exists():  # another version
+            return launched(argv, env, cwd, log)
         if list(argv[:2]) != [sys.executable, "-m"] or len(argv) != 3 or argv[2] not in MODULES:
             return launched(argv, env, cwd, log)
         if self._process is None:
