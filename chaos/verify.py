@@ -55,6 +55,16 @@ def effective(lines: Iterable[Line]) -> list[Line]:
     return kept
 
 
+def check_same(lines: Sequence[Line], fresh: Sequence[Line]) -> list[str]:
+    """Check that what a client keeps of its lines is what a fresh reader sees."""
+    kept, found = ([f"{line['id']} {line['type']}" for line in one] for one in (effective(lines), fresh))
+    if kept == found:
+        return []
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(kept, found, strict=False)))
+    ends = f"after {same} equal lines the client has {kept[same:]}, the fresh reader {found[same:]}"
+    return [f"the client and a fresh reader see different logs: {ends}"]
+
+
 def text_of(lines: Iterable[Line]) -> str:
     """Return the text that a reader of the deltas sees."""
     return "".join(line["data"]["delta"] for line in lines if line["type"] == "message.part.updated")
@@ -198,8 +208,7 @@ async def check_completed(
         found += check_replay(answer.lines, text_of(fresh))
     else:
         found += [f"the client: {flaw}" for flaw in check(answer.lines)]
-        if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
-            found.append("the client and a fresh reader see different logs")
+        found += check_same(answer.lines, fresh)
     return found + await check_outcome(client, redis, answer, calls, text=text_of(fresh))
 
 
@@ -208,8 +217,7 @@ async def check_unanswered(client: Client, answer: Answer, calls: Sequence[Produ
     fresh = await client.read(answer)
     found = [f"a fresh reader: {flaw}" for flaw in check_lines(fresh, status="failed")]
     found += [f"the client: {flaw}" for flaw in check_lines(answer.lines, status="failed")]
-    if [line["id"] for line in fresh] != [line["id"] for line in effective(answer.lines)]:
-        found.append("the client and a fresh reader see different logs")
+    found += check_same(answer.lines, fresh)
     late = [call["call"] for call in calls if call["call"] in {"persist_assistant_message", "on_turn_complete"}]
     return found + ([f"it has no answer, but {late} were called"] if late else [])
 

@@ -16,7 +16,6 @@ from turnwire.shared.key_file import WatchedKeyFile
 from turnwire.shared.settings import Settings
 
 STREAMS = 50
-REVOKED = {Revocation("acme", "key", "backend").field: time.time() + 60}
 
 
 @pytest.fixture
@@ -25,6 +24,10 @@ def door(tmp_path: Path) -> Door:
     keys.touch()
     settings = Settings(api_keys_file=str(keys), token_secret="t" * 40)
     return Door(settings, WatchedKeyFile(settings.api_keys_file))
+
+
+def revoke(door: Door) -> None:
+    door.revoked.learn({Revocation("acme", "key", "backend").field: time.time() + 60})
 
 
 def token(door: Door, number: int) -> str:
@@ -55,7 +58,7 @@ async def test_the_streams_go_on_while_all_their_tokens_are_verified_again(door:
 
     admitted = [await door.admit(Presented(token(door, number))) for number in range(STREAMS)]
     with streams(watch, admitted) as said:
-        door.revoked.learn(REVOKED)
+        revoke(door)
         counting = asyncio.create_task(count())
         await watch.look()
         counting.cancel()
@@ -76,7 +79,7 @@ async def test_a_check_that_fails_by_a_defect_hinders_no_other_one_and_is_repeat
         return await admit(presented)
 
     with streams(watch, admitted) as said:
-        door.revoked.learn(REVOKED)
+        revoke(door)
         with monkeypatch.context() as patched:
             patched.setattr(door, "admit", broken)
             await watch.look()
