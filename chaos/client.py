@@ -76,7 +76,7 @@ class Client:
     def __init__(self, base_urls: Sequence[str], *, fails_over: bool = False) -> None:
         """`fails_over`: Redis may lose events that a client has read already; the client must then begin anew."""
         self.base_urls = list(base_urls)
-        self._fails_over = fails_over
+        self.fails_over = fails_over
         self._turn = itertools.cycle(range(len(self.base_urls)))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         timeout = httpx.Timeout(SILENCE_S, connect=5.0)
@@ -126,7 +126,7 @@ class Client:
             except (httpx.TransportError, _RefusedError) as error:
                 answer.refusals.append(str(error) if isinstance(error, _RefusedError) else type(error).__name__)
                 answer.connections -= isinstance(error, _RefusedError | httpx.ConnectError)
-                if self._fails_over and answer.refusals[-1] == "410 cursor_gone":
+                if self.fails_over and answer.refusals[-1] == "410 cursor_gone":
                     answer.lines.clear()
                     answer.at_s.clear()
             if not retry:

@@ -27,11 +27,13 @@ async def reconcile(
     queue: Redis | None = None,
     queue_was_lost: bool = False,
     clock_stepped: bool = False,
+    fails_over: bool = False,
 ) -> AsyncIterator[str]:
     """Return every violation: in each turn, in the order within sessions, and in what is left in Redis.
 
     `queue`: the queue's database, if it is another one. `queue_was_lost`: ledger rows that were published on it may be
-    missing. `clock_stepped`: the server's clock was stepped, so times do not tell the order.
+    missing. `clock_stepped`: the server's clock was stepped, so times do not tell the order. `fails_over`: Redis may
+    have lost attempts.
     """
     calls = verify.read_ledger(ledger)
     for first in range(0, len(answers), AT_ONCE):
@@ -48,7 +50,7 @@ async def reconcile(
     order = [] if clock_stepped else verify.check_order(records, again)
     for text in [*order, *check_identities(calls), *check_indexes(answers)]:
         yield text
-    for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue, queue_was_lost=queue_was_lost):
+    for text in await leftovers(redis, LEFTOVERS_LIMIT_S, queue, queue_was_lost=queue_was_lost, fails_over=fails_over):
         yield text
 
 

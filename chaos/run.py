@@ -105,9 +105,11 @@ class Run:
                 queue=first.queue,
                 queue_was_lost=lost,
                 clock_stepped=stepped,
+                fails_over=first.client.fails_over,
             )
         ]
-        found += [f"second: {text}" for text in await leftovers(self.second.redis, LEFTOVERS_LIMIT_S)]
+        left = await leftovers(self.second.redis, LEFTOVERS_LIMIT_S, fails_over=first.client.fails_over)
+        found += [f"second: {text}" for text in left]
         return (
             found + [f"second: {text}" for text in self.at_once.findings] + self.keeper.findings + self.monkey.findings
         )

@@ -190,6 +190,10 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     return SessionKey(tenant, session)
 
 
+NOT_PUBLISHED: Final = "-"  # stands for a channel prefix: the script publishes nothing
+ENDED: Final = b"ended"  # a message on a turn's channel: the replicas have its end now, which was not published
+
+
 def channel_prefix(deployment: str) -> str:
     """Return the prefix of every channel of a deployment. It is empty for the deployment without a name.
 

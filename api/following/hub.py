@@ -21,7 +21,7 @@ from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Reader, Topic
 from turnwire.shared.errors import ContentUnreadable
 from turnwire.shared.events import Cursor
-from turnwire.shared.keys import TurnKey
+from turnwire.shared.keys import ENDED, TurnKey
 from turnwire.shared.store.connect import disconnect
 from turnwire.shared.store.turns import TurnStore
 
@@ -155,6 +155,8 @@ class Hub:
             return
         if payload == ERASED:
             topic.erased()
+        elif payload == ENDED:
+            topic.read_again()
         elif publication := Publication.parse(payload):
             self._arrived(topic, publication)
         else:
@@ -171,6 +173,6 @@ class Hub:
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):
-            topic.subscribed()
+            topic.read_again()
         elif other := self._others.get(channel):
             other()

@@ -9,7 +9,7 @@ import msgspec
 from turnwire.shared.events import Cursor, Entry, is_terminal
 
 _HEAD: Final = re.compile(rb"([1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})\Z")
-ERASED: Final = b"erased"  # the one other message of a turn's channel; erase.lua publishes it
+ERASED: Final = b"erased"  # erase.lua publishes it on a turn's channel
 
 
 class Publication(msgspec.Struct, frozen=True):

@@ -84,8 +84,8 @@ class Topic:
             for reader in self.readers:
                 reader.offer(publication)
 
-    def subscribed(self) -> None:
-        """Let every reader read the log. Redis confirmed the subscription; earlier messages may have been missed."""
+    def read_again(self) -> None:
+        """Let every reader read the log, because it may hold events that were not published to them."""
         self._version += 1
         for reader in self.readers:
             reader.fall_behind()

@@ -181,7 +181,7 @@ class AttemptWrites(TurnReads):
             LogBehind, StepsBehind: as of `checkpoint`.
         """
         args: list[Arg] = [
-            self._channel_prefix,
+            self._end_prefix,
             claimed.key.index,
             claimed.attempt,
             claimed.token,
@@ -196,6 +196,7 @@ class AttemptWrites(TurnReads):
             *flat(fields),
         ]
         woken, row = await SETTLE(self._replicated, claimed.key.all_keys(), args)
+        await self._tell_end(claimed.key)
         return Settled(indexes_of(woken), row)
 
     async def renew_many(self, attempts: Sequence[Claimed]) -> list[bool | Exception]:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from turnwire.shared.errors import RecordUnreadable
-from turnwire.shared.keys import SessionKey, TurnKey, channel_prefix
+from turnwire.shared.errors import RecordUnreadable, StoreUnavailable
+from turnwire.shared.keys import ENDED, NOT_PUBLISHED, SessionKey, TurnKey, channel_prefix
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.ancestry import Ancestry, Found
@@ -40,10 +41,18 @@ class SessionReads:
         # Writes that must outlive the primary have round trips of their own, so that events do not wait for replicas.
         replicas = settings.redis_replicas
         self._replicated = Courier(redis, settings.redis_timeout_s, replicas=replicas) if replicas else self._courier
+        # Readers hear of an end only when the replicas have it: a failover must not take back what they were told.
+        self._end_prefix = NOT_PUBLISHED if replicas else self._channel_prefix
 
     def settings_of(self, tenant: str) -> Settings:
         """Return the settings that count for a tenant: its own in the key file come first."""
         return self._retention.own.of(tenant)
+
+    async def _tell_end(self, key: TurnKey) -> None:
+        """Tell the readers of an end that was not published. A message that gets lost only delays them."""
+        if self._end_prefix != self._channel_prefix:
+            with suppress(StoreUnavailable), typed_refusals():
+                await self._courier.send("PUBLISH", self._channel_prefix + key.events, ENDED)
 
     def _opened(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:  # noqa: ARG002
         """The fields of a turn hash, decrypted."""

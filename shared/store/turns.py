@@ -191,9 +191,11 @@ class TurnStore(AttemptWrites):
             NotFound: there is no such turn.
         """
         cancels = cancels_channel(self.settings.deployment_name)
-        named: list[Arg] = [self._channel_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
+        named: list[Arg] = [self._end_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
         args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
         verdict, woken = await CANCEL(self._replicated, key.all_keys(), args)
+        if verdict != b"requested":
+            await self._tell_end(key)
         return Cancelled(CancelVerdict(verdict.decode()), indexes_of(woken))
 
     async def erase(

@@ -105,6 +105,12 @@ async def test_an_attempt_that_is_not_billed_once_is_found(redis):
     twice = await check_leftovers(redis)
     assert (len(unbilled), len(once), len(twice)) == (1, 0, 1)
     assert len(await check_leftovers(redis, queue_was_lost=True)) == 1
+    assert len(await check_leftovers(redis, fails_over=True)) == 1
+    await redis.delete(keys.LEDGER)
+    assert len(await check_leftovers(redis, fails_over=True)) == 1
+    await redis.xadd(keys.LEDGER, {"row": json.dumps(row)})
+    await redis.xadd(keys.LEDGER, {"row": json.dumps(row | {"attempt": 2})})  # the turn's own row of it was lost
+    assert await check_leftovers(redis, fails_over=True) == []
     await redis.delete(keys.LEDGER)
     assert await check_leftovers(redis, queue_was_lost=True) == []
     await redis.flushdb()

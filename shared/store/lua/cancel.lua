@@ -12,7 +12,7 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   channel_prefix    of the channels of this deployment
+--   channel_prefix    of the channels of this deployment; `-` if the caller tells the readers of the end
 --   index             of the turn
 --   reason            may be empty
 --   retention_ms      how long the ended turn is kept

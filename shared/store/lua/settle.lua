@@ -11,7 +11,7 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 -- ARGV
---   channel_prefix    of the channels of this deployment
+--   channel_prefix    of the channels of this deployment; `-` if the caller tells the readers of the end
 --   index             of the turn
 --   attempt
 --   token             the value of this attempt's lease

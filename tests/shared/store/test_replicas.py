@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.turns import KEY, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.keys import ENDED
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ANSWER, TRANSFORM
 from turnwire.shared.settings import Settings
@@ -34,6 +35,44 @@ async def test_what_no_replica_has_is_not_accepted_and_may_be_repeated(stores, p
         await store.submit(KEY, request())
     pair.link.set("pass")
     assert (await store.submit(KEY, request())).verdict == "attached"
+
+
+@pytest.fixture
+async def heard(pair_client):
+    """The messages on the turn's channel."""
+    async with pair_client.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(KEY.events)
+        await channel.get_message(timeout=5)
+        yield lambda: channel.get_message(timeout=0.5)
+
+
+async def test_readers_hear_of_an_end_only_when_the_replica_has_it(stores, pair, heard):
+    """Otherwise a failover could take the end back, and the turn would run again."""
+    store = stores(1)
+    await store.submit(KEY, request())
+    claimed = await claim(store)
+    assert b"session.run.started" in (await heard())["data"]
+    await pair.synced()
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.settle(claimed, TurnState.COMPLETED, 1, [delta("a")], {})
+    assert await heard() is None
+    pair.link.set("pass")
+    await store.settle(claimed, TurnState.COMPLETED, 1, [delta("a")], {})
+    assert (await heard())["data"] == ENDED
+
+
+async def test_readers_hear_of_a_cancel_only_when_the_replica_has_it(stores, pair, heard):
+    store = stores(1)
+    await store.submit(KEY, request())
+    await pair.synced()
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.cancel(KEY)
+    assert await heard() is None
+    pair.link.set("pass")
+    await store.cancel(KEY)
+    assert (await heard())["data"] == ENDED
 
 
 @pytest.mark.parametrize("intent", [ANSWER, TRANSFORM])

@@ -1,8 +1,9 @@
 -- A turn's log: a stream whose ids are `<attempt>-<seq>`.
 
 -- add_events(log, channel_prefix, attempt, seq, events)
--- Appends events, and publishes them on the channel whose name is the prefix followed by the log's key. Events whose
--- ids are in the log already count as appended.
+-- Appends events, and publishes them on the channel whose name is the prefix followed by the log's key. With the
+-- prefix `-`, it publishes nothing: the caller tells the readers later. Events whose ids are in the log already count
+-- as appended.
 -- RETURNS nil, or the refusal: FENCED, GONE
 local function add_events(log, channel_prefix, attempt, seq, events)
     for i, event in ipairs(events) do
@@ -25,7 +26,8 @@ local function add_events(log, channel_prefix, attempt, seq, events)
             end
         end
     end
-    -- Readers get the same bytes: the first id, then one event on each line.
-    redis.call('PUBLISH', channel_prefix .. log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
+    if channel_prefix ~= '-' then  -- readers get the same bytes: the first id, then one event on each line
+        redis.call('PUBLISH', channel_prefix .. log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
+    end
     return nil
 end
