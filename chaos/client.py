@@ -27,6 +27,7 @@ class Answer:
     index: int
     metadata: dict[str, Any]
     on_busy: str = "enqueue"
+    user: str | None = None
     deployment: str = ""  # the name with which each text of its deployment begins
     accepted: bool = False  # an accepted turn is not asked again, because if it has failed, that would run it anew
     asked_s: float = math.inf  # when its client began to read, by the monotonic clock
@@ -182,4 +183,4 @@ def refusal(response: httpx.Response) -> str:
 
 def _body(answer: Answer) -> dict[str, Any]:
     body = {"message": "hello", "metadata": answer.metadata, "on_busy": answer.on_busy}
-    return body | {"project": answer.metadata.get("project")}
+    return body | {"project": answer.metadata.get("project"), "user": answer.user}

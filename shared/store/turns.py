@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from turnwire.shared.errors import TurnLimit
-from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey, cancels_channel
+from turnwire.shared.keys import MAX_TURN_INDEX, OPEN_TURNS, SessionKey, TurnKey, cancels_channel
 from turnwire.shared.lanes import Lane
 from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
@@ -14,6 +14,7 @@ from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.granted import indexes_of
+from turnwire.shared.store.queue_open import ANNOUNCED_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 CANCEL = Script("cancel", lineage=True)
@@ -31,24 +32,30 @@ ERASE_TURNS = 200  # in one call, so that Redis can serve other clients in betwe
 class TurnStore(AttemptWrites):
     """Typed access to turns. A method raises StoreUnavailable if Redis does not answer, and may then be repeated."""
 
-    async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
+    async def submit(self, key: TurnKey, request: TurnRequest, *, announce: bool = False) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
+
+        `announce`: the turn was not announced, and the queue is in the same database; the write announces it.
 
         Raises:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
         """
-        return await self._submit(key, request, is_next=False, idempotency_key="")
+        return await self._submit(key, request, is_next=False, idempotency_key="", announce=announce)
 
-    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
-        """Accept a turn at the index that `next_index` gave.
+    async def submit_next(
+        self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", *, announce: bool = False
+    ) -> Submitted:
+        """Accept a turn at the index that `next_index` gave. `announce` is that of `submit`.
 
         Raises:
             IndexMoved: another request took the index meanwhile. Nothing was written.
             InputMismatch, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
         """
-        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key)
+        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key, announce=announce)
 
-    async def _submit(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
+    async def _submit(
+        self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str, announce: bool
+    ) -> Submitted:
         session, settings = key.session, self.settings
         if key.index > MAX_TURN_INDEX:
             raise TurnLimit("this session has used up its indexes")
@@ -59,7 +66,7 @@ class TurnStore(AttemptWrites):
             "tenant": session.tenant,
             **self._stored_fields(key, request),
         }
-        names = [*key.lasting_keys(), session.numbering]
+        names = [*key.lasting_keys(), session.numbering, *([OPEN_TURNS] if announce else [])]
         args: list[Arg] = [
             key.index,
             int(is_next),
@@ -73,15 +80,18 @@ class TurnStore(AttemptWrites):
             request.user or "",
             int(request.bound),
             "" if request.parent is None else request.parent,
+            key.run_id,
+            ANNOUNCED_MS,
             *flat(fields),
         ]
         try:
-            verdict, attempt, mark = await SUBMIT(self._replicated, names, args)
+            reply = await SUBMIT(self._replicated, names, args)
         except TurnLimit:
             if not await self.prune(session):
                 raise
-            verdict, attempt, mark = await SUBMIT(self._replicated, names, args)
-        return Submitted(verdict.decode(), key, attempt, mark.decode())
+            reply = await SUBMIT(self._replicated, names, args)
+        verdict, attempt, mark, announced = reply
+        return Submitted(verdict.decode(), key, attempt, mark.decode(), announced.decode())
 
     def _stored_fields(self, key: TurnKey, request: TurnRequest) -> Mapping[str, str | bytes]:  # noqa: ARG002
         """The request's fields of the turn hash, as they are stored."""

@@ -28,12 +28,16 @@ async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_
         assert all(view.count(answer)["produce"] == 1 for answer in turns)
 
 
-async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:
-    """Return a turn whose only client got no answer, because its API died at this write."""
+async def submit_to_dying_api(view: Scene, write: str, mode: str, user: str | None = None) -> Answer:
+    """Return a turn whose only client got no answer, because its API died at this write.
+
+    The turn of a user is announced before it is written; other turns are announced by the write itself.
+    """
     service, url = crashing_api(view, f"{write}:1:{mode}")
     service.start()
     await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
     answer = view.turn()
+    answer.user = user
     async with Client([url]) as client:
         await client.ask(answer, retry=False)
     assert answer.refusals
@@ -43,26 +47,32 @@ async def submit_to_dying_api(view: Scene, write: str, mode: str) -> Answer:
 
 
 @pytest.mark.parametrize("mode", ["before", "after"])
-@pytest.mark.parametrize("write", ["announce", "submit", "enqueue"])
-async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(view: Scene, write: str, mode: str):
-    answer = await submit_to_dying_api(view, write, mode)
+@pytest.mark.parametrize(
+    ("write", "user"), [("announce", "ada"), ("submit", "ada"), ("submit", None), ("enqueue", None)]
+)
+async def test_repeating_a_post_whose_api_died_runs_the_turn_at_once(
+    view: Scene, write: str, user: str | None, mode: str
+):
+    answer = await submit_to_dying_api(view, write, mode, user)
     retried = view.turn(answer.session)
+    retried.user = user
     await view.ask(retried)
     assert f"{retried.run_id}: nobody worked on this" not in view.stack.worker[0].log()  # no sweep was needed
     await view.check(retried)
     assert view.count(retried)["produce"] == 1
 
 
-async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any_client(view: Scene):
-    """The client may be gone, too. But the submit was announced first, so the sweep finds the turn."""
-    answer = await submit_to_dying_api(view, "enqueue", "before")
+@pytest.mark.parametrize("user", ["ada", None])
+async def test_a_turn_whose_api_died_before_its_job_was_written_runs_without_any_client(view: Scene, user: str | None):
+    """The client may be gone, too. But the submit was announced, so the sweep finds the turn."""
+    answer = await submit_to_dying_api(view, "enqueue", "before", user)
     await view.ended(answer, limit_s=30)
     assert await view.status(answer) == "completed"
     await view.nothing_left()
 
 
 async def test_a_turn_that_was_announced_but_never_written_is_forgotten(view: Scene):
-    answer = await submit_to_dying_api(view, "submit", "before")
+    answer = await submit_to_dying_api(view, "submit", "before", "ada")
     assert await view.redis.zscore(keys.OPEN_TURNS, answer.run_id)
     await view.due_now(answer)
     await view.nothing_left()

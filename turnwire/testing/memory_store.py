@@ -42,11 +42,11 @@ _OF_THE_LAST_END = (
 class MemoryStore(MemoryAttempts):
     """Turns in memory. `memory` holds them; several stores may share it, as several processes share a Redis."""
 
-    async def submit(self, key: TurnKey, request: TurnRequest) -> Submitted:
+    async def submit(self, key: TurnKey, request: TurnRequest, **_: bool) -> Submitted:
         """See TurnStore."""
         return await self._submitted(key, request, is_next=False, idempotency_key="")
 
-    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "") -> Submitted:
+    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", **_: bool) -> Submitted:
         """See TurnStore."""
         return await self._submitted(key, request, is_next=True, idempotency_key=idempotency_key)
 

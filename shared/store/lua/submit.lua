@@ -10,6 +10,7 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 --   numbering  string: the next index, also after the session's hash has expired
+--   open_turns …  zset: job id -> when the sweep should look at it; none if the caller has announced the turn
 -- ARGV
 --   index              of the turn
 --   is_next            1: `index` is the session's next one, as the caller has read it; 0: the client named it
@@ -23,14 +24,17 @@
 --   user               whose turn it is, '' if that is not known; a new session becomes this user's
 --   bound              1: the session must be this user's, or new
 --   parent             the index of the turn that this one follows; -1: none; '': the default, see parts/branch.lua
+--   run_id
+--   look_ms            after how many ms the sweep should look at the turn, if KEYS has the sweep's list
 --   field value …      the request's fields of the turn hash
--- RETURNS {verdict, attempt, mark}
+-- RETURNS {verdict, attempt, mark, announced}
 --   created            the turn is new
 --   reopened           it had failed or was cancelled, and is queued again
 --   attached           it is queued already
 --   running            it is running or suspended
 --   replay             it is completed
 --   mark               with which `withdraw` takes this submit back; '' for a replay
+--   announced          with which `forget` takes the entry of the list back; '' if none was made
 -- REFUSES
 --   NOT_FOUND          the session is another tenant's, or another user's
 --   MOVED              the session's next index has changed meanwhile; the reason is the new one
@@ -41,9 +45,9 @@
 --   TURN_LIMIT         the session has as many turns as it may have
 -- include: time cut keyed timeout branch
 
-local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS)
+local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS, 1, 9)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage, user, bound, parent = unpack(ARGV, 1, 12)
+    lineage, user, bound, parent, run_id, look_ms = unpack(ARGV, 1, 14)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at')
@@ -69,18 +73,26 @@ end
 local us = now_us()
 local now, asked = math.floor(us / 1000), string.format('%d', us)
 
+-- Does what the script `announce` does.
+local function announce()
+    local at = now + look_ms
+    local open_turns = select(10, unpack(KEYS))
+    local is_new = open_turns and redis.call('ZADD', open_turns, 'NX', at, run_id) == 1
+    return is_new and string.format('%d', at) or ''
+end
+
 if status and old[3] ~= input_hash then
     return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
 end
 if status == 'completed' then
-    return {'replay', tonumber(old[2]), ''}
+    return {'replay', tonumber(old[2]), '', ''}
 end
 if status == 'queued' or status == 'running' or status == 'suspended' then
     if on_busy == 'reject' then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
     redis.call('HSET', turn, 'asked', asked)
-    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked}
+    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked, announce()}
 end
 local is_given = parent ~= '' and parent ~= '-1'
 if is_given and not status and (tonumber(parent) >= tonumber(index)
@@ -114,7 +126,7 @@ local function persist(...)
     end
 end
 
-local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 13)}
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 15)}
 if status then
     redis.call('HDEL', turn, 'pool', 'priority')  -- those of the new request follow
     if status == 'failed' and old[4] == 'signal_timeout' then
@@ -155,4 +167,4 @@ end
 if status or redis.call('EXISTS', events, steps, signals, ledger) > 0 then
     persist(turn, events, steps, signals, ledger)
 end
-return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked}
+return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked, announce()}
