@@ -20,6 +20,7 @@ from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.guard import guarded
+from turnwire.api.endpoints.page import page_handlers
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
@@ -63,7 +64,7 @@ def _routes(services: Services) -> list[Route]:
         by_method[operation.method] = guarded(services, operation)
         if operation.head:
             by_method["HEAD"] = by_method[operation.method]
-    for path, page in pages.PUBLIC.items():
+    for path, page in {**pages.PUBLIC, **page_handlers(services.settings)}.items():
         handlers[path] = {"GET": page, "HEAD": page}
     return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
 

@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     root_path: RootPath | None = None  # under which a proxy shows the API
+    page: bool = True  # whether the API serves the web page at its root
     allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
     cors_origins: Origins | None = None  # whose pages may use the API in a browser
     trusted_proxies: str | None = None  # addresses and networks, with commas; only they name the client's address

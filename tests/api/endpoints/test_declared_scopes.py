@@ -6,6 +6,7 @@ from turnwire.api.access.identity import Scope
 from turnwire.api.app import create_app
 from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.operation import Operation
+from turnwire.api.endpoints.page import page_handlers
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.shared.settings import Settings
 
@@ -14,7 +15,7 @@ PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 
 def test_every_route_is_an_operation_or_a_page_for_everybody():
     app = create_app(Settings())
-    declared = {operation.path for operation in OPERATIONS} | set(pages.PUBLIC)
+    declared = {operation.path for operation in OPERATIONS} | set(pages.PUBLIC) | set(page_handlers(Settings()))
     assert {route.path for route in app.routes if isinstance(route, Route)} == declared
     assert all(isinstance(route, Route) for route in app.routes)
 
