@@ -73,7 +73,7 @@ class AttemptWrites(TurnReads):
         settings = self.settings
         retention_ms = self._retention.ms(key.session.tenant)
         limits: list[Arg] = [settings.lease_ms, settings.max_attempts, retention_ms, ASIDE_MS]
-        about: list[Arg] = [company, LINEAGE, int(keeps_tail), *(projects or [])]
+        about: list[Arg] = [company, LINEAGE, int(keeps_tail), self._end_prefix, *(projects or [])]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *about]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
@@ -97,6 +97,7 @@ class AttemptWrites(TurnReads):
             case [b"suspect", limit]:
                 return Suspect(limit)
             case [b"ended", _, woken, rows, fields, events]:
+                await self._tell_claimed_end(key, events)
                 with suppress(RecordUnreadable):
                     record = TurnRecord.from_hash(key, self._opened(key, in_pairs(fields)))
                     shown = self._opened_events(key, events)

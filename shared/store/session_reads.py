@@ -50,9 +50,19 @@ class SessionReads:
 
     async def _tell_end(self, key: TurnKey) -> None:
         """Tell the readers of an end that was not published. A message that gets lost only delays them."""
-        if self._end_prefix != self._channel_prefix:
+        if self._end_prefix == NOT_PUBLISHED:
             with suppress(StoreUnavailable), typed_refusals():
                 await self._courier.send("PUBLISH", self._channel_prefix + key.events, ENDED)
+
+    async def _tell_claimed_end(self, key: TurnKey, events: Sequence[bytes]) -> None:
+        """Wait until the replicas have an end that a script has written; then tell the readers. `events`: if any.
+
+        Claims do not wait for the replicas. This write does, and so for everything before it.
+        """
+        if events and self._end_prefix == NOT_PUBLISHED:
+            with typed_refusals():
+                await self._replicated.send("PEXPIRE", key.record, self._retention.ms(key.session.tenant))
+            await self._tell_end(key)
 
     def _opened(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:  # noqa: ARG002
         """The fields of a turn hash, decrypted."""

@@ -22,6 +22,7 @@
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   lineage           of the server's data; see parts/attempt.lua
 --   keeps_tail        1: what the attempt before had streamed after its last checkpoint stays in the log; else 0
+--   end_prefix        `channel_prefix` for the events that end the turn; `-` if the caller tells the readers of the end
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events after the last
@@ -43,7 +44,7 @@
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
-    lineage, keeps_tail = unpack(ARGV, 1, 10)
+    lineage, keeps_tail, end_prefix = unpack(ARGV, 1, 11)
 
 local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 -- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
@@ -68,12 +69,12 @@ local function ended()
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 11, #ARGV do
+    for i = 12, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 11
+    return #ARGV < 12
 end
 -- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
 local function granted(attempt, now, log, steps)
@@ -153,10 +154,10 @@ if has_crashed then
     redis.call('HSET', keys.turn, unpack(suspicion_fields(suspicion, '')))
 end
 if cancel then
-    refused = give_up(keys, channel_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
+    refused = give_up(keys, end_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
 elseif is_given_up then
     local message = 'the turn was given up: ' .. suspicion.crashes .. ' workers died while they ran it'
-    refused = give_up(keys, channel_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
+    refused = give_up(keys, end_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
 else
     redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- checked above: nobody holds it
     if company ~= '0' then

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.support.turns import KEY, append, claim, delta, request, step
+from tests.support.turns import KEY, WORKER, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.keys import ENDED
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import ANSWER, TRANSFORM
+from turnwire.shared.model import ANSWER, TRANSFORM, Ended
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.turns import TurnStore
 
@@ -72,6 +72,26 @@ async def test_readers_hear_of_a_cancel_only_when_the_replica_has_it(stores, pai
     assert await heard() is None
     pair.link.set("pass")
     await store.cancel(KEY)
+    assert (await heard())["data"] == ENDED
+
+
+async def test_readers_hear_of_used_up_attempts_only_when_the_replica_has_the_end(stores, pair, heard):
+    store = stores(1)
+    await store.submit(KEY, request())
+    for _ in range(store.settings.max_attempts):
+        await pair.order(pair.first, "DEL", KEY.lease)
+        await claim(store)
+    while message := await heard():
+        assert b"session.run.failed" not in message["data"]
+    await pair.order(pair.first, "DEL", KEY.lease)
+    await pair.synced()
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.claim(KEY, WORKER, company=1)
+    while message := await heard():
+        assert b"session.run.failed" not in message["data"]
+    pair.link.set("pass")
+    assert isinstance(await store.claim(KEY, WORKER, company=1), Ended)
     assert (await heard())["data"] == ENDED
 
 
