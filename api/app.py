@@ -18,6 +18,7 @@ from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
+from turnwire.api.edge.traced import Traced
 from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.guard import guarded
 from turnwire.api.endpoints.page import page_handlers
@@ -25,6 +26,7 @@ from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
 from turnwire.shared.settings import Settings
+from turnwire.shared.tracing import tracing
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -45,7 +47,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=_routes(services),
         lifespan=lifespan,
-        middleware=[Middleware(_Gate, services=services)],
+        middleware=[*_traced(settings), Middleware(_Gate, services=services)],
         exception_handlers={
             TurnwireError: on_turnwire_error,
             HTTPException: on_http_error,
@@ -55,6 +57,13 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False  # a path with a slash too many is unknown
     app.state.services = services
     return app
+
+
+def _traced(settings: Settings) -> list[Middleware]:
+    """What makes the spans of requests; nothing while spans are off."""
+    if tracing.tracer is None:
+        return []
+    return [Middleware(Traced, tracer=tracing.tracer, trusts_clients=settings.client_traces == "parent")]
 
 
 def _routes(services: Services) -> list[Route]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from types import FrameType
@@ -17,6 +18,7 @@ from turnwire.api.services import Services
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
+from turnwire.shared.tracing import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ def serve(settings: Settings) -> bool:
     """
     log_to_stderr(settings)
     check_bind(settings)
+    tracing.start("turnwire-api", os.environ)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -98,4 +101,5 @@ def serve(settings: Settings) -> bool:
     )
     server = Server(config, app.state.services)
     server.run()
+    tracing.close()
     return not server.crashed

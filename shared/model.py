@@ -77,6 +77,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     options: dict[str, Any] | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     callback: str | None = None
     parent: int | None = None  # the index of the turn that it follows; -1: none; None: not decided, it has not run yet
     created_at: int

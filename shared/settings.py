@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cors_origins: Origins | None = None  # whose pages may use the API in a browser
     trusted_proxies: str | None = None  # addresses and networks, with commas; only they name the client's address
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    client_traces: Literal["parent", "link"] = "parent"  # what the trace of a client is to that of its turn
 
     # who may do what
     auth: Literal["none"] | None = None  # "none": the API asks nobody for credentials, on any address
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_request_timeout_ms: Annotated[int, Meta(ge=0)] = 120_000
     llm_first_token_timeout_ms: Annotated[int, Meta(ge=0)] | None = None  # default: llm_request_timeout_ms
     llm_idle_timeout_ms: Annotated[int, Meta(ge=0)] = 60_000
+    llm_traceparent: bool = False  # whether requests tell model servers their trace
     llm_stream_options: bool = True  # whether requests ask for the usage by `stream_options`
     llm_think: Literal["text", "reasoning", "hide"] = "text"  # what `<think>…</think>` before an answer is
     llm_continue: Literal["off", "prefill", "flags", "prefix"] = "off"  # how the rest of a broken answer is asked for

@@ -12,6 +12,7 @@ import uvloop
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.logs import log_to_stderr, without_secrets
 from turnwire.shared.settings import Settings
+from turnwire.shared.tracing import tracing
 from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products, StartupError
@@ -40,6 +41,7 @@ async def run(settings: Settings, products: Products, prices: Prices) -> int:
         status = FAULT if worker.has_to_be_replaced else 0
     finally:
         await worker.close()
+        tracing.close()
         leaving.within(GIVEN_UP_S if given_up.count else LEAVE_S, status)
     return status
 
@@ -73,6 +75,7 @@ def main() -> int:
         log_to_stderr(settings)
         if command is not None:
             return asyncio.run(rebuild_queue(settings))
+        tracing.start("turnwire-worker", os.environ)  # before the product is imported, which may make spans, too
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -14,6 +14,7 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
 from turnwire.api.edge.requests import joined, single
 from turnwire.api.edge.site import refuse_foreign_page
+from turnwire.api.edge.trace_context import trace_context
 from turnwire.shared.callbacks import MAX_URL_CHARACTERS
 from turnwire.shared.content import MAX_PARTS, Part, Text, checked_content
 from turnwire.shared.errors import BadRequest, InvalidInput, TooLarge
@@ -21,6 +22,7 @@ from turnwire.shared.keys import MAX_TURN_INDEX
 from turnwire.shared.lanes import Priority
 from turnwire.shared.options import TurnOptions, check_json, checked_options
 from turnwire.shared.request import NO_PARENT, OnBusy, TurnRequest
+from turnwire.shared.tracing import tracing
 
 MAX_METADATA_BYTES: Final = 16_384
 BODIES: Final = Bodies()  # of this process
@@ -28,7 +30,6 @@ MAX_DETAIL_CHARACTERS: Final = 300
 NOT_JSON: Final = "the body must be application/json, and its Content-Type must say so"
 
 _LONG_QUOTE = re.compile(r"(['`])(.{40}).*\1", re.DOTALL)
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 CallbackUrl = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARACTERS)]
@@ -94,8 +95,9 @@ async def read_turn(exchange: Exchange, max_bytes: int) -> AskedTurn:
     asked = {"message": checked_content(turn.message), "options": checked_options(turn.options)}
     fields = msgspec.structs.asdict(turn) | asked | {"user": user or turn.user, "bound": user is not None}
     on_disconnect, priority = fields.pop("on_disconnect"), fields.pop("priority")
-    request = TurnRequest(**fields, traceparent=_traceparent(exchange.headers))
-    return AskedTurn(request, on_disconnect == "cancel", priority)
+    trace = tracing.current().context or trace_context(exchange.headers)
+    traced = {} if trace is None else msgspec.structs.asdict(trace)
+    return AskedTurn(TurnRequest(**fields, **traced), on_disconnect == "cancel", priority)
 
 
 async def read_body(exchange: Exchange, max_bytes: int, kind: type[T], *, absent: T | None = None) -> T:
@@ -181,9 +183,3 @@ async def _receive_rest(message: Message, receive: Receive, max_bytes: int) -> b
 
 def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"the body has more than {max_bytes} bytes")
-
-
-def _traceparent(headers: Headers) -> str | None:
-    """Return the W3C trace parent, or None. An invalid one is ignored, as its standard demands."""
-    values = headers.getlist("traceparent")
-    return values[0] if len(values) == 1 and _TRACEPARENT.match(values[0]) else None

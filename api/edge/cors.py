@@ -14,7 +14,7 @@ Header = tuple[bytes, bytes]
 
 METHODS: Final = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS: Final = (
-    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, traceparent, x-api-key"
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, traceparent, tracestate, x-api-key"
 )  # fmt: skip
 RESPONSE_HEADERS: Final = (
     "Location, Content-Location, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate"

@@ -163,6 +163,7 @@ PARAMETERS: Final = {
     ),
     "prefer": _parameter("Prefer", "header", {"type": "string"}, "`respond-async`: answer 202 with the record"),
     "traceparent": _parameter("traceparent", "header", {"type": "string"}, "W3C trace context, passed on"),
+    "tracestate": _parameter("tracestate", "header", {"type": "string"}, "what tracing systems add to `traceparent`"),
 }
 _PROBLEM_HEADERS: Final = ((401, "WWW-Authenticate"), (405, "Allow"), (429, "RateLimit"), (429, "RateLimit-Policy"))
 HEADERS: Final = {

@@ -51,7 +51,7 @@ OPERATIONS: Final = (
     Operation(
         path=TURNS, method="POST", handler=ask_next_turn, scope=Scope.TURNS, begins_session=True,
         summary="Ask for a turn at the session's next index",
-        parameters=("session", "keepalive", "sse", "idempotencyKey", "prefer", "traceparent"),
+        parameters=("session", "keepalive", "sse", "idempotencyKey", "prefer", "traceparent", "tracestate"),
         body=TurnBody, body_required=True,
         answers=_ASKED,
         problems=_ASK_PROBLEMS,
@@ -66,7 +66,7 @@ OPERATIONS: Final = (
     Operation(
         path=TURN, method="POST", handler=ask_turn, scope=Scope.TURNS, begins_session=True,
         summary="Ask for a turn, attach to it while it runs, or get its answer again",
-        parameters=("session", "index", "keepalive", "sse", "prefer", "traceparent"),
+        parameters=("session", "index", "keepalive", "sse", "prefer", "traceparent", "tracestate"),
         body=TurnBody, body_required=True,
         answers=_ASKED,
         problems=_ASK_PROBLEMS,

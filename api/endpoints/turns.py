@@ -24,6 +24,7 @@ from turnwire.shared.model import TurnRecord
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.waking import cancel_and_wake
+from turnwire.shared.tracing import tracing
 
 CANCEL_KEEPALIVE_S = 15.0  # a proxy that ends a silent connection must not cancel the turn
 
@@ -103,6 +104,8 @@ class _Answer:
         self._exchange = exchange
         self._key = accepted.key
         self._headers = _location(accepted.key, services.settings.root_path or "")
+        if tracing.on:
+            tracing.current().set({"turnwire.run_id": self._key.run_id, "turnwire.tenant": self._key.session.tenant})
 
     async def send(self, form: Form, asked: AskedTurn) -> None:
         if self._accepted.is_replay:

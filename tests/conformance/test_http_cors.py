@@ -64,7 +64,8 @@ def test_a_preflight_is_answered_without_credentials(page: httpx.Client):
         assert response.headers["vary"] == "Origin"
         allowed = response.headers["access-control-allow-headers"].lower().split(", ")
         assert {
-            "authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "traceparent", "x-api-key",
+            "authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "traceparent", "tracestate",
+            "x-api-key",
         } == set(allowed)  # fmt: skip
         assert {"GET", "POST", "DELETE"} <= set(response.headers["access-control-allow-methods"].split(", "))
         assert int(response.headers["access-control-max-age"]) >= 600

@@ -1,10 +1,11 @@
 """Makes a model request of an agent a step that holds its events, and packs them, because most are a few characters."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from turnwire import ModelCall, Turn
 from turnwire.agents.outlet import Outlet
+from turnwire.shared.tracing import Span, inside, tracing
 
 _TEXT: Final = "message.part.updated"
 _REASONING: Final = "reasoning.delta"
@@ -12,15 +13,25 @@ _REASONING: Final = "reasoning.delta"
 Packed = list[str] | dict[str, Any]
 
 
-async def model_step(turn: Turn, outlet: Outlet, name: str, model: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+class Answered(NamedTuple):
+    """What a model answered, as JSON, what that used, and the name of the provider; None: nobody says."""
+
+    response: Any
+    call: ModelCall
+    provider: str | None = None
+
+
+async def model_step(
+    turn: Turn, outlet: Outlet, name: str, model: str, ask: Callable[[], Awaitable[Answered]]
+) -> Any:  # fmt: skip
     """Return the response of a model, as JSON gives it back. A later attempt takes it, and its events, from the step.
 
     Args:
-        turn: the turn whose usage counts a request that broke off.
+        turn: the turn whose usage counts the request.
         outlet: it gets the events.
         name: the name of the step.
         model: the name of the model for the ledger.
-        ask: asks the model, puts the events into the outlet while they come, counts the usage, and returns JSON.
+        ask: asks the model, and puts the events into the outlet while they come.
     """
     live = False
 
@@ -29,19 +40,38 @@ async def model_step(turn: Turn, outlet: Outlet, name: str, model: str, ask: Cal
         live = True
         with outlet.recording() as events:
             try:
-                response = await ask()
+                with inside(_span(model)) as span:
+                    answered = await ask()
+                    span.set(_known_of(answered))
             except BaseException:
                 if events:  # the model had begun to answer, and nobody knows how much it used
                     turn.usage.add(ModelCall(model))
                 raise
+        turn.usage.add(answered.call)
         await outlet.drained()
-        return {"response": response, "events": [_packed(event) for event in events]}
+        return {"response": answered.response, "events": [_packed(event) for event in events]}
 
     kept = await turn.step(name, work, kind="llm")
     if not live:
         for event in kept["events"]:
             await outlet.put(_unpacked(event))
     return kept["response"]
+
+
+def _span(model: str) -> Span:
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": model}
+    return tracing.begin(f"chat {model}", attributes, "client")
+
+
+def _known_of(answered: Answered) -> dict[str, Any]:
+    call = answered.call
+    known = {
+        "gen_ai.provider.name": answered.provider,
+        "gen_ai.response.finish_reasons": [call.finish_reason] if call.finish_reason else None,
+        "gen_ai.usage.input_tokens": call.tokens_in,
+        "gen_ai.usage.output_tokens": call.tokens_out,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def text_delta(part_id: str, delta: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from turnwire.shared.model import Claimed
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.kept_steps import KeptSteps
 from turnwire.worker.attempt.shown import Shown
+from turnwire.worker.attempt.traced import AttemptTrace
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.accumulator import TextAccumulator
 from turnwire.worker.turn.given_up import given_up
@@ -52,6 +53,7 @@ class Attempt:
         self.meter = Meter(prices, claimed.rows.values())
         self.rows = dict(claimed.rows)
         self.shown = Shown(claimed)
+        self.trace = AttemptTrace(claimed)
         self.product: tuple[ChatTurnHooks, Turn] | None = None  # once the work has found them
         self.text = TextAccumulator()  # what the producer has said
         self.log = appender.open(claimed, self._on_lost)

@@ -15,10 +15,12 @@ import msgspec
 from turnwire.shared.errors import storable
 from turnwire.shared.model import Persist, TurnError
 from turnwire.shared.settings import Settings
+from turnwire.shared.tracing import inside
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import hook
 from turnwire.worker.turn.hook_positions import in_hook
 from turnwire.worker.turn.limits import CallTimeoutError, call_within
+from turnwire.worker.turn.traced import hook_span
 from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ class Unstored:
 
     async def run(self, intent: str, work: Callable[[], Awaitable[Any]], kind: str = "logic") -> Any:  # noqa: ARG002
         """Run `work` and return its result."""
-        return await work()
+        with inside(hook_span(intent)):
+            return await work()
 
 
 class HookPolicy(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.outcome import look_ms
 from turnwire.worker.attempt.restore import restore
 from turnwire.worker.turn.hook_positions import ON_EVENT
-from turnwire.worker.turn.steps import OWN_INTENTS
+from turnwire.worker.turn.same_step import OWN_INTENTS
 
 
 class AttemptJournal:
@@ -107,7 +107,9 @@ class AttemptJournal:
                 await restore(attempt, self._store, behind)
         if isinstance(stored, Signal):
             attempt.lease = Lease.HELD
+            attempt.trace.span.event("signal", {"turnwire.signal": key, "turnwire.timed_out": stored.timed_out})
             return stored
+        attempt.trace.span.event("suspended", {"turnwire.signal": key})
         attempt.rows[claimed.attempt] = stored.row
         attempt.shown.events([event])
         attempt.look_ms = look_ms(timeout_ms, self._store.settings)

@@ -148,6 +148,7 @@ class TurnRunner:
         self.attempts[run_id] = attempt
         if cancelled:
             self.look_if_cancelled(run_id)
+        attempt.trace.span.enter()
         ending = asyncio.create_task(self._end(attempt), name=f"turn {run_id}")
         try:
             await asyncio.shield(ending)
@@ -157,6 +158,7 @@ class TurnRunner:
             raise
         finally:
             attempt.log.abandon()
+            attempt.trace.end(attempt.rows)
             del self.attempts[run_id]
         return ending.result()
 
@@ -199,7 +201,7 @@ class TurnRunner:
         spent_s = ran_ms(claimed.rows.values(), claimed.record.started_at or 0) / 1000
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         earlier: list[Message] = []
-        turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None)
+        turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None, attempt.trace.context)
         steps.redaction = redaction_of(hooks, turn)
         attempt.product = hooks, turn
         attempt.shown.open(hooks, turn)
@@ -227,9 +229,7 @@ class TurnRunner:
         if produced.error is None:
             if steps.completed(PRODUCE) is None:
                 await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
-            if (
-                attempt.claimed.crashes_alone >= settings.max_attempts
-            ):  # the hooks kill their workers: the outbox goes on
+            if attempt.claimed.crashes_alone >= settings.max_attempts:  # its hooks kill workers: the outbox goes on
                 return Ending(None, "pending", untransformed=produced.text)
             kept = await finish(steps, hooks, turn, produced.text, HookPolicy.of(settings))
         elif produced.text:  # no checkpoint, not even of the hooks: when the turn is asked again, everything runs again

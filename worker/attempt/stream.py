@@ -82,6 +82,7 @@ class AttemptStream:
             attempt.lease = Lease.HELD
         attempt.meter.go_on()
         attempt.rows[claimed.attempt] = rewound.row
+        attempt.trace.go_on(rewound.claimed, attempt.rows)
         resumed = {"attempt": rewound.claimed.attempt, "after": after, "reason": "diverged"}
         attempt.shown.events([encode_event(RUN_RESUMED, resumed)])  # as the script has written it
         attempt.log.restart(rewound.claimed)

@@ -13,6 +13,7 @@ from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
 from turnwire.worker.attempt.side_channel import SideChannel
 from turnwire.worker.attempt.telling import ON_TURN_FAILED, tell, was_told
+from turnwire.worker.attempt.traced import tell_given_up
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, hook
 from turnwire.worker.turn.accumulator import text_of
@@ -77,6 +78,8 @@ class Unclaimed:
         The turn's job is still there meanwhile. So if this worker dies, the next one shows them again.
         """
         record = ended.record
+        if record is not None and ended.events:
+            tell_given_up(record, ended.rows)
         if record is None or not self._products.serves(record.project):
             return
         hooks = self._products.for_project(record.project)

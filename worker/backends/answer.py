@@ -1,10 +1,12 @@
 """Translates one streamed chat completion: server-sent events come in, events of the turn go out. It does no I/O."""
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 from turnwire.shared.events import PART_UPDATED
 from turnwire.shared.model import ModelCall
+from turnwire.shared.tracing import NO_SPAN
 from turnwire.worker.backends.attachments import Attachments
 from turnwire.worker.backends.chunk import Chunk, decode_chunk, fields_of, finish_reason_of, text_and_thoughts
 from turnwire.worker.backends.errors import BackendProtocolError, BackendTruncatedError
@@ -27,6 +29,9 @@ class StreamedAnswer:
     Attributes:
         quirks: what is particular about the model.
         responded: whether a 2xx response has begun. From then on the call may be billed.
+        model, id: the server's names of the model that answers, and of the answer; None: not known yet.
+        first_chunk_s: when its first chunk came, by `time.perf_counter`.
+        span: of the request.
         began: whether a piece of text, of reasoning or of a tool call has come. Until then nothing is lost if the model
             is asked again.
     """
@@ -34,6 +39,10 @@ class StreamedAnswer:
     def __init__(self, kind: str, quirks: Quirks) -> None:
         self.responded = False
         self.began = False
+        self.model: str | None = None
+        self.id: str | None = None
+        self.first_chunk_s: float | None = None
+        self.span = NO_SPAN
         self._kind = kind
         self.quirks = quirks
         self._has_choice = False
@@ -76,13 +85,19 @@ class StreamedAnswer:
         chunk = self._chunk(event)
         if chunk is None:
             return
-        self._first_data = self._first_data or event.data
+        if not self._first_data:
+            self._begin(chunk, event.data)
         self._tokens.take(chunk.usage or fields_of(chunk.x_groq).get("usage"))
         yield from self._attachments.take({"citations": chunk.citations, "search_results": chunk.search_results})
         choice = chunk.first_choice
         if choice is not None:
             self._has_choice = True
             yield from self._choice(choice, event.data)
+
+    def _begin(self, chunk: Chunk, data: str) -> None:
+        self._first_data, self.first_chunk_s = data, time.perf_counter()
+        self.model = chunk.model if isinstance(chunk.model, str) else None
+        self.id = chunk.id if isinstance(chunk.id, str) else None
 
     def end(self, head: bytes) -> None:
         """Note that the body has come to its proper end. `head` is its beginning."""

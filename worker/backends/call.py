@@ -13,6 +13,7 @@ from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.continuation import Progress, text_alone
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.quirks import Continue, Quirks
+from turnwire.worker.backends.traced import traced
 from turnwire.worker.backends.tries import Tries
 
 logger = logging.getLogger(__name__)
@@ -72,10 +73,11 @@ class Call:
         while True:
             answer = StreamedAnswer(self._kind, self._quirks)
             try:
-                async with aclosing(self._ask(answer)) as events:
-                    async for event in events:
-                        yield event
-                last_events = [*self._say_beginning(), *self._progress.end(), *answer.last_events()]
+                with traced(answer):
+                    async with aclosing(self._ask(answer)) as events:
+                        async for event in events:
+                            yield event
+                    last_events = [*self._say_beginning(), *self._progress.end(), *answer.last_events()]
             except BackendTransportError as failure:
                 failed = failure
             except BaseException:

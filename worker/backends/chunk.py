@@ -19,6 +19,8 @@ class Chunk(msgspec.Struct):
     """The fields of a chunk that are read. Their types are what the server made them."""
 
     choices: Any = None
+    id: Any = None
+    model: Any = None
     usage: Any = None
     error: Any = None
     error_type: Any = None  # beside an `error` that is a text

@@ -67,6 +67,7 @@ class ModelServers:
         """
         self._policy = retry_policy(settings)
         self._quirks = quirks_of(settings)
+        self._tells_trace = settings.llm_traceparent
         self._environ = environ
         self._folder = Path(settings.models_file or "").parent
         self._backends: dict[tuple[Any, ...], OpenAIBackend] = {}
@@ -90,7 +91,7 @@ class ModelServers:
         policy = self._policy_of(listed)
         same = (listed.url, policy)
         if same not in self._backends:
-            self._backends[same] = OpenAIBackend(listed.url, None, "unnamed", policy)
+            self._backends[same] = OpenAIBackend(listed.url, None, "unnamed", policy, tells_trace=self._tells_trace)
         return self._backends[same]
 
     def _policy_of(self, listed: ListedModel) -> RetryPolicy:

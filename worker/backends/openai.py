@@ -20,6 +20,7 @@ from turnwire.worker.backends.errors import BackendTruncatedError, UnknownModelE
 from turnwire.worker.backends.messages import wire_message
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
+from turnwire.worker.backends.traced import request_span
 from turnwire.worker.backends.transport import Transport
 from turnwire.worker.backends.tries import Tries
 from turnwire.worker.hooks import ChatTurnHooks
@@ -38,6 +39,7 @@ class OpenAIBackend:
         client: an HTTP client to use; `aclose` leaves it open. None: the backend makes its own.
         kind: the backend's name in errors.
         quirks: what is particular about the model; None: nothing.
+        tells_trace: whether the server gets the headers `traceparent` and `tracestate`, while traces are on.
 
     Raises:
         SettingsError: the URL is not http(s) with a host, the key does not fit into a header, or there is no model.
@@ -54,6 +56,7 @@ class OpenAIBackend:
         client: httpx.AsyncClient | None = None,
         kind: str = "openai",
         quirks: Quirks | None = None,
+        tells_trace: bool = False,
     ) -> None:
         if not model:
             raise SettingsError("the model's name must not be empty")
@@ -63,6 +66,7 @@ class OpenAIBackend:
         self._policy = policy
         self._quirks = quirks or Quirks()
         self._learned = Learned()
+        self._tells_trace = tells_trace
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
     @classmethod
@@ -90,6 +94,7 @@ class OpenAIBackend:
             retry_policy(settings),
             models=settings.llm_model_names,
             quirks=quirks_of(settings),
+            tells_trace=settings.llm_traceparent,
         )
 
     @property
@@ -197,6 +202,9 @@ class OpenAIBackend:
         answer: StreamedAnswer,
     ) -> AsyncGenerator[dict[str, Any]]:
         sent = {**headers, "Idempotency-Key": headers["Idempotency-Key"] + key_suffix}
+        answer.span = request_span(request, self.kind, self._transport.url)
+        if self._tells_trace and (context := answer.span.context) is not None:
+            sent |= context.headers()
         async with self._transport.exchange(msgspec.json.encode(request), sent, attempt) as response:
             answer.responded = True
             received = read_events(response, self.kind, answer, self._policy, answer.quirks.max_answer_bytes)

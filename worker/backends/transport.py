@@ -23,7 +23,7 @@ _KEY_CHARACTERS: Final = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
 
 
 class Transport:
-    """The connections to one model server. It makes its HTTP client at once.
+    """The connections to one model server, whose chat completions are at `url`. It makes its HTTP client at once.
 
     Arguments and errors are those of `OpenAIBackend`.
     """
@@ -31,7 +31,7 @@ class Transport:
     def __init__(
         self, base_url: str, api_key: str | None, policy: RetryPolicy, client: httpx.AsyncClient | None, kind: str
     ) -> None:
-        self._url = completions_url(base_url, api_key)
+        self.url = completions_url(base_url, api_key)
         self._headers = _headers(api_key)
         self._policy = policy
         self._clients = Clients(client)
@@ -62,7 +62,7 @@ class Transport:
 
     async def _request(self, loan: Loan, body: bytes, headers: dict[str, str], attempt: str) -> httpx.Response:
         client, timeout_ms = loan.client, self._policy.request_timeout_ms
-        request = client.build_request("POST", self._url, content=body, headers=headers, timeout=TIMEOUTS)
+        request = client.build_request("POST", self.url, content=body, headers=headers, timeout=TIMEOUTS)
         try:
             # This is not `wait_for`, which can swallow the cancellation of a turn on Python 3.11.
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):

@@ -8,6 +8,7 @@ It is tried again, with growing pauses, for as long as the turn is kept.
 import logging
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,11 +19,14 @@ from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.callbacks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Callbacks
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.tracing import Span, TurnTrace, inside, tracing
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done
+from turnwire.worker.attempt.traced import attributes_of
 from turnwire.worker.pool.callback_sender import CallbackError, CallbackSender
 
 logger = logging.getLogger(__name__)
 
+HTTP_STATUS: Final = "http.response.status_code"
 TYPES: Final = {
     TurnState.COMPLETED: "turn.completed",
     TurnState.FAILED: "turn.failed",
@@ -61,7 +65,7 @@ class CallbackOutbox:
         if begun.wait_ms:
             return Again(begun.wait_ms)
         try:
-            await self._sender.send(record.callback, callback_id(record), body_of(record))
+            await self._send(self._sender, record, begun.tries)
         except CallbackError as error:
             pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
             logger.warning(
@@ -70,6 +74,20 @@ class CallbackOutbox:
             return Again(pause_ms)
         await until_answered(self._callbacks.done, key, state)
         return Done()
+
+    @staticmethod
+    async def _send(sender: CallbackSender, record: TurnRecord, tries: int) -> None:
+        assert record.callback is not None
+        span = _span(record, tries)
+        trace = span.context or TurnTrace.of(record).context
+        with inside(span):
+            try:
+                status = await sender.send(record.callback, callback_id(record), body_of(record), trace)
+            except CallbackError as error:
+                if error.status is not None:
+                    span.set({HTTP_STATUS: error.status})
+                raise
+            span.set({HTTP_STATUS: status})
 
 
 def callback_id(record: TurnRecord) -> str:
@@ -94,3 +112,12 @@ def body_of(record: TurnRecord) -> bytes:
     }
     told_at = datetime.fromtimestamp((record.completed_at or record.updated_at) / 1000, UTC)
     return msgspec.json.encode({"type": TYPES[record.status], "timestamp": told_at, "data": data})
+
+
+def _span(record: TurnRecord, tries: int) -> Span:
+    """Begin the span of one try. It does not hold the path of the URL, which may hold a secret."""
+    attributes = attributes_of(record, record.attempt) | {"turnwire.try": tries, "http.request.method": "POST"}
+    address = urlsplit(record.callback or "")
+    if address.hostname:
+        attributes["server.address"] = address.hostname
+    return tracing.of_turn(TurnTrace.of(record), "POST callback", "client", attributes, after=record.attempt)

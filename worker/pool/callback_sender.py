@@ -17,6 +17,7 @@ from turnwire.shared.callbacks import CallbackHosts
 from turnwire.shared.errors import InvalidInput, SettingsError
 from turnwire.shared.settings import Settings
 from turnwire.shared.shared_secrets import SharedSecrets
+from turnwire.shared.tracing import TraceContext
 from turnwire.worker.turn.given_up import GivenUp
 from turnwire.worker.turn.threads import ProductThreads, Raised
 
@@ -27,7 +28,11 @@ LONGEST_BYTES: Final = 64
 
 
 class CallbackError(Exception):
-    """The server was not told. The message says why."""
+    """The server was not told. The message says why. `status`: of its answer; None: there was none."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CallbackSender:
@@ -48,15 +53,18 @@ class CallbackSender:
         # took all of them, the names of model servers would wait.
         self._threads = ProductThreads(settings.max_jobs, GivenUp())
 
-    async def send(self, url: str, callback_id: str, body: bytes) -> None:
-        """Send `body`, which is JSON. The same `callback_id` is sent with each try.
+    async def send(self, url: str, callback_id: str, body: bytes, trace: TraceContext | None = None) -> int:
+        """Send `body`, which is JSON. The same `callback_id` is sent with each try. `trace`: the server is told of it.
+
+        Returns: the status of the server's answer.
 
         Raises:
             CallbackError: the server did not answer with 2xx or 410, or may not be told.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                status = await self._post(url, self._headers(callback_id, body), body)
+                headers = self._headers(callback_id, body) | (trace.headers() if trace is not None else {})
+                status = await self._post(url, headers, body)
         except TimeoutError:
             raise CallbackError(f"no answer within {self._timeout_s:g} s") from None
         except (InvalidInput, SettingsError) as error:
@@ -64,7 +72,8 @@ class CallbackSender:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # the last: it is no name
             raise CallbackError(f"no connection ({type(error).__name__})") from error
         if not 200 <= status < 300 and status != GONE:
-            raise CallbackError(f"status {status}")
+            raise CallbackError(f"status {status}", status)
+        return status
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
         parts = self._hosts.check(url)

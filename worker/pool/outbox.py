@@ -15,9 +15,11 @@ from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.tracing import Span, TurnTrace, inside, tracing
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, UNREADABLE_MS, Again, Done, SetAside
+from turnwire.worker.attempt.traced import attributes_of
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
 from turnwire.worker.turn.prices import Prices
@@ -64,7 +66,11 @@ class Outbox:
             return SetAside(begun.limit)
         if begun.wait_ms:  # it is too early, because the worker that tried last has died during its try
             return Again(begun.wait_ms)
-        if await self._try(record, key):
+        with inside(_span(record, begun.tries)) as span:
+            is_persisted = await self._try(record, key)
+            if not is_persisted:
+                span.fail("persist_failed")
+        if is_persisted:
             logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
             return Done()
         pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
@@ -105,3 +111,9 @@ class Outbox:
         if completed:
             await complete(steps, hooks, turn, finished.final_text or "", policy)
         return finished.final_text
+
+
+def _span(record: TurnRecord, tries: int) -> Span:
+    """Begin the span of one try."""
+    attributes = attributes_of(record, record.attempt) | {"turnwire.try": tries}
+    return tracing.of_turn(TurnTrace.of(record), "persist", "consumer", attributes, after=record.attempt)

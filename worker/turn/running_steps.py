@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from turnwire.shared.tracing import NO_SPAN, Span
 from turnwire.worker.turn.step_errors import NestedStepError
 
 _in_step: Final[ContextVar[bool]] = ContextVar("turnwire_in_step", default=False)  # inherited by tasks and threads
@@ -27,13 +28,15 @@ class RunningSteps:
         finally:
             self.leave()
 
-    def enter(self) -> None:
-        """Note that a step begins, or continues: from now on, the current code is its work."""
+    def enter(self, span: Span = NO_SPAN) -> None:
+        """Note that a step begins, or continues: from now on, the current code is its work, and a part of its span."""
+        span.enter()
         self._count += 1
         _in_step.set(True)
 
-    def leave(self) -> None:
+    def leave(self, span: Span = NO_SPAN) -> None:
         """Note that the producer's code runs again: the step has ended, or it is a stream that yields an event."""
+        span.leave()
         self._count -= 1
         _in_step.set(False)
         self._ended.set()

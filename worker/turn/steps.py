@@ -14,8 +14,9 @@ import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.given_names import signal_key
-from turnwire.shared.model import ANSWER, TRANSFORM, Signal, StepRecord
+from turnwire.shared.model import ANSWER, Signal, StepRecord
 from turnwire.shared.settings import Settings
+from turnwire.shared.tracing import inside
 from turnwire.worker.turn.boundary import opened
 from turnwire.worker.turn.calling import source_of
 from turnwire.worker.turn.hook_positions import current_hook
@@ -23,9 +24,9 @@ from turnwire.worker.turn.limits import CLOSE_S, call_within
 from turnwire.worker.turn.recording import Recording, recorded
 from turnwire.worker.turn.redaction import Redaction
 from turnwire.worker.turn.running_steps import RunningSteps
+from turnwire.worker.turn.same_step import OWN_INTENTS, check_same
 from turnwire.worker.turn.step_errors import (
     DivergenceError,
-    InputDriftError,
     MisplacedStepError,
     NestedStepError,
     SignalTimeoutError,
@@ -33,13 +34,13 @@ from turnwire.worker.turn.step_errors import (
 )
 from turnwire.worker.turn.step_json import canonical, result_of
 from turnwire.worker.turn.step_request import Run, StepPolicy, StepRequest, closed, done
+from turnwire.worker.turn.traced import step_span
 
 logger = logging.getLogger(__name__)
 
 PRODUCE: Final = ANSWER  # the producer as a whole
 # These come on every run again, until somebody changes the step's code.
 _HOPELESS: Final = (StepResultError, NestedStepError, MisplacedStepError)
-OWN_INTENTS: Final = frozenset({PRODUCE, TRANSFORM, "persist_assistant_message", "on_turn_complete"})
 
 
 class Journal(Protocol):
@@ -88,7 +89,8 @@ class Steps:
             return msgspec.json.decode(done.result)
         draft = self.begin(intent, kind)
         try:
-            result = await work()
+            with inside(step_span(draft)):
+                result = await work()
         finally:
             await self.close_streams()
         await self.complete(draft, result)
@@ -149,7 +151,7 @@ class Steps:
     async def _signal(self, position: int | str, key: str, timeout_ms: int | None) -> Any:
         intent = f"signal:{key}"
         before = self._stored.get(position)
-        _check_same(before, position, intent, None)
+        check_same(before, position, intent, None)
         if before is not None and before.status == "completed":
             signal = msgspec.json.decode(before.result, type=Signal)
         else:
@@ -171,7 +173,8 @@ class Steps:
     async def _result(self, draft: StepRecord, asked: StepRequest) -> bytes:
         for run in self._runs(draft, asked.policy):
             try:
-                result = result_of(asked.intent, await done(asked), self._settings.max_step_bytes)
+                with inside(step_span(run.record)):
+                    result = result_of(asked.intent, await done(asked), self._settings.max_step_bytes)
             except Exception as error:
                 if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
@@ -194,14 +197,15 @@ class Steps:
             for run in self._runs(draft, asked.policy):
                 recording = Recording(self._settings, redacted=self.redaction is not None)
                 try:
-                    async with opened(await source_of(asked.work), self.redaction) as source:
-                        async for event in source:
-                            taken = recording.take(event)
-                            self._running.leave()  # the loop that reads the stream may ask for steps
-                            try:
-                                yield taken
-                            finally:
-                                self._running.enter()
+                    with inside(step_span(run.record)) as span:
+                        async with opened(await source_of(asked.work), self.redaction) as source:
+                            async for event in source:
+                                taken = recording.take(event)
+                                self._running.leave(span)  # the loop that reads the stream may ask for steps
+                                try:
+                                    yield taken
+                                finally:
+                                    self._running.enter(span)
                 except Exception as error:  # events that were passed on cannot be taken back
                     if not await self._again(run, error, allowed=not (recording.begun or isinstance(error, _HOPELESS))):
                         raise
@@ -249,7 +253,7 @@ class Steps:
         if asked.input is not None:
             input_hash = hashlib.sha256(canonical(intent, "input", asked.input)).hexdigest()
         before = self._stored.get(position)
-        _check_same(before, position, intent, input_hash)
+        check_same(before, position, intent, input_hash)
         attempts = before.attempts if before else 0
         draft = StepRecord(index=position, intent=intent, kind=asked.kind, input_hash=input_hash, attempts=attempts)
         return draft, before.result if before is not None and before.status == "completed" else None
@@ -285,14 +289,3 @@ class Steps:
         logger.warning("step %s (%s) failed: %s: %s", draft.index, draft.intent, type(error).__name__, error)
         details = {"type": type(error).__name__, "message": str(error)[:1000]}
         await self._save(msgspec.structs.replace(draft, error=details, completed_at=self._journal.now_ms()))
-
-
-def _check_same(before: StepRecord | None, position: int | str, intent: str, input_hash: str | None) -> None:
-    if intent in OWN_INTENTS:
-        raise DivergenceError(f"{intent!r} is the name of one of Turnwire's own steps")
-    if before is None:
-        return
-    if before.intent != intent:
-        raise DivergenceError(f"step {position} was {before.intent!r} before, and is {intent!r} now")
-    if before.input_hash != input_hash:
-        raise InputDriftError(f"step {position} ({intent!r}) had other input before")

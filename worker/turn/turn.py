@@ -14,6 +14,7 @@ from turnwire.shared.content import text_of_content
 from turnwire.shared.events import OWN_EVENT_PREFIX, ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
+from turnwire.shared.tracing import TraceContext
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.history import Message
 from turnwire.worker.turn.meter import Meter
@@ -34,7 +35,8 @@ class Turn:
             as the client sent it; its `type` is text, image_url, input_file or input_audio.
         text: str, the text of the message; the texts of several parts are on lines of their own.
         options: dict, what the client wants of the model: temperature, max_tokens, …; {} if it gave none.
-        traceparent: str, the W3C trace context of the client's request, or None.
+        traceparent, tracestate: str, the W3C trace context of this attempt if traces are on; otherwise that of the
+            client's request, or None.
         parent: int, the index of the turn that this one follows; None if it begins a conversation.
         user_id, project, domain, model: str as the client gave it, or None.
         metadata: dict, the client's JSON object; {} if it gave none.
@@ -53,6 +55,7 @@ class Turn:
         usage: Meter,
         steps: Steps,
         stopping: Callable[[], bool] = lambda: False,
+        trace: TraceContext | None = None,
     ) -> None:
         record = claimed.record
         self.run_id = record.run_id
@@ -62,7 +65,8 @@ class Turn:
         self.message: Any = record.message
         self.text = text_of_content(record.message)
         self.options: dict[str, Any] = record.options or {}
-        self.traceparent = record.traceparent
+        self.traceparent = trace.traceparent if trace is not None else record.traceparent
+        self.tracestate = trace.tracestate if trace is not None else record.tracestate
         self.parent = None if record.parent == NO_PARENT else record.parent
         self.user_id = record.user
         self.project = record.project

@@ -50,6 +50,14 @@ async def test_a_valid_trace_parent_goes_along_and_a_broken_one_does_not():
         assert (await read(b'{"message":"hi"}', traceparent=broken)).traceparent is None
 
 
+@pytest.mark.parametrize(
+    ("state", "kept"), [("vendor=abc, other=1", "vendor=abc, other=1"), ("é=1", None), ("a" * 513, None)]
+)
+async def test_a_trace_state_goes_along_with_a_trace_parent(state, kept):
+    assert (await read(b'{"message":"hi"}', traceparent=TRACE, tracestate=state)).tracestate == kept
+    assert (await read(b'{"message":"hi"}', tracestate=state)).tracestate is None
+
+
 async def test_a_client_that_goes_while_sending_asked_nothing():
     with pytest.raises(ClientGone):
         await read(b'{"message":"hi"}', gone=True)

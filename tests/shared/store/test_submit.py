@@ -114,6 +114,13 @@ async def test_c3_a_failed_turn_is_asked_again_and_its_old_end_is_gone_at_once(s
     assert [await redis.pttl(name) for name in (KEY.record, KEY.events, SESSION.record, SESSION.turns)] == [-1] * 4
 
 
+async def test_a_turn_that_is_asked_again_is_in_the_trace_of_the_new_request(store, redis):
+    await store.submit(KEY, request(traceparent="00-1", tracestate="a=1"))
+    await fail(store)
+    await store.submit(KEY, request(traceparent="00-2"))
+    assert await redis.hmget(KEY.record, "traceparent", "tracestate") == [b"00-2", None]
+
+
 async def test_a_reopened_turn_keeps_what_its_steps_cover(store):
     claimed = await submit_and_claim(store)
     await append(store, claimed, 1, delta("kept"), delta("gone"))

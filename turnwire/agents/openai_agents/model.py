@@ -10,7 +10,7 @@ from openai.types.responses import Response, ResponseCompletedEvent
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 from turnwire import ModelCall, Turn, TurnFailure
-from turnwire.agents.model_step import call_delta, model_step, reasoning_delta, text_delta
+from turnwire.agents.model_step import Answered, call_delta, model_step, reasoning_delta, text_delta
 from turnwire.agents.outlet import Outlet
 
 # True inside the work of a step. What runs there, such as an agent that is a tool, is a part of that step.
@@ -45,11 +45,10 @@ class Requests:
         self._count += 1
         number = self._count
 
-        async def ask() -> Any:
+        async def ask() -> Answered:
             with inside():
                 response = await self._streamed(model, number, args, kwargs)
-            self._turn.usage.add(_call_of(name, response))
-            return response.model_dump(mode="json", warnings=False)
+            return Answered(response.model_dump(mode="json", warnings=False), _call_of(name, response))
 
         return Response.model_validate(await model_step(self._turn, self._outlet, f"model:{name}", name, ask))
 

@@ -37,7 +37,7 @@ from pydantic_ai.tools import (
 )
 
 from turnwire import ModelCall, SignalTimeoutError, StepResultError, Turn
-from turnwire.agents.model_step import model_step
+from turnwire.agents.model_step import Answered, model_step
 from turnwire.agents.outlet import Outlet
 from turnwire.agents.pydantic_ai.events import call_data, events_of
 
@@ -149,11 +149,10 @@ class StepBackend(JournalCallableOperationBackend[None]):
     async def _ask(self, name: str, model: str, body: Body) -> object:
         self.requests += 1
 
-        async def ask() -> object:
+        async def ask() -> Answered:
             with _inside():
-                payload = await body()
-            self._turn.usage.add(_call_of(model, payload))
-            return payload
+                payload: Any = await body()
+            return Answered(payload, _call_of(model, payload), payload.get("provider_name"))
 
         return await model_step(self._turn, self._outlet, name, model, ask)
 
