@@ -76,8 +76,8 @@ class Due(msgspec.Struct, frozen=True):
     """The open jobs that the sweep should look at."""
 
     jobs: list[tuple[str, str]]  # (job id, mark for `forget`) of each
-    next_ms: int | None  # in how many ms the next one is due; None if there is none, or if another worker sweeps
-    sweeps: bool  # False: another worker sweeps
+    next_ms: int | None  # in how many ms the next one is due, None if there is none; or when to ask again: see `sweeps`
+    sweeps: bool  # False: another worker sweeps; this one should ask again in about `next_ms`
 
 
 class Watched(msgspec.Struct, frozen=True):

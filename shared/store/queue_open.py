@@ -20,7 +20,7 @@ POSTPONE = Script("postpone")
 
 ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still has no job after this time
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
-WAITING_MS = 300_000  # the sweep looks again at a turn whose job waits in the queue
+WAITING_MS = 600_000  # the sweep looks again at a turn whose job waits in the queue
 OWN_OPEN_MS: Final = 2_592_000_000  # the set of a tenant's open turns is kept for so long after the last new one
 _OF_KEY: Final = (keys.KEY_RATE_PREFIX, keys.KEY_OPEN_PREFIX, keys.KEY_SESSIONS_PREFIX)
 
@@ -84,7 +84,7 @@ class OpenTurns(QueueWorkers):
 
         One worker sweeps at a time: the first that asks. It remains the one while it asks again within 8 s.
         """
-        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER]
+        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER, keys.WORKERS]
         args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]
         sweeps, wait_ms, *due = await DUE(self._courier, names, args)
         marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]

@@ -59,7 +59,7 @@ class MemoryOpenTurns:
         memory = self.memory
         sweeper, term_ends_ms = memory.sweeper
         if sweeper != worker and term_ends_ms > memory.now_ms:
-            return Due([], None, sweeps=False)
+            return Due([], max(4000, 250 * len(memory.workers)), sweeps=False)
         memory.sweeper = worker, memory.now_ms + SWEEPER_MS
         mark_ms = memory.now_ms + SWEEP_MS + 0.5  # unlike that of an enqueue in the same ms: forget tells them apart
         marked: list[tuple[str, str]] = []

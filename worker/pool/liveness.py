@@ -1,11 +1,12 @@
 """Notices within a second that another worker's process is gone, because its connection to Redis is gone.
 
 The process of each worker holds a connection on which it subscribes to a channel of its own. All workers form a ring in
-the order of their ids. Each worker asks Redis whether the 32 workers that follow it still subscribe: every four seconds
-in a large pool, and more often in a small one, where fewer watch the same worker. So each worker is looked at about
-eight times a second. If one is missing, whoever looked asks about all workers, because others may have died at the same
-moment. A worker that is missing again 250 ms later, and that has sent no heartbeat in between, is buried: its leases
-end now and its jobs are due now. A wrong suspicion does no harm, because the fence refuses what the suspect writes.
+the order of their ids. Each worker asks Redis whether the 32 workers that follow it still subscribe: every eight
+seconds in a large pool, and more often in a small one, where fewer watch the same worker. So each worker is looked at
+about four times a second in a large pool, and eight times in a small one. If one is missing, whoever looked asks about
+all workers, because others may have died at the same moment. A worker that is missing again 250 ms later, and that has
+sent no heartbeat in between, is buried: its leases end now and its jobs are due now. A wrong suspicion does no harm,
+because the fence refuses what the suspect writes.
 
 So the cost of watching grows with the number of workers, not with its square, and not with the number of clients:
 CLIENT LIST ID, which could tell the same, reads all connections on some servers.
@@ -161,7 +162,8 @@ class Liveness:
             return LOOK_S
         if self._alone:
             return ALONE_LOOK_S
-        pause_s = LOOK_S * max(watched.looked_at / 2, 1)
+        watchers = watched.looked_at if watched.looked_at == NEIGHBOURS else watched.looked_at / 2
+        pause_s = LOOK_S * max(watchers, 1)
         if watched.looked_at > 2:  # so that workers which were started together do not look together
             pause_s *= random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return pause_s if watched.queued > running else max(pause_s, IDLE_LOOK_S)

@@ -7,6 +7,7 @@ one does: all others ask every few seconds whether somebody sweeps.
 
 import asyncio
 import logging
+import random
 import time
 from typing import Final
 
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0  # between two sweeps, unless a turn is due earlier
 SHORTEST_S: Final = 0.05  # the same, at least
-STANDBY_S: Final = 4.0  # how often a worker asks that does not sweep, or that has seen an empty list
+STANDBY_S: Final = 4.0  # between two looks at a list that was empty, or that could not be read
 GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long sweeps no more
 
 
@@ -131,7 +132,7 @@ class Sweep:
 def _pause_s(due: Due) -> float:
     """Return how long to wait before the next look."""
     if not due.sweeps:
-        return STANDBY_S
+        return (due.next_ms or 0) / 1000 * random.uniform(0.75, 1.25)  # noqa: S311 - no secret; so that they spread
     if due.jobs:
         return 0
     return STANDBY_S if due.next_ms is None else min(SWEEP_S, max(due.next_ms / 1000, SHORTEST_S))

@@ -6,6 +6,7 @@
 --   open_turns    zset: job id -> when the sweep should look at it
 --   queue         zset: job id -> when it may start
 --   sweeper       string: the worker that sweeps
+--   workers       hash: worker -> entry of its last heartbeat
 -- ARGV
 --   worker        who asks
 --   term_ms       how long a worker stays the one that sweeps, if it does not ask again
@@ -15,14 +16,16 @@
 --   job_prefix    of the keys that hold the serialized jobs
 -- RETURNS {sweeps, wait_ms, job_id, mark, job_id, mark, …}
 --   sweeps        1: the caller sweeps; 0: another worker does
---   wait_ms       ms until the next entry is due; -1 if there is none, or if another worker sweeps
+--   wait_ms       ms until the next entry is due, -1 if there is none; if another worker sweeps: ms until the caller
+--                 should ask again, which is longer in a large pool, where others ask in between
 --   mark          with which `forget` takes the entry back
 -- include: time
 
-local open_turns, queue, sweeper = unpack(KEYS)
+local open_turns, queue, sweeper, workers = unpack(KEYS)
 local worker, term_ms, limit, sweep_ms, waiting_ms, job_prefix = unpack(ARGV)
+local STANDBY_MS, EACH_MS = 4000, 250
 if (redis.call('GET', sweeper) or worker) ~= worker then
-    return {0, -1}
+    return {0, math.max(STANDBY_MS, EACH_MS * redis.call('HLEN', workers))}
 end
 -- A full server refuses SET, but not PEXPIRE, nor the writes of a script that has written already.
 if redis.call('PEXPIRE', sweeper, term_ms) == 0 then

@@ -120,9 +120,15 @@ async def test_one_worker_sweeps_at_a_time(redis, queue):
     await make_due(redis, *(SESSION.turn(index).run_id for index in range(3)))
     assert len((await queue.due(WORKER, limit=1)).jobs) == 1
     before = await snapshot(redis)
-    assert await queue.due(OTHER_WORKER) == Due([], None, sweeps=False)
+    assert await queue.due(OTHER_WORKER) == Due([], 4000, sweeps=False)
     assert await snapshot(redis) == before
     assert len((await queue.due(WORKER)).jobs) == 2
+
+
+async def test_in_a_large_pool_each_worker_asks_less_often_whether_somebody_sweeps(redis, queue):
+    await queue.due(WORKER)
+    await redis.hset(keys.WORKERS, mapping={f"host/1/{number}": "{}" for number in range(200)})
+    assert (await queue.due(OTHER_WORKER)).next_ms == 50_000
 
 
 async def test_a_worker_that_asks_for_nothing_any_more_sweeps_no_more(redis, queue):
