@@ -8,6 +8,7 @@
     python3 dev.py bench [name]    the benchmarks
     python3 dev.py chaos           breaks the service at random under load, then reconciles every turn
     python3 dev.py fuzz            sends random requests, made from /openapi.json
+    python3 dev.py cli send ...    the command `turnwire`, for the running service; `cli --help` tells more
     python3 dev.py redis GET ...   one Redis command to the running service
     python3 dev.py keys new ...    makes an API key; docs/how-to/access.md shows how
     python3 dev.py docs            builds the documentation site into .turnwire/site

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from turnwire.shared.errors import StoreUnavailable
+
 WITHIN_S: Final = 1.0
 MIB: Final = 1024 * 1024
 SMALL_BACKLOG: Final = 16 * MIB  # with less, a replica that was away for a moment is often copied as a whole
@@ -24,20 +26,32 @@ async def say_durability(redis: Any, *, fails_over: bool) -> None:
         fails_over: its URL names Sentinels.
     """
     try:
-        async with asyncio.timeout(WITHIN_S):
-            info = {**await redis.info("persistence"), **await redis.info("memory"), **await redis.info("replication")}
-            options = await _options(redis)
-    except (RedisError, OSError, TimeoutError) as error:
-        reason = str(error) or "no answer in time"
-        logger.warning("the store does not answer yet (%s); requests are answered with 503 until it does", reason)
+        problems = await durability_problems(redis, fails_over=fails_over)
+    except StoreUnavailable as error:
+        logger.warning("the store does not answer yet (%s); requests are answered with 503 until it does", error)
         return
-    problems = crash_problems(info, options)
-    if fails_over or int(info.get("connected_slaves", 0)):
-        problems += failover_problems(info, options)
     for text in problems:
         logger.warning("%s", text)
     if not problems:
         logger.info("the store has an append-only file and evicts nothing")
+
+
+async def durability_problems(redis: Any, *, fails_over: bool) -> list[str]:
+    """Return what a crash of Redis, or a failover, would lose, one sentence each. The arguments are those above.
+
+    Raises:
+        StoreUnavailable: Redis does not answer within a second, or refuses. The text says why.
+    """
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            info = {**await redis.info("persistence"), **await redis.info("memory"), **await redis.info("replication")}
+            options = await _options(redis)
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(str(error) or "no answer in time") from None
+    problems = crash_problems(info, options)
+    if fails_over or int(info.get("connected_slaves", 0)):
+        problems += failover_problems(info, options)
+    return problems
 
 
 async def _options(redis: Any) -> dict[str, str]:

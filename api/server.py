@@ -66,7 +66,7 @@ def check_bind(settings: Settings) -> None:
         return
     if settings.auth != "none":
         raise SettingsError(
-            f"TURNWIRE_HOST is {settings.host}, but nobody would be asked for credentials: set TURNWIRE_API_KEYS_FILE "
+            f"TURNWIRE_HOST is {settings.host}, but nobody would be asked for credentials. Set TURNWIRE_API_KEYS_FILE "
             "(`python -m api keys new` makes a key), or TURNWIRE_AUTH=none if only a proxy can reach this address"
         )
     logger.warning("the API authenticates nobody and listens on %s: let only a proxy reach it", settings.host)

@@ -39,6 +39,11 @@ class AskableModels:
             asked = "no model is named, and you may not ask the default one" if model is None else _no_such(model)
             raise UnknownModel(f"{asked}; GET /v1/models lists those that you may ask")
 
+    @property
+    def names(self) -> list[str]:
+        """The models of all tenants; an empty list if the product decides."""
+        return list(self._file.content.models) if self._file is not None else self._of_server or []
+
     def listed(self, tenant: str) -> list[str]:
         """Return the names that a tenant may ask; an empty list if it may ask any name, or none."""
         return self._file.content.askable(tenant) if self._file is not None else self._of_server or []

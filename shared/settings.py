@@ -3,7 +3,7 @@
 import re
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -13,6 +13,10 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.lanes import Priority
 
 PREFIX = "TURNWIRE_"
+CLIENT_VARIABLES: Final = (
+    "TURNWIRE_URL",
+    "TURNWIRE_API_KEY",
+)  # of the command line; no process of a service reads them
 
 Positive = Annotated[int, Meta(gt=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -154,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if environ.get("PORT"):
             values["port"] = _convert("PORT", environ["PORT"], types_by_field["port"])
         for name, text in sorted(environ.items()):
-            if not name.startswith(PREFIX) or not text:
+            if not name.startswith(PREFIX) or not text or name in CLIENT_VARIABLES:
                 continue
             field = name.removeprefix(PREFIX).lower()
             if field not in types_by_field or name != name.upper():

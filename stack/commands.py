@@ -106,6 +106,21 @@ def keys(args: list[str]) -> int:
     return become(["-m", "turnwire.api", "keys", *args])
 
 
+def cli(args: list[str]) -> int:
+    """The command `turnwire`, for the service that `dev.py` runs: `dev.py cli send demo hello`, `dev.py cli --help`."""
+    from stack import run as running
+    from stack.own_key import PLAIN_FILE
+
+    api_url, key = running.STATE / running.API_URL, running.STATE / PLAIN_FILE
+    if api_url.exists() and "TURNWIRE_URL" not in os.environ:
+        os.environ["TURNWIRE_URL"] = api_url.read_text(encoding="utf-8")
+        if key.exists():
+            os.environ.setdefault("TURNWIRE_API_KEY", key.read_text(encoding="utf-8"))
+    os.chdir(os.environ.get(CALLED_IN, ROOT))  # where the files that the command names are meant to be
+    os.environ["PYTHONPATH"] = str(ROOT)
+    return become(["-m", "turnwire", *args])
+
+
 def become(args: list[str]) -> int:
     """Replace this process, so that signals and the exit status are the command's own."""
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606
@@ -122,8 +137,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "redis": redis,
     "docs": docs,
     "keys": keys,
+    "cli": cli,
 }
-OWN_HELP = {"run", "chaos", "fuzz"}  # commands that parse their own options
+OWN_HELP = {"run", "chaos", "fuzz", "cli"}  # commands that parse their own options
 
 
 def main(args: list[str]) -> int:

@@ -21,6 +21,7 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
 
 STATE = ROOT / ".turnwire"
+API_URL = "api-url"  # the file in it that `dev.py cli` reads
 LOOK_INTERVAL_S = 0.1
 KILLED_BY_USER = 130
 
@@ -40,7 +41,10 @@ def main(args: list[str]) -> int:
             url_file.touch(mode=0o600)  # the URL may hold a password
             url_file.write_text(redis.url if redis else settings.redis_url, encoding="utf-8")
             cleanup.callback(url_file.unlink, missing_ok=True)
+            api_url = STATE / API_URL
+            cleanup.callback(api_url.unlink, missing_ok=True)
             stack = Stack(STATE / "log", workers=options.workers, env=env, redis=redis)
+            api_url.write_text(stack.base_urls[0], encoding="utf-8")
             return Terminal(stack, interrupts, quiet=options.quiet).run(settings, redis, key)
     except (SettingsError, ServerNotFoundError, ProcessError, TimeoutError, UsageError) as error:
         say(f"stack: {error}")
@@ -149,6 +153,7 @@ Turnwire is ready.
   model   {model}{shown_key}
 
   try     curl -N -X POST {turn}{sent_key} -H 'Content-Type: application/json' -d '{{"message":"hello"}}'
+  or      python3 dev.py cli send demo hello
   look    python3 dev.py redis GET 'lease:chat:{{demo}}:0'
   kill    kill -9 {stack.worker[0].pid}    (the worker, while it speaks: the stream goes on)
   stop    Ctrl-C

@@ -14,7 +14,7 @@ from tests.support.contracts import SECTIONS, contract_of
 from turnwire.shared.store.scripts import REFUSALS, source
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("api", "worker", "shared")
+PACKAGES = ("api", "cli", "worker", "shared")
 ROOMS = (*PACKAGES, "turnwire/agents", "turnwire/testing")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 LUA = sorted((ROOT / "shared" / "store" / "lua").glob("*.lua"))

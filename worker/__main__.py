@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import uvloop
@@ -17,9 +18,13 @@ from turnwire.worker.leaving import Leaving
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products, StartupError
 from turnwire.worker.rebuild_queue import rebuild_queue
+from turnwire.worker.startup_check import check
 from turnwire.worker.turn.given_up import given_up
 from turnwire.worker.turn.prices import Prices
 
+EXITS: Final = (
+    "Exit status: 0 after a stop in order, 1 after a fault that a new process may mend, 2 if settings are refused."
+)
 FAULT: Final = 1  # exit status: a supervisor should start a new process
 LEAVE_S: Final = 5.0  # for what a product registered with `atexit`, and its threads
 GIVEN_UP_S: Final = 0.5  # the same, if calls that were given up still run: these would hold the exit for ever
@@ -57,23 +62,26 @@ def _drain_on_signals(worker: TurnWorker, leaving: Leaving) -> None:
         signal.signal(signum, stop)
 
 
-def main() -> int:
-    """Read the settings and work until drained.
+def main(args: Sequence[str] | None = None) -> int:
+    """Read the settings and work until drained. `args`: of the command line; None: those of this process.
 
     Returns: the exit status: 0 after a stop in order or a rebuilt queue, 2 if the settings are refused, and 1 after a
         fault that only a new process can mend, if a product could not start, or if the queue was not rebuilt.
     """
-    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__, epilog=EXITS)
+    parser.add_argument("--check", action="store_true", help="only check the settings, what they name, and Redis")
     parser.add_argument(
         "command", nargs="?", choices=["rebuild-queue"],
         help="rebuild-queue: read all turns, and put back what the server of the queue has lost of them",
     )  # fmt: skip
-    command = parser.parse_args().command
+    options = parser.parse_args(args)
     sys.path.insert(0, os.getcwd())  # TURNWIRE_HOOKS may name a module in the caller's folder
     try:
         settings = Settings.from_env(os.environ)
+        if options.check:
+            return check(settings, os.environ)
         log_to_stderr(settings)
-        if command is not None:
+        if options.command is not None:
             return asyncio.run(rebuild_queue(settings))
         tracing.start("turnwire-worker", os.environ)  # before the product is imported, which may make spans, too
         prices = Prices.from_settings(settings)

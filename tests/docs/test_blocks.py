@@ -12,7 +12,7 @@ from stack.commands import COMMANDS
 from tests.support.markdown import BLOCKS, ENTRANCES, PAGES, ROOT, blocks, blocks_of, page_name
 from turnwire.shared import events
 from turnwire.shared.events import Cursor
-from turnwire.shared.settings import Settings
+from turnwire.shared.settings import CLIENT_VARIABLES, Settings
 from turnwire.worker.pool import callback_outbox
 
 LANGUAGES = {"js", "python", "sh", "json", "toml", "text", "mermaid"}
@@ -71,7 +71,8 @@ def test_a_shell_block_can_be_parsed_and_names_commands_that_exist(block):
 @pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_every_setting_that_a_page_names_exists(path):
     named = set(re.findall(r"\bTURNWIRE_([A-Z0-9_]*[A-Z0-9])\b", path.read_text(encoding="utf-8")))
-    assert {name for name in named if name.lower() not in Settings.__struct_fields__} - {"LLM"} == set()
+    others = {"LLM"} | {name.removeprefix("TURNWIRE_") for name in CLIENT_VARIABLES}
+    assert {name for name in named if name.lower() not in Settings.__struct_fields__} - others == set()
 
 
 @pytest.mark.parametrize("path", ENTRANCES, ids=page_name)

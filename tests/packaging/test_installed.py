@@ -73,6 +73,14 @@ def test_both_processes_start_in_the_products_folder_and_its_hooks_import_its_ow
     assert "row completed" in worker.log()
 
 
+def test_the_command_is_installed(python: Path, beside: Path):
+    command = python.parent / "turnwire"
+    assert run(command, "--version", cwd=beside) == run(python, "-m", "turnwire", "--version", cwd=beside)
+    assert "send" in run(command, "--help", cwd=beside)
+    made = run(command, "keys", "new", "--name", "k", "--tenant", "acme", cwd=beside)
+    assert made.startswith("tw_")
+
+
 def test_every_public_name_can_be_imported_outside_the_checkout(python, beside):
     run(python, "consumer.py", cwd=beside)
 

@@ -5,7 +5,7 @@ import zipfile
 
 from stack.cluster import ROOT
 
-ROOMS = ("api", "worker", "shared")
+ROOMS = ("api", "cli", "worker", "shared")
 
 
 def files() -> set[str]:

@@ -39,10 +39,10 @@ class Writer:
         await append(self._store, self._claimed, self._seq, *(delta(text) for text in texts))
         self._seq += len(texts)
 
-    async def end(self) -> None:
+    async def end(self, final_text: str = "x") -> None:
         data = {"sessionId": "demo", "replayed": False, "persisted": True}
         events = [encode_event("session.run.completed", data)]
-        await self._store.settle(self._claimed, TurnState.COMPLETED, self._seq, events, {"final_text": "x"})
+        await self._store.settle(self._claimed, TurnState.COMPLETED, self._seq, events, {"final_text": final_text})
 
 
 class Follower:
