@@ -23,6 +23,7 @@ CALLBACK_PREFIX: Final = "callback:"  # a job that tells a client's server of a 
 
 # Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
+LISTED: Final = "turnwire:listed"  # zset    run id -> when its turn was first enqueued (µs); the newest, for operators
 PENDING: Final = "turnwire:pending"  # zset    id of a job that persists an answer -> since when it waits (µs)
 CALLBACKS: Final = "turnwire:callbacks"  # zset    the same of a job that tells a client's server of a turn
 BEAT: Final = "turnwire:beat"  # string  when the last heartbeat of any worker came (ms); TTL
@@ -38,6 +39,7 @@ CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing u
 RING: Final = "turnwire:ring"  # zset    the ids of the workers, in order: each one watches those that follow it
 SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
 AUDIT: Final = "turnwire:audit"  # stream  who asked for an erasure, a cancel, a signal or a token; capped (data Redis)
+PAUSED: Final = "turnwire:paused"  # hash    `tenant:<name>`, `project:<name>` -> since when it is paused (ms)
 UNSERVED: Final = "turnwire:unserved"  # zset    run id that no hooks were found for -> until when that counts (ms); TTL
 UNSERVED_SINCE: Final = "turnwire:unserved:since"  # hash    run id -> since when it waits (ms), and its project; TTL
 CANCELLING: Final = "turnwire:cancelling"  # zset    run id -> until when an API process watches its cancel (ms); TTL
@@ -57,6 +59,7 @@ KEY_SESSIONS_PREFIX: Final = "turnwire:key_sessions:"  # zset    the sessions of
 RESERVING: Final = "turnwire:reserving"  # string  is there while a worker has none but reserved slots; TTL
 NEWCOMERS_PREFIX: Final = "turnwire:newcomers:"  # list    of a pool: wakes such workers; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
+DRAIN_PREFIX: Final = "turnwire:drain:"  # string  is there while an operator wants this worker to drain; TTL
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
 BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended
@@ -236,6 +239,11 @@ def run_id_of(job_id: str) -> str:
 def other_job(job_id: str) -> str:
     """Return the id of the turn's other job. A turn has two jobs: one runs it, and one persists its answer."""
     return run_id_of(job_id) if is_persist_id(job_id) else persist_id(job_id)
+
+
+def is_run_id(text: str) -> bool:
+    """True if the text names a turn. A job with such an id runs this turn."""
+    return _RUN_ID.match(text) is not None
 
 
 def is_outbox_job(job_id: str) -> bool:

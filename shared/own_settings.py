@@ -24,6 +24,12 @@ class OwnSettings:
         self._content: KeyFile = self._key_file.content
         self._known: dict[str, Settings] = {}  # of this content, by tenant
 
+    @property
+    def longest_retention_ms(self) -> int:
+        """How many ms turns are kept at most, whatever their tenant."""
+        tenants = self._key_file.content.tenants
+        return max([self._settings.retention_ms, *(self.of(tenant).retention_ms for tenant in tenants)])
+
     def of(self, tenant: str) -> Settings:
         """Return the settings that count for this tenant. They are the same object until the key file changes."""
         content = self._key_file.content

@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_hosts: str | None = None  # names, with commas; default: any, and on loopback only the names of loopback
     cors_origins: Origins | None = None  # whose pages may use the API in a browser
     trusted_proxies: str | None = None  # addresses and networks, with commas; only they name the client's address
+    development: bool = False  # the API of a developer's machine: operators may kill workers there
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     client_traces: Literal["parent", "link"] = "parent"  # what the trace of a client is to that of its turn
 
@@ -145,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_signal_bytes: Positive = 16_777_216  # of all signals of one turn together
     max_step_bytes: Positive = 4_194_304  # of the result of one step
     max_queued: Positive = 100_000
+    listed_turns: Positive = 100_000  # operators see so many in the list of turns, the newest; each takes some 0.1 KB
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

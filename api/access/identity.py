@@ -13,13 +13,14 @@ class Scope(StrEnum):
     """A right that credentials may give. Every operation needs exactly one of these."""
 
     PUBLIC = "public"  # the operation needs no credentials; no credentials name this scope
+    ANY = "any"  # the operation needs credentials, whatever they allow; no credentials name this scope
     READ = "read"
     TURNS = "turns"  # ask, cancel, signal and erase; it includes `read`
     TOKENS = "tokens"  # make session tokens
     ADMIN = "admin"  # look after the whole deployment, so for all tenants
 
 
-GIVEN: Final = frozenset(Scope) - {Scope.PUBLIC}  # the scopes that credentials may have
+GIVEN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.ANY}  # the scopes that credentials may have
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -47,10 +48,10 @@ class Identity(msgspec.Struct, frozen=True):
         return not (self.user is None and self.session is None and self.session_prefix is None)
 
     def may(self, scope: Scope) -> bool:
-        """Whether these credentials include the scope. Nobody needs credentials for `public`."""
+        """Whether these credentials include the scope. `public` and `any` need none."""
         if scope is Scope.READ and Scope.TURNS in self.scopes:
             return True
-        return scope is Scope.PUBLIC or scope in self.scopes
+        return scope in {Scope.PUBLIC, Scope.ANY} or scope in self.scopes
 
     def require(self, scope: Scope) -> None:
         """Raises:

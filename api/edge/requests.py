@@ -82,16 +82,37 @@ def _own_session(exchange: Exchange, missing: str) -> SessionKey:
     return key
 
 
+def path_run_id(exchange: Exchange) -> TurnKey:
+    """Return the turn whose run id the path names. It may be any tenant's, so only operators may name one.
+
+    Raises:
+        BadRequest: it is no run id.
+    """
+    return TurnKey.parse(exchange.scope["path_params"]["run_id"])
+
+
+def path_name(exchange: Exchange, kind: str) -> str:
+    """Return the worker, the project or the tenant that the path names.
+
+    Raises:
+        BadRequest: the name is longer than a name may be, or it is not text.
+    """
+    return _name(exchange.scope["path_params"][kind], kind)
+
+
 def path_user(exchange: Exchange) -> str:
     """Return the user that the path names.
 
     Raises:
         BadRequest: the name is longer than a user's name may be, or it is not text.
     """
-    user: str = exchange.scope["path_params"]["user"]
-    if len(user) > MAX_NAME_CHARACTERS or "\ufffd" in user:
-        raise BadRequest(f"a user must have 1 to {MAX_NAME_CHARACTERS} characters, in UTF-8")
-    return user
+    return _name(exchange.scope["path_params"]["user"], "user")
+
+
+def _name(text: str, kind: str) -> str:
+    if len(text) > MAX_NAME_CHARACTERS or "\ufffd" in text:
+        raise BadRequest(f"a {kind} must have 1 to {MAX_NAME_CHARACTERS} characters, in UTF-8")
+    return text
 
 
 def path_signal(exchange: Exchange) -> str:
@@ -114,6 +135,16 @@ def query_text(exchange: Exchange, name: str) -> str | None:
     if len(values) > 1:
         raise BadRequest(f"the query parameter {name} is given more than once")
     return values[0] if values else None
+
+
+def query_name(exchange: Exchange, name: str) -> str | None:
+    """Return a query parameter that is a name, or a part of one; None if it is not given.
+
+    Raises:
+        BadRequest: the parameter is given more than once, is longer than a name may be, or is not text.
+    """
+    text = query_text(exchange, name)
+    return None if text is None else _name(text, name)
 
 
 def query_limit(exchange: Exchange, *, default: int, most: int) -> int:

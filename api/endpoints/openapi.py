@@ -1,7 +1,7 @@
 """Makes the OpenAPI 3.1 description of the API from the table that the router uses and from the handlers' structs."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -12,6 +12,7 @@ from turnwire.api.edge.problems import INTERNAL, STATUS, Problem
 from turnwire.api.endpoints.operation import Answer, Operation
 from turnwire.api.endpoints.records import MAX_PAGE_TURNS, PAGE_TURNS
 from turnwire.api.following.encode import NDJSON, SSE
+from turnwire.shared.store.turn_list import State
 
 EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
 GUARDED: Final = (401, 403, 429)  # so may every operation that needs credentials
@@ -132,6 +133,7 @@ def _header(schema: dict[str, Any], description: str, *, required: bool = True) 
 _CURSOR: Final = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
 _INDEX: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _NAME: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
+_TEXT: Final = {"type": "string", "maxLength": 256}
 _SECONDS: Final = {"type": "number", "minimum": 0, "maximum": 60}
 _LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_TURNS, "default": PAGE_TURNS}
 _TURN_PATH: Final = {"type": "string", "pattern": "/v1/sessions/[^/]+/turns/[0-9]+$"}
@@ -157,6 +159,17 @@ PARAMETERS: Final = {
     "afterIndex": _parameter("after", "query", _INDEX, "the index of the last turn that you have"),
     "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),
     "afterEntry": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,16}$"}, "`next`"),
+    "afterPlace": _parameter("after", "query", {"type": "string", "maxLength": 300}, "`next` of a page"),
+    "limitOfMany": _parameter("limit", "query", {**_LIMIT, "maximum": 1000, "default": 100}, "the most leases to list"),
+    "limitOfTurns": _parameter("limit", "query", {**_LIMIT, "maximum": 500, "default": 100}, "the most turns to list"),
+    "runId": _parameter("run_id", "path", {"type": "string", "pattern": "^chat:"}, "the turn's run id"),
+    "state": _parameter("state", "query", {"type": "string", "enum": [*get_args(State)]}, "only turns of this state"),
+    "ofTenant": _parameter("tenant", "query", _NAME, "only turns of this tenant"),
+    "ofSession": _parameter("session", "query", _NAME, "only turns of this session of `tenant`, or of the default one"),
+    "ofProject": _parameter("project", "query", _TEXT, "only turns of this project"),
+    "ofWorker": _parameter("worker", "query", _TEXT, "only turns whose last attempt this worker runs or ran"),
+    "search": _parameter("q", "query", _TEXT, "only turns whose run id, project, model or code contains this text"),
+    "olderThan": _parameter("older_than_s", "query", {"type": "number", "minimum": 0}, "only turns of this age, in s"),
     "limit": _parameter("limit", "query", _LIMIT, "the most turns to list"),
     "idempotencyKey": _parameter(
         "Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,255}$"}, "the same key is the same turn"

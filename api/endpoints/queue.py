@@ -8,4 +8,4 @@ from turnwire.api.services import Services
 async def get_queue(services: Services, exchange: Exchange) -> None:
     """GET /v1/admin/queue"""
     require_json(exchange)
-    await exchange.answer_json(await services.queue.view())
+    await exchange.answer_json(await services.queue.view(services.project_pools.values()))

@@ -4,10 +4,12 @@ from typing import Final
 
 from turnwire.api.access.identity import Scope
 from turnwire.api.edge.body import TurnBody
+from turnwire.api.endpoints.all_turns import FoundTurns, find_turns, get_story
 from turnwire.api.endpoints.audit import AuditList, list_audit
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
 from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
+from turnwire.api.endpoints.info import Info, get_info
 from turnwire.api.endpoints.models import ModelList, list_models
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
 from turnwire.api.endpoints.pending import PendingList, list_callbacks, list_pending
@@ -18,10 +20,13 @@ from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
 from turnwire.api.endpoints.tokens import RevokeBody, RevokedTokens, SessionToken, TokenBody, make_token, revoke_tokens
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
 from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
+from turnwire.api.endpoints.workers import LeaseList, list_leases, list_workers
 from turnwire.shared.erasure import Receipt
 from turnwire.shared.ledger import LedgerRows, UsageSums
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.queue_view import QueueView
+from turnwire.shared.store.turn_story import Story
+from turnwire.shared.store.worker_view import WorkersView
 
 _LOCATED = ("Location", "Content-Location")
 _ASKED = (
@@ -149,6 +154,42 @@ OPERATIONS: Final = (
         summary="The models that you may ask",
         answers=(Answer(200, "The names, in the form of OpenAI's list", ModelList),),
         problems=(406,),
+    ),
+    Operation(
+        path="/v1/info", method="GET", head=True, handler=get_info, scope=Scope.ANY,
+        summary="The server's version, features and limits, and what your credentials allow",
+        answers=(Answer(200, "The server", Info),),
+        problems=(406,),
+    ),
+    Operation(
+        path="/v1/admin/workers", method="GET", head=True, handler=list_workers, scope=Scope.ADMIN,
+        summary="For operators: the workers, and which turns each one runs",
+        answers=(Answer(200, "The workers, by id", WorkersView),),
+        problems=(406, 503),
+    ),
+    Operation(
+        path="/v1/admin/leases", method="GET", head=True, handler=list_leases, scope=Scope.ADMIN,
+        summary="For operators: the leases of all workers, and how long each still lasts",
+        parameters=("afterPlace", "limitOfMany"),
+        answers=(Answer(200, "One page of the list", LeaseList),),
+        problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/v1/admin/turns", method="GET", head=True, handler=find_turns, scope=Scope.ADMIN,
+        summary="For operators: turns of all tenants, newest first; what each waits for, or what it cost",
+        parameters=(
+            "state", "ofTenant", "ofSession", "ofProject", "ofWorker", "search", "olderThan", "afterPlace",
+            "limitOfTurns",
+        ),
+        answers=(Answer(200, "One page of the list", FoundTurns),),
+        problems=(400, 406, 503),
+    ),
+    Operation(
+        path="/v1/admin/turns/{run_id}", method="GET", head=True, handler=get_story, scope=Scope.ADMIN,
+        summary="For operators: a turn's record, lease, job, steps, attempts, signals and log",
+        parameters=("runId",),
+        answers=(Answer(200, "The turn", Story),),
+        problems=(400, 404, 406, 409, 503),
     ),
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,

@@ -16,6 +16,7 @@ from turnwire.shared.errors import NotFound
 from turnwire.shared.keys import DEFAULT_POOL, SessionKey, TurnKey
 from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.store.courier import Courier
+from turnwire.shared.store.listing import Listing
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.retention import Retention
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
@@ -63,6 +64,7 @@ class Erasures:
         self.users = UserSessions(store.redis, settings)
         self._store = store
         self._queue = queue
+        self._listing = Listing(queue)
         self._settings = settings
         self._retention = Retention(settings)
         self._data = Courier(store.redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
@@ -150,7 +152,7 @@ class Erasures:
         changed = 0
         for name in kept.sessions:
             session = SessionKey(kept.tenant_id, name)
-            await self._store.erase(session, before=self._unname_turns)
+            await self._erase_turns(session)
             await self._queue.drop_session(session)
             if kept.user is None:
                 changed += await self._unname_rows(kept.tenant_id, kept.since_ms, session=name)
@@ -160,6 +162,19 @@ class Erasures:
         with typed_refusals():
             await self._data.send("HDEL", keys.ERASURES, _subject(kept.tenant_id, kept.sessions, kept.user))
         return changed
+
+    async def _erase_turns(self, session: SessionKey) -> None:
+        erased: list[str] = []
+
+        async def before(turns: Sequence[TurnKey]) -> None:
+            await self._unname_turns(turns)
+            run_ids = [turn.run_id for turn in turns]
+            await self._listing.drop(run_ids)  # if this process dies after the next step, nobody else would
+            erased.extend(run_ids)
+
+        await self._store.erase(session, before=before)
+        for first in range(0, len(erased), ERASE_TURNS):  # somebody may have enqueued one of them meanwhile
+            await self._listing.drop(erased[first : first + ERASE_TURNS])
 
     async def begin(self, erasure_id: str) -> Begun | None:
         """Begin a try to tell the product. Returns None if the product has followed the erasure, or there is none."""

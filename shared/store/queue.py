@@ -4,7 +4,7 @@ A job id names a turn in one of two ways. `chat:…`, which is the turn's run id
 the answer of a turn that has ended.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from turnwire.shared.store.queue_open import OpenTurns, billed_key, pending_key
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within
+from turnwire.shared.worker_entry import read_entry
 
 ENQUEUE = Script("enqueue")
 FINISH = Script("finish")
@@ -128,7 +129,7 @@ class TurnQueue(OpenTurns):
             keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id),
             pending_key(job_id), billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool,
             keys.LANE_PREFIX + job_id, keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
-            keys.CALLBACKS,
+            keys.CALLBACKS, keys.LISTED,
         ]  # fmt: skip
         lane_name = "" if lane == DEFAULT_LANE else lane.name
         share = "" if weight is None else repr(weight)
@@ -183,7 +184,7 @@ class TurnQueue(OpenTurns):
 
         Returns: how many there are, and at most `limit` of those that were put off after `after_us`.
         """
-        async with answered_within(self._timeout_s):
+        async with answered_within(self.timeout_s):
             pipe = self.redis.pipeline(transaction=False)
             pipe.zcard(pending)
             pipe.zrangebyscore(pending, f"({after_us}", "+inf", start=0, num=limit, withscores=True)
@@ -199,14 +200,16 @@ class TurnQueue(OpenTurns):
         names = [keys.UNSERVED, keys.UNSERVED_SINCE]
         await NOTE_UNSERVED(self._courier, names, [run_id, project, waited_ms, UNSERVED_MS])
 
-    async def view(self) -> QueueView:
-        """Return what operators see of the queue."""
-        async with answered_within(self._timeout_s):
-            return await view_queue(self.redis)
+    async def view(self, pools: Iterable[str] = ()) -> QueueView:
+        """Return what operators see of the queue. `pools`: whose lines they see, beside those of living workers."""
+        entries = [entry for raw in (await self.workers()).values() if (entry := read_entry(raw)) is not None]
+        served = {pool for entry in entries for pool in entry.pools}
+        async with answered_within(self.timeout_s):
+            return await view_queue(self.redis, sorted({keys.DEFAULT_POOL, *pools, *served}))
 
     async def usage(self, tenant: str) -> UsageSums:
         """Return the sums of the tenant's published ledger rows."""
-        async with answered_within(self._timeout_s):
+        async with answered_within(self.timeout_s):
             return UsageSums.from_hash(await self.redis.hgetall(keys.usage(tenant)))
 
     async def end(self, worker: str, taken: Taken, rows: Rows = MappingProxyType({})) -> None:

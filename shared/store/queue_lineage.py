@@ -24,7 +24,7 @@ class QueueLineage:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis: Any = redis  # redis-py's own annotations do not pass a strict checker
         self._settings = settings
-        self._timeout_s = settings.redis_timeout_s
+        self.timeout_s = settings.redis_timeout_s
         self._courier = Courier(redis, settings.redis_timeout_s)
         self._retention = Retention(settings)
         self._id = secrets.token_hex(8)
@@ -47,7 +47,7 @@ class QueueLineage:
         """Return the turns without any published ledger row, as far as the queue knows. All of `run_ids` have ended."""
         if not run_ids:
             return []
-        async with answered_within(self._timeout_s), self.redis.pipeline(transaction=False) as pipe:
+        async with answered_within(self.timeout_s), self.redis.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
                 pipe.exists(keys.billed(run_id))
             known = await pipe.execute()

@@ -84,8 +84,9 @@ class OpenTurns(QueueWorkers):
 
         One worker sweeps at a time: the first that asks. It remains the one while it asks again within 8 s.
         """
-        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER, keys.WORKERS]
-        args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX]
+        names = [keys.OPEN_TURNS, keys.QUEUE, keys.SWEEPER, keys.WORKERS, keys.LISTED]
+        listed: list[Arg] = [self._settings.listed_turns, self._retention.longest_ms]
+        args: list[Arg] = [worker, SWEEPER_MS, limit, SWEEP_MS, WAITING_MS, keys.JOB_PREFIX, *listed]
         sweeps, wait_ms, *due = await DUE(self._courier, names, args)
         marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
         return Due(marked, None if wait_ms < 0 else wait_ms, sweeps=bool(sweeps))

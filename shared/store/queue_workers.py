@@ -31,7 +31,7 @@ class QueueWorkers(QueueLineage):
 
     async def workers(self) -> dict[str, bytes]:
         """Return the entry of each worker's last heartbeat, by worker id."""
-        async with answered_within(self._timeout_s):
+        async with answered_within(self.timeout_s):
             return {worker.decode(): entry for worker, entry in (await self.redis.hgetall(keys.WORKERS)).items()}
 
     async def ring_size(self) -> int:

@@ -21,6 +21,11 @@ class Retention:
         """Return how many ms a turn of this tenant is kept."""
         return self.own.of(tenant).retention_ms if self._has_file else self._default_ms
 
+    @property
+    def longest_ms(self) -> int:
+        """How many ms the turns of that tenant are kept whose turns are kept longest."""
+        return self.own.longest_retention_ms if self._has_file else self._default_ms
+
     def of_job_ms(self, job_id: str) -> int:
         """Return how many ms the turn of this job is kept."""
         return self.ms(tenant_of(job_id)) if self._has_file else self._default_ms

@@ -27,6 +27,7 @@ REST = " …"
 _ITEM = re.compile(r"--   (\S+(?: \w+)*(?: …)?)(?: {2,}\S.*)?$")
 _OF_A_SESSION = re.compile(r"(\w+):chat:\{")
 _KINDS = {
+    keys.LISTED: "listed",
     keys.OPEN_TURNS: "open_turns",
     keys.PENDING: "pending",
     keys.CALLBACKS: "pending",

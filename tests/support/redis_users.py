@@ -83,6 +83,8 @@ async def use_everything(view: Scene) -> None:
 
     for path in (f"/v1/sessions/{plain.session}/turns", f"/v1/sessions/{plain.session}/usage", f"{plain.path}/ledger"):
         assert (await client.http.get(client.base_url() + path)).status_code == 200
+    for path in ("workers", "leases", "turns", f"turns/chat:{plain.session}:{plain.index}"):
+        assert (await client.http.get(f"{client.base_url()}/v1/admin/{path}")).status_code == 200
     for path in ("/v1/usage", "/v1/admin/persist", "/v1/admin/queue", "/v1/admin/audit", "/readyz"):
         assert (await client.http.get(client.base_url() + path)).status_code == 200
     answer = await client.http.delete(f"{client.base_url()}/v1/sessions/{plain.session}")

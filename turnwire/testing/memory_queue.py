@@ -3,7 +3,7 @@
 Nobody waits here: a worker asks for what is due, and learns when the next job falls due.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 from turnwire.shared import keys
@@ -110,10 +110,11 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
     async def note_unserved(self, run_id: str, project: str, waited_ms: int) -> None:
         """See TurnQueue. Nobody looks at it here."""
 
-    async def view(self) -> QueueView:
-        """See TurnQueue. Every worker here has hooks for every turn."""
+    async def view(self, pools: Iterable[str] = ()) -> QueueView:  # noqa: ARG002 - it shows no lines
+        """See TurnQueue. Every worker here has hooks for every turn, nothing is paused, and no lines are shown."""
         memory = self.memory
-        return QueueView(len(memory.scores), len(memory.looks), len(memory.suspects.waiting), [])
+        jobs, open_turns = len(memory.scores), len(memory.looks)
+        return QueueView(memory.now_ms, jobs, open_turns, len(memory.suspects.waiting), [], [], [])
 
     async def usage(self, tenant: str) -> UsageSums:
         """See TurnQueue."""

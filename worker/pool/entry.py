@@ -1,61 +1,63 @@
-"""The entry of a worker in the list of workers, `turnwire:workers`. Each heartbeat writes it anew."""
+"""Makes the entry of this worker in the list of workers. Each heartbeat writes it anew."""
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from arq.utils import timestamp_ms
 
 from turnwire import __version__
-
-
-class WorkerEntry(msgspec.Struct, frozen=True):
-    """The entry, which is stored as JSON."""
-
-    host: str
-    pid: int
-    version: str
-    started_at: int  # ms, by the clock of the worker's host
-    heartbeat: int  # counts up, so an entry that has changed is a sign of life
-    at: int  # ms, by the clock of the worker's host
-    running: int
-    capacity: int
-    server: str  # run id of the Redis process that the connection leads to which stands for this process; "": none
-
-
-_decoder = msgspec.json.Decoder(WorkerEntry)
-
-
-def read_entry(raw: bytes) -> WorkerEntry | None:
-    """Read an entry. Returns None for one that another version has written and this one cannot read."""
-    try:
-        return _decoder.decode(raw)
-    except msgspec.MsgspecError:
-        return None
+from turnwire.shared.worker_entry import WorkerEntry
 
 
 class OwnEntry:
-    """Makes the entries of this worker. `running` tells how many jobs it runs; `capacity` is the most it may run."""
+    """Makes the entries of this worker.
 
-    def __init__(self, capacity: int, running: Callable[[], int]) -> None:
-        self._capacity = capacity
+    Args:
+        capacity: how many turns it may run at most.
+        running: tells how many jobs it runs.
+        is_draining: tells whether it has been asked to stop.
+        reserved, projects, pools: as in WorkerEntry.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        running: Callable[[], int],
+        is_draining: Callable[[], bool] = lambda: False,
+        *,
+        reserved: int = 0,
+        projects: Sequence[str] | None = None,
+        pools: Sequence[str] = (),
+    ) -> None:
         self._running = running
-        self._started_at_ms = timestamp_ms()
+        self._is_draining = is_draining
         self._beats = 0
+        self._entry = WorkerEntry(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            started_at=timestamp_ms(),
+            heartbeat=0,
+            at=0,
+            running=0,
+            capacity=capacity,
+            server="",
+            reserved=reserved,
+            projects=None if projects is None else list(projects),
+            pools=list(pools),
+        )
 
     def next(self, server: str) -> bytes:
         """Return the entry for the next heartbeat. Called in the pulse's thread."""
         self._beats += 1
-        entry = WorkerEntry(
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=__version__,
-            started_at=self._started_at_ms,
+        entry = msgspec.structs.replace(
+            self._entry,
             heartbeat=self._beats,
             at=timestamp_ms(),
             running=self._running(),
-            capacity=self._capacity,
             server=server,
+            is_draining=self._is_draining(),
         )
         return msgspec.json.encode(entry)

@@ -36,7 +36,7 @@ from turnwire.shared.keys import TurnKey, alive_channel, is_persist_id, run_id_o
 from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
-from turnwire.worker.pool.entry import WorkerEntry, read_entry
+from turnwire.shared.worker_entry import WorkerEntry, read_entry
 
 logger = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
+from turnwire.shared.lanes import read_pools
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.callbacks import Callbacks
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
@@ -75,7 +76,14 @@ class TurnWorker(Worker):
         hints = Hints(self._waiting, settings)
         self._dispatch = Dispatch(self.id, self.queue, hints, jobs, claims, settings.max_jobs, settings.reserved_slots)
         running = self._dispatch.running
-        entry = OwnEntry(settings.max_jobs, running)
+        entry = OwnEntry(
+            settings.max_jobs,
+            running,
+            self.is_draining,
+            reserved=settings.reserved_slots,
+            projects=products.projects,
+            pools=read_pools(settings.pools),
+        )
         self._pulse = Pulse(
             settings,
             self.id,
@@ -104,6 +112,10 @@ class TurnWorker(Worker):
         if self._draining.is_set():
             self.runner.give_back()
         self._draining.set()
+
+    def is_draining(self) -> bool:
+        """Whether it takes no more jobs. May be called in any thread."""
+        return self._draining.is_set()
 
     @property
     def longest_stop_s(self) -> float:

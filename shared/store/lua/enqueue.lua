@@ -19,13 +19,14 @@
 --   reserving      string: is there while a worker has none but reserved slots
 --   newcomers      list: wakes such workers of the job's pool
 --   callbacks      zset: job id of a callback that was not made yet -> since when, in µs
+--   listed         zset: the newest turns, for operators -> when they were first enqueued, in µs
 -- ARGV
 --   job_id
 --   bytes          the serialized job
 --   job_ttl_ms
 --   max_queued     how many jobs may wait, without callbacks: a server that is away for days keeps many of them
 --   sweep_ms       when the sweep should look at the turn
---   listed         1: the job persists an answer and is listed among the pending ones; 0: it runs a turn
+--   is_pending     1: the job persists an answer and is listed among the pending ones; 0: it runs a turn
 --   tenant
 --   lane_name      '' for the default lane
 --   is_batch       1: a lane of batch turns
@@ -39,8 +40,8 @@
 -- include: time lanes
 
 local open_turns, queue, hints, job, in_progress, pending, billed,
-    tenants, debts, waiting, ageing, lane, weight, reserving, newcomers, callbacks = unpack(KEYS)
-local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, listed,
+    tenants, debts, waiting, ageing, lane, weight, reserving, newcomers, callbacks, listed = unpack(KEYS)
+local job_id, bytes, job_ttl_ms, max_queued, sweep_ms, is_pending,
     tenant, lane_name, is_batch, share, share_ms = unpack(ARGV)
 local NEWCOMERS_MS = 10000
 local since_us = now_us()
@@ -58,8 +59,11 @@ if not waits and is_full() then
     return redis.error_reply('QUEUE_FULL too many turns are waiting')
 end
 redis.call('ZADD', open_turns, now + sweep_ms, job_id)
+if string.sub(job_id, 1, 5) == 'chat:' then
+    redis.call('ZADD', listed, 'NX', since_us, job_id)  -- `due` keeps it short
+end
 redis.call('PERSIST', billed)  -- the rows that it counts come again, until `finish` ends the job
-if listed == '1' and not redis.call('ZSCORE', pending, job_id) then
+if is_pending == '1' and not redis.call('ZSCORE', pending, job_id) then
     local last = redis.call('ZRANGE', pending, -1, -1, 'WITHSCORES')[2] or 0
     -- No two entries have the same score, because a page of the list ends at a score.
     redis.call('ZADD', pending, string.format('%d', math.max(now * 1000, last + 1)), job_id)

@@ -12,8 +12,8 @@ from turnwire.shared import keys
 from turnwire.shared.store.connect import connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
+from turnwire.shared.worker_entry import WorkerEntry
 from turnwire.worker.pool import liveness
-from turnwire.worker.pool.entry import WorkerEntry
 from turnwire.worker.pool.liveness import HeldConnection, Liveness, bury
 
 LOOK_S = 0.02
