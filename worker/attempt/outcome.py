@@ -54,6 +54,14 @@ def look_ms(left_ms: int | None, settings: Settings) -> int:
     return longest_ms if left_ms is None else min(left_ms, longest_ms)
 
 
+def pause_ms(tries: int, first_ms: int, longest_ms: int) -> int:
+    """Return in how many ms a job of the outbox is tried again after its `tries`-th try: each pause is twice the last.
+
+    The scripts that begin a try count in the same way, in case the worker dies in the middle of it.
+    """
+    return min(first_ms << min(tries, 20), longest_ms)
+
+
 def unserved_ms(waited_ms: int) -> int:
     """Return in how many ms a worker may take a job again that this one has no hooks for: an eighth of its wait so far.
 

@@ -15,6 +15,7 @@ from turnwire.shared.watched_file import WatchedFile
 from turnwire.worker.backends.errors import BackendTransportError, UnknownModelError
 from turnwire.worker.backends.fitting import fit, room
 from turnwire.worker.backends.model_servers import ModelServers, ServedModel, ServedModels
+from turnwire.worker.backends.openai import call_key
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.turn import Turn
 
@@ -177,14 +178,13 @@ async def _asking(
         if fitted.dropped_turns:
             yield {"type": TRIMMED, "data": {"model": asked.name, "droppedTurns": fitted.dropped_turns}}
     call = "/".join(filter(None, [name, f"fallback-{position}" if position else None]))
-    key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
     answer = asked.backend.stream(
         messages,
         tools=tools,
         options=request,
         model=asked.real_name,
         headers=asked.headers(turn.tenant_id),
-        idempotency_key=f"{key}/{call}" if call else key,
+        idempotency_key=call_key(turn, call),
         on_call=asked.counted_by(turn.usage.add),
         quirks=asked.quirks,
         begun=() if position else begun,

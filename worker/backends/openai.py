@@ -130,13 +130,12 @@ class OpenAIBackend:
         """
         if turn.model is not None and turn.model not in self._askable:
             raise UnknownModelError("the turn asks a model that is not offered", retryable=False)
-        key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
         return self.stream(
             messages,
             tools=tools,
             options=options,
             model=turn.model,
-            idempotency_key=f"{key}/{name}" if name else key,
+            idempotency_key=call_key(turn, name),
             on_call=turn.usage.add,
             begun=begun,
         )
@@ -217,6 +216,12 @@ class OpenAIBackend:
                 if not answer.complete:
                     raise
                 # The answer is complete. Only its usage may be missing.
+
+
+def call_key(turn: Turn, name: str | None) -> str:
+    """Return the idempotency key of a call of a turn. `name` tells several calls apart."""
+    key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
+    return f"{key}/{name}" if name else key
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:

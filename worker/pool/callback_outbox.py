@@ -20,7 +20,7 @@ from turnwire.shared.store.callbacks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Ca
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.tracing import Span, TurnTrace, inside, tracing
-from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done
+from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, pause_ms
 from turnwire.worker.attempt.traced import attributes_of
 from turnwire.worker.pool.callback_sender import CallbackError, CallbackSender
 
@@ -67,11 +67,11 @@ class CallbackOutbox:
         try:
             await self._send(self._sender, record, begun.tries)
         except CallbackError as error:
-            pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
+            again_ms = pause_ms(begun.tries, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
             logger.warning(
-                "%s: try %d of its callback failed (%s); %d ms to the next", key.run_id, begun.tries, error, pause_ms
+                "%s: try %d of its callback failed (%s); %d ms to the next", key.run_id, begun.tries, error, again_ms
             )
-            return Again(pause_ms)
+            return Again(again_ms)
         await until_answered(self._callbacks.done, key, state)
         return Done()
 

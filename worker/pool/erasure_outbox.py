@@ -14,7 +14,7 @@ from turnwire.shared.keys import ERASURE_PREFIX
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.erasures import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Begun, Erasures
 from turnwire.shared.store.patience import until_answered
-from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done
+from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, Again, Done, pause_ms
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, hook
 from turnwire.worker.turn.calling import mark_product
@@ -52,9 +52,9 @@ class ErasureOutbox:
         for hooks in self._products.all() if not kept.projects else self._products.distinct(served):
             is_told &= await self._call(hooks, kept.told(begun.requested_at))
         if not is_told:
-            pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
-            logger.warning("erasure %s: try %d failed; %d ms to the next", kept.id, begun.tries, pause_ms)
-            return Again(pause_ms)
+            again_ms = pause_ms(begun.tries, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+            logger.warning("erasure %s: try %d failed; %d ms to the next", kept.id, begun.tries, again_ms)
+            return Again(again_ms)
         if len(served) < len(kept.projects):
             await self._leave(kept, served)
             return Again(LATEST_UNSERVED_MS)

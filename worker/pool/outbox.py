@@ -18,7 +18,7 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.tracing import Span, TurnTrace, inside, tracing
 from turnwire.worker.attempt.finish import Finished, HookPolicy, Unstored, complete, keep, persist
 from turnwire.worker.attempt.journal import EndedJournal
-from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, UNREADABLE_MS, Again, Done, SetAside
+from turnwire.worker.attempt.outcome import LATEST_UNSERVED_MS, UNREADABLE_MS, Again, Done, SetAside, pause_ms
 from turnwire.worker.attempt.traced import attributes_of
 from turnwire.worker.products import Products
 from turnwire.worker.turn.meter import Meter
@@ -73,9 +73,9 @@ class Outbox:
         if is_persisted:
             logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
             return Done()
-        pause_ms = min(FIRST_PAUSE_MS * 2 ** min(begun.tries, 20), LONGEST_PAUSE_MS)
-        logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, pause_ms)
-        return Again(pause_ms)
+        again_ms = pause_ms(begun.tries, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+        logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, again_ms)
+        return Again(again_ms)
 
     async def _try(self, record: TurnRecord, key: TurnKey) -> bool:
         is_persisted = False

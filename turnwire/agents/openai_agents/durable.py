@@ -8,7 +8,8 @@ from agents import Agent, FunctionTool, Handoff, Model
 from pydantic_core import to_jsonable_python
 
 from turnwire import Turn
-from turnwire.agents.openai_agents.model import Requests, inside, is_inside, step_model
+from turnwire.agents.inside import inside, is_inside
+from turnwire.agents.openai_agents.model import Requests, step_model
 from turnwire.agents.outlet import Outlet
 
 

@@ -1,35 +1,17 @@
 """Makes the requests of the SDK's models steps of a turn."""
 
-from collections.abc import AsyncIterator, Generator
-from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 from agents import Model, ModelProvider, ModelResponse, Usage
 from openai.types.responses import Response, ResponseCompletedEvent
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 from turnwire import ModelCall, Turn, TurnFailure
+from turnwire.agents.inside import inside, is_inside
 from turnwire.agents.model_step import Answered, call_delta, model_step, reasoning_delta, text_delta
 from turnwire.agents.outlet import Outlet
-
-# True inside the work of a step. What runs there, such as an agent that is a tool, is a part of that step.
-_in_step: Final[ContextVar[bool]] = ContextVar("turnwire_in_openai_step", default=False)
-
-
-@contextmanager
-def inside() -> Generator[None]:
-    """Mark the code in the block as the work of a step."""
-    token = _in_step.set(True)
-    try:
-        yield
-    finally:
-        _in_step.reset(token)
-
-
-def is_inside() -> bool:
-    """Whether this code is the work of a step."""
-    return _in_step.get()
 
 
 class Requests:

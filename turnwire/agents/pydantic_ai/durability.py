@@ -1,11 +1,9 @@
 """Makes the model requests and the tool calls of a Pydantic AI agent steps of a turn, and its questions signals."""
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from pydantic import JsonValue
 from pydantic_ai.capabilities import WrapRunHandler
@@ -37,23 +35,12 @@ from pydantic_ai.tools import (
 )
 
 from turnwire import ModelCall, SignalTimeoutError, StepResultError, Turn
+from turnwire.agents.inside import inside, is_inside
 from turnwire.agents.model_step import Answered, model_step
 from turnwire.agents.outlet import Outlet
 from turnwire.agents.pydantic_ai.events import call_data, events_of
 
 Body = Callable[[], Awaitable[object]]
-
-# True inside the work of a step. What runs there, such as another agent that a tool asks, is a part of that step.
-_in_step: Final[ContextVar[bool]] = ContextVar("turnwire_in_agent_step", default=False)
-
-
-@contextmanager
-def _inside() -> Generator[None]:
-    token = _in_step.set(True)
-    try:
-        yield
-    finally:
-        _in_step.reset(token)
 
 
 class TurnDurability(BaseDurabilityCapability[Any]):
@@ -81,7 +68,7 @@ class TurnDurability(BaseDurabilityCapability[Any]):
     @property
     def in_durable_context(self) -> bool:
         """True in the code of the agent; False in the work of a step."""
-        return not _in_step.get()
+        return not is_inside()
 
     def get_durable_operation_backend(self) -> "StepBackend":
         """Return the backend of this run."""
@@ -137,7 +124,7 @@ class StepBackend(JournalCallableOperationBackend[None]):
             return await self._ask(name, operation_id.model_name, body)
 
         async def work() -> object:
-            with _inside():
+            with inside():
                 payload = await body()
             if isinstance(operation_id, ModelCompactMessagesId):
                 self._turn.usage.add(_call_of(operation_id.model_name, payload))
@@ -150,7 +137,7 @@ class StepBackend(JournalCallableOperationBackend[None]):
         self.requests += 1
 
         async def ask() -> Answered:
-            with _inside():
+            with inside():
                 payload: Any = await body()
             return Answered(payload, _call_of(model, payload), payload.get("provider_name"))
 
@@ -226,7 +213,7 @@ class Signals(ExternalEventWaiter):
         key = f"event-{next(self._numbers)}"
 
         async def work() -> JsonValue:
-            with _inside():
+            with inside():
                 return await ask(key)
 
         answer: JsonValue = await self._turn.step(name, work)
