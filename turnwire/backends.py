@@ -3,6 +3,7 @@
 from turnwire.worker.backends.demo import DemoHooks
 from turnwire.worker.backends.messages import assistant_message, tool_message
 from turnwire.worker.backends.models import Models, ModelsHooks
-from turnwire.worker.backends.openai import OpenAIBackend, OpenAIHooks
+from turnwire.worker.backends.openai import OpenAIBackend
+from turnwire.worker.backends.openai_hooks import OpenAIHooks
 
 __all__ = ["DemoHooks", "Models", "ModelsHooks", "OpenAIBackend", "OpenAIHooks", "assistant_message", "tool_message"]

@@ -151,7 +151,7 @@ def _default_hooks(settings: Settings) -> ChatTurnHooks:
 
         return ModelsHooks(Models(settings, os.environ))
     if settings.llm_base_url:
-        from turnwire.worker.backends.openai import OpenAIHooks
+        from turnwire.worker.backends.openai_hooks import OpenAIHooks
 
         return OpenAIHooks.from_settings(settings)
     from turnwire.worker.backends.demo import DemoHooks

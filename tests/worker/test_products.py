@@ -15,7 +15,7 @@ from turnwire.shared.errors import SettingsError, TurnFailure
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
 from turnwire.worker.backends.models import ModelsHooks
-from turnwire.worker.backends.openai import OpenAIHooks
+from turnwire.worker.backends.openai_hooks import OpenAIHooks
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, StartupError, hook, redaction_of
 from turnwire.worker.turn.calling import call

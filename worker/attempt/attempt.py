@@ -32,6 +32,7 @@ class Stop(Enum):
 
 
 _LOSSES: Final = (Stop.LOST, Stop.STORE_LOST)
+_MOVES: Final = (*_LOSSES, Stop.DRAIN)  # another attempt goes on with the turn at once
 
 
 class Lease(Enum):
@@ -85,6 +86,10 @@ class Attempt:
             self._timers.append(asyncio.get_running_loop().call_later(left_s, self.stop, Stop.LIMIT))
         else:
             self.stop(Stop.LIMIT)
+
+    def moves(self) -> bool:
+        """Return whether this attempt was stopped because another one goes on with the turn."""
+        return self.stopped in _MOVES
 
     def _on_lost(self, error: Exception) -> None:
         self.stop(Stop.STORE_LOST if isinstance(error, StoreLost) else Stop.LOST)

@@ -202,6 +202,7 @@ class TurnRunner:
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         earlier: list[Message] = []
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None, attempt.trace.context)
+        turn.moves = attempt.moves
         steps.redaction = redaction_of(hooks, turn)
         attempt.product = hooks, turn
         attempt.shown.open(hooks, turn)

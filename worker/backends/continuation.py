@@ -76,12 +76,8 @@ class Progress:
                 rest[name] = limit - self._tokens_of(beginning)
                 if rest[name] < _FEWEST_TOKENS:
                     return None
-        said = {"role": "assistant", "content": beginning}
-        rest["messages"] = [*request["messages"], said | ({"prefix": True} if mode == "prefix" else {})]
-        if mode == "flags":
-            rest |= {"continue_final_message": True, "add_generation_prompt": False}
         self._sent, self._rest, self._joined = beginning, "", False
-        return rest
+        return in_mode(rest, beginning, mode)
 
     def _tokens_of(self, beginning: str) -> int:
         """Estimate the tokens of what was said. Most servers send a delta for each; some cut the text differently."""
@@ -119,6 +115,15 @@ class Progress:
         space = cut_off[: len(cut_off) - len(word)]
         is_missing = space and self._rest[:1].strip() and (word.startswith(self._rest) or self._rest.startswith(word))
         return space if is_missing else ""
+
+
+def in_mode(request: Mapping[str, Any], beginning: str, mode: Continue) -> dict[str, Any]:
+    """Return the request for the rest of an answer that has this beginning, as the server wants it in this mode."""
+    said: dict[str, Any] = {"role": "assistant", "content": beginning}
+    if mode == "prefix":
+        said |= {"prefix": True}
+    flags = {"continue_final_message": True, "add_generation_prompt": False} if mode == "flags" else {}
+    return {**request, "messages": [*request["messages"], said], **flags}
 
 
 def text_alone(events: Sequence[ChatStreamEvent]) -> str:

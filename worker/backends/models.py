@@ -4,18 +4,19 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Self
 
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.model import TurnError
 from turnwire.shared.models_file import SETTING, parse_models_file
 from turnwire.shared.settings import Settings
 from turnwire.shared.watched_file import WatchedFile
 from turnwire.worker.backends.errors import BackendTransportError, UnknownModelError
 from turnwire.worker.backends.fitting import fit, room
 from turnwire.worker.backends.model_servers import ModelServers, ServedModel, ServedModels
-from turnwire.worker.backends.openai import call_key
+from turnwire.worker.backends.openai import call_key, origin_of
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.turn import Turn
 
@@ -103,7 +104,7 @@ class Models:
         system = chosen.listed.system
         if system is not None and not (messages and messages[0].get("role") in {"system", "developer"}):
             messages = [{"role": "system", "content": system}, *messages]
-        queue = [chosen, *(served.models[other] for other in served.file.fallbacks(chosen.name, turn.tenant_id))]
+        queue = _queue(served, chosen, turn)
         for position, asked in enumerate(queue):
             has_begun = False
             try:
@@ -119,6 +120,14 @@ class Models:
                 yield {"type": FALLBACK, "data": {"model": other, "insteadOf": asked.name, "code": failure.told_code}}
             else:
                 return
+
+    async def stop(self, turn: Turn, *, model: str | None = None, name: str | None = None) -> None:
+        """Let a server stop an answer of `ask` that it goes on with by itself; see `OpenAIBackend.stop`."""
+        served = self._served.content
+        with suppress(UnknownModelError):
+            for position, asked in enumerate(_queue(served, _chosen(served, turn, model), turn)):
+                origin = origin_of(turn, _call_name(name, position))
+                await asked.backend.stop_call(origin, asked.real_name, asked.quirks, asked.headers(turn.tenant_id))
 
     def _read(self, text: str) -> ServedModels:
         return self._servers.serve(parse_models_file(text, self._where), self._where)
@@ -147,9 +156,18 @@ class ModelsHooks(ChatTurnHooks):
             async for event in events:
                 yield event
 
+    async def on_turn_failed(self, turn: Turn, error: TurnError, partial_text: str) -> None:  # noqa: ARG002
+        """Let the servers stop an answer that they go on with by themselves, although the turn has ended."""
+        await self._models.stop(turn)
+
     async def aclose(self) -> None:
         """Close the connections to every server."""
         await self._models.aclose()
+
+
+def _queue(served: ServedModels, chosen: ServedModel, turn: Turn) -> list[ServedModel]:
+    """Return the models that are asked for a turn, one after the other."""
+    return [chosen, *(served.models[other] for other in served.file.fallbacks(chosen.name, turn.tenant_id))]
 
 
 def _chosen(served: ServedModels, turn: Turn, model: str | None) -> ServedModel:
@@ -177,7 +195,7 @@ async def _asking(
         messages = fitted.messages
         if fitted.dropped_turns:
             yield {"type": TRIMMED, "data": {"model": asked.name, "droppedTurns": fitted.dropped_turns}}
-    call = "/".join(filter(None, [name, f"fallback-{position}" if position else None]))
+    call = _call_name(name, position)
     answer = asked.backend.stream(
         messages,
         tools=tools,
@@ -187,11 +205,17 @@ async def _asking(
         idempotency_key=call_key(turn, call),
         on_call=asked.counted_by(turn.usage.add),
         quirks=asked.quirks,
+        origin=origin_of(turn, call),
         begun=() if position else begun,
     )
     async with aclosing(answer) as events:
         async for event in events:
             yield event
+
+
+def _call_name(name: str | None, position: int) -> str:
+    """Return the name of a call, of which there is one for each model that is asked in place of another."""
+    return "/".join(filter(None, [name, f"fallback-{position}" if position else None]))
 
 
 def _is_down(failure: BackendTransportError) -> bool:

@@ -1,4 +1,4 @@
-"""A backend for any server that speaks OpenAI's chat completions, and hooks that ask it for every turn."""
+"""A backend for any server that speaks OpenAI's chat completions."""
 
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -13,17 +13,16 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
-from turnwire.worker.backends.answer import StreamedAnswer
-from turnwire.worker.backends.body import read_events
 from turnwire.worker.backends.call import Call, Learned
-from turnwire.worker.backends.errors import BackendTruncatedError, UnknownModelError
+from turnwire.worker.backends.errors import UnknownModelError
+from turnwire.worker.backends.exchange import ChatExchange
+from turnwire.worker.backends.generation import Origin
 from turnwire.worker.backends.messages import wire_message
-from turnwire.worker.backends.quirks import Quirks
+from turnwire.worker.backends.probing import Modes
+from turnwire.worker.backends.quirks import KEEPS, Quirks
 from turnwire.worker.backends.retry import RetryPolicy
-from turnwire.worker.backends.traced import request_span
 from turnwire.worker.backends.transport import Transport
 from turnwire.worker.backends.tries import Tries
-from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.turn.turn import Turn
 
 
@@ -67,6 +66,7 @@ class OpenAIBackend:
         self._quirks = quirks or Quirks()
         self._learned = Learned()
         self._tells_trace = tells_trace
+        self._modes = Modes()
         self._transport = Transport(base_url, api_key, policy, client, kind)
 
     @classmethod
@@ -137,6 +137,7 @@ class OpenAIBackend:
             model=turn.model,
             idempotency_key=call_key(turn, name),
             on_call=turn.usage.add,
+            origin=origin_of(turn, name),
             begun=begun,
         )
 
@@ -151,6 +152,7 @@ class OpenAIBackend:
         idempotency_key: str,
         on_call: Callable[[ModelCall], None],
         quirks: Quirks | None = None,
+        origin: Origin | None = None,
         begun: Sequence[ChatStreamEvent] = (),
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
@@ -170,6 +172,7 @@ class OpenAIBackend:
             idempotency_key: sent with every try of this call.
             on_call: called with the call that was made.
             quirks: what is particular about the model; None: the backend's own.
+            origin: names the call in all attempts of its turn; None: no other attempt will make it.
             begun: the events with which this answer has begun in an earlier attempt. If they are text alone and the
                 model goes on with it, the stream begins with them.
 
@@ -184,44 +187,54 @@ class OpenAIBackend:
             "messages": [wire_message(message) for message in messages],
             "stream": True,
         }
-        exchange = partial(self._exchange, {**(headers or {}), "Idempotency-Key": idempotency_key})
+        exchange = self.exchange({**(headers or {}), "Idempotency-Key": idempotency_key})
         tries = Tries(self._policy, f"model call {idempotency_key}")
-        call = Call(
-            exchange, request, quirks or self._quirks, tries, self._learned,
-            kind=self.kind, on_call=on_call, begun=begun,
+        make = partial(
+            Call, exchange, request, tries=tries, learned=self._learned,
+            kind=self.kind, on_call=on_call, origin=origin or Origin(idempotency_key), begun=begun,
         )  # fmt: skip
-        return call.events()
+        used = quirks or self._quirks
+        return make(quirks=used).events() if used.continues != "auto" else self._found_out(make, used, exchange, asked)
 
-    async def _exchange(
-        self,
-        headers: Mapping[str, str],
-        request: Mapping[str, Any],
-        key_suffix: str,
-        attempt: str,
-        answer: StreamedAnswer,
+    async def _found_out(
+        self, make: Callable[..., Call], quirks: Quirks, exchange: ChatExchange, model: str
     ) -> AsyncGenerator[dict[str, Any]]:
-        sent = {**headers, "Idempotency-Key": headers["Idempotency-Key"] + key_suffix}
-        answer.span = request_span(request, self.kind, self._transport.url)
-        if self._tells_trace and (context := answer.span.context) is not None:
-            sent |= context.headers()
-        async with self._transport.exchange(msgspec.json.encode(request), sent, attempt) as response:
-            answer.responded = True
-            received = read_events(response, self.kind, answer, self._policy, answer.quirks.max_answer_bytes)
-            try:
-                async with aclosing(received) as wire_events:
-                    async for wire_event in wire_events:
-                        for event in answer.take(wire_event):
-                            yield event
-            except BackendTruncatedError:
-                if not answer.complete:
-                    raise
-                # The answer is complete. Only its usage may be missing.
+        """Stream the answer of a call, once it is known how the model goes on with answers."""
+        continues = await self._modes.of(exchange, model)
+        async with aclosing(make(quirks=msgspec.structs.replace(quirks, continues=continues)).events()) as events:
+            async for event in events:
+                yield event
+
+    async def stop(self, turn: Turn, *, name: str | None = None) -> None:
+        """Let the server stop an answer of `ask`, with the same `name`, that it goes on with by itself.
+
+        `ask` does so when the turn is cancelled. Call this in the hook `on_turn_failed`, for turns whose worker had
+        died. It does nothing, and raises nothing, if there is no such answer or the model has another `continues`.
+        """
+        await self.stop_call(origin_of(turn, name), turn.model or self._model, self._quirks, {})
+
+    async def stop_call(self, origin: Origin, model: str, quirks: Quirks, headers: Mapping[str, str]) -> None:
+        """Let the server stop the answer to this call, if it goes on by itself in the model's way to continue."""
+        exchange = self.exchange({**headers, "Idempotency-Key": f"{origin.key}/stop"})
+        continues = quirks.continues if quirks.continues != "auto" else await self._modes.of(exchange, model)
+        if continues in KEEPS:
+            await exchange.stop(origin.generation_id)
+
+    def exchange(self, headers: Mapping[str, str]) -> ChatExchange:
+        """Return what sends the requests of one call, with these headers."""
+        return ChatExchange(self._transport, self._policy, self.kind, headers, tells_trace=self._tells_trace)
 
 
 def call_key(turn: Turn, name: str | None) -> str:
     """Return the idempotency key of a call of a turn. `name` tells several calls apart."""
     key = f"{turn.run_id}/{turn.created_at}/{turn.attempt}"
     return f"{key}/{name}" if name else key
+
+
+def origin_of(turn: Turn, name: str | None) -> Origin:
+    """Return which call this is, in whatever attempt it is made."""
+    key = f"{turn.run_id}/{turn.created_at}/{name or ''}"
+    return Origin(key, resumes=turn.attempt > 1, moves=turn.moves)
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -250,40 +263,3 @@ def quirks_of(settings: Settings) -> Quirks:
         max_answer_bytes=settings.max_log_bytes,
         piece_characters=max(1, min(16_384, settings.max_event_bytes // 16)),
     )
-
-
-class OpenAIHooks(ChatTurnHooks):
-    """The hooks of a worker that was given a model server: they send the history and the message to the model."""
-
-    def __init__(self, backend: OpenAIBackend) -> None:
-        self._backend = backend
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Make hooks that ask the server of `TURNWIRE_LLM_BASE_URL`.
-
-        Raises:
-            SettingsError: there is no such URL, or an `llm_*` setting makes no sense.
-        """
-        return cls(OpenAIBackend.from_settings(settings))
-
-    @property
-    def continues_answers(self) -> bool:  # type: ignore[override]  # a model server may be able to, or not
-        """Whether the model goes on with the text that an attempt had streamed before its worker died."""
-        return self._backend.continues_answers
-
-    async def produce(self, turn: Turn) -> AsyncGenerator[dict[str, Any]]:
-        """Stream the model's answer. If the client named a `model`, that one is asked.
-
-        Raises:
-            BackendTransportError: the model server did not give a whole answer.
-        """
-        messages = [*turn.history(), {"role": "user", "content": turn.message}]
-        answer = self._backend.ask(turn, messages, options=turn.options, begun=turn.partial_events)
-        async with aclosing(answer) as events:
-            async for event in events:
-                yield event
-
-    async def aclose(self) -> None:
-        """Close the connections to the model server."""
-        await self._backend.aclose()

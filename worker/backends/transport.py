@@ -16,7 +16,7 @@ from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.reasons import PASSING
 from turnwire.worker.backends.reports import refusal_reason
 from turnwire.worker.backends.retry import RetryPolicy, retry_after_ms
-from turnwire.worker.backends.url import completions_url
+from turnwire.worker.backends.url import completions_url, sibling_url
 
 _SHORTEST_SECRET: Final = 6  # hiding a shorter value would hide parts of ordinary words
 _KEY_CHARACTERS: Final = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"
@@ -42,27 +42,40 @@ class Transport:
         await self._clients.aclose()
 
     @asynccontextmanager
-    async def exchange(self, body: bytes, headers: Mapping[str, str], attempt: str) -> AsyncGenerator[httpx.Response]:
+    async def exchange(
+        self,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        attempt: str,
+        *,
+        method: str = "POST",
+        path: bytes = b"",
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[httpx.Response]:
         """Send one request, and yield a 2xx response. The caller reads the body, which is closed at the block's end.
 
-        `headers` are sent besides those that each request has; `Idempotency-Key` is one of them. `attempt` says in
-        messages which request of the call this is.
+        `headers` are sent besides those that each request has; `Idempotency-Key` may be one of them. `attempt` says in
+        messages which request of the call this is. `path`: asked in place of `/chat/completions`, with this `query`.
 
         Raises:
             BackendTransportError: there was no response (status 0), or one that is not 2xx.
         """
         sent = {**self._headers, **headers}
         # A product may have made the key of anything. A header holds printable ASCII.
-        sent["Idempotency-Key"] = quote(sent["Idempotency-Key"], safe=_KEY_CHARACTERS, errors="replace")
+        if "Idempotency-Key" in sent:
+            sent["Idempotency-Key"] = quote(sent["Idempotency-Key"], safe=_KEY_CHARACTERS, errors="replace")
+        url = sibling_url(self.url, path, query or {}) if path else self.url
         async with self._clients.lend() as loan:
-            response = await self._request(loan, body, sent, attempt)
+            response = await self._request(loan, method, url, body, sent, attempt)
             async with aclosing(response):
                 yield response
                 loan.sound = response.is_closed  # httpx closes it when it was read to its end
 
-    async def _request(self, loan: Loan, body: bytes, headers: dict[str, str], attempt: str) -> httpx.Response:
+    async def _request(
+        self, loan: Loan, method: str, url: httpx.URL, body: bytes | None, headers: dict[str, str], attempt: str
+    ) -> httpx.Response:
         client, timeout_ms = loan.client, self._policy.request_timeout_ms
-        request = client.build_request("POST", self.url, content=body, headers=headers, timeout=TIMEOUTS)
+        request = client.build_request(method, url, content=body, headers=headers, timeout=TIMEOUTS)
         try:
             # This is not `wait_for`, which can swallow the cancellation of a turn on Python 3.11.
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):

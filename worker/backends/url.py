@@ -1,5 +1,6 @@
 """Makes the URL that is asked from the base URL of a model server."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import httpx
@@ -27,3 +28,10 @@ def completions_url(base_url: str, api_key: str | None) -> httpx.URL:
     path, mark, query = url.raw_path.partition(b"?")
     path = path.rstrip(b"/")
     return url.copy_with(raw_path=(path if path.endswith(_PATH) else path + _PATH) + mark + query)
+
+
+def sibling_url(url: httpx.URL, path: bytes, query: Mapping[str, str]) -> httpx.URL:
+    """Return the URL of another path of the same server, which stands where `completions_url` puts its own."""
+    whole, mark, own_query = url.raw_path.partition(b"?")
+    sibling = url.copy_with(raw_path=whole.removesuffix(_PATH) + path + mark + own_query)
+    return sibling.copy_merge_params(query)

@@ -82,6 +82,7 @@ class Turn:
         self._stopping = stopping
         self._cut = claimed.cut
         self.count_left: Callable[[], int] = lambda: 0  # for the worker: how many events are not yielded again yet
+        self.moves: Callable[[], bool] = lambda: False  # for the worker: whether another attempt goes on with the turn
 
     @property
     def cancelled(self) -> bool:

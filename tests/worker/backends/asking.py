@@ -1,7 +1,7 @@
 """Asks a backend one question and keeps everything that came of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -33,6 +33,13 @@ class Asking:
             async for event in events:
                 self.events.append(event)
         return self
+
+
+async def collect(answer: AsyncGenerator[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    """Append the events of an answer to a list, at which others look meanwhile."""
+    async with aclosing(answer) as stream:
+        async for event in stream:
+            events.append(event)  # noqa: PERF401 - a comprehension would append them all at its end
 
 
 async def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:

@@ -11,7 +11,7 @@ from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.demo import DemoHooks
 from turnwire.worker.backends.errors import UnknownModelError
-from turnwire.worker.backends.openai import OpenAIHooks
+from turnwire.worker.backends.openai_hooks import OpenAIHooks
 
 EARLIER = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
 
@@ -19,6 +19,7 @@ EARLIER = [{"role": "user", "content": "one"}, {"role": "assistant", "content": 
 def a_turn(message="hello  there\n", earlier=(), model=None, options=None):
     calls: list[ModelCall] = []
     return SimpleNamespace(
+        moves=lambda: False,
         run_id="chat:s:1",
         created_at=1_700_000_000_000,
         attempt=3,

@@ -16,7 +16,8 @@ from turnwire.testing import run_turn
 from turnwire.worker.backends.answer import text_delta
 from turnwire.worker.backends.continuation import Progress, healed
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError
-from turnwire.worker.backends.openai import OpenAIBackend, OpenAIHooks
+from turnwire.worker.backends.openai import OpenAIBackend
+from turnwire.worker.backends.openai_hooks import OpenAIHooks
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.turn.accumulator import TextAccumulator
 

@@ -6,16 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from stack.network import free_port
-from tests.worker.backends.asking import QUESTION, QUICK, wait_until
+from tests.worker.backends.asking import QUESTION, QUICK, collect, wait_until
 from tests.worker.backends.serverprocess import wait_for_http
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.worker.backends.errors import BackendTransportError
+from turnwire.worker.backends.generation import Origin
 from turnwire.worker.backends.openai import OpenAIBackend
 from turnwire.worker.backends.quirks import Quirks
 
@@ -95,6 +97,45 @@ async def test_a_real_answer_goes_on_where_it_broke_off(endless, mode):
     first, second = ((call.tokens_in or 0, call.tokens_out or 0) for call in calls)
     assert second[0] > first[0] > 0
     assert 0 < second[1] < first[1]
+    await backend.aclose()
+
+
+async def test_a_real_answer_is_read_again_and_is_the_same(endless):
+    async with httpx.AsyncClient(base_url=endless, trust_env=False) as client:
+        backend = OpenAIBackend(f"{endless}/v1", None, "tiny", QUICK, quirks=Quirks(continues="llama-stream"))
+        calls: list[ModelCall] = []
+        events: list[dict[str, Any]] = []
+        options = {"temperature": 0, "max_tokens": 600}
+
+        async def ask(origin):
+            answer = backend.stream(QUESTION, options=options, idempotency_key="k", on_call=calls.append, origin=origin)
+            await collect(answer, events)
+
+        first = asyncio.create_task(ask(Origin("one", moves=lambda: True)))
+        await wait_until(lambda: len(events) > 20)
+        first.cancel()
+        await asyncio.wait({first})
+        assert await busy_slots(client) == 1, "the model goes on without a reader"
+        begun, events[:] = list(events), []
+        await ask(Origin("one", resumes=True))
+        assert events[: len(begun)] == begun
+        assert [call.tokens_out for call in calls] == [600]
+
+        stopped = asyncio.create_task(ask(Origin("two")))
+        await wait_until(lambda: len(events) > 620)
+        stopped.cancel()
+        await asyncio.wait({stopped})
+        async with asyncio.timeout(1):
+            while await busy_slots(client):
+                pass
+        await backend.aclose()
+
+
+async def test_a_real_server_that_keeps_answers_is_found(endless):
+    backend = OpenAIBackend(f"{endless}/v1", None, "tiny", QUICK, quirks=Quirks(continues="auto"))
+    answer = backend.stream(QUESTION, options={"max_tokens": 5}, idempotency_key="k", on_call=lambda _: None)
+    assert [event async for event in answer]
+    assert backend._modes.known == {"tiny": "llama-stream"}
     await backend.aclose()
 
 

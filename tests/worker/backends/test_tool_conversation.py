@@ -21,6 +21,7 @@ AS_MESSAGE = {"id": "call-1", "type": "function", "function": {"name": "weather"
 def a_turn(model=None):
     calls: list[ModelCall] = []
     return SimpleNamespace(
+        moves=lambda: False,
         run_id="chat:s:1",
         created_at=1_700_000_000_000,
         attempt=3,

@@ -1,0 +1,173 @@
+"""An offline model server that can go on with answers: `python -m stack.model_server PORT`.
+
+It speaks OpenAI's chat completions, and keeps answers as llama.cpp does if a request has `X-Conversation-Id`. A message
+`NAME WORDS RATE` is answered with so many words, `NAME.0 NAME.1 …`, so many each second. A word is a token, and counts
+from the moment at which it is made. `GET /bill` returns what was made for each request so far.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+class Answer:
+    """One answer while it is made. `chunks`: the bytes of its stream so far."""
+
+    def __init__(self, request: dict[str, Any], key: str) -> None:
+        asked = next(message for message in reversed(request["messages"]) if message["role"] == "user")["content"]
+        name, words, rate = asked.split()
+        self.words = [f"{name}.{number}" for number in range(int(words))]
+        self.pause_s = 1 / float(rate)
+        self.first = said(request, self.words)
+        self.bill = {"key": key, "asked": asked, "tokens_out": 0, "is_whole": False, "is_rest": self.first > 0}
+        self.chunks: list[bytes] = []
+        self.grown = asyncio.Condition()
+        self.task: asyncio.Task[None] | None = None
+
+    async def make(self) -> None:
+        """Make one word after the other."""
+        tick = asyncio.get_running_loop().time()
+        for number in range(self.first, len(self.words)):
+            self.bill["tokens_out"] += 1
+            word = self.words[number]
+            await self._put({"choices": [{"index": 0, "delta": {"content": f" {word}" if number else word}}]})
+            tick += self.pause_s
+            await asyncio.sleep(tick - asyncio.get_running_loop().time())
+        usage = {"prompt_tokens": 10 + self.first, "completion_tokens": self.bill["tokens_out"]}
+        self.bill["is_whole"] = True
+        await self._put({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}, b"[DONE]")
+
+    async def _put(self, chunk: dict[str, Any], *more: bytes) -> None:
+        async with self.grown:
+            self.chunks += [b"data: " + data + b"\n\n" for data in (json.dumps(chunk).encode(), *more)]
+            self.grown.notify_all()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """Yield the bytes of the stream from its beginning, until the answer is whole or was stopped."""
+        sent, is_over = 0, False
+        while not is_over:
+            async with self.grown:
+                while len(self.chunks) == sent and not self.is_over:
+                    await self.grown.wait()
+                new, is_over = b"".join(self.chunks[sent:]), self.is_over
+                sent = len(self.chunks)
+            if new:
+                yield new
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.task is not None and self.task.done()
+
+    def start(self) -> None:
+        """Begin to make it."""
+        self.task = asyncio.create_task(self.make())
+        self.task.add_done_callback(lambda _: asyncio.ensure_future(self._over()))
+
+    async def stop(self) -> None:
+        """Make nothing more."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait({self.task})
+
+    async def _over(self) -> None:
+        async with self.grown:
+            self.grown.notify_all()
+
+
+def said(request: dict[str, Any], words: list[str]) -> int:
+    """Return with how many of the words the request begins. The beginning must be the model's own."""
+    last = request["messages"][-1]
+    if last["role"] != "assistant":
+        return 0
+    begun = last["content"].split()
+    return len(begun) if begun == words[: len(begun)] else 0
+
+
+class ModelServer:
+    """Answers requests. `bills`: what was made for each of them."""
+
+    def __init__(self) -> None:
+        self.bills: list[dict[str, Any]] = []
+        self._kept: dict[str, Answer] = {}
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection, which has one request."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            method, target, _ = line.split()
+            await self._answer(method, target, headers, body, reader, writer)
+        writer.close()
+
+    async def _answer(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        url = urlsplit(target)
+        kept_id = parse_qs(url.query).get("conv_id", [""])[0]
+        if method == "POST":
+            await self._make(json.loads(body), headers, reader, writer)
+        elif url.path == "/bill":
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(self.bills).encode())
+        elif method == "DELETE":
+            if kept_id in self._kept:
+                await self._kept.pop(kept_id).stop()
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        elif kept_id in self._kept:
+            await self._send(self._kept[kept_id], writer)
+        else:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async def _make(
+        self,
+        request: dict[str, Any],
+        headers: dict[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        answer = Answer(request, headers.get("idempotency-key", ""))
+        self.bills.append(answer.bill)
+        kept_id = headers.get("x-conversation-id")
+        if kept_id is not None:
+            if kept_id in self._kept:
+                await self._kept[kept_id].stop()
+            self._kept[kept_id] = answer
+        answer.start()
+        sending = asyncio.create_task(self._send(answer, writer))
+        leaving = asyncio.create_task(reader.read())  # it returns when the client hangs up
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.wait({sending, leaving})
+        if kept_id is None:
+            await answer.stop()
+
+    async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(HEAD)
+            async for piece in answer.read():
+                writer.write(piece)
+                await writer.drain()
+
+
+async def _main(port: int) -> None:
+    server = await asyncio.start_server(ModelServer().serve, "127.0.0.1", port)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))

@@ -1,0 +1,32 @@
+"""The offline model server, in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from stack.model_server import ModelServer
+
+
+class RunningModelServer:
+    """`url`: its base URL. `paid`: the words that were made. Look at `bills` for those of each request."""
+
+    def __init__(self, server: ModelServer, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self._server = server
+
+    @property
+    def bills(self) -> list[dict[str, Any]]:
+        return self._server.bills
+
+    @property
+    def paid(self) -> int:
+        return sum(bill["tokens_out"] for bill in self.bills)
+
+
+@asynccontextmanager
+async def running_model_server() -> AsyncIterator[RunningModelServer]:
+    server = ModelServer()
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    async with listening:
+        yield RunningModelServer(server, listening.sockets[0].getsockname()[1])
