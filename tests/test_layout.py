@@ -31,7 +31,6 @@ WAITING = {
     "tests/worker/pool/test_pulse.py",  # blocks the event loop on purpose
     "tests/stack/watching.py",  # waits for other processes, synchronously
     "tests/worker/backends/asking.py",
-    "tests/worker/backends/serverprocess.py",
     "tests/worker/backends/test_openai_requests.py",  # a deadline: the passing of time is what is tested
 }
 

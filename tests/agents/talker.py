@@ -1,15 +1,15 @@
-"""A model of the OpenAI Agents SDK for tests. Who imports this is skipped where the SDK is not installed."""
+"""A model of the OpenAI Agents SDK for tests."""
 
 import json
 from typing import Any
 
-import pytest
+import agents
+from openai.types import responses
 
 from turnwire.testing import Calls
 
-sdk = pytest.importorskip("agents", reason="needs the dependency group openai-agents")
-responses = pytest.importorskip("openai.types.responses")
-SdkModel: Any = sdk.Model
+sdk: Any = agents
+SdkModel: Any = agents.Model
 sdk.set_tracing_disabled(True)  # the SDK would send its traces to OpenAI
 
 

@@ -1,4 +1,4 @@
-"""An unchanged agent of the OpenAI Agents SDK as a turn. Skipped where the group `openai-agents` is not installed."""
+"""An unchanged agent of the OpenAI Agents SDK as a turn."""
 
 import asyncio
 from collections import Counter

@@ -16,7 +16,6 @@ EXPORTS = {
     "requirements.lock": "dev",
     "tests/worker/backends/realserver.lock": "realserver",
     "docs/requirements.lock": "docs",
-    "tests/agents/openai_agents.lock": "openai-agents",
     "tests/fuzz/schemathesis.lock": "fuzz",
 }
 LOCKS = [*EXPORTS, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]
@@ -51,7 +50,7 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(name):
     assert "://" not in text
     assert f"-o {name}\n" in text, "the first lines must name the command that made the file"
     packages = pinned(name)
-    assert len(packages) > 5
+    assert packages
     assert [package for package, (_, hashes) in packages.items() if not hashes] == []
 
 
