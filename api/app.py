@@ -95,7 +95,7 @@ class _Gate:
         if scope["type"] == "http":
             try:
                 self._hosts.check(scope["path"], scope["headers"])
-                if self._services.draining and scope["path"] != "/healthz":
+                if self._services.draining and scope["path"] not in {"/healthz", "/metrics"}:
                     raise Draining("the server is stopping")
                 if self._origins.any and scope["method"] == "OPTIONS":
                     headers = Headers(scope=scope)

@@ -13,11 +13,15 @@ from turnwire.api.edge.tails import Tails
 from turnwire.api.following.hub import Hub
 from turnwire.api.known_revocations import KnownRevocations
 from turnwire.api.pending_cancels import PendingCancels
+from turnwire.api.store_gauges import StoreGauges
 from turnwire.shared.askable_models import AskableModels
 from turnwire.shared.callbacks import CallbackHosts
+from turnwire.shared.exposition import Exposition
 from turnwire.shared.key_file import Key, WatchedKeyFile
+from turnwire.shared.keys import DEFAULT_POOL
 from turnwire.shared.lanes import read_project_pools
 from turnwire.shared.limits import Limits, limits_of
+from turnwire.shared.loop_lag import watch_lag
 from turnwire.shared.own_settings import OwnSettings
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.audit import Audit
@@ -65,6 +69,9 @@ class Services:
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
+        pools = frozenset({DEFAULT_POOL, *self.project_pools.values()})
+        self.store_gauges = StoreGauges(settings, self.redis, self.queue_redis, pools)
+        self.exposition = Exposition("api", self._gauges)
 
     def limits(self, identity: Identity) -> Limits:
         """Return what a request may do at most: what its tenant may, and the API key behind its credentials."""
@@ -85,6 +92,14 @@ class Services:
         assert self._hub is not None
         return self._hub
 
+    def _gauges(self) -> dict[str, float]:
+        hub = self._hub
+        return {
+            "turnwire_draining": float(self.draining),
+            "turnwire_tails": 0 if hub is None else hub.readers,
+            "turnwire_followed_turns": 0 if hub is None else hub.topics,
+        }
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Start everything that needs an event loop, and close it at the end of the block."""
@@ -92,8 +107,11 @@ class Services:
         try:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub, self._credentials_kept():
                 self.cancels.start()
+                lag = asyncio.create_task(watch_lag(), name="event loop lag")
                 yield
+                lag.cancel()
         finally:
+            await self.store_gauges.close()
             await self.cancels.stop()
             await self.door.close()
             await disconnect(self.redis, self.queue_redis)

@@ -30,7 +30,7 @@ from turnwire.shared.watched_file import WatchedFile
 
 TenantName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-KeyScope = Literal["read", "turns", "tokens", "admin"]
+KeyScope = Literal["read", "turns", "tokens", "metrics", "admin"]
 
 
 RESERVED: Final = frozenset({"anybody", "jwt", "nobody", "proxy"})  # what the audit calls those who have no key

@@ -184,6 +184,7 @@ class Claimed(msgspec.Struct, frozen=True):
     crashes_alone: int = 0  # how many workers died while they ran the turn and nothing else
     checkpoints: int = 0  # number of the last checkpoint of all attempts
     cut: list[bytes] = []  # the events of a dead attempt that the claim deleted from the log, oldest first
+    waited_ms: int | None = None  # for this claim; since the last renewal, if a worker has died; None: not known
 
     @property
     def token(self) -> str:

@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     development: bool = False  # the API of a developer's machine: operators may kill workers there
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     client_traces: Literal["parent", "link"] = "parent"  # what the trace of a client is to that of its turn
+    metrics_open: bool = False  # whether the API shows its metrics to everybody
+    metrics_host: str = "127.0.0.1"  # where a worker shows its metrics and answers probes
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] | None = None  # None: it does not
+    metrics_tenants: Annotated[int, Meta(ge=0, le=1000)] = 10  # so many of them have names in the metrics of the queue
 
     # who may do what
     auth: Literal["none"] | None = None  # "none": the API asks nobody for credentials, on any address

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from turnwire.api.access.errors import INVALID, KeysUnavailable, Unauthenticated
-from turnwire.api.access.identity import ANYBODY, GIVEN, Identity, Scope
+from turnwire.api.access.identity import ANYBODY, GIVEN, OF_OPERATORS, Identity, Scope
 from turnwire.api.access.revoked import Revoked
 from turnwire.shared.key_file import WatchedKeyFile, is_tenant
 from turnwire.shared.settings import Settings
@@ -145,7 +145,7 @@ class Door:
             return ANYBODY
         if tenant is None or not is_tenant(tenant):
             raise Unauthenticated("the proxy must name the tenant in its header", presented=tenant is not None)
-        return Identity(tenant, GIVEN - {Scope.ADMIN}, "proxy")
+        return Identity(tenant, GIVEN - OF_OPERATORS, "proxy")
 
     def _of_key(self, digest: bytes) -> Identity | None:
         # A guess can only be compared by its digest, which nobody can choose. So the time of this look-up tells nothing

@@ -17,10 +17,12 @@ class Scope(StrEnum):
     READ = "read"
     TURNS = "turns"  # ask, cancel, signal and erase; it includes `read`
     TOKENS = "tokens"  # make session tokens
-    ADMIN = "admin"  # look after the whole deployment, so for all tenants
+    METRICS = "metrics"  # read the metrics of the whole deployment
+    ADMIN = "admin"  # look after the whole deployment, so for all tenants; it includes `metrics`
 
 
 GIVEN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.ANY}  # the scopes that credentials may have
+OF_OPERATORS: Final = frozenset({Scope.METRICS, Scope.ADMIN})  # what they show is of every tenant
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ class Identity(msgspec.Struct, frozen=True):
     def may(self, scope: Scope) -> bool:
         """Whether these credentials include the scope. `public` and `any` need none."""
         if scope is Scope.READ and Scope.TURNS in self.scopes:
+            return True
+        if scope is Scope.METRICS and Scope.ADMIN in self.scopes:
             return True
         return scope in {Scope.PUBLIC, Scope.ANY} or scope in self.scopes
 

@@ -32,7 +32,7 @@ def new_key(name: str, tenant: str, scopes: Sequence[str], user: str | None = No
     Args:
         name: what logs and the audit call it: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
         tenant: whose sessions it opens; the same characters.
-        scopes: what it may do: `read`, `turns`, `tokens`, `admin`.
+        scopes: what it may do: `read`, `turns`, `tokens`, `metrics`, `admin`.
         user: if given, it opens only sessions of this user.
 
     Raises:

@@ -1,5 +1,6 @@
 """One HTTP request, together with the way to answer it. Every handler gets one."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
@@ -25,13 +26,14 @@ NO_STORE: Final = {"cache-control": "no-store"}
 class Exchange:
     """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
-    __slots__ = ("headers", "identity", "limits", "rates", "receive", "scope", "send", "while_valid")
+    __slots__ = ("began_s", "headers", "identity", "limits", "rates", "receive", "scope", "send", "while_valid")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self.headers = Headers(scope=scope)
+        self.began_s = time.perf_counter()
         self.identity: Identity = NOBODY  # until the credentials are checked
         self.limits = NO_LIMITS  # the same
         self.while_valid: WhileValid = lambda _: nullcontext()

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from turnwire.api.access.errors import Forbidden, KeysUnavailable, Unauthenticated
+from turnwire.api.edge.counted import INTERNAL_CODE, begin_with, count_problem
 from turnwire.api.edge.rates import Rate, rate_fields
 from turnwire.shared import errors
 from turnwire.shared.errors import TurnwireError
@@ -121,6 +122,9 @@ STATUS: Final[dict[type[TurnwireError], tuple[int, str]]] = {
 }
 
 
+begin_with({INTERNAL_CODE, *(kind.code for kind in STATUS)})
+
+
 def problem(error: TurnwireError) -> Problem:
     """Return the document for an error. An error that is not in the table is a defect, which the client is not told."""
     for kind in type(error).__mro__:
@@ -132,6 +136,7 @@ def problem(error: TurnwireError) -> Problem:
 
 def problem_response(error: TurnwireError) -> Response:
     """Return the response for an error: the document, and the headers that belong to its status."""
+    count_problem(error)
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
@@ -162,6 +167,7 @@ async def on_http_error(_: Request, error: Any) -> Response:
 
 async def on_defect(_: Request, __: Exception) -> Response:
     """Answer every other error. Starlette calls it and then raises the error again, so that the server logs it."""
+    count_problem(None)
     return _response(INTERNAL, {})
 
 
@@ -169,7 +175,7 @@ def _type(code: str) -> str:
     return f"urn:turnwire:problem:{code}"
 
 
-INTERNAL: Final = Problem(_type("internal"), "Internal error", 500, "internal error (logged)", "internal", True)
+INTERNAL: Final = Problem(_type(INTERNAL_CODE), "Internal error", 500, "internal error (logged)", INTERNAL_CODE, True)
 _HEADERS: Final = {"content-type": "application/problem+json", "cache-control": "no-store"}
 
 

@@ -1,6 +1,7 @@
 """Lets a request reach its handler only if its credentials allow the operation, and the session of its path."""
 
 from functools import partial
+from typing import Final
 
 from turnwire.api.access.door import Credential
 from turnwire.api.access.errors import Forbidden
@@ -13,7 +14,10 @@ from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
+from turnwire.shared.metrics import counter
 from turnwire.shared.settings import Settings
+
+_REQUESTS: Final = counter("turnwire_requests_total")
 
 
 def guarded(services: Services, operation: Operation) -> Handler:
@@ -22,12 +26,18 @@ def guarded(services: Services, operation: Operation) -> Handler:
     The handler raises Unauthenticated, Forbidden or RateLimited before it reads the body and before it asks Redis, and
     NotFound for the sessions of other users.
     """
-    handler = partial(operation.handler, services)
-    if operation.scope is Scope.PUBLIC:
-        return handler
+    handler, name = partial(operation.handler, services), operation.name
+
+    async def everybody(exchange: Exchange) -> None:
+        _REQUESTS.add(name)
+        await handler(exchange)
+
+    if operation.scope is Scope.PUBLIC or (operation.scope is Scope.METRICS and services.settings.metrics_open):
+        return everybody
     may_outlive_credentials = operation.is_streamed and services.settings.authenticates
 
     async def guard(exchange: Exchange) -> None:
+        _REQUESTS.add(name)
         credential = await _admitted(services, operation, exchange)
         identity = exchange.identity = credential.identity
         identity.require(operation.scope)

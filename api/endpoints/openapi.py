@@ -87,6 +87,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
         content[SSE.media_type] = {"schema": {"type": "string"}, "example": _SSE_EXAMPLE}
     if answer.body:
         content[JSON] = {"schema": _reference(answer.body)}
+    if answer.media_type:
+        content[answer.media_type] = {"schema": {"type": "string"}}
     described: dict[str, Any] = {"description": answer.description}
     if content:
         described["content"] = content

@@ -20,7 +20,7 @@ class Answer(msgspec.Struct, frozen=True):
     """One successful answer.
 
     `body`: the struct of its JSON document; None: it has no document. `stream`: whether it may be a stream of events.
-    `headers`: names in openapi.HEADERS.
+    `headers`: names in openapi.HEADERS. `media_type`: of an answer that is text.
     """
 
     status: int
@@ -28,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: type[msgspec.Struct] | None = None
     stream: bool = False
     headers: tuple[str, ...] = ()
+    media_type: str | None = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

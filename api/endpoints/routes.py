@@ -10,6 +10,7 @@ from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
 from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.info import Info, get_info
+from turnwire.api.endpoints.metrics import get_metrics
 from turnwire.api.endpoints.models import ModelList, list_models
 from turnwire.api.endpoints.operation import SESSIONS, TURN, TURNS, Answer, Operation
 from turnwire.api.endpoints.pending import PendingList, list_callbacks, list_pending
@@ -217,6 +218,11 @@ OPERATIONS: Final = (
         summary="For operators: how many jobs and turns there are, and which turns wait for a worker that can run them",
         answers=(Answer(200, "The queue", QueueView),),
         problems=(406, 503),
+    ),
+    Operation(
+        path="/metrics", method="GET", head=True, handler=get_metrics, scope=Scope.METRICS,
+        summary="The metrics of this process and of the deployment, as Prometheus reads them",
+        answers=(Answer(200, "The metrics", media_type="text/plain"),),
     ),
     Operation(
         path="/healthz", method="GET", head=True, handler=is_alive, scope=Scope.PUBLIC,

@@ -3,7 +3,7 @@
 A client that reads slowly is served at its own pace. A client that reads nothing for long is cut off; it may resume.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from turnwire.api.edge.accept import JSON, choose
@@ -61,16 +61,21 @@ def silence_s(exchange: Exchange, framing: Framing) -> float | None:
 
 
 async def send_tail(
-    tail: Tail, encoder: Encoder, headers: Mapping[str, str], stall_s: float | None, exchange: Exchange
-) -> bool:  # fmt: skip
+    tail: Tail,
+    encoder: Encoder,
+    headers: Mapping[str, str],
+    stall_s: float | None,
+    exchange: Exchange,
+    on_first: Callable[[], None] | None = None,
+) -> bool:
     """Stream until the tail ends, the client is gone, or its credentials end. The body always ends after a whole event.
 
     If the credentials end, `session.stream.ended` is the last event. It is in no log, so it repeats the last cursor.
-    `stall_s`: how many seconds the client may read nothing; None: no limit.
+    `stall_s`: how many seconds the client may read nothing; None: no limit. `on_first`: called after the first event.
 
     Returns: True if the client left before the end.
     """
-    framing, ended = encoder.framing, list[str]()
+    framing, ended, first = encoder.framing, list[str](), _Once(on_first)
 
     def end(code: str) -> None:
         ended.append(code)
@@ -78,25 +83,51 @@ async def send_tail(
 
     with exchange.while_valid(end), Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
         await exchange.send(start_of_stream(framing, headers))
-
-        def push(publication: Publication) -> bool:
-            if wire.full:
-                return False
-            for ready in encoder.chunks(publication.entries):
-                wire.write(ready)
-            return True
-
         wire.write(chunk(framing.opening))
-        tail.push = push
+        tail.push = _pusher(tail, encoder, wire, first)
         async for batch in tail:
             for ready in encoder.chunks(batch) if batch else (chunk(framing.silence),):
                 wire.write(ready)
                 if wire.full:
                     await wire.drain()
+            if batch:
+                first()
         if ended:
             wire.write(chunk(last_words(framing, ended[0], tail.cursor)))
     await exchange.send({"type": "http.response.body", "body": b""})
     return wire.gone
+
+
+class _Once:
+    """Calls a function the first time, and then nothing any more."""
+
+    def __init__(self, function: Callable[[], None] | None) -> None:
+        self._function = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+
+def _pusher(tail: Tail, encoder: Encoder, wire: Wire, first: _Once) -> Callable[[Publication], bool]:
+    """Return the `push` of a tail. `first` is called after the first publication; later ones do not look at it."""
+
+    def push(publication: Publication) -> bool:
+        if wire.full:
+            return False
+        for ready in encoder.chunks(publication.entries):
+            wire.write(ready)
+        return True
+
+    def push_first(publication: Publication) -> bool:
+        if not push(publication):
+            return False
+        tail.push = push
+        first()
+        return True
+
+    return push_first
 
 
 def last_words(framing: Framing, code: str, cursor: Cursor | None) -> bytes:

@@ -3,9 +3,10 @@
 Rule: the client is answered only after the turn is in the store and in the queue.
 """
 
+import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,7 @@ from turnwire.api.services import Services
 from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, completed_data, encode_event, result_data
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, pool_of
+from turnwire.shared.metrics import counter, histogram
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.patience import until_answered
@@ -27,6 +29,11 @@ from turnwire.shared.store.waking import cancel_and_wake
 from turnwire.shared.tracing import tracing
 
 CANCEL_KEEPALIVE_S = 15.0  # a proxy that ends a silent connection must not cancel the turn
+
+_ASKED: Final = counter("turnwire_turns_asked_total")
+_FIRST_EVENTS: Final = histogram("turnwire_first_event_seconds")
+_REPLAYS: Final = histogram("turnwire_replay_seconds")
+_NEW: Final = frozenset({"created", "reopened"})  # who attaches to a turn that runs waits for no first event
 
 
 class Form(NamedTuple):
@@ -108,6 +115,7 @@ class _Answer:
             tracing.current().set({"turnwire.run_id": self._key.run_id, "turnwire.tenant": self._key.session.tenant})
 
     async def send(self, form: Form, asked: AskedTurn) -> None:
+        _ASKED.add(self._accepted.submitted.verdict)
         if self._accepted.is_replay:
             await self._replay(form.framing)
         elif form.framing is None:
@@ -129,7 +137,12 @@ class _Answer:
         # follow the turn before it is in the queue, so that even its first event arrives as a publication
         with hub.follow(self._key, None, idle_s=idle_s) as tail:
             await self._intake.enqueue(self._accepted)
-            return await send_tail(tail, hub.encoder(framing), self._headers, stall_s, self._exchange)
+            encoder, on_first = hub.encoder(framing), self._count_first_event
+            return await send_tail(tail, encoder, self._headers, stall_s, self._exchange, on_first)
+
+    def _count_first_event(self) -> None:
+        if self._accepted.submitted.verdict in _NEW:
+            _FIRST_EVENTS.observe(time.perf_counter() - self._exchange.began_s)
 
     async def _replay(self, framing: Framing | None) -> None:
         headers = self._headers | {"idempotent-replayed": "true"}
@@ -138,6 +151,7 @@ class _Answer:
             await self._exchange.answer_json(record, 200, headers)
         else:
             await send_events(replay_events(record), framing, headers, self._exchange)
+        _REPLAYS.observe(time.perf_counter() - self._exchange.began_s)
 
 
 def replay_events(record: TurnRecord) -> list[bytes]:

@@ -69,6 +69,11 @@ class Hub:
         """How many turns are followed."""
         return len(self._topics)
 
+    @property
+    def readers(self) -> int:
+        """How many readers follow them."""
+        return sum(len(topic.readers) for topic in list(self._topics.values()))
+
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         self._pump = self._group.create_task(self._listen())

@@ -13,12 +13,15 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from turnwire.shared.metrics import counter
+
 PING_S: Final = 5.0
 DEAD_S: Final = 12.0  # a connection that is silent for so long in spite of the pings is lost
 CONNECT_S: Final = 3.0
 MAX_BACKOFF_S: Final = 1.0
 CHANNELS_PER_COMMAND: Final = 500
 
+_LOST_SUBSCRIPTIONS: Final = counter("turnwire_subscriptions_lost_total")
 _LOST = (RedisError, OSError, TimeoutError)
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class Listener:
             finally:
                 await connection.disconnect(nowait=True)
             if failures == 0:
+                _LOST_SUBSCRIPTIONS.add()
                 logger.warning("the subscription was lost, connecting again: %s: %s", type(lost).__name__, lost)
             await asyncio.sleep(min(MAX_BACKOFF_S, 0.05 * 2**failures))
             failures = min(failures + 1, 10)

@@ -11,6 +11,7 @@ that is cancelled does not break the connection, because the courier reads the r
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -19,12 +20,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from turnwire.shared.errors import StoreUnavailable, UnstorableValue
+from turnwire.shared.metrics import counter, histogram
 from turnwire.shared.store.connection import with_lineage
 
 MAX_INT: Final = 2**63 - 1  # the largest integer of Redis
 LONGEST_WAIT_MS: Final = 1000  # for replicas
 MAX_CALLS: Final = 200  # one round trip carries at most so many calls, so that Redis can serve others in between
 PAUSES_S: Final = (0.05, 0.1, 0.2)  # before calls are sent again after their connection broke
+
+_ROUND_TRIPS: Final = histogram("turnwire_redis_round_trip_seconds")
+_COMMANDS: Final = counter("turnwire_redis_commands_total")
+_FAILURES: Final = counter("turnwire_redis_failures_total")
 
 
 class Command(NamedTuple):
@@ -94,10 +100,12 @@ class Courier:
             try:
                 replies = await self._round_trip(batch)
             except TimeoutError as error:  # Redis hangs, so the calls that wait behind these fail now, too
+                _FAILURES.add()
                 behind, self._waiting = self._waiting, []
                 _land(batch + behind, [error] * (len(batch) + len(behind)))
                 return
             except (RedisError, OSError) as error:
+                _FAILURES.add()
                 lost = batch if pause_s is None else [command for command in batch if not command.repeat]
                 _land(lost, [error] * len(lost))
                 batch = [command for command in batch if not command.reply.done()]
@@ -118,11 +126,16 @@ class Courier:
     async def _round_trip(self, batch: list[Command]) -> list[Any]:
         async with asyncio.timeout(self._timeout_s):
             connection = await self._pool.get_connection()
+            began_s = time.perf_counter()
             try:
-                return await self._exchange(connection, batch)
+                replies = await self._exchange(connection, batch)
             except BaseException:
                 await connection.disconnect(nowait=True)  # replies may still come, and the next user must not read them
                 raise
+            else:
+                _ROUND_TRIPS.observe(time.perf_counter() - began_s)
+                _COMMANDS.add(amount=len(batch))
+                return replies
             finally:
                 await self._pool.release(connection)
 

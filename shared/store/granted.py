@@ -19,7 +19,7 @@ def read_claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]
     Raises:
         Exception: another version wrote the turn; see `readable`.
     """
-    next_seq, now_ms, first_event, fields, steps, rows, cut = granted
+    next_seq, now_ms, first_event, fields, steps, rows, cut, waited_ms = granted
     pairs, stored = in_pairs(fields), in_pairs(steps)
     record = TurnRecord.from_hash(key, pairs)
     assert record is not None
@@ -41,6 +41,7 @@ def read_claimed(key: TurnKey, attempt: int, worker: str, granted: Sequence[Any]
         crashes_alone=int(pairs.get(b"crashes_alone", 0)),
         checkpoints=int(pairs.get(b"checkpoints", 0)),
         cut=cut,
+        waited_ms=waited_ms,
     )
 
 

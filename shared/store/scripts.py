@@ -35,7 +35,10 @@ from turnwire.shared.errors import (
     TurnwireError,
     UnknownParent,
 )
+from turnwire.shared.metrics import counter
 from turnwire.shared.store.courier import Courier
+
+_FENCED_WRITES: Final = counter("turnwire_fenced_writes_total")
 
 
 class IndexMoved(TurnwireError):
@@ -176,6 +179,8 @@ def typed(error: Exception) -> Exception:
     if isinstance(error, ResponseError):
         code, _, reason = str(error).partition(" ")
         if code in REFUSALS:
+            if code == "FENCED":
+                _FENCED_WRITES.add()
             return REFUSALS[code](reason)
         if _UNAVAILABLE.search(str(error)):
             return StoreUnavailable("the store cannot write now")

@@ -63,11 +63,11 @@ class SealedStore(TurnStore):
         return [self.sealing.open_event(key, event) for event in events]
 
     def _opened_grant(self, key: TurnKey, granted: Sequence[Any]) -> Sequence[Any]:
-        next_seq, now_ms, first_event, fields, steps, rows, cut = granted
+        next_seq, now_ms, first_event, fields, steps, rows, cut, waited_ms = granted
         opened = self._opened(key, dict(zip(fields[::2], fields[1::2], strict=True)))
         flat_fields = [part for pair in opened.items() for part in pair]
         return [next_seq, now_ms, first_event, flat_fields, self._opened_steps(key, steps), rows,
-                self._opened_events(key, cut)]  # fmt: skip
+                self._opened_events(key, cut), waited_ms]  # fmt: skip
 
     def _opened_steps(self, key: TurnKey, steps: Sequence[bytes]) -> list[bytes]:
         opened = list(steps)

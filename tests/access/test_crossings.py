@@ -45,7 +45,8 @@ def ask(http: httpx.Client, operation: Operation, session: str, headers: dict[st
 
 
 def may(caller: Caller, operation: Operation) -> bool:
-    return operation.scope in {"any", *caller.scopes} or (operation.scope == "read" and "turns" in caller.scopes)
+    included = {"read": "turns", "metrics": "admin"}.get(operation.scope)
+    return operation.scope in {"any", *caller.scopes} or included in caller.scopes
 
 
 def named(tenant: str, name: str) -> Session | None:

@@ -88,7 +88,8 @@ def plain(reply: Any) -> Any:
     """A reply without what two stores with two clocks may differ in."""
     match reply:
         case Claimed():
-            return msgspec.structs.replace(reply, at_ms=0, record=plain(reply.record), rows=plain(reply.rows))
+            timeless = msgspec.structs.replace(reply, at_ms=0, waited_ms=None)
+            return msgspec.structs.replace(timeless, record=plain(reply.record), rows=plain(reply.rows))
         case TurnRecord():
             return msgspec.structs.replace(reply, **RECORD_TIMES)
         case Held() | Unserved():

@@ -39,7 +39,7 @@ class MemoryClaims(MemoryReads):
         holder = turn.holder(memory.now_ms)
         if holder is not None and turn.lease is not None:
             if turn.status == "running" and holder == f"{worker}#{turn.attempt}":
-                return self._granted(key, turn, worker, [])
+                return self._granted(key, turn, worker, [], None)
             return Held(max(turn.lease[1] - memory.now_ms, 0))
         on_busy = turn.fields.get("on_busy")
         if on_busy != "concurrent" and cancelled is None:
@@ -74,6 +74,7 @@ class MemoryClaims(MemoryReads):
         if cancelled is None and not given_up and waits and not suspicion.may_run(company):
             assert suspicion.limit is not None, "it is a suspect"
             return Suspect(suspicion.limit)
+        waited_ms = self._waited_ms(key, session, turn)
         runner = "" if cancelled is not None or given_up else worker
         cut = rules.open_attempt(memory, key, session, turn, reason, runner, keeps_tail=keeps_tail and runner != "")
         if crashed:
@@ -90,7 +91,7 @@ class MemoryClaims(MemoryReads):
             rules.remove(turn.fields, "company")
             if company:
                 turn.fields["company"] = str(company)
-            return self._granted(key, turn, worker, cut)
+            return self._granted(key, turn, worker, cut, waited_ms)
         return self._ended(key, session, turn)
 
     def _ended(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> Ended:
@@ -100,7 +101,15 @@ class MemoryClaims(MemoryReads):
         last = [event for cursor, event in turn.log or [] if by_script and cursor.attempt >= turn.attempt]
         return Ended(branches.woken(session, turn), dict(turn.ledger), record_of(key, turn), last)
 
-    def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes]) -> Claimed:
+    def _waited_ms(self, key: TurnKey, session: MemorySession, turn: MemoryTurn) -> int:
+        now_ms, fields = self.memory.now_ms, turn.fields
+        if turn.status == "running":
+            return max(now_ms - int(fields.get("lease_end", now_ms)) + self.settings.lease_ms, 0)
+        before = session.turns.get(int(fields.get("parent", key.index - 1)))
+        ended_at = before.fields.get("completed_at", "0") if before is not None else "0"
+        return max(now_ms - max(int(fields["updated_at"]), int(ended_at)), 0)
+
+    def _granted(self, key: TurnKey, turn: MemoryTurn, worker: str, cut: list[bytes], waited_ms: int | None) -> Claimed:
         attempt = turn.attempt
         first = next(event for cursor, event in turn.log or [] if cursor.attempt >= attempt)
         return Claimed(
@@ -117,6 +126,7 @@ class MemoryClaims(MemoryReads):
             int(turn.fields.get("crashes_alone", "0")),
             int(turn.fields.get("checkpoints", "0")),
             cut,
+            waited_ms,
         )
 
     def _give_up(self, key: TurnKey, session: MemorySession, turn: MemoryTurn, code: str, message: str) -> None:

@@ -9,6 +9,7 @@ slow Redis slows down the producers and does not fill the memory.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Final
 
 from turnwire.shared.errors import AttemptFenced, AttemptStopped, StoreLost, StoreUnavailable, TurnFailure
 from turnwire.shared.events import Cursor
+from turnwire.shared.metrics import counter, histogram
 from turnwire.shared.model import Claimed
 from turnwire.shared.store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from turnwire.shared.store.scripts import LogBehind
@@ -28,6 +30,10 @@ BUFFER_BYTES: Final = 262_144  # a producer waits while so much of its turn is n
 CALL_EVENTS: Final = 500  # one call of the append script carries at most so many events,
 CALL_BYTES: Final = 262_144  # and at most so many bytes, unless a single event is larger
 GATHER_S: Final = 0.003  # the pause between two round trips while several turns write; fewer trips cost less
+
+_APPENDS: Final = histogram("turnwire_append_seconds")
+_EVENTS: Final = counter("turnwire_events_appended_total")
+_RESTORED: Final = counter("turnwire_events_restored_total")
 
 
 class TurnLog:
@@ -48,6 +54,7 @@ class TurnLog:
         self._refusal: Exception | None = None  # nothing more is taken
         self._changed = asyncio.Event()
         self.appended_bytes = 0
+        self.waits_since_s = 0.0  # since when the oldest event waits that is not acknowledged
 
     @property
     def next_seq(self) -> int:
@@ -79,6 +86,7 @@ class TurnLog:
         if full and (not own or size > self._max_bytes):
             raise TurnFailure("the turn has more events than one turn may have", code="log_too_large")
         if not pending:
+            self.waits_since_s = time.monotonic()
             self._appender.wake(self, at_once=self._written_seq == self.claimed.next_seq)
         pending.append(event)
         self._pending_bytes += size
@@ -169,6 +177,7 @@ class TurnLog:
             self._fail(StoreLost("the store has lost the last events of this attempt"))
             return
         logger.warning("%s: the store has lost %d events; they are written again", run_id, count)
+        _RESTORED.add(amount=count)
         lost = [self._kept.pop() for _ in range(count)][::-1]
         if not self._pending:
             self._appender.wake(self, at_once=True)
@@ -219,14 +228,21 @@ class Appender:
             calls = [(log, log.written_seq, log.next_call()) for log in logs]
             calls = [call for call in calls if call[2]]
             next_at_s = asyncio.get_running_loop().time() + GATHER_S if len(calls) > 1 else 0.0
+            sent_s = time.monotonic()
             try:
                 results = await self._store.append_many([(log.claimed, seq, events) for log, seq, events in calls])
             except Exception:  # a defect of ours: the task is started again, and writes these events with the same ids
                 self._dirty += logs
                 self._wake.set()
                 raise
+            answered_s, appended = time.monotonic(), 0
             for (log, _, events), error in zip(calls, results, strict=True):
+                if error is None:
+                    appended += len(events)
+                    _APPENDS.observe(answered_s - log.waits_since_s)
+                    log.waits_since_s = sent_s  # what still waits came while this call was under way
                 log.answered(events, error)
+            _EVENTS.add(amount=appended)
             if any(isinstance(error, StoreUnavailable) for error in results):
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

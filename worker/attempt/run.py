@@ -21,6 +21,7 @@ from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import wake_next
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
+from turnwire.worker.attempt.counted import count_claim, count_end
 from turnwire.worker.attempt.earlier import history_of
 from turnwire.worker.attempt.ending import TIMED_OUT, Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
@@ -28,7 +29,7 @@ from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, Parked, SetAside
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
-from turnwire.worker.attempt.telling import partial_fields, partial_text, tell_of_attempt
+from turnwire.worker.attempt.telling import call_back, partial_fields, partial_text, tell_of_attempt
 from turnwire.worker.attempt.unclaimed import Unclaimed
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, redaction_of
@@ -141,6 +142,7 @@ class TurnRunner:
         self.renewed(attempt, claimed, reply)
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
+        count_claim(claimed)
         attempt = Attempt(claimed, self.appender, self._prices)
         if self._draining:
             attempt.stop(Stop.DRAIN)
@@ -171,7 +173,7 @@ class TurnRunner:
             match ending_of(attempt, work):
                 case Stop.SUSPEND:
                     logger.info("%s: the turn is suspended until its signal comes", run_id)
-                    await self._call_back(attempt)
+                    await call_back(self._queue, attempt.claimed.record)
                     return Parked(attempt.look_ms, attempt.rows)
                 case Stop.DRAIN:
                     return await self._hand_over(attempt)
@@ -191,6 +193,7 @@ class TurnRunner:
             logger.warning("%s: attempt %d lost its lease, so it stopped", run_id, attempt.claimed.attempt)
             return Again(self._store.settings.lease_ms, attempt.rows)
         finally:
+            count_end(attempt.rows.get(attempt.claimed.attempt))
             await attempt.shown.close(attempt.rows)
 
     async def _work(self, attempt: Attempt) -> Ending:
@@ -281,16 +284,10 @@ class TurnRunner:
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
         await until_answered(wake_next, self._store, self._queue, claimed.key, settled.woken)
-        await self._call_back(attempt)
+        await call_back(self._queue, claimed.record)  # if this worker dies first, who takes the turn's job does so
         if ending.error is not None:
             await tell_of_attempt(attempt, self._store, ending.error, text)
         return Done(attempt.rows)
-
-    async def _call_back(self, attempt: Attempt) -> None:
-        """Let the client's server be told. If this worker dies first, whoever takes the job of the turn does so."""
-        record = attempt.claimed.record
-        if record.callback is not None:
-            await until_answered(self._queue.enqueue_callback, record.run_id, lane=record.lane)
 
     async def _hand_over(self, attempt: Attempt, reason: GiveBackReason = "handover") -> Again:
         claimed = attempt.claimed

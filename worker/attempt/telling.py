@@ -9,8 +9,9 @@ from typing import Final
 
 from turnwire.shared.errors import AttemptFenced, storable
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import StepRecord, TurnError
+from turnwire.shared.model import StepRecord, TurnError, TurnRecord
 from turnwire.shared.store.patience import until_answered
+from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.scripts import Arg
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease
@@ -51,6 +52,12 @@ async def tell_of_attempt(attempt: Attempt, store: TurnStore, error: TurnError, 
     attempt.lease = Lease.CHANGING  # it has none any more
     hooks, turn = attempt.product
     await tell(store, hooks, turn, attempt.claimed.key, attempt.claimed.attempt, error, text)
+
+
+async def call_back(queue: TurnQueue, record: TurnRecord) -> None:
+    """Let the client's server be told of the turn, if the client has named one."""
+    if record.callback is not None:
+        await until_answered(queue.enqueue_callback, record.run_id, lane=record.lane)
 
 
 async def tell(

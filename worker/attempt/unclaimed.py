@@ -12,7 +12,7 @@ from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.journal import EndedJournal
 from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
 from turnwire.worker.attempt.side_channel import SideChannel
-from turnwire.worker.attempt.telling import ON_TURN_FAILED, tell, was_told
+from turnwire.worker.attempt.telling import ON_TURN_FAILED, call_back, tell, was_told
 from turnwire.worker.attempt.traced import tell_given_up
 from turnwire.worker.hooks import ChatTurnHooks
 from turnwire.worker.products import Products, hook
@@ -64,8 +64,8 @@ class Unclaimed:
         """Let the client's server be told: nobody may have done so, if a script has ended the turn or a worker died."""
         if self._store.settings.callback_hosts:
             record = await until_answered(self._store.record, key)
-            if record is not None and record.callback is not None:
-                await until_answered(self._queue.enqueue_callback, key.run_id, lane=record.lane)
+            if record is not None:
+                await call_back(self._queue, record)
 
     async def _interrupt(self, earlier: TurnKey) -> None:
         """Cancel the turn ahead in the session. Whoever ends it wakes the one that waits."""

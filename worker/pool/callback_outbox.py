@@ -15,6 +15,7 @@ import msgspec
 from turnwire.shared.errors import BadRequest, RecordUnreadable
 from turnwire.shared.keys import CALLBACK_PREFIX, TurnKey
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.callbacks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Callbacks
 from turnwire.shared.store.patience import until_answered
@@ -27,6 +28,8 @@ from turnwire.worker.pool.callback_sender import CallbackError, CallbackSender
 logger = logging.getLogger(__name__)
 
 HTTP_STATUS: Final = "http.response.status_code"
+_FAILURES: Final = counter("turnwire_callback_failures_total")
+
 TYPES: Final = {
     TurnState.COMPLETED: "turn.completed",
     TurnState.FAILED: "turn.failed",
@@ -67,6 +70,7 @@ class CallbackOutbox:
         try:
             await self._send(self._sender, record, begun.tries)
         except CallbackError as error:
+            _FAILURES.add()
             again_ms = pause_ms(begun.tries, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
             logger.warning(
                 "%s: try %d of its callback failed (%s); %d ms to the next", key.run_id, begun.tries, error, again_ms

@@ -9,6 +9,7 @@ from typing import Final
 from turnwire.shared import keys
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.keys import is_outbox_job, tenant_of
+from turnwire.shared.metrics import counter
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Room, Taken, TurnQueue
 from turnwire.shared.store.queue_open import pending_key
@@ -24,6 +25,8 @@ SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that ot
 ISOLATED_LOOK_S: Final = 1.0  # how often a worker looks that runs suspects, or waits until it is idle
 RESERVED_LOOK_S: Final = 1.0  # how often a worker looks that has none but reserved slots
 OUTBOX_LOOK_S: Final = 1.0  # how often a worker without a free slot for a turn looks for answers to persist
+
+_DEFECTS: Final = counter("turnwire_defects_total")
 
 
 class Dispatch:
@@ -56,6 +59,11 @@ class Dispatch:
         """Return how many jobs run here. May be called in any thread."""
         return len(self.tasks)
 
+    @property
+    def running_turns(self) -> int:
+        """How many of them run turns. May be called in any thread."""
+        return len(self.tasks) - sum(map(len, self._outbox.values()))
+
     async def run(self) -> None:
         """Take jobs until cancelled. A cancellation does not stop the jobs that run."""
         try:
@@ -69,7 +77,7 @@ class Dispatch:
         while True:
             self._reserving = False
             self._slot_free.clear()
-            free = self._slots - (len(self.tasks) - sum(map(len, self._outbox.values())))
+            free = self._slots - self.running_turns
             if free == 0 and self._room.company <= 0:
                 await self._persist_meanwhile()
                 await self._until_slot_free(OUTBOX_LOOK_S)
@@ -211,4 +219,5 @@ class Dispatch:
             await self._jobs.finish(taken, end)
         except Exception:  # a bug of ours must not end the worker: the claim lapses, and another worker tries
             self.failed += 1
+            _DEFECTS.add()
             logger.exception("%s: the job failed because of a bug in Turnwire; it runs again soon", taken.job_id)

@@ -33,6 +33,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from turnwire.shared.errors import BadRequest, StoreUnavailable
 from turnwire.shared.keys import TurnKey, alive_channel, is_persist_id, run_id_of
+from turnwire.shared.metrics import counter
 from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
@@ -49,6 +50,7 @@ SILENT_S: Final = 15.0  # a worker whose entry has not changed for so long, and 
 PING_S: Final = 15.0  # after so much silence, a ping checks that the held connection still works
 ANSWER_S: Final = 2.0  # a connection that does not answer for so long counts as broken
 
+_BURIED: Final = counter("turnwire_buried_workers_total")
 _REFUSED = re.compile(r"can't run this command|no permissions")  # inside a script, Redis tells it in words only
 
 
@@ -202,6 +204,7 @@ class Liveness:
         ran = entry.running if entry is not None else 0
         count = await bury(self._store, self._queue, worker, raw, ran, elsewhere)
         if count is not None:
+            _BURIED.add()
             logger.warning("worker %s %s; its %d jobs can be taken over now", worker, why, count)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.metrics import counter
 from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
@@ -32,6 +33,8 @@ FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
 RARE_PAUSE_MS: Final = 3_600_000  # between the tries of an answer that kills its workers
 NOT_YET_MS: Final = 500
+
+_FAILURES: Final = counter("turnwire_persist_failures_total")
 
 
 class Outbox:
@@ -73,6 +76,7 @@ class Outbox:
         if is_persisted:
             logger.info("%s: the answer is persisted at last, after %d tries", key.run_id, begun.tries)
             return Done()
+        _FAILURES.add()
         again_ms = pause_ms(begun.tries, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
         logger.warning("%s: try %d to persist the answer failed; %d ms to the next", key.run_id, begun.tries, again_ms)
         return Again(again_ms)

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 import uvloop
 
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.metrics import histogram
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, connect_listener, disconnect
 from turnwire.shared.store.queue import TurnQueue
@@ -36,6 +37,8 @@ LOOK_S: Final = 0.25  # between two looks at the event loop
 WARN_S: Final = 1.0  # a loop that has not run for so long is reported, and again after three times as long
 STACK_FRAMES: Final = 12  # of the code that blocks, the innermost ones
 STOP_S: Final = 2.0  # how long the end of a worker waits for the thread
+
+_LAG: Final = histogram("turnwire_event_loop_lag_seconds")
 
 EntryMaker = Callable[[Liveness], bytes]  # makes the entry of the next heartbeat, as JSON
 
@@ -57,7 +60,9 @@ class Pulse:
         claims: Claims,
         running: Callable[[], int],
         on_death: Callable[[], None],
+        serve: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`serve`: it answers probes in the thread; None: there are none."""
         self._settings = settings
         self._worker_id = worker_id
         self._runner = runner
@@ -65,6 +70,8 @@ class Pulse:
         self._claims = claims
         self._running = running
         self._on_death = on_death
+        self._serve = serve
+        self._beat_at_s: float | None = None  # when Redis has taken the last heartbeat
         self._watched = WatchedLoop()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()  # there is something new to tell
@@ -72,6 +79,16 @@ class Pulse:
         self._ended = asyncio.Event()  # the thread has ended
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def blocked_s(self) -> float:
+        """For how long the event loop has not answered."""
+        return self._watched.blocked_s
+
+    @property
+    def heartbeat_age_s(self) -> float | None:
+        """How long ago Redis has taken the last heartbeat; None: it has taken none."""
+        return None if self._beat_at_s is None else time.monotonic() - self._beat_at_s
 
     def start(self) -> None:
         """Start the thread. Call it in the event loop that the thread shall watch."""
@@ -123,7 +140,8 @@ class Pulse:
                 beating = group.create_task(kept_running("heartbeat", heartbeat), name="heartbeat")
                 side = [
                     group.create_task(kept_running(name, work), name=name)
-                    for name, work in (("liveness", watch), ("watch", self._watched.run))
+                    for name, work in (("liveness", watch), ("watch", self._watched.run), ("probes", self._serve))
+                    if work is not None
                 ]
                 await self._stop.wait()
                 for task in side:
@@ -157,6 +175,7 @@ class Pulse:
         try:
             with self._claims.extending() as job_ids:
                 await queue.extend(self._worker_id, self._entry(liveness), job_ids)
+            self._beat_at_s = time.monotonic()
         except StoreUnavailable as error:
             logger.warning("the heartbeat was not written: %s", error)
 
@@ -202,6 +221,7 @@ class WatchedLoop:
             await asyncio.sleep(LOOK_S)
 
     def _answer(self) -> None:
+        _LAG.observe(self.blocked_s)
         self._asked_s = 0.0
 
     def _report(self, blocked_s: float) -> str:

@@ -15,6 +15,7 @@ from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailabl
 from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
 from turnwire.shared.store.erasures import Erasures
@@ -30,6 +31,8 @@ SWEEP_S: Final = 1.0  # between two sweeps, unless a turn is due earlier
 SHORTEST_S: Final = 0.05  # the same, at least
 STANDBY_S: Final = 4.0  # between two looks at a list that was empty, or that could not be read
 GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long sweeps no more
+
+_FINDS: Final = counter("turnwire_sweep_finds_total")
 
 
 class Sweep:
@@ -86,7 +89,8 @@ class Sweep:
         is_persist = is_persist_id(job_id)
         record = await self._record(run_id_of(job_id))
         if is_persist and record is not None and (record.persist == "pending" or not record.terminal):
-            await self._queue.enqueue_persist(record.run_id, lane=record.lane)
+            if await self._queue.enqueue_persist(record.run_id, lane=record.lane):
+                _FINDS.add("persist")
         elif record is None or is_persist:
             await self._queue.forget(job_id, mark)
         elif record.status is TurnState.SUSPENDED:
@@ -96,6 +100,7 @@ class Sweep:
             await self._queue.postpone(job_id, BEHIND_MS)
         elif await self._queue.enqueue(record.run_id, accepted=True, lane=record.lane) and not record.terminal:
             # A turn that has ended is enqueued, too: whoever takes its job publishes its ledger rows.
+            _FINDS.add("turn")
             logger.warning("%s: nobody worked on this %s turn; enqueued again", record.run_id, record.status.value)
 
     async def _look_at_erasure(self, job_id: str, mark: str) -> None:
@@ -103,21 +108,24 @@ class Sweep:
             return
         pool = await self._erasures.pool_of(job_id.removeprefix(ERASURE_PREFIX))
         if pool is not None:
-            await self._queue.enqueue_erasure(job_id, pool)
+            if await self._queue.enqueue_erasure(job_id, pool):
+                _FINDS.add("erasure")
         else:
             await self._queue.forget(job_id, mark)
 
     async def _look_at_callback(self, job_id: str, mark: str) -> None:
         record = await self._record(job_id.removeprefix(CALLBACK_PREFIX))
         if record is not None and record.callback is not None:
-            await self._queue.enqueue_callback(record.run_id, lane=record.lane)
+            if await self._queue.enqueue_callback(record.run_id, lane=record.lane):
+                _FINDS.add("callback")
         else:
             await self._queue.forget(job_id, mark)
 
     async def _look_at_suspended(self, key: TurnKey, lane: Lane) -> None:
         left_ms = await self._store.expire(key)
         if left_ms == 0:
-            await self._queue.enqueue(key.run_id, accepted=True, lane=lane)
+            if await self._queue.enqueue(key.run_id, accepted=True, lane=lane):
+                _FINDS.add("signal_timeout")
         else:
             await self._queue.postpone(key.run_id, look_ms(left_ms, self._store.settings))
 

@@ -8,12 +8,14 @@
 
 import asyncio
 import logging
+import math
 from typing import Any, Final
 
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.exposition import Exposition
 from turnwire.shared.identity import worker_id
 from turnwire.shared.keys import cancels_channel
 from turnwire.shared.lanes import read_pools
@@ -38,6 +40,7 @@ from turnwire.worker.pool.jobs import Jobs
 from turnwire.worker.pool.liveness import bury
 from turnwire.worker.pool.outbox import Outbox
 from turnwire.worker.pool.outbox_slots import outbox_slots
+from turnwire.worker.pool.probes import Probes, WorkerState
 from turnwire.worker.pool.pulse import Pulse
 from turnwire.worker.pool.sweep import Sweep
 from turnwire.worker.products import Products
@@ -92,7 +95,9 @@ class TurnWorker(Worker):
             claims=claims,
             running=running,
             on_death=self.stop_for_a_fault,
+            serve=None if settings.metrics_port is None else self._serve_probes,
         )
+        self.probes = Probes(settings, self._state, Exposition("worker", self._gauges))
         self.has_to_be_replaced = False
         self._draining = asyncio.Event()
         super().__init__(
@@ -131,8 +136,10 @@ class TurnWorker(Worker):
         """Work until drained. Replaces arq's poll loop.
 
         Raises:
-            StartupError: a product could not start. No turn was taken.
+            StartupError: a product could not start, or the port of the metrics is in use. No turn was taken.
         """
+        if self._settings.metrics_port is not None:
+            self.probes.bind()
         contain_tasks(asyncio.get_running_loop())
         product_threads.limit = self.max_jobs + outbox_slots(self.max_jobs)
         given_up.limit, given_up.on_too_many = product_threads.limit * PER_SLOT, self.stop_for_a_fault
@@ -142,6 +149,7 @@ class TurnWorker(Worker):
             await self._work()
         finally:
             await self._pulse.stop()
+            self.probes.close()
 
     async def _work(self) -> None:
         logger.info("worker ready: %s, %d slots, %s", self.id, self.max_jobs, self._products.names())
@@ -172,6 +180,26 @@ class TurnWorker(Worker):
             _, stuck = await asyncio.wait(self.tasks.values(), timeout=GIVE_BACK_S)
             for task in stuck:  # Redis does not answer, so their turns are taken over when their leases end
                 task.cancel()
+
+    async def _serve_probes(self) -> None:
+        await self.probes.run()
+
+    def _state(self) -> WorkerState:
+        """Called in the thread of the pulse, as is the next method."""
+        age_s, blocked_s = self._pulse.heartbeat_age_s, self._pulse.blocked_s
+        return WorkerState(age_s, blocked_s, self._draining.is_set(), self._dispatch.running(), self._settings.max_jobs)
+
+    def _gauges(self) -> dict[str, float]:
+        state = self._state()
+        age_s = math.inf if state.heartbeat_age_s is None else state.heartbeat_age_s
+        return {
+            "turnwire_draining": float(state.is_draining),
+            "turnwire_slots": state.slots,
+            "turnwire_running_turns": self._dispatch.running_turns,
+            "turnwire_running_jobs": state.running_jobs,
+            "turnwire_heartbeat_age_seconds": age_s,
+            "turnwire_loop_blocked_seconds": state.loop_blocked_s,
+        }
 
     async def _listen_for_cancels(self) -> None:
         await listen(self._cancels, cancels_channel(self._settings.deployment_name), self.runner.look_if_cancelled)

@@ -9,6 +9,7 @@ from turnwire.shared.ledger import encode_use, usage_of
 from turnwire.shared.model import ModelCall
 from turnwire.shared.usage import Usage
 from turnwire.worker.turn.accumulator import text_of
+from turnwire.worker.turn.counted_use import count_use
 from turnwire.worker.turn.prices import Prices
 
 _MAY_BE_TEXT: Final = (f'{{"type":"{PART_UPDATED}"'.encode(), f'{{"type":"{RESULT}"'.encode())
@@ -33,7 +34,9 @@ class Meter:
 
     def add(self, call: ModelCall) -> None:
         """Count one call of a model."""
-        self.attempt.add(self._prices.used_by(call))
+        used = self._prices.used_by(call)
+        count_use(used, self._prices.named)
+        self.attempt.add(used)
 
     def saw(self, event: bytes) -> None:
         """Note that an event of the producer is about to be appended."""

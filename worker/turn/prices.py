@@ -5,7 +5,7 @@ Amounts are exact integers in billionths of the currency.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -67,9 +67,15 @@ class Prices:
     """The price table. Without a table, and for a model that it does not name, the cost is unknown."""
 
     def __init__(
-        self, models: Mapping[str, Price] | None = None, currency: str | None = None, version: str | None = None
+        self,
+        models: Mapping[str, Price] | None = None,
+        currency: str | None = None,
+        version: str | None = None,
+        named: Iterable[str] = (),
     ) -> None:
+        """`named`: models that the settings name, besides those of the table."""
         self._models = dict(models or {})
+        self.named = frozenset(named) | self._models.keys()
         self.currency = currency
         self.version = version
 
@@ -83,7 +89,7 @@ class Prices:
         if settings.models_file is not None:
             return ListedPrices(watch_models_file(settings.models_file))
         if settings.prices_file is None:
-            return cls()
+            return cls(named=settings.llm_model_names)
         where = f"TURNWIRE_PRICES_FILE: {settings.prices_file}"
         try:
             with open(settings.prices_file, "rb") as file:
@@ -92,7 +98,7 @@ class Prices:
             raise SettingsError(f"{where}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{where}: not TOML: {error}") from None
-        return _checked(table, where)
+        return _checked(table, where, settings.llm_model_names)
 
     def used_by(self, call: ModelCall) -> Usage:
         """Return the usage of one call. A count or a name that cannot be true is taken as unknown."""
@@ -134,6 +140,7 @@ class ListedPrices(Prices):
     def _take(self, content: ModelsFile) -> None:
         self._taken = content
         self._models = {name: _listed(it.prices) for name, it in content.models.items() if it.prices is not None}
+        self.named = frozenset(content.models) | {listed.name or name for name, listed in content.models.items()}
         self.currency, self.version = content.currency, content.version
 
 
@@ -163,7 +170,7 @@ def _name(model: Any) -> str | None:
     return model if model.isprintable() else None  # this refuses half a surrogate pair, too
 
 
-def _checked(table: dict[str, Any], where: str) -> Prices:
+def _checked(table: dict[str, Any], where: str, named: Iterable[str]) -> Prices:
     for name in table:
         if name not in {"version", "currency", "models"}:
             raise SettingsError(f"{where}: {name}: no such entry")
@@ -175,9 +182,8 @@ def _checked(table: dict[str, Any], where: str) -> Prices:
     models = table.get("models", {})
     if not isinstance(models, dict):
         raise SettingsError(f'{where}: models: tables, as [models."name"]')
-    return Prices(
-        {name: _price(entry, f'{where}: models."{name}"') for name, entry in models.items()}, currency, version
-    )
+    prices = {name: _price(entry, f'{where}: models."{name}"') for name, entry in models.items()}
+    return Prices(prices, currency, version, named)
 
 
 def _price(entry: Any, where: str) -> Price:

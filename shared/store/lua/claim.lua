@@ -26,7 +26,7 @@
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events after the last
---                   checkpoint
+--                   checkpoint, ms that the turn has waited for this claim, see `waited_ms`; null in a repeat
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn of its branch that must end first, on_busy
 --   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
@@ -77,15 +77,15 @@ local function serves(project)
     return #ARGV < 12
 end
 -- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
-local function granted(attempt, now, log, steps)
+local function granted(attempt, now, log, steps, waited)
     return {'ok', attempt, log.next_seq, now, log.event, redis.call('HGETALL', keys.turn), steps,
-            attempt > 1 and rows() or {}, log.cut}
+            attempt > 1 and rows() or {}, log.cut, waited}
 end
 -- What the worker gets again, because the first reply was lost.
 local function granted_again(attempt)
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
     local log = {event = first[2][2], next_seq = next_seq(keys.events), cut = {}}
-    return granted(attempt, now_ms(), log, redis.call('HGETALL', keys.steps))
+    return granted(attempt, now_ms(), log, redis.call('HGETALL', keys.steps), false)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
@@ -139,6 +139,17 @@ local waited_ms = now - tonumber(status == 'running' and state[11] or state[7])
 if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
+-- How long the turn has waited for this claim: since its worker has renewed the lease for the last time, or since it
+-- was queued. A turn could not run before the turn before it had ended.
+local function waited_ms()
+    if status == 'running' then
+        return math.max(now - tonumber(state[11] or now) + lease_ms, 0)
+    end
+    local before = parent or (index ~= '0' and string.format('%d', index - 1))
+    local ended_at = before and before ~= '-1' and redis.call('HGET', sibling(keys.turn, index, before), 'completed_at')
+    return math.max(now - math.max(tonumber(state[7]), tonumber(ended_at or '0') or 0), 0)
+end
+local waited = waited_ms()
 attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
 local running = {}
@@ -165,6 +176,6 @@ else
     elseif state[8] then
         redis.call('HDEL', keys.turn, 'company')
     end
-    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {})
+    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {}, waited)
 end
 return refused or ended()

@@ -59,6 +59,7 @@ async def test_a_proxy_may_name_the_tenant_and_then_must():
     identity = await behind_proxy.identify(Presented(tenant="acme"))
     assert identity.tenant == "acme"
     assert not identity.may(Scope.ADMIN)  # no tenant looks after the deployment
+    assert not identity.may(Scope.METRICS)
     for missing in (None, "", "a~b", "a b"):
         with pytest.raises(Unauthenticated):
             await behind_proxy.identify(Presented(tenant=missing))
@@ -71,13 +72,16 @@ async def test_a_proxy_may_name_the_tenant_and_then_must():
         ({"read"}, {"public", "read"}),
         ({"turns"}, {"public", "read", "turns"}),
         ({"tokens"}, {"public", "tokens"}),
-        ({"admin"}, {"public", "admin"}),
+        ({"metrics"}, {"public", "metrics"}),
+        ({"admin"}, {"public", "admin", "metrics"}),
     ],
 )
-def test_a_scope_includes_no_other_one_but_turns_includes_read(given: set[str], allowed: set[str]):
+def test_a_scope_includes_no_other_one_but_turns_includes_read_and_admin_includes_metrics(
+    given: set[str], allowed: set[str]
+):
     identity = Identity("acme", frozenset(map(Scope, given)), "k")
-    assert {scope for scope in Scope if identity.may(scope)} == allowed
-    for scope in set(Scope) - {Scope(name) for name in allowed}:
+    assert {scope for scope in Scope if identity.may(scope)} == allowed | {Scope.ANY}
+    for scope in set(Scope) - {Scope(name) for name in allowed | {Scope.ANY}}:
         with pytest.raises(Forbidden, match=scope):
             identity.require(scope)
 
@@ -92,7 +96,7 @@ def test_a_binding_opens_one_session_or_those_of_a_prefix():
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "chat.example.com"])
 def test_only_loopback_is_bound_without_credentials(host: str, tmp_path: Path):
-    with pytest.raises(SettingsError, match=r"TURNWIRE_HOST is .* set TURNWIRE_API_KEYS_FILE .* or TURNWIRE_AUTH=none"):
+    with pytest.raises(SettingsError, match=r"HOST is .*\. Set TURNWIRE_API_KEYS_FILE .* or TURNWIRE_AUTH=none"):
         check_bind(Settings(host=host))
     check_bind(Settings(host=host, auth="none"))
     check_bind(Settings(host=host, api_keys_file=str(tmp_path)))

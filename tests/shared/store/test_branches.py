@@ -271,10 +271,10 @@ async def commands_of_a_claim(store, redis, index):
     return sum(count for name, count in calls if name != "cmdstat_info")
 
 
-async def test_a_turn_without_a_parent_costs_one_read_more(store, redis):
-    """Of the turn before it; the first turn of a session costs none."""
+async def test_a_turn_without_a_parent_costs_two_reads_more(store, redis):
+    """Of the turn before it: whether it has an answer, and when it ended. The first turn of a session costs none."""
     await commands_of_a_claim(store, redis, 0)
     await store.erase(SESSION)
     first, second, third = [await commands_of_a_claim(store, redis, index) for index in range(3)]
-    assert second == third == first + 1
+    assert second == third == first + 2
     assert [await parent_of(store, index) for index in range(3)] == [NO_PARENT, 0, 1]

@@ -9,6 +9,7 @@ from tests.support.turns import KEY, SESSION, WORKER, claim, request
 from turnwire import ChatTurnHooks, TurnFailure
 from turnwire.shared import keys
 from turnwire.shared.store.callbacks import Callbacks
+from turnwire.shared.tracing import TraceContext
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.pool.callback_outbox import CallbackOutbox
 from turnwire.worker.pool.callback_sender import CallbackError
@@ -26,10 +27,11 @@ class Recording:
         self.fails = fails
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
 
-    async def send(self, url: str, callback_id: str, body: bytes) -> None:
+    async def send(self, url: str, callback_id: str, body: bytes, trace: TraceContext | None = None) -> int:
         self.sent.append((url, callback_id, msgspec.json.decode(body)))
         if len(self.sent) <= self.fails:
             raise CallbackError("status 500")
+        return 200
 
 
 class Plays(ChatTurnHooks):
