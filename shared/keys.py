@@ -60,6 +60,8 @@ RESERVING: Final = "turnwire:reserving"  # string  is there while a worker has n
 NEWCOMERS_PREFIX: Final = "turnwire:newcomers:"  # list    of a pool: wakes such workers; TTL
 CLAIMS_PREFIX: Final = "turnwire:claims:"  # set     the jobs that a worker has claimed; TTL = two leases
 DRAIN_PREFIX: Final = "turnwire:drain:"  # string  is there while an operator wants this worker to drain; TTL
+ROW_INDEX: Final = "turnwire:row_index"  # hash  how much of the ledger is in the indexes of sessions
+NAMED_ROWS_PREFIX: Final = "turnwire:named_rows:"  # zset  id of a row of the session that names a user -> when
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
 BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended

@@ -17,6 +17,7 @@ from turnwire.shared.keys import DEFAULT_POOL, SessionKey, TurnKey
 from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.listing import Listing
+from turnwire.shared.store.named_rows import NamedRows
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.retention import Retention
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
@@ -24,11 +25,8 @@ from turnwire.shared.store.turns import ERASE_TURNS, TurnStore
 from turnwire.shared.store.user_sessions import UserSessions
 
 ERASURE = Script("erasure")
-UNNAME_ROWS = Script("unname_rows")
 UNNAME_TURNS = Script("unname_turns")
 
-PAGE_ROWS: Final = 500  # one call looks at so many ledger rows, so that Redis can serve other clients in between
-CLOCKS_DIFFER_MS: Final = 60_000
 FIRST_PAUSE_MS: Final = 1000
 LONGEST_PAUSE_MS: Final = 60_000
 
@@ -69,6 +67,7 @@ class Erasures:
         self._retention = Retention(settings)
         self._data = Courier(store.redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
         self._rows = Courier(queue.redis, settings.redis_timeout_s)
+        self._named_rows = NamedRows(queue.redis, settings)
 
     async def erase_session(self, session: SessionKey, user: str | None = None) -> Receipt:
         """Erase everything of a session. `user`: only if it is this user's; None: whoever's it is.
@@ -149,15 +148,11 @@ class Erasures:
     async def wipe(self, kept: KeptErasure, requested_at: int) -> int:
         """Erase what the erasure names. Returns how many ledger rows do not name their user any more."""
         await self.users.forget(kept.tenant_id, kept.user_digests, kept.sessions, requested_at)
-        changed = 0
         for name in kept.sessions:
             session = SessionKey(kept.tenant_id, name)
             await self._erase_turns(session)
             await self._queue.drop_session(session)
-            if kept.user is None:
-                changed += await self._unname_rows(kept.tenant_id, kept.since_ms, session=name)
-        if kept.user is not None:
-            changed += await self._unname_rows(kept.tenant_id, kept.since_ms, user=kept.user)
+        changed = await self._named_rows.unname(kept.tenant_id, kept.sessions, kept.user or "", kept.since_ms)
         await self._step("erased", kept.id)
         with typed_refusals():
             await self._data.send("HDEL", keys.ERASURES, _subject(kept.tenant_id, kept.sessions, kept.user))
@@ -247,24 +242,6 @@ class Erasures:
             await UNNAME_TURNS(
                 self._rows, names, [self._retention.ms(turns[0].session.tenant), *(at for _, at in known)]
             )
-
-    async def _unname_rows(self, tenant: str, since_ms: int, *, session: str = "", user: str = "") -> int:
-        """Take the user out of the published ledger rows of a session, or of a user. Returns how many rows that were.
-
-        No row of the session is older than `since_ms`, so older ones are not looked at. The clocks of two servers may
-        differ a little.
-        """
-        with typed_refusals():
-            last = await self._rows.send("XREVRANGE", keys.LEDGER, "+", "-", "COUNT", 1)
-        after: bytes | str = str(max(since_ms - CLOCKS_DIFFER_MS, 0))
-        total = 0
-        while last:
-            args: list[Arg] = [tenant, session, user, after, last[0][0], PAGE_ROWS]
-            after, changed = await UNNAME_ROWS(self._rows, [keys.LEDGER], args)
-            total += changed
-            if not after:
-                break
-        return total
 
 
 def _subject(tenant: str, sessions: Sequence[str], user: str | None) -> str:

@@ -245,19 +245,20 @@ class TurnQueue(OpenTurns):
     async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str, rows: Rows) -> None:
         job_id, settings = taken.job_id, self._settings
         # Only the job of a turn has rows, so its id is the run id. For another job, the tenant's sums are not touched.
-        tenant = keys.TurnKey.parse(job_id).session.tenant if rows else keys.DEFAULT_TENANT
+        session = keys.TurnKey.parse(job_id).session if rows else keys.SessionKey(keys.DEFAULT_TENANT, "")
         latest = [rows[attempt] for attempt in sorted(rows)[-MAX_ROWS:]]
         counted = [part for row in latest for part in (row, encode_counted(row))]
         await FINISH(
             self._courier,
             [
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), pending_key(job_id),
-                billed_key(job_id), keys.LEDGER, keys.usage(tenant), keys.claims(worker), keys.LANE_PREFIX + job_id,
-                keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id),
+                billed_key(job_id), keys.LEDGER, keys.usage(session.tenant), keys.claims(worker),
+                keys.LANE_PREFIX + job_id, keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id), named_rows_key(session),
+                keys.ROW_INDEX,
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
-                self._retention.of_job_ms(job_id), settings.ledger_rows, *counted,
+                self._retention.of_job_ms(job_id), settings.ledger_rows, settings.session_retention_ms, *counted,
             ],
         )  # fmt: skip
 

@@ -14,6 +14,8 @@
 --   claims          set: the jobs that the worker has claimed
 --   lane            string: the job's lane; absent if it is the default one
 --   own_open        set: the tenant's open turns, as far as they are counted
+--   named_rows      zset: id of a published row of the turn's session that names a user -> when it was added
+--   row_index       hash: how much of the stream is in such indexes; see parts/row_index.lua
 -- ARGV
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
@@ -23,15 +25,17 @@
 --   delay_ms        again: when it may run. parked: when the sweep should look; '' leaves that as it was.
 --   retention_ms    how long the mark of what is published outlives the turn
 --   max_rows        about how many rows the stream keeps
+--   index_ms        how long the index of a session's rows is kept
 --   row counted …   the turn's ledger rows, oldest first, and of each what is counted: JSON of texts
 -- RETURNS
 --   1               the job is gone
 --   0               the job will run again
 --   -1              the job was left alone: another worker has claimed it
--- include: time lanes sums row_user publish
+-- include: time lanes sums row_user row_index publish
 
-local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open = unpack(KEYS)
-local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows = unpack(ARGV, 1, 8)
+local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open, named_rows,
+    row_index = unpack(KEYS)
+local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows, index_ms = unpack(ARGV, 1, 9)
 local holder, current = unpack(redis.call('MGET', in_progress, job))
 if holder and holder ~= worker then
     redis.call('SREM', claims, job_id)
@@ -40,13 +44,13 @@ end
 if current and current ~= bytes then
     outcome, delay_ms = 'again', '0'
 end
-local keys = {billed = billed, rows = rows, usage = usage}
+local keys = {billed = billed, rows = rows, usage = usage, named_rows = named_rows, row_index = row_index}
 local is_open = redis.call('ZSCORE', open_turns, other_id)
     or (outcome ~= 'ended' and redis.call('ZSCORE', open_turns, job_id))  -- a late repeat finds no entry
 -- A full server refuses a script's first write if it needs memory, and takes every write after that. SREM needs none,
 -- and the end of a job frees memory.
 redis.call('SREM', claims, job_id)
-publish(keys, is_open, retention_ms, max_rows, {unpack(ARGV, 9)})
+publish(keys, is_open, retention_ms, max_rows, index_ms, {unpack(ARGV, 10)})
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress, lane)
     redis.call('ZREM', queue, job_id)

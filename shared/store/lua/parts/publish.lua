@@ -1,12 +1,12 @@
 -- The stream of ledger rows.
 
--- publish(keys, is_open, retention_ms, max_rows, rows)
+-- publish(keys, is_open, retention_ms, max_rows, index_ms, rows)
 -- Adds a turn's ledger rows, oldest first, to the stream and to the tenant's sums, each once. `rows` holds two items
 -- for each row: the row itself, and JSON of what is read of it here, as texts. `billed` says how far this came: the
 -- turn's creation and the attempt. It must be there for as long as the same rows may come again: it has no TTL while
 -- `is_open`, and `enqueue` takes the TTL away when the turn is opened again. ` erased:<ms>` behind these two means that
 -- the turn which was created then was erased: its rows do not name their user any more.
-local function publish(keys, is_open, retention_ms, max_rows, rows)
+local function publish(keys, is_open, retention_ms, max_rows, index_ms, rows)
     if is_open and #rows == 0 then
         return
     end
@@ -20,7 +20,12 @@ local function publish(keys, is_open, retention_ms, max_rows, rows)
         local row_attempt, row_created = tonumber(row.attempt), tonumber(row.turn_created_at)
         if row_created > created or (row_created == created and row_attempt > attempt) then
             local shown = row_created <= erased and without_user(rows[i]) or rows[i]
-            redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', shown)
+            if not news then
+                not_indexed(keys.row_index, keys.rows)
+            end
+            local id = redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', shown)
+            redis.call('HSET', keys.row_index, 'last', id)
+            index_row(keys.named_rows, keys.rows, id, shown, index_ms)
             add_to_sums(keys.usage, '', row)
             created, attempt, news = row_created, row_attempt, true
         end

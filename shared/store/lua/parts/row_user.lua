@@ -11,3 +11,21 @@ local function without_user(row)
     end
     return string.sub(row, 1, before) .. 'null' .. string.sub(row, after)
 end
+
+-- names_user(row, tenant, session, user)
+-- RETURNS whether the row is of this tenant and names a user. '' stands for any session, or any user.
+local function names_user(row, tenant, session, user)
+    local function has(name, value)
+        return value == '' or string.find(row, ',"' .. name .. '":' .. cjson.encode(value) .. ',', 1, true)
+    end
+    return has('tenant_id', tenant) and has('session_id', session) and has('user', user)
+        and not string.find(row, ',"user":null,', 1, true)
+end
+
+-- unname(rows, entry)
+-- Replaces an entry of the stream by one at its end that names no user.
+-- RETURNS the id of the new one
+local function unname(rows, entry)
+    redis.call('XDEL', rows, entry[1])
+    return redis.call('XADD', rows, '*', 'row', without_user(entry[2][2]))
+end
