@@ -17,6 +17,7 @@ from turnwire.shared.ledger import UsageSums, encode_counted
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
+from turnwire.shared.store.named_rows import named_rows_key
 from turnwire.shared.store.queue_open import OpenTurns, billed_key, pending_key
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
 from turnwire.shared.store.queue_workers import SWEEP_MS

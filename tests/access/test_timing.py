@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.access.world import plant
+from tests.access.world import ASYNC, plant
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.endpoints.routes import OPERATIONS
 
@@ -77,6 +77,59 @@ def test_every_operation_takes_as_long_for_a_foreign_session(http: httpx.Client,
         else:
             second = ask(missing)
             pairs.append((ask("of-ada"), second))
+    assert abs(slower_share(pairs) - 0.5) < LOOSE
+
+
+BEGINNING = [each for each in OPERATIONS if each.begins_session]
+
+
+def paired(foreign: Callable[[int], float], missing: Callable[[int], float]) -> list[tuple[float, float]]:
+    """Take both times for each number, in turns first the one and first the other."""
+    pairs = []
+    for number in range(FEW):
+        if number % 2:
+            first = foreign(number)
+            pairs.append((first, missing(number)))
+        else:
+            second = missing(number)
+            pairs.append((foreign(number), second))
+    return pairs
+
+
+def posted(http: httpx.Client, operation: Operation, headers: dict[str, str], status: int, name: str) -> float:
+    path = operation.path.format(session=name, index=0)
+    asked = partial(http.post, path, headers={**headers, **ASYNC}, json={"message": "hi"})
+    return took(lambda: asked().status_code == status or pytest.fail(name))
+
+
+@pytest.mark.parametrize("operation", BEGINNING, ids=lambda operation: operation.name)
+def test_a_session_begins_as_quickly_if_another_tenant_has_one_of_its_name(http: httpx.Client, operation: Operation):
+    for number in range(FEW):
+        posted(http, BEGINNING[0], {"x-api-key": "tw_backend"}, 202, f"theirs-{operation.name}-{number:02}")
+    ask = partial(posted, http, operation, {"x-api-key": "tw_other"}, 202)
+    pairs = paired(
+        lambda number: ask(f"theirs-{operation.name}-{number:02}"),
+        lambda number: ask(f"no-one-{operation.name}-{number:02}"),
+    )
+    assert abs(slower_share(pairs) - 0.5) < LOOSE
+
+
+@pytest.mark.parametrize("operation", BEGINNING, ids=lambda operation: operation.name)
+def test_a_token_of_one_session_is_refused_as_quickly_for_any_other(http: httpx.Client, operation: Operation):
+    plant(http)
+    bound = {"session": "of-nobody", "scopes": ["turns"]}
+    made = http.post("/v1/tokens", json=bound, headers={"x-api-key": "tw_backend"})
+    ask = partial(posted, http, operation, {"Authorization": f"Bearer {made.json()['token']}"}, 404)
+    pairs = paired(lambda _: ask("of-ada"), lambda number: ask(f"no-{number:03}"))
+    assert abs(slower_share(pairs) - 0.5) < LOOSE
+
+
+@pytest.mark.parametrize("operation", BEGINNING, ids=lambda operation: operation.name)
+def test_a_user_is_refused_as_quickly_for_the_session_of_anybody(http: httpx.Client, operation: Operation):
+    """Who may begin sessions learns that a name is taken, but not whose it is, nor whether it has this turn."""
+    plant(http)
+    ask = partial(posted, http, operation, {"x-api-key": "tw_bob"}, 404)
+    pairs = paired(lambda _: ask("of-ada"), lambda _: ask("of-nobody"))
     assert abs(slower_share(pairs) - 0.5) < LOOSE
 
 

@@ -8,7 +8,7 @@ from turnwire.shared.keys import SessionKey
 from turnwire.shared.ledger import decode_row
 from turnwire.shared.settings import Settings
 from turnwire.shared.store import named_rows
-from turnwire.shared.store.named_rows import NamedRows
+from turnwire.shared.store.named_rows import NamedRows, named_rows_key
 from turnwire.shared.store.queue import Taken
 
 ADA, BOB = SessionKey("default", "of-ada"), SessionKey("default", "of-bob")
@@ -70,8 +70,8 @@ async def test_the_rows_of_others_are_not_looked_at(redis, rows, publish, looked
     assert await rows.unname("default", ["of-ada"], "ada", 0) == 1
     assert looked_at == ["UNNAME_SESSION", "UNNAME_ROWS"]  # and the latter looked at what is older than the first row
     assert await users(redis) == ["bob"] * 7 + [None]
-    assert await redis.exists(keys.named_rows(ADA)) == 0
-    assert await redis.zcard(keys.named_rows(BOB)) == 7
+    assert await redis.exists(named_rows_key(ADA)) == 0
+    assert await redis.zcard(named_rows_key(BOB)) == 7
 
 
 async def test_an_erased_session_names_nobody_in_all_pages(redis, rows, publish, monkeypatch):
@@ -104,16 +104,26 @@ async def test_rows_that_are_older_than_indexes_are_kept_are_found(redis, queue,
     assert await users(redis) == ["bob", None]
 
 
-async def test_a_row_without_a_user_is_in_no_index(redis, publish):
-    await publish(ADA, user=None)
-    assert await redis.exists(keys.named_rows(ADA)) == 0
+async def test_a_row_without_a_user_is_in_no_index(redis, rows, publish):
+    await publish(ADA, 0, None)
+    assert await redis.exists(named_rows_key(ADA), keys.ROW_INDEX) == 0
+    await publish(ADA, 1)
+    await publish(ADA, 2, None)
+    assert await redis.zcard(named_rows_key(ADA)) == 1
+    assert await rows.unname("default", ["of-ada"], "ada", 0) == 1
+    [first, *_] = await redis.xrange(keys.LEDGER)
+    assert await redis.hget(keys.ROW_INDEX, "until") == first[0]
 
 
-async def test_an_index_ends_and_does_not_outgrow_the_stream(redis, publish, settings):
-    for index in range(100):
+async def test_an_index_ends(redis, publish, settings):
+    await publish(ADA)
+    assert 0 < await redis.pttl(named_rows_key(ADA)) <= settings.session_retention_ms
+
+
+async def test_an_index_does_not_outgrow_the_stream(redis, publish, queue):
+    await redis.zadd(named_rows_key(ADA), {"5-0": 5, "6-0": 6})  # rows that the stream has dropped
+    index = 0
+    while await redis.zscore(named_rows_key(ADA), "5-0"):
         await publish(ADA, index)
-        if index == 98:
-            await redis.xtrim(keys.LEDGER, maxlen=10, approximate=False)
-            await redis.xadd(keys.LEDGER, {"row": row_of(BOB, 0, "bob")})
-    assert await redis.zcard(keys.named_rows(ADA)) <= 100
-    assert 0 < await redis.pttl(keys.named_rows(ADA)) <= settings.session_retention_ms
+        index += 1
+    assert await redis.zcard(named_rows_key(ADA)) == index

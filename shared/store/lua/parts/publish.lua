@@ -20,12 +20,11 @@ local function publish(keys, is_open, retention_ms, max_rows, index_ms, rows)
         local row_attempt, row_created = tonumber(row.attempt), tonumber(row.turn_created_at)
         if row_created > created or (row_created == created and row_attempt > attempt) then
             local shown = row_created <= erased and without_user(rows[i]) or rows[i]
-            if not news then
-                not_indexed(keys.row_index, keys.rows)
-            end
+            local is_indexed = note_before_row(keys.row_index, keys.rows, shown)
             local id = redis.call('XADD', keys.rows, 'MAXLEN', '~', max_rows, '*', 'row', shown)
-            redis.call('HSET', keys.row_index, 'last', id)
-            index_row(keys.named_rows, keys.rows, id, shown, index_ms)
+            if is_indexed then
+                index_row(keys, id, shown, index_ms)
+            end
             add_to_sums(keys.usage, '', row)
             created, attempt, news = row_created, row_attempt, true
         end

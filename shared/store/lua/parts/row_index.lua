@@ -16,16 +16,29 @@ local function not_indexed(index, rows)
     return last
 end
 
--- index_row(named, rows, id, row, keep_ms)
--- Notes a row that was added, if it names a user.
-local function index_row(named, rows, id, row, keep_ms)
-    if string.find(row, ',"user":null,', 1, true) then
+-- note_before_row(index, rows, row)
+-- Call it before a row is added. While no row has named a user, there is no index, and nothing to do.
+-- RETURNS whether index_row has to be called with the row
+local function note_before_row(index, rows, row)
+    if names_nobody(row) and redis.call('EXISTS', index) == 0 then
+        return false
+    end
+    not_indexed(index, rows)
+    return true
+end
+
+-- index_row(keys, id, row, keep_ms)
+-- Notes that a row was added. If it names a user, it goes into the index of its session.
+local function index_row(keys, id, row, keep_ms)
+    redis.call('HSET', keys.row_index, 'last', id)
+    if names_nobody(row) then
         return
     end
-    redis.call('ZADD', named, string.match(id, '%d+'), id)
-    redis.call('PEXPIRE', named, keep_ms)
-    if redis.call('ZCARD', named) % 100 == 0 then  -- the stream may have dropped the oldest of them
-        local first = redis.call('XRANGE', rows, '-', '+', 'COUNT', 1)[1]
-        redis.call('ZREMRANGEBYSCORE', named, '-inf', '(' .. string.match(first[1], '%d+'))
+    local ms = string.match(id, '%d+')
+    redis.call('ZADD', keys.named_rows, ms, id)
+    redis.call('PEXPIRE', keys.named_rows, keep_ms)
+    if string.sub(ms, -2) == '00' then  -- now and then: the stream may have dropped the oldest of them
+        local first = redis.call('XRANGE', keys.rows, '-', '+', 'COUNT', 1)[1]
+        redis.call('ZREMRANGEBYSCORE', keys.named_rows, '-inf', '(' .. string.match(first[1], '%d+'))
     end
 end

@@ -12,6 +12,12 @@ local function without_user(row)
     return string.sub(row, 1, before) .. 'null' .. string.sub(row, after)
 end
 
+-- names_nobody(row)
+-- RETURNS whether the row names no user
+local function names_nobody(row)
+    return string.find(row, ',"user":null,', 1, true) ~= nil
+end
+
 -- names_user(row, tenant, session, user)
 -- RETURNS whether the row is of this tenant and names a user. '' stands for any session, or any user.
 local function names_user(row, tenant, session, user)
@@ -19,7 +25,7 @@ local function names_user(row, tenant, session, user)
         return value == '' or string.find(row, ',"' .. name .. '":' .. cjson.encode(value) .. ',', 1, true)
     end
     return has('tenant_id', tenant) and has('session_id', session) and has('user', user)
-        and not string.find(row, ',"user":null,', 1, true)
+        and not names_nobody(row)
 end
 
 -- unname(rows, entry)
