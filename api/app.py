@@ -19,9 +19,9 @@ from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_tu
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.edge.traced import Traced
-from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.guard import guarded
 from turnwire.api.endpoints.page import page_handlers
+from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
@@ -73,7 +73,7 @@ def _routes(services: Services) -> list[Route]:
         by_method[operation.method] = guarded(services, operation)
         if operation.head:
             by_method["HEAD"] = by_method[operation.method]
-    for path, page in {**pages.PUBLIC, **page_handlers(services.settings)}.items():
+    for path, page in {**public_pages(services.settings), **page_handlers(services.settings)}.items():
         handlers[path] = {"GET": page, "HEAD": page}
     return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
 

@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
         self.crashed = False
         self._services = services
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_leaving = False
         services.on_crash = self._crash
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -40,20 +41,34 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
-        """Stop. A second Ctrl-C stops at once.
+        """Stop: after TURNWIRE_SHUTDOWN_DELAY_S, or at once at the second signal. The next Ctrl-C waits for nobody.
 
         Unlike uvicorn, which raises the signal again after its shutdown, this process then ends with exit status 0.
         """
-        if self._loop:
+        if self._loop is not None and not self._is_leaving and self._services.settings.shutdown_delay_s > 0:
+            self._is_leaving = True
+            self._loop.call_soon_threadsafe(self._leave)
+            return
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._services.drain)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
+    def _leave(self) -> None:
+        """Serve on, but tell proxies by /readyz that they should send nothing new."""
+        delay_s = self._services.settings.shutdown_delay_s
+        logger.info("stopping in %g s; /readyz says so already", delay_s)
+        self._services.leaving = True
+        asyncio.get_running_loop().call_later(delay_s, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+        self._services.drain()
+
     def _crash(self) -> None:
         """End the process after a defect that leaves every stream silent. A supervisor starts the process again."""
         self.crashed = True
-        self.should_exit = True
-        self._services.drain()
+        self._stop()
 
 
 def check_bind(settings: Settings) -> None:

@@ -66,6 +66,7 @@ class Services:
         self.cancels = PendingCancels(self.store, self.queue)
         self.watch = CredentialWatch(self.door)
         self.revocations = Revocations(self.redis, settings)
+        self.leaving = False  # it will drain soon, so proxies should send nothing new
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None

@@ -140,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_retention_s: Positive = 34_560_000  # 400 days; a session's next index is kept so long, in some 120 bytes
     stall_s: PositiveSeconds = 30.0  # a client that reads nothing for so long is cut off
     keep_alive_s: Positive = 75  # longer than a proxy keeps an idle connection, so that the proxy closes it first
+    shutdown_delay_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0  # for proxies that look at /readyz
     max_body_bytes: Positive = 1_048_576
     max_arriving_bytes: Positive = 4_194_304  # of all bodies together that an API process receives at a time
     max_event_bytes: Positive = 262_144

@@ -43,6 +43,25 @@ PROXIES: Final = {
 }  # fmt: skip
 
 
+# how each file shows the API below a path, as docs/how-to/deploying.md says: what to replace, and by what
+BELOW_PATH: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "nginx.conf": (
+        ("location /v1/admin/", "location {path}/v1/admin/"),
+        ("location / {", "location {path}/ {"),
+        ("proxy_pass http://turnwire;", "proxy_pass http://turnwire/;"),
+    ),
+    "haproxy.cfg": (
+        ("path_beg /v1/admin/", "path_beg {path}/v1/admin/"),
+        ("default_backend api", "http-request replace-path {path}(/.*) \\1\n    default_backend api"),
+    ),
+    "Caddyfile": (
+        # The refusal stands inside, because Caddy looks at handle_path before it looks at respond.
+        ("respond /v1/admin/*", "handle_path {path}/* {\n\trespond /v1/admin/*"),
+        ("\n\t}\n}", "\n\t}\n\t}\n}"),
+    ),
+}
+
+
 # how each file names its servers: the place in it, and what to write there
 SERVERS: Final[dict[str, Callable[[Sequence[str]], tuple[str, str]]]] = {
     "nginx.conf": lambda apis: (r"server 127\.0\.0\.1:8000 (.*);", "".join(rf"server {api} \1;" for api in apis)),
@@ -79,14 +98,17 @@ def trusting() -> ssl.SSLContext:
 
 
 @contextmanager
-def running(name: str, folder: Path, apis: Sequence[str], certificate: Path) -> Iterator[int]:
-    """The proxy before these APIs; its port."""
+def running(name: str, folder: Path, apis: Sequence[str], certificate: Path, path: str = "") -> Iterator[int]:
+    """The proxy before these APIs; its port. `path`: below which path the API is shown, such as `/chat`."""
     program = shutil.which(PROXIES[name].__name__, path="/usr/sbin:/usr/local/bin:/usr/bin:/bin")
     if program is None:
         raise ProgramMissing(f"needs the program of {name}")
     port = free_port()
     text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
     text = re.sub(*SERVERS[name](apis), text)
+    for plain, below in BELOW_PATH[name] if path else ():
+        assert plain in text, plain
+        text = text.replace(plain, below.replace("{path}", path))
     text, options = PROXIES[name](text, folder, port)
     (folder / name).write_text(text.replace("/etc/ssl/", f"{certificate}/"), encoding="utf-8")
     with (folder / "log").open("wb") as log:

@@ -33,8 +33,8 @@ _SSE_EXAMPLE = (
 )
 
 
-def document(operations: Sequence[Operation]) -> bytes:
-    """Return the description as JSON."""
+def document(operations: Sequence[Operation], root_path: str | None = None) -> bytes:
+    """Return the description as JSON. `root_path`: below which path a proxy shows the API."""
     structs = [Problem, *(operation.body for operation in operations if operation.body)]
     structs += [answer.body for operation in operations for answer in operation.answers if answer.body]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMA)
@@ -49,6 +49,7 @@ def document(operations: Sequence[Operation]) -> bytes:
                 "version": __version__,
                 "description": "Durable chat turns: a turn survives its worker, the API and its client's connection.",
             },
+            **({"servers": [{"url": root_path}]} if root_path else {}),
             "paths": paths,
             "components": {
                 "schemas": schemas,

@@ -5,17 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
 
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints import openapi
 from turnwire.api.endpoints.routes import OPERATIONS
-
-
-async def description(exchange: Exchange) -> None:
-    """GET /openapi.json"""
-    await exchange.answer(200, {"content-type": "application/json", "cache-control": "no-cache"}, _document())
+from turnwire.shared.settings import Settings
 
 
 async def docs(exchange: Exchange) -> None:
@@ -29,8 +24,8 @@ async def docs(exchange: Exchange) -> None:
 
 
 @cache
-def _document() -> bytes:
-    return openapi.document(OPERATIONS)
+def _document(root_path: str | None) -> bytes:
+    return openapi.document(OPERATIONS, root_path)
 
 
 @cache
@@ -47,7 +42,12 @@ def _policy() -> str:
     return f"default-src 'none'; script-src 'sha256-{digest}'; {own}"
 
 
-PUBLIC: Final[Mapping[str, Handler]] = {
-    "/openapi.json": description,
-    "/docs": docs,
-}  # for everybody: they tell no secret
+def public_pages(settings: Settings) -> Mapping[str, Handler]:
+    """Return the pages for everybody, by their paths. They tell no secret."""
+
+    async def description(exchange: Exchange) -> None:
+        """GET /openapi.json"""
+        headers = {"content-type": "application/json", "cache-control": "no-cache"}
+        await exchange.answer(200, headers, _document(settings.root_path))
+
+    return {"/openapi.json": description, "/docs": docs}

@@ -32,7 +32,7 @@ async def is_ready(services: Services, exchange: Exchange) -> None:
     Raises:
         StoreUnavailable, Draining: it cannot accept turns for now. The text names no host.
     """
-    if services.draining:
+    if services.leaving or services.draining:
         raise Draining("the server is stopping")
     stores = {"data": services.redis, "queue": services.queue_redis}
     if services.redis is services.queue_redis:

@@ -50,10 +50,10 @@ class Proxied:
 
 
 @contextmanager
-def running(name: str, folder: Path, apis: Sequence[str], certificate: Path) -> Iterator[int]:
-    """The proxy before these APIs; its port. The test is skipped if its program is not there."""
+def running(name: str, folder: Path, apis: Sequence[str], certificate: Path, path: str = "") -> Iterator[int]:
+    """The proxy before these APIs, below this path; its port. The test is skipped if its program is not there."""
     try:
-        started = proxies.running(name, folder, apis, certificate)
+        started = proxies.running(name, folder, apis, certificate, path)
         port = started.__enter__()
     except ProgramMissing as missing:
         pytest.skip(str(missing))

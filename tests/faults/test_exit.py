@@ -94,6 +94,29 @@ async def test_a_worker_with_very_many_hung_calls_stops_so_that_a_new_one_can_be
         assert await stranded(view) == []
 
 
+async def test_an_api_with_a_shutdown_delay_first_tells_the_proxies_and_serves_on(tmp_path):
+    async with scene(tmp_path, env={"TURNWIRE_SHUTDOWN_DELAY_S": "1"}) as view:
+        api, probe = view.stack.api[0], f"{view.stack.base_urls[0]}/readyz"
+        api.terminate()
+
+        async def tells() -> bool:
+            return (await view.client.http.get(probe)).status_code == 503
+
+        await wait_until(tells, "the API is not ready")
+        assert (await view.client.http.get(probe)).json()["detail"] == "the server is stopping"
+        assert (await view.ask(view.turn())).types[-1] == "session.run.completed"
+        assert await ended(api) == 0
+
+
+async def test_a_second_signal_ends_the_shutdown_delay(tmp_path):
+    async with scene(tmp_path, env={"TURNWIRE_SHUTDOWN_DELAY_S": "600"}) as view:
+        api = view.stack.api[0]
+        api.terminate()
+        await wait_until(lambda: "stopping in 600 s" in api.log(), "the API has heard it")
+        api.terminate()
+        assert await ended(api) == 0
+
+
 @pytest.mark.parametrize("blocks", ["while True: pass", "threading.Thread(target=time.sleep, args=(60,)).start()"])
 def test_a_process_leaves_when_its_time_is_up_whatever_it_does(blocks):
     code = "import threading, time; from turnwire.worker.leaving import Leaving\n"

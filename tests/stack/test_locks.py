@@ -17,8 +17,11 @@ EXPORTS = {
     "tests/worker/backends/realserver.lock": "realserver",
     "docs/requirements.lock": "docs",
     "tests/fuzz/schemathesis.lock": "fuzz",
+    "deploy/build.lock": "build",
 }
-LOCKS = [*EXPORTS, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]
+CONTAINER = "deploy/requirements.lock"
+CONTAINER_EXTRAS = ("jwt", "otel")
+LOCKS = [*EXPORTS, CONTAINER, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]
 RENEW = "CONTRIBUTING.md says how to renew the locks"
 
 
@@ -44,6 +47,15 @@ def needed(requirements: Iterable[dict]) -> set[str]:
     return found
 
 
+def locked(wanted: Iterable[dict]) -> dict[str, tuple[str, set[str]]]:
+    """Return the version and the hashes of these packages, and of those that they need, by uv.lock."""
+    found = {}
+    for package in needed(wanted):
+        files = [*PACKAGES[package].get("wheels", []), PACKAGES[package].get("sdist", {})]
+        found[package] = (PACKAGES[package]["version"], {file["hash"] for file in files if "hash" in file})
+    return found
+
+
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_pins_everything_by_hash_and_names_no_place(name):
     text = (ROOT / name).read_text()
@@ -60,11 +72,13 @@ def test_an_exported_lock_is_what_uv_lock_says(name):
     wanted = list(ours["dev-dependencies"][EXPORTS[name]])
     if name == "requirements.lock":
         wanted += ours["dependencies"]
-    expected = {}
-    for package in needed(wanted):
-        files = [*PACKAGES[package].get("wheels", []), PACKAGES[package].get("sdist", {})]
-        expected[package] = (PACKAGES[package]["version"], {file["hash"] for file in files if "hash" in file})
-    assert pinned(name) == expected, f"{name} is out of date: {RENEW}"
+    assert pinned(name) == locked(wanted), f"{name} is out of date: {RENEW}"
+
+
+def test_the_lock_of_the_container_is_what_uv_lock_says():
+    ours = PACKAGES["turnwire"]
+    extras = [part for extra in CONTAINER_EXTRAS for part in ours["optional-dependencies"][extra]]
+    assert pinned(CONTAINER) == locked([*ours["dependencies"], *extras]), f"{CONTAINER} is out of date: {RENEW}"
 
 
 def test_uv_lock_was_made_from_this_pyproject():

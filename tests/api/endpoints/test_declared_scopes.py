@@ -4,9 +4,9 @@ from starlette.routing import Route
 
 from turnwire.api.access.identity import Scope
 from turnwire.api.app import create_app
-from turnwire.api.endpoints import pages
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.endpoints.page import page_handlers
+from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.shared.settings import Settings
 
@@ -15,7 +15,9 @@ PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 
 def test_every_route_is_an_operation_or_a_page_for_everybody():
     app = create_app(Settings())
-    declared = {operation.path for operation in OPERATIONS} | set(pages.PUBLIC) | set(page_handlers(Settings()))
+    declared = (
+        {operation.path for operation in OPERATIONS} | set(public_pages(Settings())) | set(page_handlers(Settings()))
+    )
     assert {route.path for route in app.routes if isinstance(route, Route)} == declared
     assert all(isinstance(route, Route) for route in app.routes)
 
@@ -28,7 +30,7 @@ def test_an_operation_cannot_be_written_without_its_scope():
 
 def test_few_paths_need_no_credentials():
     open_paths = {operation.path for operation in OPERATIONS if operation.scope is Scope.PUBLIC}
-    assert open_paths | set(pages.PUBLIC) == PUBLIC
+    assert open_paths | set(public_pages(Settings())) == PUBLIC
 
 
 def test_what_changes_a_turn_needs_turns_and_what_operators_see_needs_admin():
