@@ -16,6 +16,7 @@ from turnwire.api.edge.protocol import for_site
 from turnwire.api.edge.site import is_loopback
 from turnwire.api.services import Services
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.garbage import spare_what_is_there
 from turnwire.shared.logs import log_to_stderr
 from turnwire.shared.settings import Settings
 from turnwire.shared.tracing import tracing
@@ -39,6 +40,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        spare_what_is_there()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
         """Stop: after TURNWIRE_SHUTDOWN_DELAY_S, or at once at the second signal. The next Ctrl-C waits for nobody.

@@ -11,6 +11,7 @@ from typing import Final
 import uvloop
 
 from turnwire.shared.errors import SettingsError
+from turnwire.shared.garbage import spare_what_is_there
 from turnwire.shared.logs import log_to_stderr, without_secrets
 from turnwire.shared.settings import Settings
 from turnwire.shared.tracing import tracing
@@ -86,6 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
         tracing.start("turnwire-worker", os.environ)  # before the product is imported, which may make spans, too
         prices = Prices.from_settings(settings)
         products = Products.from_settings(settings)
+        spare_what_is_there()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run(settings, products, prices))
     except (SettingsError, StartupError) as error:
