@@ -83,16 +83,21 @@ class Api:
         json = None if body is None else _given(body)
         return self._asked("POST", path, json=json, headers=headers)
 
-    def pages(self, path: str, name: str, limit: int, **query: object) -> Iterator[Any]:
-        """Yield the items of a list, page by page, at most `limit`. `name`: of the list in its document."""
+    def collected(self, path: str, name: str, limit: int, **query: object) -> dict[str, Any]:
+        """Return the document of a list with the items of all its pages, but at most `limit`. `name`: of the list.
+
+        A page may be shorter than it could be, or empty, because the API looks for what was asked in steps.
+        """
+        document: dict[str, Any] = {}
+        items: list[Any] = []
         after: object = None
-        while limit > 0:
-            page = self.get(path, limit=min(limit, PAGE), after=after, **query)
-            yield from page[name][:limit]
-            limit -= len(page[name])
+        while True:
+            page = self.get(path, limit=min(limit - len(items), PAGE), after=after, **query)
+            items += page[name]
+            document = document or page
             after = page.get("next")
-            if after is None:
-                return
+            if after is None or len(items) >= limit:
+                return document | {name: items[:limit]}
 
     @contextmanager
     def lines(self, path: str, **query: object) -> Generator[Iterator[str]]:

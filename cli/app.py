@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import turnwire
-from turnwire.cli import access, acting, operating, processes, screen, story, talking, turns
+from turnwire.cli import access, acting, diagnosis, operating, processes, screen, story, talking, turns
 from turnwire.cli.exits import CommandError, Exit
 
 NAME: Final = "turnwire"
@@ -127,9 +127,14 @@ _add(ACT, acting.pause, "turnwire pause project legal", "turnwire pause tenant a
 _add(ACT, acting.resume, "turnwire resume project legal")
 app.add_typer(access.keys_app, name="keys", rich_help_panel=ACCESS)
 app.add_typer(access.tokens_app, name="tokens", rich_help_panel=ACCESS)
-_add(RUN, processes.dev, "turnwire dev --workers 2", context_settings=processes.REST, add_help_option=False)
+_add(RUN, processes.dev, "turnwire dev", "TURNWIRE_HOOKS=legal_app:hooks turnwire dev --workers 2 --port 8080")
 _add(RUN, processes.api, "TURNWIRE_PORT=8080 turnwire api", "turnwire api --check")
 _add(RUN, processes.worker, "TURNWIRE_HOOKS=legal_app:hooks turnwire worker", "turnwire worker --check")
+_add(
+    RUN, diagnosis.doctor,
+    "turnwire doctor",
+    "turnwire doctor --json | jq -r '.findings[] | select(.level == \"fail\") | .fix'",
+)  # fmt: skip
 _add(RUN, processes.bench, "turnwire bench turns", context_settings=processes.REST)
 _add(RUN, processes.chaos, "turnwire chaos --minutes 5", context_settings=processes.REST)
 

@@ -31,21 +31,21 @@ def leases(
     """
 
     def shown(api: Api) -> Any:
-        found = list(api.pages("/v1/admin/leases", "leases", limit))
-        return found if as_json else _show_leases(found)
+        answer = api.collected("/v1/admin/leases", "leases", limit)
+        return answer["leases"] if as_json else _show_leases(answer["leases"], answer["lease_ms"])
 
     _look(shown, url, key_file, watch=watch, as_json=as_json)
 
 
-def _show_leases(found: list[dict[str, Any]]) -> None:
+def _show_leases(found: list[dict[str, Any]], whole_ms: int) -> None:
     rows = [
         (
             lease["run_id"], lease.get("project"), lease["worker"], lease["attempt"], lease.get("status"),
-            f"{screen.duration(lease['lease_ms'])} of {screen.duration(lease['lease_ttl_ms'])}",
+            f"{screen.duration(lease['lease_ttl_ms'])} of {screen.duration(whole_ms)}",
         )
         for lease in found
     ]  # fmt: skip
-    styles = [YELLOW if lease["lease_ms"] < SHORT_LEASE * lease["lease_ttl_ms"] else "" for lease in found]
+    styles = [YELLOW if (lease["lease_ttl_ms"] or 0) < SHORT_LEASE * whole_ms else "" for lease in found]
     screen.table(("run id", "project", "worker", "attempt", "status", "lease"), rows, styles)
 
 
@@ -86,7 +86,7 @@ def _state(worker: dict[str, Any]) -> tuple[str, str]:
 
 
 def _lease(turn: dict[str, Any]) -> str:
-    return f"{turn['run_id']} ({screen.duration(turn.get('lease_ms'))})"
+    return f"{turn['run_id']} ({screen.duration(turn.get('lease_ttl_ms'))})"
 
 
 def queue(

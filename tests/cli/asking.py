@@ -26,6 +26,8 @@ class Turnwire:
         """Run a command, which must end with this exit code. It runs in a thread, as the API needs the event loop."""
         run: Callable[..., Result] = CliRunner().invoke
         result = await asyncio.to_thread(run, app, list(words), input=stdin, env=self.env | (env or {}))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception  # a fault must not pass for a failed command
         assert result.exit_code == code, (words, result.exit_code, result.output, result.exception)
         return result
 

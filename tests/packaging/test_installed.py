@@ -1,5 +1,8 @@
 """Turnwire works beside a product that has packages of its own named `api`, `worker` and `shared`."""
 
+import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +82,27 @@ def test_the_command_is_installed(python: Path, beside: Path):
     assert "send" in run(command, "--help", cwd=beside)
     made = run(command, "keys", "new", "--name", "k", "--tenant", "acme", cwd=beside)
     assert made.startswith("tw_")
+
+
+@pytest.mark.parametrize("python", ["wheel"], indirect=True)
+def test_the_command_runs_the_whole_service(python: Path, tmp_path: Path):
+    """A killed worker is started again, and Ctrl-C ends every process."""
+    command, port = python.parent / "turnwire", free_port()
+    argv = [str(command), "dev", "--port", str(port)]
+    dev = Service("dev", argv, outside(), tmp_path / "dev.log", cwd=tmp_path).start()
+    try:
+        dev.wait_until(lambda: "Turnwire is ready" in dev.log() and "worker ready" in dev.log(), LIMIT_S)
+        answer = run(command, "send", "demo", "hi", "--url", f"http://127.0.0.1:{port}", cwd=tmp_path)
+        assert answer.startswith("You said: “hi”")
+        worker = int(re.search(r"worker ready: [^/]+/(\d+)/", dev.log())[1])  # type: ignore[index]
+        os.kill(worker, signal.SIGKILL)
+        dev.wait_until(lambda: dev.log().count("worker ready") == 2, LIMIT_S)
+        dev.terminate()
+        assert dev.wait(LIMIT_S) == 0, dev.last_lines()
+        assert not answers(f"http://127.0.0.1:{port}/healthz")
+        assert list((tmp_path / ".turnwire" / "data").iterdir())
+    finally:
+        kill(dev)
 
 
 def test_every_public_name_can_be_imported_outside_the_checkout(python, beside):
