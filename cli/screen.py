@@ -101,12 +101,15 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 def fields(pairs: Sequence[tuple[str, object]], styles: Mapping[str, str] | None = None) -> None:
     """Write names and values to stdout, one pair on each line. Pairs without a value are left out.
 
-    `styles`: the colours of values, by name.
+    In a pipe, a tab separates them, and begins each further line of a value. `styles`: the colours of values, by name.
     """
     known = [(name, visible(value)) for name, value in pairs if value is not None and value not in ("", {}, [])]
     longest = max((len(name) for name, _ in known), default=0)
     for name, value in known:
         first, *others = value.split("\n")
+        if not is_terminal(sys.stdout):
+            say("\t".join([name, "\n\t".join([first, *others])]))
+            continue
         say(f"{painted(name.ljust(longest), BOLD)}  {painted(first, (styles or {}).get(name, ''))}")
         for line in others:
             say(" " * (longest + 2) + line)

@@ -27,15 +27,16 @@ COMMON: Final[tuple[Command, ...]] = (
     ("scard", PROBE), ("srandmember", PROBE), ("zadd", PROBE, "1", "m"), ("zrem", PROBE, "m"), ("zcard", PROBE),
     ("zrange", PROBE, "0", "0"), ("zrangebylex", PROBE, "-", "+"), ("zrangebyscore", PROBE, "0", "1"),
     ("zrevrange", PROBE, "0", "0"), ("zrevrangebyscore", PROBE, "1", "0"), ("zremrangebyscore", PROBE, "0", "1"),
-    ("zscore", PROBE, "m"), ("zmscore", PROBE, "m"), ("zpopmin", PROBE), ("xadd", PROBE, "1-1", "f", "v"),
-    ("xdel", PROBE, "1-1"), ("xlen", PROBE), ("xrange", PROBE, "-", "+"), ("xrevrange", PROBE, "+", "-"),
-    ("rpush", PROBE, "m"), ("ltrim", PROBE, "0", "0"), ("publish", TURN.events, "x"), ("del", PROBE),
-    ("unlink", PROBE),
+    ("zremrangebyrank", PROBE, "0", "0"), ("zscore", PROBE, "m"), ("zmscore", PROBE, "m"), ("zpopmin", PROBE),
+    ("xadd", PROBE, "1-1", "f", "v"), ("xdel", PROBE, "1-1"), ("xlen", PROBE), ("xrange", PROBE, "-", "+"),
+    ("xrevrange", PROBE, "+", "-"), ("rpush", PROBE, "m"), ("ltrim", PROBE, "0", "0"), ("publish", TURN.events, "x"),
+    ("del", PROBE), ("unlink", PROBE),
 )  # fmt: skip
 SUBSCRIBING: Final[tuple[Command, ...]] = (("subscribe", TURN.events), ("unsubscribe", TURN.events))
 WORKERS_ONLY: Final[tuple[Command, ...]] = (
     ("psetex", PROBE, "1", "x"), ("blpop", PROBE, "0.01"), ("scan", "0", "COUNT", "1"),
 )  # fmt: skip
+APIS_ONLY: Final[tuple[Command, ...]] = (("hstrlen", PROBE, "f"), ("memory", "usage", PROBE))
 OPTIONAL: Final[dict[Command, str]] = {  # and what does not work without them
     ("info", "server"): "nobody notices that a server has become a replica before the first write to it",
     ("pubsub", "numsub", TURN.events): "a killed worker is replaced only when its lease ends",
@@ -56,13 +57,13 @@ KEYS: Final[tuple[Command, ...]] = (
 def check_permissions(server: Server, deployment: str, replicas: int) -> list[Finding]:
     """Ask for every command, key and channel. `replicas`: TURNWIRE_REDIS_REPLICAS."""
     may = _Permissions(server)
-    missing = [f"+{_named(command)}" for command in (*COMMON, *SUBSCRIBING) if not may(command)]
-    missing += [f"+{WAIT[0]}"] if replicas and not may(WAIT) else []
+    missing = [_rule(command) for command in (*COMMON, *SUBSCRIBING) if not may(command)]
+    missing += [_rule(WAIT)] if replicas and not may(WAIT) else []
     places = [f"'~{_pattern(command[1])}'" for command in KEYS if not may(command)]
     prefix = keys.channel_prefix(deployment)
     channels = [f"{prefix}{TURN.events}", keys.cancels_channel(deployment)]
     missing += [*dict.fromkeys(places), *may.channels(channels)]
-    for_workers = [f"+{_named(command)}" for command in WORKERS_ONLY if not may(command)]
+    for_workers = [_rule(command) for command in WORKERS_ONLY if not may(command)]
     for_workers += may.channels([keys.alive_channel(deployment, "")])
     found = []
     if missing:
@@ -71,11 +72,13 @@ def check_permissions(server: Server, deployment: str, replicas: int) -> list[Fi
         )
     if for_workers:
         found.append(warn("permissions", *may.lacking(for_workers, "this is enough for an API, but not for a worker")))
-    if for_apis := may.channels([keys.revoked_channel(deployment)]):
+    for_apis = [_rule(command) for command in APIS_ONLY if not may(command)]
+    for_apis += may.channels([keys.revoked_channel(deployment)])
+    if for_apis:
         found.append(warn("permissions", *may.lacking(for_apis, "this is enough for a worker, but not for an API")))
     for command, means in OPTIONAL.items():
         if not may(command):
-            found.append(warn("permissions", *may.lacking([f"'+{_named(command)}'"], means)))
+            found.append(warn("permissions", *may.lacking([_rule(command)], means)))
     return found or [ok("permissions", f"{may.who} may do everything that Turnwire does")]
 
 
@@ -134,7 +137,13 @@ def _asked(redis: Any, *command: str) -> str | None:
 
 def _named(command: Command) -> str:
     """Return the name of a command as ACL rules spell it."""
-    return "|".join(command[: 2 if command[0] in {"client", "config", "pubsub"} else 1])
+    return "|".join(command[: 2 if command[0] in {"client", "config", "memory", "pubsub"} else 1])
+
+
+def _rule(command: Command) -> str:
+    """Return the rule that permits a command, as it is pasted into a shell."""
+    name = _named(command)
+    return f"'+{name}'" if "|" in name else f"+{name}"
 
 
 def _pattern(key: str) -> str:

@@ -54,7 +54,7 @@ async def test_turns_of_a_session(told: Turnwire):
 async def test_show_tells_what_a_turn_cost(told: Turnwire):
     for words in (["demo"], ["demo", "0"], ["chat:demo:0"]):
         shown = (await told("show", *words)).stdout
-        assert "status   completed" in shown
+        assert "status\tcompleted\n" in shown
         assert "0.0015 USD" in shown
         assert "Attempts that have ended" in shown
     story = await told.json("show", "demo")
@@ -76,7 +76,7 @@ async def test_usage(told: Turnwire):
 
 async def test_queue(turnwire: Turnwire):
     await turnwire("send", "demo", "hi", "--detach")
-    assert "jobs        1" in (await turnwire("queue")).stdout
+    assert "jobs\t1\n" in (await turnwire("queue")).stdout
     assert (await turnwire.json("queue"))["jobs"] == 1
 
 
