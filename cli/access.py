@@ -22,6 +22,7 @@ class KeyScope(StrEnum):
     TURNS = "turns"
     READ = "read"
     TOKENS = "tokens"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

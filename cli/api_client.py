@@ -60,10 +60,12 @@ class Api:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise CommandError(Exit.USAGE, f"not the URL of an API: {url}", "it looks like http://127.0.0.1:8000")
         self.url = url.rstrip("/")
+        self.is_encrypted = parts.scheme == "https"
+        self.is_on_this_machine = _is_loopback(parts.hostname)
         self._http = httpx.Client(
             headers={"accept": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
-            trust_env=not _is_loopback(parts.hostname),  # a proxy does not lead to this machine
+            trust_env=not self.is_on_this_machine,  # a proxy does not lead to this machine
         )
 
     def __enter__(self) -> Self:

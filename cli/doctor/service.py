@@ -18,7 +18,14 @@ def check_api(api: Api, *, asked_for: bool) -> list[Finding]:
         means = "nobody can ask a turn" if asked_for else "only Redis was checked"
         return [find("api", error.text, means, "turnwire api --check; or say where it is: TURNWIRE_URL")]
     took_ms = (time.perf_counter() - began_s) * 1000
-    return [ok("api", f"{api.url} answers in {took_ms:.0f} ms"), *_ready(api), *_info(api)]
+    return [ok("api", f"{api.url} answers in {took_ms:.0f} ms"), *_transport(api), *_ready(api), *_info(api)]
+
+
+def _transport(api: Api) -> list[Finding]:
+    if api.is_encrypted or api.is_on_this_machine:
+        return []
+    means = "everybody on the way reads the keys, the messages and the answers"
+    return [warn("transport", "the connection to the API is not encrypted", means, "put a proxy with TLS before it")]
 
 
 def _ready(api: Api) -> list[Finding]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 
 import msgspec
@@ -18,9 +19,9 @@ from tests.support.key_file import key_block, write_key_file
 from tests.support.product import Scripted, text
 from tests.support.turns import SESSION, request, submit_next
 from turnwire import ModelCall, Turn, __version__
-from turnwire.cli import processes, talking, turns
+from turnwire.cli import access, processes, talking, turns
 from turnwire.cli.named_turn import NamedTurn, run_id
-from turnwire.shared.key_file import parse_key_file
+from turnwire.shared.key_file import KeyScope, parse_key_file
 
 
 class Counted(Scripted):
@@ -208,6 +209,11 @@ async def test_keys_new_makes_a_key_without_a_server(tmp_path: Path):
     await Turnwire("http://127.0.0.1:1")("keys", "new", "--name", "a b", "--tenant", "acme", code=2)
 
 
+def test_keys_and_tokens_may_get_the_scopes_that_the_api_knows():
+    assert {scope.value for scope in access.KeyScope} == set(typing.get_args(KeyScope))
+    assert {scope.value for scope in access.TokenScope} == {"read", "turns"}
+
+
 @pytest.mark.parametrize(
     ("usage", "text"),
     [
@@ -232,6 +238,11 @@ def test_help_loads_nothing_that_takes_long():
     heavy = {"httpx", "redis", "arq", "uvicorn", "starlette", "msgspec", "asyncio", "rich", "turnwire.shared"}
     assert heavy & set(loaded.split()) == set()
     assert run("--version").stdout == f"{__version__}\n"
+
+
+def test_the_shell_completes_commands():
+    asked = {"_TURNWIRE_COMPLETE": "complete_bash", "COMP_WORDS": "turnwire wor", "COMP_CWORD": "1"}
+    assert sorted(run(**asked).stdout.split()) == ["worker", "workers"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,12 @@ from cryptography.x509.oid import NameOID
 
 from stack.sentinels import SentinelGroup
 from tests.cli.asking import Turnwire
+from turnwire import __version__
+from turnwire.cli.api_client import Api
+from turnwire.cli.doctor.findings import Level
+from turnwire.cli.doctor.service import check_api
+
+URLS = ["http://turnwire.example.com", "https://turnwire.example.com", "http://127.0.0.1:8000", "http://localhost"]
 
 
 async def doctor(redis_url: str, *, code: int) -> list[str]:
@@ -81,6 +87,12 @@ async def test_the_certificate_of_the_server_is_looked_at(redis_url: str, redis,
         assert "fix name your certificate authority in the URL: ?ssl_ca_certs=/path/to/ca.pem" in found
         found = await doctor(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", code=1)
         assert "WARN transport the certificate is not checked" in found
+
+
+def test_a_key_that_goes_over_the_network_in_the_clear_is_a_warning(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Api, "get", lambda *_: {"version": __version__, "scopes": []})
+    levels = {url: [each.level for each in check_api(Api(url, "tw_k"), asked_for=True)] for url in URLS}
+    assert [url for url, found in levels.items() if Level.WARN in found] == ["http://turnwire.example.com"]
 
 
 async def test_sentinels_that_are_away():
