@@ -75,7 +75,12 @@ def _routes(services: Services) -> list[Route]:
             by_method["HEAD"] = by_method[operation.method]
     for path, page in {**public_pages(services.settings), **page_handlers(services.settings)}.items():
         handlers[path] = {"GET": page, "HEAD": page}
-    return [Route(path, Resource(by_method)) for path, by_method in handlers.items()]
+    return [Route(_pattern(path), Resource(by_method)) for path, by_method in handlers.items()]
+
+
+def _pattern(path: str) -> str:
+    """Return the pattern of a path for the router. The names of workers and projects may hold slashes."""
+    return path.replace("{worker}", "{worker:path}").replace("{project}", "{project:path}")
 
 
 class _Gate:

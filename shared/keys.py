@@ -63,6 +63,7 @@ DRAIN_PREFIX: Final = "turnwire:drain:"  # string  is there while an operator wa
 ROW_INDEX: Final = "turnwire:row_index"  # hash  how much of the ledger is in the indexes of sessions
 NAMED_ROWS_PREFIX: Final = "turnwire:named_rows:"  # zset  id of a row of the session that names a user -> when
 LEDGER: Final = "turnwire:ledger"  # stream  the ledger row of each attempt that has ended, for billing; capped
+USED: Final = "turnwire:used"  # zset    the tenants that have such sums, by name
 USAGE_PREFIX: Final = "turnwire:usage:"  # hash    the sums of a tenant's rows; kept for ever
 BILLED_PREFIX: Final = "turnwire:billed:"  # string  up to which row a turn is on that stream; TTL once it has ended
 QUEUE: Final = "arq:queue"  # zset    arq's: job id -> when it may start (ms); negative: it waits in a line

@@ -55,6 +55,12 @@ async def run(settings: Settings, products: Products, prices: Prices) -> int:
 def _drain_on_signals(worker: TurnWorker, leaving: Leaving) -> None:
     loop = asyncio.get_running_loop()
 
+    def drain() -> None:
+        leaving.within(worker.longest_stop_s, FAULT)
+        worker.drain()
+
+    worker.on_drain = drain
+
     def stop(*_: object) -> None:  # unlike a handler of the event loop, it runs also while product code blocks the loop
         loop.call_soon_threadsafe(worker.drain)
         leaving.within(worker.longest_stop_s, FAULT)

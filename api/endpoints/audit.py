@@ -44,11 +44,15 @@ def audited(
     *,
     turn_index: int | None = None,
     signal: str | None = None,
+    tenant: str | None = None,
+    worker: str | None = None,
+    project: str | None = None,
     erased_user: str | None = None,
     revoked: str | None = None,
 ) -> AuditEntry:
-    """Return the entry for a request."""
+    """Return the entry for a request. `tenant`: the one that was paused, if any."""
     who = exchange.identity
+    of_tenant = tenant if session is None else session.tenant
     request_id = exchange.headers.get("x-request-id", "")
     return AuditEntry(
         action=action,
@@ -59,6 +63,9 @@ def audited(
         session_id=None if session is None else session.session,
         turn_index=turn_index,
         signal=signal,
+        of_tenant=None if of_tenant == who.tenant else of_tenant,
+        worker=worker,
+        project=project,
         erased_user_digest=None if erased_user is None else user_digest(who.tenant, erased_user),
         revoked=revoked,
     )

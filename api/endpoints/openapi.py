@@ -15,7 +15,7 @@ from turnwire.api.following.encode import NDJSON, SSE
 from turnwire.shared.store.turn_list import State
 
 EVERYWHERE: Final = (405, 408, 421, 431, 500)  # every operation may answer with these problems
-GUARDED: Final = (401, 403, 429)  # so may every operation that needs credentials
+GUARDED: Final = (401, 429)  # so may every operation that needs credentials, and with 403 if it needs a scope
 SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "an API key, or a token"},
@@ -64,7 +64,8 @@ def document(operations: Sequence[Operation], root_path: str | None = None) -> b
 
 def _described(operation: Operation) -> dict[str, Any]:
     guarded = operation.scope is not Scope.PUBLIC
-    problems = sorted({*operation.problems, *EVERYWHERE, *(GUARDED if guarded else ())})
+    scoped = (403,) if guarded and operation.scope is not Scope.ANY else ()
+    problems = sorted({*operation.problems, *EVERYWHERE, *(GUARDED if guarded else ()), *scoped})
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -163,9 +164,11 @@ PARAMETERS: Final = {
     "afterPage": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}$"}, "`next` of a page"),
     "afterEntry": _parameter("after", "query", {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,16}$"}, "`next`"),
     "afterPlace": _parameter("after", "query", {"type": "string", "maxLength": 300}, "`next` of a page"),
-    "limitOfMany": _parameter("limit", "query", {**_LIMIT, "maximum": 1000, "default": 100}, "the most leases to list"),
+    "afterName": _parameter("after", "query", _TEXT, "`next` of a page"),
+    "limitOfMany": _parameter("limit", "query", {**_LIMIT, "maximum": 1000, "default": 100}, "the most to list"),
     "limitOfTurns": _parameter("limit", "query", {**_LIMIT, "maximum": 500, "default": 100}, "the most turns to list"),
     "runId": _parameter("run_id", "path", {"type": "string", "pattern": "^chat:"}, "the turn's run id"),
+    "worker": _parameter("worker", "path", _TEXT, "the worker's id; each `/` of it is sent as `%2F`"),
     "state": _parameter("state", "query", {"type": "string", "enum": [*get_args(State)]}, "only turns of this state"),
     "ofTenant": _parameter("tenant", "query", _NAME, "only turns of this tenant"),
     "ofSession": _parameter("session", "query", _NAME, "only turns of this session of `tenant`, or of the default one"),

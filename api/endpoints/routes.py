@@ -7,6 +7,15 @@ from turnwire.api.edge.body import TurnBody
 from turnwire.api.endpoints.all_turns import FoundTurns, find_turns, get_story
 from turnwire.api.endpoints.audit import AuditList, list_audit
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
+from turnwire.api.endpoints.deeds import (
+    DrainingWorker,
+    KilledWorker,
+    NoBody,
+    cancel_any_turn,
+    drain_worker,
+    kill_worker,
+    requeue_turn,
+)
 from turnwire.api.endpoints.erasure import erase_session, erase_user
 from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.info import Info, get_info
@@ -20,12 +29,13 @@ from turnwire.api.endpoints.records import TurnList, get_turn, list_turns
 from turnwire.api.endpoints.signals import SignalBody, StoredSignal, signal_turn
 from turnwire.api.endpoints.tokens import RevokeBody, RevokedTokens, SessionToken, TokenBody, make_token, revoke_tokens
 from turnwire.api.endpoints.turns import ask_next_turn, ask_turn
-from turnwire.api.endpoints.usage import get_ledger, get_session_usage, get_usage
+from turnwire.api.endpoints.usage import UsageList, get_ledger, get_session_usage, get_usage, list_usage
 from turnwire.api.endpoints.workers import LeaseList, list_leases, list_workers
 from turnwire.shared.erasure import Receipt
 from turnwire.shared.ledger import LedgerRows, UsageSums
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.queue_view import QueueView
+from turnwire.shared.store.turn_rows import TurnRow
 from turnwire.shared.store.turn_story import Story
 from turnwire.shared.store.worker_view import WorkersView
 
@@ -191,6 +201,48 @@ OPERATIONS: Final = (
         parameters=("runId",),
         answers=(Answer(200, "The turn", Story),),
         problems=(400, 404, 406, 409, 503),
+    ),
+    Operation(
+        path="/v1/admin/turns/{run_id}/requeue", method="POST", handler=requeue_turn, scope=Scope.ADMIN,
+        summary="For operators: make sure that a worker looks at an open turn soon",
+        parameters=("runId",),
+        body=NoBody,
+        answers=(Answer(202, "The turn has a job; the turn as it is now", TurnRow),),
+        problems=(400, 403, 404, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/admin/turns/{run_id}/cancel", method="POST", handler=cancel_any_turn, scope=Scope.ADMIN,
+        summary="For operators: cancel a turn of any tenant",
+        parameters=("runId",),
+        body=CancelBody,
+        answers=(
+            Answer(200, "The turn had ended already; its record", TurnRecord),
+            Answer(202, "The turn is cancelled, or its worker was told to stop; its record as it is now", TurnRecord),
+        ),
+        problems=(400, 403, 404, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/admin/workers/{worker}/drain", method="POST", handler=drain_worker, scope=Scope.ADMIN,
+        summary="For operators: let a worker take no more turns, finish those that it runs, and exit",
+        parameters=("worker",),
+        body=NoBody,
+        answers=(Answer(202, "The worker is asked", DrainingWorker),),
+        problems=(400, 403, 404, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/admin/workers/{worker}/kill", method="POST", handler=kill_worker, scope=Scope.ADMIN,
+        summary="For developers: kill a worker on this host, to see what becomes of its turns",
+        parameters=("worker",),
+        body=NoBody,
+        answers=(Answer(202, "Its process is killed", KilledWorker),),
+        problems=(400, 403, 404, 413, 415, 422, 503),
+    ),
+    Operation(
+        path="/v1/admin/usage", method="GET", head=True, handler=list_usage, scope=Scope.ADMIN,
+        summary="For operators: what each tenant has used and what that cost, by name",
+        parameters=("ofTenant", "afterName", "limitOfMany"),
+        answers=(Answer(200, "One page of the list", UsageList),),
+        problems=(400, 406, 503),
     ),
     Operation(
         path="/v1/admin/persist", method="GET", head=True, handler=list_pending, scope=Scope.ADMIN,

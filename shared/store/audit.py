@@ -1,4 +1,4 @@
-"""The audit stream, on the data Redis: who asked for an erasure, a cancel, a signal or a token.
+"""The audit stream, on the data Redis: who asked for an erasure, a cancel, a signal, a token, or a deed of operators.
 
 An entry is written before the deed, so a crash leaves no deed without an entry. The entry of a signal goes in the same
 round trip as the signal; one script cannot write both, because on a cluster they are on different nodes. An entry says
@@ -16,7 +16,19 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import answered_within, typed_refusals
 
-Action = Literal["erase_session", "erase_user", "cancel", "signal", "requeue", "token", "revoke"]
+Action = Literal[
+    "erase_session",
+    "erase_user",
+    "cancel",
+    "signal",
+    "token",
+    "revoke",
+    "requeue",
+    "drain",
+    "kill",
+    "pause",
+    "resume",
+]
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +41,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         user_digest: it stands for the user that the credentials are bound to; see `identity.user_digest`.
         request_id: what the client or a proxy calls the request, in `X-Request-Id`.
         session_id, turn_index, signal: what the action was done to.
+        of_tenant: whose session that is, or which tenant was paused, if it is not the tenant of the credentials.
+        worker, project: what an operator's action was done to.
         erased_user_digest: it stands for the user who was erased.
         revoked: what tokens were revoked, as shared/store/revocations.py names it.
     """
@@ -41,6 +55,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     session_id: str | None = None
     turn_index: int | None = None
     signal: str | None = None
+    of_tenant: str | None = None
+    worker: str | None = None
+    project: str | None = None
     erased_user_digest: str | None = None
     revoked: str | None = None
 

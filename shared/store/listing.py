@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from turnwire.shared import keys
+from turnwire.shared.ledger import UsageSums
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
@@ -41,6 +42,16 @@ class Listing:
         async with answered_within(self.timeout_s):
             asked = await self.redis.mget([keys.DRAIN_PREFIX + worker for worker in workers])
         return {worker for worker, since in zip(workers, asked, strict=True) if since is not None}
+
+    async def usage(self, after: str, limit: int) -> list[tuple[str, UsageSums]]:
+        """Return the sums of at most `limit` tenants whose names come after `after`, by name."""
+        async with answered_within(self.timeout_s):
+            names = await self.redis.zrangebylex(keys.USED, f"({after}" if after else "-", "+", start=0, num=limit)
+            pipe = self.redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(keys.usage(name.decode()))
+            sums = await pipe.execute() if names else []
+        return [(name.decode(), UsageSums.from_hash(fields)) for name, fields in zip(names, sums, strict=True)]
 
     async def drop(self, run_ids: Sequence[str]) -> None:
         """Take turns that are erased off the list."""

@@ -26,6 +26,7 @@ from turnwire.shared.worker_entry import read_entry
 
 ENQUEUE = Script("enqueue")
 FINISH = Script("finish")
+HASTEN = Script("hasten")
 NOTE_UNSERVED = Script("note_unserved")
 SET_ASIDE = Script("set_aside")
 TAKE_ANSWERS = Script("take_answers", repeat=False)
@@ -136,6 +137,11 @@ class TurnQueue(OpenTurns):
         share = "" if weight is None else repr(weight)
         is_batch = int(lane.priority == "batch")
         return bool(await ENQUEUE(self._courier, names, [*args, tenant, lane_name, is_batch, share, WEIGHT_MS]))
+
+    async def hasten(self, job_id: str) -> bool:
+        """Make a job due at once that was put off. Returns False if it was not, or if a worker has claimed it."""
+        names = [keys.QUEUE, keys.HINTS, keys.in_progress(job_id), keys.LANE_PREFIX + job_id]
+        return bool(await HASTEN(self._courier, names, [job_id]))
 
     async def take(
         self, worker: str, count: int, *, woken: bool = True, room: Room | None = None
@@ -255,7 +261,7 @@ class TurnQueue(OpenTurns):
                 *_JOBS, keys.job(job_id), keys.in_progress(job_id), pending_key(job_id),
                 billed_key(job_id), keys.LEDGER, keys.usage(session.tenant), keys.claims(worker),
                 keys.LANE_PREFIX + job_id, keys.OWN_OPEN_PREFIX + keys.tenant_of(job_id), named_rows_key(session),
-                keys.ROW_INDEX,
+                keys.ROW_INDEX, keys.USED,
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,

@@ -18,16 +18,17 @@ SWEEP_MS = 15_000  # the sweep looks at an open turn that nobody has touched for
 class QueueWorkers(QueueLineage):
     """The list of workers, and their claims. The methods are those of TurnQueue, which says what they raise."""
 
-    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
+    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
         """Send the heartbeat: register the worker with `entry`, and extend its claims on these jobs.
 
-        A job that another worker has claimed meanwhile is left alone.
+        A job that another worker has claimed meanwhile is left alone. Returns whether an operator wants it to drain.
         """
         names = [
             keys.QUEUE, keys.OPEN_TURNS, keys.WORKERS, keys.RING, keys.claims(worker), keys.BEAT, keys.GRACE,
+            keys.DRAIN_PREFIX + worker,
         ]  # fmt: skip
         args: list[Arg] = [worker, entry, self._settings.lease_ms, SWEEP_MS, keys.IN_PROGRESS_PREFIX, *job_ids]
-        await EXTEND(self._courier, names, args)
+        return bool(await EXTEND(self._courier, names, args))
 
     async def workers(self) -> dict[str, bytes]:
         """Return the entry of each worker's last heartbeat, by worker id."""

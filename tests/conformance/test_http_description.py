@@ -13,14 +13,17 @@ from tests.conformance.conversation import DELTA, Conversation, say
 from tests.conformance.description import Description
 from tests.conformance.recorder import Recorder
 from tests.support.key_file import key_block, write_key_file
-from turnwire.shared.keys import TurnKey
+from turnwire.shared.keys import WORKERS, TurnKey
 
 EVENT_STREAM = {"Accept": "text/event-stream"}
 IMAGE = {"Accept": "image/png"}
 RESPOND_ASYNC = {"Prefer": "respond-async"}
 ONE_SESSION = {"session": "demo", "scopes": ["read"]}
+FAKE_WORKER = "nowhere/1/aaaaaa"
 PROBES = {"isAlive", "isReady"}
 ASKING = {"askTurn", "askNextTurn"}
+OF_TURNS = {"cancelTurn", "signalTurn", "requeueTurn", "cancelAnyTurn"}
+OF_WORKERS = {"drainWorker", "killWorker"}
 OF_TOKENS = {"makeToken", "revokeTokens"}
 
 
@@ -55,7 +58,7 @@ def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[h
     """Run an API that asks for credentials. Returns a client without any."""
     keys = [key_block(f"of-{scope}", f"tw_{scope}", "acme", [scope]) for scope in ("tokens", "read")]
     keys += [key_block("both", "tw_both", "acme", ["tokens", "read"])]
-    keys += [key_block("slow", "tw_slow", "slow", ["turns", "tokens", "admin"])]
+    keys += [key_block("slow", "tw_slow", "slow", ["turns", "tokens", "admin", "metrics"])]
     path = write_key_file(tmp_path / "keys.toml", *keys, "[tenant.slow]\nrequests_per_s = 0.001")
     env = {"TURNWIRE_API_KEYS_FILE": str(path), "TURNWIRE_TOKEN_SECRET": "s" * 40}
     with (
@@ -67,7 +70,8 @@ def guarded(ours: Stack, tmp_path: Path, description: Description) -> Iterator[h
 
 def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
     """Return a method and a path of this conversation for each operation id."""
-    turn, session = talk.path(index), f"/v1/sessions/{talk.id}"
+    turn, session, run_id = talk.path(index), f"/v1/sessions/{talk.id}", talk.run_id(index)
+    worker = f"/v1/admin/workers/{FAKE_WORKER.replace('/', '%2F')}"
     return {
         "eraseSession": ("DELETE", session),
         "eraseUser": ("DELETE", f"/v1/users/{talk.id}"),
@@ -84,10 +88,21 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "makeToken": ("POST", "/v1/tokens"),
         "revokeTokens": ("POST", "/v1/tokens/revoke"),
         "listModels": ("GET", "/v1/models"),
+        "getInfo": ("GET", "/v1/info"),
+        "listWorkers": ("GET", "/v1/admin/workers"),
+        "listLeases": ("GET", "/v1/admin/leases"),
+        "findTurns": ("GET", "/v1/admin/turns"),
+        "getStory": ("GET", f"/v1/admin/turns/{run_id}"),
+        "requeueTurn": ("POST", f"/v1/admin/turns/{run_id}/requeue"),
+        "cancelAnyTurn": ("POST", f"/v1/admin/turns/{run_id}/cancel"),
+        "drainWorker": ("POST", f"{worker}/drain"),
+        "killWorker": ("POST", f"{worker}/kill"),
+        "listUsage": ("GET", "/v1/admin/usage"),
         "listPending": ("GET", "/v1/admin/persist"),
         "listCallbacks": ("GET", "/v1/admin/callbacks"),
         "listAudit": ("GET", "/v1/admin/audit"),
         "getQueue": ("GET", "/v1/admin/queue"),
+        "getMetrics": ("GET", "/metrics"),
         "isAlive": ("GET", "/healthz"),
         "isReady": ("GET", "/readyz"),
     }
@@ -102,8 +117,8 @@ def refusals(talk: Conversation) -> None:
             talk.http.get(path)
             talk.http.get(path.replace(talk.id, "~"))
             continue
-        talk.http.request(method, path.replace(talk.id, "~"))
-        if method == "DELETE" or name in {"cancelTurn", "signalTurn"}:
+        talk.http.request(method, path.replace(talk.id, "~").replace("nowhere", "n" * 300))
+        if method == "DELETE" or name in OF_TURNS | OF_WORKERS:
             talk.http.request(method, path)
             talk.http.request(method, path, headers={"Origin": "http://elsewhere.example"})
         if method == "POST":
@@ -113,8 +128,9 @@ def refusals(talk: Conversation) -> None:
             talk.http.post(path, json={"unknown": 1})
         if name in ASKING:
             talk.http.post(path, json=talk.body(), headers=IMAGE)
-    talk.http.get("/v1/admin/persist?after=x")
-    talk.http.get("/v1/admin/callbacks?after=x")
+    for listed in ("persist", "callbacks", "leases", "turns"):
+        talk.http.get(f"/v1/admin/{listed}?after=x")
+    talk.http.get("/v1/admin/usage?limit=0")
     assert talk.http.post("/v1/tokens", json=ONE_SESSION).status_code == 404  # this server makes none
     talk.http.get("/v1/admin/audit?after=x")
     talk.http.delete("/v1/users/" + "u" * 257)
@@ -131,6 +147,8 @@ def reading(talk: Conversation) -> None:
     talk.http.get(talk.path(0, "/events"), headers=EVENT_STREAM)
     talk.http.post(talk.path(0, "/cancel"))
     talk.http.post(talk.path(0, "/signals/approval"))
+    talk.http.post(f"/v1/admin/turns/{talk.run_id(0)}/cancel")
+    talk.http.post(f"/v1/admin/turns/{talk.run_id(0)}/requeue")
 
 
 def asking(talk: Conversation) -> None:
@@ -159,7 +177,10 @@ def running(talk: Conversation) -> None:
         assert [talk.http.post(talk.path(4, "/signals/approval"), json={"payload": n}).status_code for n in (1, 2)] == [
             202, 200,
         ]  # fmt: skip
+        assert talk.http.post(f"/v1/admin/turns/{talk.run_id(4)}/requeue").status_code == 202
         assert talk.http.post(talk.path(4, "/cancel"), json={"reason": "changed"}).status_code == 202
+        talk.submit(5)
+        assert talk.http.post(f"/v1/admin/turns/{talk.run_id(5)}/cancel").status_code == 202
         assert talk.http.post(talk.path(3, "/cancel")).status_code == 202
         reading.rest()
 
@@ -173,9 +194,18 @@ def unreadable(talk: Conversation, stack: Stack) -> None:
         client.hset(key.record, "status", "of another version")
         client.hset(key.ledger, "1", "{")
         client.hset(key.session.record, "usage:rows", "many")
-    for name in ("getTurn", "followTurn", "getLedger", "getSessionUsage", "cancelTurn"):
+    for name in ("getTurn", "followTurn", "getLedger", "getSessionUsage", "cancelTurn", "getStory", "cancelAnyTurn"):
         method, path = paths(talk)[name]
         assert talk.http.request(method, path).status_code == 409, name
+
+
+def draining(talk: Conversation, stack: Stack) -> None:
+    """Drain a worker that registers once, and of which nothing else exists."""
+    assert stack.redis is not None
+    with redis.Redis.from_url(stack.redis.url) as client:
+        client.hset(WORKERS, FAKE_WORKER, "{}")
+        assert talk.http.post(paths(talk)["drainWorker"][1]).status_code == 202
+        client.hdel(WORKERS, FAKE_WORKER)
 
 
 def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
@@ -187,7 +217,15 @@ def unavailable(talk: Conversation, stack: Stack, http: httpx.Client) -> None:
     stack.redis.stop()
     for name, (method, path) in paths(talk).items():
         body = {"message": "m"} if name in ASKING else {"id": "some-token"} if name == "revokeTokens" else None
-        expected = {"isAlive": 200, "listModels": 200, "makeToken": 400}.get(name, 503)  # these do not ask the store
+        asks_nothing = {
+            "isAlive": 200,
+            "listModels": 200,
+            "getInfo": 200,
+            "getMetrics": 200,
+            "makeToken": 400,
+            "killWorker": 404,
+        }
+        expected = asks_nothing.get(name, 503)
         assert http.request(method, path, json=body).status_code == expected, name
 
 
@@ -198,7 +236,7 @@ def unauthorized(talk: Conversation, http: httpx.Client) -> None:
             continue
         assert http.request(method, path).status_code == 401, name
         answer = http.request(method, path, headers={"x-api-key": "tw_read" if name in OF_TOKENS else "tw_tokens"})
-        assert answer.status_code == 403, name
+        assert answer.status_code == (200 if name == "getInfo" else 403), name
     both = {"x-api-key": "tw_both"}
     assert http.post("/v1/tokens", json=ONE_SESSION, headers=both).status_code == 200
     assert http.post("/v1/tokens/revoke", json={"id": "some-token"}, headers=both).status_code == 200
@@ -227,13 +265,16 @@ def test_every_described_answer_is_given_as_described(
     reading(talk)
     running(talk)
     unreadable(talk, ours)
+    draining(talk, ours)
     unavailable(talk, *full)
     assert talk.http.delete(f"/v1/sessions/{talk.id}").status_code == 200
     not_read = {(name, status) for name in paths(talk) for status in (408, 421, 431)}  # their path is not looked at
     defects = {(name, 500) for name in paths(talk)}
     not_fetched = {("makeToken", 503)}  # the keys of an identity provider
     others_session = {(name, 404) for name in ASKING}  # that of another tenant
-    assert description.answers - description.seen == not_read | defects | others_session | not_fetched
+    of_developers = {("killWorker", 202), ("killWorker", 503)}
+    never = not_read | defects | others_session | not_fetched | of_developers
+    assert description.answers - description.seen == never
 
 
 def test_every_operation_is_driven(talk: Conversation, description: Description):

@@ -124,7 +124,8 @@ def test_the_protocol_page_has_every_route():
         path.replace("…", "/v1/sessions/{session}")
         for path in re.findall(r"`(?:GET|POST|DELETE) ((?:…|/)\S*)`", endpoints)
     }
-    assert named == {route.path for route in create_app(Settings()).routes if isinstance(route, Route)}
+    paths = {route.path for route in create_app(Settings()).routes if isinstance(route, Route)}
+    assert named == {path.replace(":path", "") for path in paths}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_name)

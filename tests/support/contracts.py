@@ -52,9 +52,11 @@ _KINDS = {
     keys.ERASURES: "erasures",
     keys.AUDIT: "audit",
     keys.REVOKED: "revoked",
+    keys.USED: "used",
 }
 _ALONE = {keys.CALLBACKS: "callbacks"}  # the name of a key in a script that has a place for it alone
 _PREFIXES = {
+    keys.DRAIN_PREFIX: "drain",
     keys.CLAIMS_PREFIX: "claims",
     keys.NEWCOMERS_PREFIX: "newcomers",
     keys.RATE_PREFIX: "rate",

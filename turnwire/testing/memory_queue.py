@@ -107,6 +107,16 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
         ]
         return len(memory.pending), found
 
+    @write
+    async def hasten(self, job_id: str) -> bool:
+        """See TurnQueue."""
+        memory = self.memory
+        score = memory.scores.get(job_id)
+        if score is None or memory.holder(job_id) is not None or score < 0:
+            return False
+        memory.scores[job_id] = memory.now_ms
+        return True
+
     async def note_unserved(self, run_id: str, project: str, waited_ms: int) -> None:
         """See TurnQueue. Nobody looks at it here."""
 

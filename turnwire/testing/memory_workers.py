@@ -18,8 +18,8 @@ class MemoryWorkers:
     life: Life
 
     @write
-    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> None:
-        """See TurnQueue."""
+    async def extend(self, worker: str, entry: bytes, job_ids: Sequence[str]) -> bool:
+        """See TurnQueue. Nobody asks a worker to drain here."""
         memory = self.memory
         memory.workers[worker] = entry
         for job_id in job_ids:
@@ -27,6 +27,7 @@ class MemoryWorkers:
                 memory.claim(job_id, worker, self.settings.lease_ms)
                 if job_id in memory.looks:
                     memory.looks[job_id] = memory.now_ms + SWEEP_MS
+        return False
 
     async def workers(self) -> dict[str, bytes]:
         """See TurnQueue."""

@@ -74,12 +74,17 @@ class HeldConnection:
         await self._call("SUBSCRIBE", channel)
         return server[1].decode() if server else ""
 
-    async def until_broken(self) -> None:
-        """Wait for as long as the connection works; raises RedisError, OSError or TimeoutError then."""
+    async def until_broken(self, on_message: Callable[[], None]) -> None:
+        """Wait for as long as the connection works; raises RedisError, OSError or TimeoutError then.
+
+        `on_message` is called for each message of the channel.
+        """
         while True:
             try:
                 async with asyncio.timeout(PING_S):
-                    await self._read()
+                    reply = await self._read()
+                if isinstance(reply, list) and reply and reply[0] == b"message":
+                    on_message()
             except TimeoutError:
                 await self._call("PING")
 
@@ -118,7 +123,7 @@ class Liveness:
             try:
                 self.server = await connection.subscribe(self._channel)
                 register()
-                await self._watch_while(connection, running)
+                await self._watch_while(connection, running, register)
             except NoPermissionError as error:  # any other refusal may be over in a moment
                 logger.warning("Redis refuses PUBSUB (%s): dead workers are noticed when leases end", error)
                 return
@@ -130,9 +135,14 @@ class Liveness:
             if time.monotonic() - began_s < LOOK_S:
                 await asyncio.sleep(LOOK_S)
 
-    async def _watch_while(self, connection: HeldConnection, running: Callable[[], int]) -> None:
-        """Watch until the connection breaks; raises what broke it."""
-        broken = asyncio.create_task(connection.until_broken(), name="held connection")
+    async def _watch_while(
+        self, connection: HeldConnection, running: Callable[[], int], register: Callable[[], None]
+    ) -> None:
+        """Watch until the connection breaks; raises what broke it.
+
+        A message to this worker says that a heartbeat will bring something new.
+        """
+        broken = asyncio.create_task(connection.until_broken(register), name="held connection")
         try:
             while not broken.done():
                 await asyncio.wait({broken}, timeout=await self._look(running()))

@@ -47,7 +47,8 @@ class Pulse:
     """Beats from `start` to `stop`: extends `claims`, and registers the worker with what `entry` says of it.
 
     `entry` and `running`, which tells how many turns run here, are called in the thread. `on_death` is called in the
-    event loop if the heartbeat ends by itself.
+    event loop if the heartbeat ends by itself, and `on_drain` after each heartbeat that finds that an operator wants
+    this worker to drain.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Pulse:
         claims: Claims,
         running: Callable[[], int],
         on_death: Callable[[], None],
+        on_drain: Callable[[], None],
         serve: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`serve`: it answers probes in the thread; None: there are none."""
@@ -72,6 +74,7 @@ class Pulse:
         self._on_death = on_death
         self._serve = serve
         self._beat_at_s: float | None = None  # when Redis has taken the last heartbeat
+        self._on_drain = on_drain
         self._watched = WatchedLoop()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()  # there is something new to tell
@@ -174,10 +177,13 @@ class Pulse:
         """Show that this process lives, and keep its claims on jobs."""
         try:
             with self._claims.extending() as job_ids:
-                await queue.extend(self._worker_id, self._entry(liveness), job_ids)
+                should_drain = await queue.extend(self._worker_id, self._entry(liveness), job_ids)
             self._beat_at_s = time.monotonic()
         except StoreUnavailable as error:
             logger.warning("the heartbeat was not written: %s", error)
+            return
+        if should_drain:
+            self._watched.call(self._on_drain)
 
 
 class WatchedLoop:

@@ -9,6 +9,7 @@
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 from arq.worker import Worker, func
@@ -96,9 +97,11 @@ class TurnWorker(Worker):
             running=running,
             on_death=self.stop_for_a_fault,
             serve=None if settings.metrics_port is None else self._serve_probes,
+            on_drain=self._drain_for_an_operator,
         )
         self.probes = Probes(settings, self._state, Exposition("worker", self._gauges))
         self.has_to_be_replaced = False
+        self.on_drain: Callable[[], None] = self.drain  # called when an operator wants this worker to drain
         self._draining = asyncio.Event()
         super().__init__(
             functions=[func(run_turn, name=name) for name in (RUN_TURN, PERSIST_TURN, TELL_ERASURE)],
@@ -117,6 +120,11 @@ class TurnWorker(Worker):
         if self._draining.is_set():
             self.runner.give_back()
         self._draining.set()
+
+    def _drain_for_an_operator(self) -> None:
+        if not self.is_draining():
+            logger.info("an operator wants this worker to drain")
+            self.on_drain()
 
     def is_draining(self) -> bool:
         """Whether it takes no more jobs. May be called in any thread."""

@@ -9,6 +9,7 @@
 --   claims                set: the jobs that this worker has claimed; it outlives them by one lease
 --   beat                  string: when the last heartbeat of any worker came
 --   grace                 string: is there while lapsed claims are left alone
+--   drain                 string: is there while an operator wants this worker to drain
 -- ARGV
 --   worker
 --   entry                 JSON: what the worker says about itself
@@ -17,10 +18,11 @@
 --   in_progress_prefix    of the keys that hold the worker of each claimed job
 --   job_id …              the jobs that this worker has claimed
 -- RETURNS
---   1
+--   1                     the worker should drain
+--   0                     it should not
 -- include: time lanes grace
 
-local queue, open_turns, workers, ring, claims, beat, grace = unpack(KEYS)
+local queue, open_turns, workers, ring, claims, beat, grace, drain = unpack(KEYS)
 local worker, entry, lease_ms, sweep_ms, in_progress_prefix = unpack(ARGV, 1, 5)
 -- A full server refuses a script's first write if it needs memory, and takes all writes after it. PEXPIRE needs none.
 redis.call('PEXPIRE', claims, 2 * lease_ms)
@@ -28,8 +30,9 @@ redis.call('HSET', workers, worker, entry)
 redis.call('ZADD', ring, 0, worker)
 local now = now_ms()
 keep_beat({queue = queue, open_turns = open_turns, beat = beat, grace = grace}, tonumber(lease_ms), now)
+local is_asked = redis.call('EXISTS', drain)
 if #ARGV == 5 then
-    return 1
+    return is_asked
 end
 for i = 6, #ARGV do
     local job_id = ARGV[i]
@@ -44,4 +47,4 @@ for i = 6, #ARGV do
     end
 end
 redis.call('PEXPIRE', claims, 2 * lease_ms)
-return 1
+return is_asked

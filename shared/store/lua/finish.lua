@@ -16,6 +16,7 @@
 --   own_open        set: the tenant's open turns, as far as they are counted
 --   named_rows      zset: id of a published row of the turn's session that names a user -> when it was added
 --   row_index       hash: how much of the stream is in such indexes; see parts/row_index.lua
+--   used            zset: the tenants with sums of published rows, by name
 -- ARGV
 --   job_id
 --   other_id        the turn's other job: the one that persists its answer, or the one that runs it
@@ -34,7 +35,7 @@
 -- include: time lanes sums row_user row_index publish
 
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open, named_rows,
-    row_index = unpack(KEYS)
+    row_index, used = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows, index_ms = unpack(ARGV, 1, 9)
 local holder, current = unpack(redis.call('MGET', in_progress, job))
 if holder and holder ~= worker then
@@ -50,7 +51,9 @@ local is_open = redis.call('ZSCORE', open_turns, other_id)
 -- A full server refuses a script's first write if it needs memory, and takes every write after that. SREM needs none,
 -- and the end of a job frees memory.
 redis.call('SREM', claims, job_id)
-publish(keys, is_open, retention_ms, max_rows, index_ms, {unpack(ARGV, 10)})
+if publish(keys, is_open, retention_ms, max_rows, index_ms, {unpack(ARGV, 10)}) then
+    redis.call('ZADD', used, 0, tenant_of(job_id))
+end
 if outcome ~= 'again' then
     redis.call('DEL', job, in_progress, lane)
     redis.call('ZREM', queue, job_id)

@@ -3,22 +3,15 @@
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
-from tests.support.turns import KEY, SESSION, WORKER, claim, request, step, submit_and_claim
+from tests.support.operators import asked, runs
+from tests.support.turns import KEY, SESSION, WORKER, request, step, submit_and_claim
 from turnwire import __version__
 from turnwire.shared import keys
-from turnwire.shared.keys import SessionKey, TurnKey
+from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.store.listing import Listing
-from turnwire.shared.worker_entry import WorkerEntry
-
-ENTRY = WorkerEntry(
-    host="host", pid=1, version="9", started_at=1, heartbeat=1, at=1, running=1, capacity=4, server="", reserved=1,
-    projects=["legal"], pools=["default", "gpu"],
-)  # fmt: skip
 
 
 async def ask(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
@@ -26,23 +19,6 @@ async def ask(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     return found
-
-
-async def asked(store, queue, key: TurnKey = KEY, **fields: Any) -> TurnKey:
-    await store.submit(key, request(**fields))
-    await queue.enqueue(key.run_id)
-    return key
-
-
-async def runs(store, queue, key: TurnKey = KEY, worker: str = WORKER, **fields: Any):
-    """Let a worker register, take the turn and have its lease."""
-    await asked(store, queue, key, **fields)
-    await queue.take(worker, 1)
-    claimed = await claim(store, key, worker)
-    now_ms = await Listing(queue).now_ms()
-    entry = msgspec.json.encode(msgspec.structs.replace(ENTRY, at=now_ms))
-    await queue.extend(worker, entry, [key.run_id])
-    return claimed
 
 
 async def only(http: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
@@ -275,7 +251,7 @@ async def test_the_info_names_version_features_limits_and_who_asks(http, setting
     response = await http.get("/v1/info")
     info = response.json()
     assert (info["version"], info["tenant"], info["user"]) == (__version__, "default", None)
-    assert info["scopes"] == ["admin", "read", "tokens", "turns"]
+    assert info["scopes"] == ["admin", "metrics", "read", "tokens", "turns"]
     assert info["limits"]["max_body_bytes"] == settings.max_body_bytes
     assert info["features"]["branches"] is True
     assert info["features"]["development"] is info["features"]["jwt"] is False

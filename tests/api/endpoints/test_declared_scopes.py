@@ -18,7 +18,7 @@ def test_every_route_is_an_operation_or_a_page_for_everybody():
     declared = (
         {operation.path for operation in OPERATIONS} | set(public_pages(Settings())) | set(page_handlers(Settings()))
     )
-    assert {route.path for route in app.routes if isinstance(route, Route)} == declared
+    assert {route.path.replace(":path", "") for route in app.routes if isinstance(route, Route)} == declared
     assert all(isinstance(route, Route) for route in app.routes)
 
 

@@ -54,6 +54,7 @@ async def pulse_of(settings):
             claims=Claims(),
             running=lambda: 0,
             on_death=lambda: deaths.append(None),
+            on_drain=lambda: None,
         )
         one.start()
         started.append(one)

@@ -6,9 +6,10 @@
 -- turn's creation and the attempt. It must be there for as long as the same rows may come again: it has no TTL while
 -- `is_open`, and `enqueue` takes the TTL away when the turn is opened again. ` erased:<ms>` behind these two means that
 -- the turn which was created then was erased: its rows do not name their user any more.
+-- RETURNS true if there was a new row
 local function publish(keys, is_open, retention_ms, max_rows, index_ms, rows)
     if is_open and #rows == 0 then
-        return
+        return false
     end
     local billed = redis.call('GET', keys.billed)
     local created, attempt, mark = string.match(billed or '0 0', '(%d+) (%d+)(.*)')
@@ -36,4 +37,5 @@ local function publish(keys, is_open, retention_ms, max_rows, index_ms, rows)
     elseif not is_open then
         redis.call('PEXPIRE', keys.billed, retention_ms)
     end
+    return news
 end
