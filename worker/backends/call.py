@@ -13,6 +13,7 @@ from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.continuation import Progress, text_alone
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError
 from turnwire.worker.backends.exchange import Asked
+from turnwire.worker.backends.fitting import TRIMMED, LeftOut, shorter
 from turnwire.worker.backends.generation import Generation, Origin
 from turnwire.worker.backends.quirks import Continue, Quirks
 from turnwire.worker.backends.traced import traced
@@ -55,6 +56,7 @@ class Call:
         kind: str,
         on_call: Callable[[ModelCall], None],
         origin: Origin,
+        left_out: LeftOut,
         begun: Sequence[ChatStreamEvent] = (),
     ) -> None:
         self._exchange = exchange
@@ -65,13 +67,18 @@ class Call:
         self._kind = kind
         self._on_call = on_call
         self._origin = origin
+        self._left_out = left_out
+        self._shortened: list[dict[str, Any]] = []  # the event that says that turns were left out of this call
         self._begun = begun
+        if begun and begun[0].type == TRIMMED:  # an earlier attempt has left out turns
+            self._shortened, self._begun = [{"type": TRIMMED, "data": begun[0].data}], begun[1:]
         self._model: str = request["model"]
         self._continuations = 0
         # A server may refuse a request for another cause than it seems. So a refusal counts for other calls only when
         # the server has taken the request that avoids it.
         self._refused_usage = False
         self._refused_rest = False
+        self._is_shorter = False  # whether turns were left out because the server has refused the whole history
         self._answer = StreamedAnswer(kind, quirks)  # of the latest request
         self._broken: StreamedAnswer | None = None  # the one before it, as long as it is not counted
         self._broke: BackendTransportError | None = None  # how that one ended
@@ -83,6 +90,7 @@ class Call:
         if quirks.continues == "llama-stream":
             self._generation = Generation(origin.generation_id, attaches=origin.resumes)
         if self._generation is None or not self._generation.attaches:
+            self._shortened = []
             self._go_on_with_begun()
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
@@ -137,7 +145,8 @@ class Call:
         request = self._whole if self._rest is None else self._rest
         if self._asks_for_usage:
             request = {**request, "stream_options": {"include_usage": True}}
-        key = f"/rest-{self._continuations}" if self._continuations else ""  # another request has another key
+        key = "/shorter" if self._is_shorter else ""  # another request has another key
+        key += f"/rest-{self._continuations}" if self._continuations else ""
         asked = Asked(request, key, str(self._tries))
         if generation is not None:
             generation.begin()
@@ -149,7 +158,8 @@ class Call:
                         yield shown
 
     def _say_beginning(self) -> list[dict[str, Any]]:
-        unsaid, self._unsaid = self._unsaid, []
+        unsaid = self._shortened + self._unsaid
+        self._shortened, self._unsaid = [], []
         return unsaid
 
     async def _final(self, failed: BackendTransportError) -> BackendTransportError | None:
@@ -161,6 +171,8 @@ class Call:
             if isinstance(failed, BackendTruncatedError):
                 return await self._read_again(generation, failed)
             generation.asked = generation.attaches or failed.status == 0 or self._answer.responded
+        if not self._answer.began and failed.reason == "context_length" and self._leave_out(failed.body):
+            return None
         if not self._answer.began:
             return None if self._asks_differently(failed) or await self._tries.again(failed) else failed
         rest = self._progress.go_on(self._whole, self._mode)
@@ -184,6 +196,7 @@ class Call:
         """As `_final`, for an answer that the server does not have, or not any more."""
         generation.attaches = generation.asked = False
         if not generation.has_begun:
+            self._shortened = []
             self._go_on_with_begun()
             return None
         rest = self._progress.go_on(self._whole, self._mode)
@@ -205,6 +218,20 @@ class Call:
         self._count(partial=True)
         if generation is not None and generation.asked:
             await self._exchange.stop(generation.id)
+
+    def _leave_out(self, refusal: str) -> bool:
+        """Leave out the oldest turns, once, because the request is too long. Returns False if there are none."""
+        if self._is_shorter:
+            return False
+        fitted = shorter(self._whole["messages"], refusal)
+        if not fitted.dropped_turns:
+            return False
+        self._is_shorter = True
+        self._whole = {**self._whole, "messages": fitted.messages}
+        if self._rest is not None:
+            self._rest = self._progress.go_on(self._whole, self._mode)
+        self._shortened = [self._left_out.event(fitted.dropped_turns)]
+        return True
 
     def _asks_differently(self, failed: BackendTransportError) -> bool:
         """Whether the server refused only the form of the request, which is another one from now on."""

@@ -26,6 +26,27 @@ ANSWER_SHARE: Final = 4  # a quarter of the context is left for an answer whose 
 Message = Mapping[str, Any]
 
 
+TRIMMED: Final = "history.trimmed"  # the event that says that turns were left out
+
+# How servers tell the limit, and the length of a request that exceeds it: llama.cpp, OpenAI and vLLM, Anthropic.
+_TOLD: Final = (
+    re.compile(r'(?=.*"n_prompt_tokens": ?(?P<used>\d+))(?=.*"n_ctx": ?(?P<limit>\d+))', re.DOTALL),
+    re.compile(r"maximum context length is (?P<limit>\d+).{0,80}?(?:resulted in|requested) (?:about )?(?P<used>\d+)"),
+    re.compile(r"(?P<used>\d+) tokens > (?P<limit>\d+)"),
+)
+
+
+class LeftOut(NamedTuple):
+    """How many turns of a model's history were left out already. `model`: its name for the client."""
+
+    model: str
+    turns: int = 0
+
+    def event(self, more: int = 0) -> dict[str, Any]:
+        """Return the event that says that these turns, and so many more, were left out."""
+        return {"type": TRIMMED, "data": {"model": self.model, "droppedTurns": self.turns + more}}
+
+
 class Fitted(NamedTuple):
     """Messages that fit, as far as possible, and the number of turns that were left out."""
 
@@ -49,6 +70,19 @@ def fit(messages: Sequence[Message], room_tokens: int) -> Fitted:
         left -= cost
         kept -= 1
     return Fitted([*messages[: begins[0]], *messages[begins[kept] :]], kept)
+
+
+def shorter(messages: Sequence[Message], refusal: str) -> Fitted:
+    """Leave out the oldest turns of messages that a server has refused because they are too long.
+
+    If its `refusal` tells the limit and the length, the rest has about three quarters of the limit. Otherwise it has
+    half of its length.
+    """
+    told = next(filter(None, (form.search(refusal) for form in _TOLD)), None)
+    share = 0.5
+    if told is not None and 0 < int(told["limit"]) < int(told["used"]):
+        share = int(told["limit"]) / int(told["used"]) * (1 - 1 / ANSWER_SHARE)
+    return fit(messages, int(estimate(messages) * share))
 
 
 def room(context_tokens: int, request: Mapping[str, Any]) -> int:

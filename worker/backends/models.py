@@ -14,7 +14,7 @@ from turnwire.shared.models_file import SETTING, parse_models_file
 from turnwire.shared.settings import Settings
 from turnwire.shared.watched_file import WatchedFile
 from turnwire.worker.backends.errors import BackendTransportError, UnknownModelError
-from turnwire.worker.backends.fitting import fit, room
+from turnwire.worker.backends.fitting import TRIMMED, LeftOut, fit, room
 from turnwire.worker.backends.model_servers import ModelServers, ServedModel, ServedModels
 from turnwire.worker.backends.openai import call_key, origin_of
 from turnwire.worker.hooks import ChatTurnHooks
@@ -23,7 +23,6 @@ from turnwire.worker.turn.turn import Turn
 logger = logging.getLogger(__name__)
 
 FALLBACK: Final = "model.fallback"
-TRIMMED: Final = "history.trimmed"
 _OF_THE_SERVER: Final = frozenset({"quota", "rate_limit", "overloaded"})  # reasons that another server may not have
 
 
@@ -100,7 +99,6 @@ class Models:
         """
         served = self._served.content
         chosen = _chosen(served, turn, model)
-        begun = [event for event in begun if event.type != TRIMMED]  # it is said again, in front of the text
         system = chosen.listed.system
         if system is not None and not (messages and messages[0].get("role") in {"system", "developer"}):
             messages = [{"role": "system", "content": system}, *messages]
@@ -189,12 +187,14 @@ async def _asking(
     begun: Sequence[ChatStreamEvent],
 ) -> AsyncGenerator[dict[str, Any]]:
     """Ask one model. `position`: how many were asked before it."""
-    request = asked.options(options)
+    request, left_out = asked.options(options), LeftOut(asked.name)
     if asked.listed.context_tokens is not None:
         fitted = fit(messages, room(asked.listed.context_tokens, request))
         messages = fitted.messages
+        left_out = LeftOut(asked.name, fitted.dropped_turns)
         if fitted.dropped_turns:
-            yield {"type": TRIMMED, "data": {"model": asked.name, "droppedTurns": fitted.dropped_turns}}
+            yield left_out.event()
+            begun = begun[1:] if begun and begun[0].type == TRIMMED else begun  # this one is said already
     call = _call_name(name, position)
     answer = asked.backend.stream(
         messages,
@@ -206,6 +206,7 @@ async def _asking(
         on_call=asked.counted_by(turn.usage.add),
         quirks=asked.quirks,
         origin=origin_of(turn, call),
+        left_out=left_out,
         begun=() if position else begun,
     )
     async with aclosing(answer) as events:

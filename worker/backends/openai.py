@@ -16,6 +16,7 @@ from turnwire.shared.settings import Settings
 from turnwire.worker.backends.call import Call, Learned
 from turnwire.worker.backends.errors import UnknownModelError
 from turnwire.worker.backends.exchange import ChatExchange
+from turnwire.worker.backends.fitting import LeftOut
 from turnwire.worker.backends.generation import Origin
 from turnwire.worker.backends.messages import wire_message
 from turnwire.worker.backends.probing import Modes
@@ -153,6 +154,7 @@ class OpenAIBackend:
         on_call: Callable[[ModelCall], None],
         quirks: Quirks | None = None,
         origin: Origin | None = None,
+        left_out: LeftOut | None = None,
         begun: Sequence[ChatStreamEvent] = (),
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer to `messages` as events `{"type", "data"}`. A caller that stops early must close it.
@@ -173,6 +175,8 @@ class OpenAIBackend:
             on_call: called with the call that was made.
             quirks: what is particular about the model; None: the backend's own.
             origin: names the call in all attempts of its turn; None: no other attempt will make it.
+            left_out: what was left out of the history already; None: nothing. If the server refuses the request because
+                it is too long, more is left out, once, and the event `history.trimmed` says so.
             begun: the events with which this answer has begun in an earlier attempt. If they are text alone and the
                 model goes on with it, the stream begins with them.
 
@@ -192,6 +196,7 @@ class OpenAIBackend:
         make = partial(
             Call, exchange, request, tries=tries, learned=self._learned,
             kind=self.kind, on_call=on_call, origin=origin or Origin(idempotency_key), begun=begun,
+            left_out=left_out or LeftOut(asked),
         )  # fmt: skip
         used = quirks or self._quirks
         return make(quirks=used).events() if used.continues != "auto" else self._found_out(make, used, exchange, asked)
