@@ -21,12 +21,20 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
 from turnwire import __version__
 from turnwire.shared import logs
-from turnwire.shared.tracing import ERROR_TYPE, Attributes, Kind, Span, TraceContext, TurnTrace
+from turnwire.shared.tracing import ERROR_TYPE, TRACEPARENT, Attributes, Kind, Span, TraceContext, TurnTrace
 
 CLOSE_S: Final = 2.0  # a process that stops sends for so long what is left
 LOG_EVERY_S: Final = 60.0
@@ -40,7 +48,6 @@ _KINDS: Final[Mapping[Kind, SpanKind]] = {kind.name.lower(): kind for kind in Sp
 
 logger = logging.getLogger(__name__)
 
-_w3c: Final = TraceContextTextMapPropagator()
 _given_ids: Final[ContextVar[tuple[int | None, int | None]]] = ContextVar("turnwire_span_ids", default=(None, None))
 
 
@@ -127,9 +134,11 @@ class _OtelSpan:
 
     @property
     def context(self) -> TraceContext | None:
-        headers: dict[str, str] = {}
-        _w3c.inject(headers, trace.set_span_in_context(self._span, Context()))
-        return TraceContext(headers["traceparent"], headers.get("tracestate")) if headers else None
+        place = self._span.get_span_context()
+        if not place.is_valid:
+            return None
+        parent = f"00-{place.trace_id:032x}-{place.span_id:016x}-{place.trace_flags:02x}"
+        return TraceContext(parent, place.trace_state.to_header() or None)
 
     def rename(self, name: str) -> None:
         self._span.update_name(name)
@@ -238,7 +247,13 @@ def _secrets_of(environ: Mapping[str, str]) -> Generator[str]:
 
 def _context_of(carried: TraceContext | None) -> Context:
     """Return the context of these headers. What is not valid in them is ignored, as their standard demands."""
-    return Context() if carried is None else _w3c.extract(carried.headers(), Context())
+    valid = None if carried is None else TRACEPARENT.match(carried.traceparent)
+    if carried is None or valid is None:
+        return Context()
+    trace_id, span_id, flags = (int(part, 16) for part in valid.groups())
+    state = TraceState.from_header([carried.tracestate]) if carried.tracestate else None
+    place = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags), trace_state=state)
+    return trace.set_span_in_context(NonRecordingSpan(place), Context())
 
 
 def _links(context: SpanContext) -> list[Link]:

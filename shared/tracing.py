@@ -6,6 +6,7 @@ ids, names, numbers and the types of errors, but neither messages nor answers no
 
 import asyncio
 import logging
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol, Self, TypeAlias
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 Attributes: TypeAlias = Mapping[str, str | bool | int | float | Sequence[str]]
 Kind: TypeAlias = Literal["internal", "server", "client", "consumer"]
 ERROR_TYPE: Final = "error.type"
+
+
+# Versions that are to come may have more fields behind these, but none has the number ff.
+TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})\Z")
 
 
 class TraceContext(msgspec.Struct, frozen=True):

@@ -6,17 +6,15 @@ from typing import Final
 from starlette.datastructures import Headers
 
 from turnwire.api.edge.requests import joined
-from turnwire.shared.tracing import TraceContext
+from turnwire.shared.tracing import TRACEPARENT, TraceContext
 
-# Versions that are to come may have more fields behind these, but none has the number ff.
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _TRACESTATE: Final = re.compile(r"[\x20-\x7e]{1,512}\Z")
 
 
 def trace_context(headers: Headers) -> TraceContext | None:
     """Return the client's context, or None. What is not valid is ignored, as the standard demands."""
     parents = headers.getlist("traceparent")
-    if len(parents) != 1 or not _TRACEPARENT.match(parents[0]):
+    if len(parents) != 1 or not TRACEPARENT.match(parents[0]):
         return None
     state = joined(headers, "tracestate")
     return TraceContext(parents[0], state if state and _TRACESTATE.match(state) else None)
