@@ -90,7 +90,7 @@ def check_bind(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> bool:
-    """Serve until a signal arrives. Returns: False after a crash.
+    """Serve until a signal arrives. Returns: False after a crash, or if it could not start.
 
     Raises:
         SettingsError: a setting cannot be read, or everybody could reach an open API.
@@ -117,6 +117,10 @@ def serve(settings: Settings) -> bool:
         backlog=4096,
     )
     server = Server(config, app.state.services)
-    server.run()
-    tracing.close()
+    try:
+        server.run()
+    except SystemExit:  # uvicorn has said why it could not start; its own exit status would be 3
+        return False
+    finally:
+        tracing.close()
     return not server.crashed

@@ -77,7 +77,7 @@ def _show_record(story: dict[str, Any]) -> None:
         ("finish", (record.get("usage") or {}).get("finish_reason")),
         ("persisted", {"pending": "not yet", "done": "yes"}.get(str(record.get("persist")))),
         ("callback", callback and callback.get("url")),
-        ("log", log and f"{log['events']} events, {log['bytes']} bytes, {log['first']} to {log['last']}"),
+        ("log", _log(log)),
         ("error", error and f"{error.get('code')}: {error.get('message')}"),
         ("message", message_text(record["message"])),
         ("answer", record.get("final_text") or record.get("partial_text")),
@@ -95,6 +95,12 @@ def _waits(record: dict[str, Any]) -> str | None:
 def _span(record: dict[str, Any]) -> str | None:
     began, ended = record.get("started_at"), record.get("completed_at")
     return screen.duration(ended - began) if began and ended else None
+
+
+def _log(log: dict[str, Any]) -> str | None:
+    if not log.get("events"):
+        return None
+    return f"{log['events']} events, {log['bytes']} bytes, {log['first']} to {log['last']}"
 
 
 def _job(job: dict[str, Any], now_ms: int) -> str | None:

@@ -172,7 +172,7 @@ def waits_text(waits: dict[str, Any] | None, now_ms: int) -> str | None:
     if not waits:
         return None
     detail = f" {waits['detail']}" if waits.get("detail") not in {None, ""} else ""
-    return f"{str(waits['reason']).replace('_', ' ')}{detail}, {screen.since(now_ms, waits.get('since'))}"
+    return f"{str(waits['reason']).replace('_', ' ')}{detail}, for {screen.since(now_ms, waits.get('since'))}"
 
 
 def cost_text(cost: Any) -> str | None:

@@ -43,7 +43,7 @@ def _checks(server: Server, settings: Settings) -> list[Callable[[], list[Findin
         durability.check_version, durability.check_persistence, durability.check_eviction, durability.check_memory,
         durability.check_clients, lambda it: durability.check_replicas(it, replicas), durability.check_cluster,
         transport.check_transport, speed.check_latency, speed.check_clock, speed.check_scripts,
-        lambda it: speed.check_messages(it, name), lambda it: permissions.check_permissions(it, name, replicas),
+        lambda it: speed.check_messages(it, name), lambda it: permissions.check_permissions(it, settings),
         lambda it: neighbours.check_deployments(it, name), neighbours.check_keyspace,
     ]  # fmt: skip
     if server.url == settings.queue_url:

@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from turnwire.cli.doctor.findings import Finding, fail, ok, warn
 from turnwire.cli.doctor.server import Server
 from turnwire.shared import keys
+from turnwire.shared.settings import Settings
 
 Command = tuple[str, ...]
 
@@ -45,26 +46,30 @@ OPTIONAL: Final[dict[Command, str]] = {  # and what does not work without them
 }
 WAIT: Final[Command] = ("wait", "0", "1")
 
-# A write to each kind of key, which changes nothing.
-KEYS: Final[tuple[Command, ...]] = (
-    *(("pexpire", name, "1") for name in [*TURN.all_keys(), TURN.session.numbering]),
+# A write to each kind of key, which changes nothing: of turns, and of the queue.
+DATA_KEYS: Final[tuple[Command, ...]] = (
+    *(("pexpire", name, "1") for name in [*TURN.all_keys(), TURN.session.numbering]), ("pexpire", PROBE, "5000"),
+)  # fmt: skip
+QUEUE_KEYS: Final[tuple[Command, ...]] = (
     ("hdel", keys.WORKERS, "turnwire-doctor"), ("zrem", keys.OPEN_TURNS, "turnwire-doctor"),
     ("zrem", keys.QUEUE, "turnwire-doctor"), ("pexpire", keys.job("doctor"), "1"),
     ("pexpire", keys.in_progress("doctor"), "1"),
 )  # fmt: skip
 
 
-def check_permissions(server: Server, deployment: str, replicas: int) -> list[Finding]:
-    """Ask for every command, key and channel. `replicas`: TURNWIRE_REDIS_REPLICAS."""
+def check_permissions(server: Server, settings: Settings) -> list[Finding]:
+    """Ask for every command, key and channel that is needed on this server."""
+    deployment, replicas = settings.deployment_name, settings.redis_replicas
+    own_keys = DATA_KEYS if server.url == settings.redis_url else ()
+    own_keys += QUEUE_KEYS if server.url == settings.queue_url else ()
     may = _Permissions(server)
     missing = [_rule(command) for command in (*COMMON, *SUBSCRIBING) if not may(command)]
     missing += [_rule(WAIT)] if replicas and not may(WAIT) else []
-    places = [f"'~{_pattern(command[1])}'" for command in KEYS if not may(command)]
+    places = [f"'~{_pattern(command[1])}'" for command in own_keys if not may(command)]
     prefix = keys.channel_prefix(deployment)
-    channels = [f"{prefix}{TURN.events}", keys.cancels_channel(deployment)]
+    channels = [f"{prefix}{TURN.events}", keys.cancels_channel(deployment), keys.alive_channel(deployment, "")]
     missing += [*dict.fromkeys(places), *may.channels(channels)]
     for_workers = [_rule(command) for command in WORKERS_ONLY if not may(command)]
-    for_workers += may.channels([keys.alive_channel(deployment, "")])
     found = []
     if missing:
         found.append(

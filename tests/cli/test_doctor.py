@@ -144,6 +144,17 @@ def test_the_doctor_asks_for_the_commands_that_the_users_of_deploy_may_send():
     assert permitted == {"turnwire-api": common | of_apis, "turnwire-worker": common | only}
 
 
+async def test_each_server_of_two_is_asked_for_its_own_keys(server: RedisServer, admin: Any, tmp_path: Path):
+    rules = users_of("users.acl")["turnwire-worker"]
+    user(admin, "data", [rule for rule in rules if rule != "~arq:*"])
+    with RedisServer(tmp_path / "queue", aof=True) as other, Redis.from_url(other.url) as its_admin:
+        user(its_admin, "queue", [rule for rule in rules if ":chat:" not in rule or rule.startswith("&")])
+        queue_url = url_as(other.url, "queue", rules)
+        found = await examine(url_as(server.url, "data", rules), code=0, TURNWIRE_QUEUE_REDIS_URL=queue_url)
+    assert [finding["where"] for finding in found["version"][:2]] == ["TURNWIRE_REDIS_URL", "TURNWIRE_QUEUE_REDIS_URL"]
+    assert "fail" not in levels(found["permissions"])
+
+
 async def test_neighbours_are_found(server: RedisServer, admin: Any):
     admin.set("celery-task-meta-1", "x")
     admin.hset(keys.WORKERS, "host/1/a", json.dumps({"version": "0.0.1"}))

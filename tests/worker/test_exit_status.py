@@ -1,6 +1,7 @@
 """Both processes end with a line and an exit status when a setting is wrong, or when a product cannot start."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"turnwire {process}: {variable}: not a Redis URL")
     assert "hunter2" not in line
+
+
+def test_an_api_whose_address_is_in_use_ends_with_1(redis_url: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
+        env |= {"TURNWIRE_REDIS_URL": redis_url, "TURNWIRE_PORT": str(taken.getsockname()[1])}
+        argv = [sys.executable, "-m", "api"]
+        ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert ended.returncode == 1, ended.stderr
+    assert "address already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_product_that_cannot_start_ends_the_worker_in_order(tmp_path: Path, redis_url: str):
