@@ -57,6 +57,11 @@ QUEUE_KEYS: Final[tuple[Command, ...]] = (
 )  # fmt: skip
 
 
+def common_channels(deployment: str) -> list[str]:
+    """Return the channels of both processes: of a turn's events, of cancels, and the beginning of those of workers."""
+    return [TURN.channel(deployment), keys.cancels_channel(deployment), keys.alive_channel(deployment, "")]
+
+
 def check_permissions(server: Server, settings: Settings) -> list[Finding]:
     """Ask for every command, key and channel that is needed on this server."""
     deployment, replicas = settings.deployment_name, settings.redis_replicas
@@ -65,10 +70,8 @@ def check_permissions(server: Server, settings: Settings) -> list[Finding]:
     may = _Permissions(server)
     missing = [_rule(command) for command in (*COMMON, *SUBSCRIBING) if not may(command)]
     missing += [_rule(WAIT)] if replicas and not may(WAIT) else []
-    places = [f"'~{_pattern(command[1])}'" for command in own_keys if not may(command)]
-    prefix = keys.channel_prefix(deployment)
-    channels = [f"{prefix}{TURN.events}", keys.cancels_channel(deployment), keys.alive_channel(deployment, "")]
-    missing += [*dict.fromkeys(places), *may.channels(channels)]
+    places = [f"'~{pattern_of(command[1])}'" for command in own_keys if not may(command)]
+    missing += [*dict.fromkeys(places), *may.channels(common_channels(deployment))]
     for_workers = [_rule(command) for command in WORKERS_ONLY if not may(command)]
     found = []
     if missing:
@@ -110,10 +113,10 @@ class _Permissions:
     def channels(self, names: list[str]) -> list[str]:
         """Return the rules for those of these channels that the user may not use. Nothing is published on one."""
         if self._asks:
-            return [_channel_rule(name) for name in names if not self(("publish", name, "x"))]
+            return [channel_rule(name) for name in names if not self(("publish", name, "x"))]
         if not self(SUBSCRIBING[0]):
             return []  # then nobody can tell, before the user may subscribe at all
-        return [_channel_rule(name) for name in names if not self(("subscribe", name))]
+        return [channel_rule(name) for name in names if not self(("subscribe", name))]
 
     def _dry(self, command: Command) -> str | None:
         """Return what ACL DRYRUN says; None: it cannot say."""
@@ -151,13 +154,13 @@ def _rule(command: Command) -> str:
     return f"'+{name}'" if "|" in name else f"+{name}"
 
 
-def _pattern(key: str) -> str:
+def pattern_of(key: str) -> str:
     """Return the pattern of the keys of this kind, as the documentation's rules have it."""
     kind, _, rest = key.partition(":")
     return f"{kind}:chat:*" if rest.startswith("chat:") else f"{kind}:*"
 
 
-def _channel_rule(channel: str) -> str:
+def channel_rule(channel: str) -> str:
     """Return the rule for a channel: of a turn, for all turns, as the documentation has it."""
     name = channel.partition("{")[0]
     return f"'&{name}*'" if name != channel or name.endswith(":") else f"'&{name}'"

@@ -144,6 +144,16 @@ def test_the_doctor_asks_for_the_commands_that_the_users_of_deploy_may_send():
     assert permitted == {"turnwire-api": common | of_apis, "turnwire-worker": common | only}
 
 
+def test_the_doctor_asks_for_the_keys_and_channels_of_these_users():
+    places = {f"~{permissions.pattern_of(command[1])}" for command in permissions.DATA_KEYS + permissions.QUEUE_KEYS}
+    common = {permissions.channel_rule(channel).strip("'") for channel in permissions.common_channels("")}
+    users = {name: set(users_of("users.acl")[name]) for name in TURNWIRE_USERS}
+    for rules in users.values():
+        assert {rule for rule in rules if rule.startswith("~")} == places
+        assert {rule for rule in rules if rule.startswith("&")} - {f"&{keys.revoked_channel('')}"} == common
+    assert f"&{keys.revoked_channel('')}" in users["turnwire-api"]
+
+
 async def test_each_server_of_two_is_asked_for_its_own_keys(server: RedisServer, admin: Any, tmp_path: Path):
     rules = users_of("users.acl")["turnwire-worker"]
     user(admin, "data", [rule for rule in rules if rule != "~arq:*"])
