@@ -157,10 +157,13 @@ class Tracing:
             return
         try:
             from turnwire.shared.otel import otel_tracer
+
+            self.tracer = otel_tracer(service, environ)
         except ImportError:
             logger.warning("there are no traces: they need `pip install 'turnwire[otel]'`")
-            return
-        self.tracer = otel_tracer(service, environ)
+        except Exception as error:  # noqa: BLE001 - a service without traces is better than none
+            what = "there are no traces, because a variable of OpenTelemetry cannot be used (%s: %s)"
+            logger.error(what, type(error).__name__, error)  # noqa: TRY400 - the text names the variable
 
     @property
     def on(self) -> bool:

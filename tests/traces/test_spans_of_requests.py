@@ -7,7 +7,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.traces.memory import parent_of, traced
+from turnwire.api.app import create_app
 from turnwire.api.edge.traced import Traced
+from turnwire.shared.settings import Settings
 
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -80,6 +82,12 @@ def test_a_defect_fails_the_span(http, kept):
 def test_an_unknown_path_and_method_make_no_new_names(http, kept):
     http.request("PLANTED", "/v1/PLANTED/x")
     assert kept.names == ["_OTHER"]
+
+
+@pytest.mark.parametrize(("setting", "trusted"), [("parent", True), ("link", False)])
+def test_a_setting_says_whether_clients_are_trusted(kept, setting, trusted):
+    first = create_app(Settings(client_traces=setting)).user_middleware[0]
+    assert first.kwargs["trusts_clients"] is trusted
 
 
 def test_probes_have_no_span(http, kept):

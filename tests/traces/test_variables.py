@@ -6,6 +6,16 @@ import pytest
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from turnwire.shared import logs, otel
+from turnwire.shared.tracing import Tracing
+
+
+def test_a_variable_that_cannot_be_used_costs_the_traces_and_not_the_process(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+    tracing = Tracing()
+    tracing.start("turnwire-api", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    assert not tracing.on
+    [record] = caplog.records
+    assert "OpenTelemetry cannot be used (ValueError" in record.message
 
 
 @pytest.mark.parametrize(
