@@ -145,10 +145,12 @@ def introduction(stack: Stack, settings: Settings, redis: RedisServer | None, ke
         model = without_password(settings.llm_base_url)
     turn = f"{base_url}/v1/sessions/demo/turns/0"
     shown_key = f"\n  key     {key.secret} (others can reach this address)" if key else ""
+    page = f"{base_url}/#token={key.secret}" if key else f"{base_url}/"
     sent_key = f" -H 'x-api-key: {key.secret}'" if key else ""
     return f"""
 Turnwire is ready.
   API     {base_url}
+  page    {page}
   Redis   {redis_url} ({where})
   model   {model}{shown_key}
 

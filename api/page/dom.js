@@ -20,7 +20,6 @@ function fill(element, attributes, children) {
 }
 
 const PATHS = {
-  plus: 'M12 5v14M5 12h14',
   send: 'M12 19V5M5 12l7-7 7 7',
   stop: 'M7 7h10v10H7z',
   copy: 'M9 9h10v11H9zM5 15V4h10',
@@ -29,13 +28,8 @@ const PATHS = {
   edit: 'M4 20h4L19 9l-4-4L4 16zM13 7l4 4',
   left: 'M15 6l-6 6 6 6',
   right: 'M9 6l6 6-6 6',
-  menu: 'M4 7h16M4 12h16M4 17h16',
-  sun: 'M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M4 12H2M22 12h-2M5 5l1.5 1.5M17.5 17.5L19 19M5 19l1.5-1.5M17.5 6.5L19 5',
-  moon: 'M20 14A8 8 0 1 1 10 4a6.5 6.5 0 0 0 10 10z',
-  key: 'M14 10a4 4 0 1 1-8 0 4 4 0 0 1 8 0zM13 13l7 7M17 17l2-2',
   trash: 'M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13',
   bolt: 'M13 3L5 14h6l-1 7 8-11h-6z',
-  pause: 'M8 5v14M16 5v14',
   play: 'M8 5l11 7-11 7z',
   tool: 'M14 6a4 4 0 0 1 5 5l-8 8-4-4 8-8zM5 19l2-2',
   sliders: 'M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4',
@@ -48,8 +42,8 @@ export function icon(name) {
 }
 
 /** Returns a button. With `label` and no text, the label is its name and its tooltip. */
-export function button({ text, label, picture, kind = '', click, disabled = false, pressed = null }) {
-  const attributes = { type: 'button', class: `button ${kind}`, click, disabled, 'aria-label': label, title: label, 'aria-pressed': pressed }
+export function button({ text, label, picture, kind = '', click, disabled = false }) {
+  const attributes = { type: 'button', class: `button ${kind}`, click, disabled, 'aria-label': label, title: label }
   return el('button', attributes, picture ? icon(picture) : null, text ? el('span', {}, text) : null)
 }
 
@@ -86,8 +80,7 @@ export function say(text) {
 /** Asks a question in a dialog. Resolves to the text of the field, true without one, or null if it was refused. */
 export function ask({ title, text, yes = 'OK', field = null, danger = false, no = 'Cancel' }) {
   return new Promise((resolve) => {
-    const input = field && el(field.rows ? 'textarea' : 'input', { id: 'asked', autocomplete: 'off', spellcheck: 'false', ...field.attributes })
-    if (input && field.value) input.value = field.value
+    const input = field && el('input', { id: 'asked', autocomplete: 'off' })
     const dialog = el('dialog', { class: 'dialog', 'aria-labelledby': 'asked-title' },
       el('form', { method: 'dialog' },
         el('h2', { id: 'asked-title' }, title),

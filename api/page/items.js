@@ -131,7 +131,7 @@ class MarkItem {
   }
 
   update(item) {
-    const [picture, text] = REASONS[item.reason]
+    const [picture, text] = REASONS[item.reason] ?? REASONS.other
     const dropped = item.dropped > 1 && item.reason !== 'retry' ? ` · ${item.dropped} events were taken back to the last checkpoint` : ''
     this.element.dataset.reason = item.reason
     this.element.replaceChildren(icon(picture), el('span', {}, text, el('span', { class: 'muted' }, ` · attempt ${item.attempt}${dropped}`)))

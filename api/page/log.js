@@ -1,7 +1,5 @@
 // Folds the events of a turn into what the page shows of it.
 
-const CONTINUES = { lease_expired: 1, handover: 1, retry: 1, signal: 1, store_lost: 1, diverged: 1 }
-
 /**
  * What is known of a turn's answer. `items` is the answer in the order in which it came: texts, reasoning, tool calls, and
  * marks where another attempt goes on. It is a function of `events`, so a rewind folds those that stand once more.
@@ -90,7 +88,7 @@ const FOLDS = {
   },
   'session.run.resumed'(data) {
     this.attempt = data.attempt
-    this.items.push({ kind: 'mark', attempt: data.attempt, reason: CONTINUES[data.reason] ? data.reason : 'other' })
+    this.items.push({ kind: 'mark', attempt: data.attempt, reason: data.reason })
     for (const tool of this.tools.values()) if (tool.state === 'waiting' && tool.signal === this.waiting?.key) tool.state = 'called'
     Object.assign(this, { waiting: null, ended: null, code: null, error: null })
   },

@@ -71,8 +71,9 @@ function newChat() {
 async function route() {
   const [, view, rest] = /^#\/(\w+)(?:\/(.*))?$/.exec(location.hash) ?? []
   document.body.dataset.menu = 'closed'
+  $('#menu').setAttribute('aria-expanded', 'false')
   const isOperations = view === 'operations'
-  $('#chat').hidden = isOperations
+  $('#chat').hidden = $('#menu').hidden = isOperations
   $('#operations').hidden = !isOperations
   for (const link of document.querySelectorAll('nav a')) {
     if (link.hash.startsWith(isOperations ? '#/operations' : '#/chat')) link.setAttribute('aria-current', 'page')
@@ -129,6 +130,7 @@ $('#menu').addEventListener('click', () => {
   document.body.dataset.menu = isOpened ? 'open' : 'closed'
   $('#menu').setAttribute('aria-expanded', String(isOpened))
 })
+$('#conversation').addEventListener('click', () => { document.body.dataset.menu = 'closed' })
 $('#erase').addEventListener('click', async () => { if (await chat.requests.erase()) newChat() })
 $('#latest').addEventListener('click', () => {
   chat.sticks = true

@@ -210,7 +210,7 @@ export const frames = {
     this.cards.add(card)
     if (this.isAsked) return
     this.isAsked = true
-    if (document.hidden || this.restMs > 4) setTimeout(() => requestAnimationFrameOrNow(() => this.run()), Math.min(250, this.restMs * 4))
+    if (document.hidden || this.restMs > 4) setTimeout(() => this.run(), Math.min(250, this.restMs * 4))
     else requestAnimationFrame(() => this.run())
   },
 
@@ -223,9 +223,4 @@ export const frames = {
     this.after()
     this.restMs = performance.now() - began
   },
-}
-
-function requestAnimationFrameOrNow(work) {
-  if (document.hidden) work()
-  else requestAnimationFrame(work)
 }

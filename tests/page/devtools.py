@@ -77,21 +77,26 @@ class Browser:
 
     def send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its answer."""
+        number = self.post(method, session, **parameters)
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            answer = self._next(deadline, method)
+            if answer.get("id") == number:
+                if "error" in answer:
+                    raise DevToolsError(f"{method}: {answer['error']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+            if "method" in answer and (page := self._pages.get(answer.get("sessionId", ""))) is not None:
+                page.noted(answer)
+
+    def post(self, method: str, session: str | None = None, **parameters: Any) -> int:
+        """Send a command whose answer nobody waits for. Returns its number."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + LIMIT_S
-        while True:
-            answer = self._next(deadline, method)
-            if answer.get("id") == self._number:
-                if "error" in answer:
-                    raise DevToolsError(f"{method}: {answer['error']}")
-                result: dict[str, Any] = answer["result"]
-                return result
-            if (page := self._pages.get(answer.get("sessionId", ""))) is not None:
-                page.noted(answer)
+        return self._number
 
     def _next(self, deadline: float, method: str) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -114,6 +119,12 @@ class Page:
         self._session = session
         self.context = context
         self.complaints: list[str] = []
+        self._prefix = ""
+
+    def behind(self, prefix: str) -> None:
+        """Have a proxy that shows the server below this path, and takes it away from every request."""
+        self._prefix = prefix
+        self.send("Fetch.enable", patterns=[{"urlPattern": f"*{prefix}/*"}])
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.send(method, self._session, **parameters)
@@ -121,7 +132,10 @@ class Page:
     def noted(self, event: dict[str, Any]) -> None:
         """Keep what went wrong in the page."""
         data = event.get("params", {})
-        if event["method"] == "Runtime.exceptionThrown":
+        if event["method"] == "Fetch.requestPaused":
+            url = data["request"]["url"].replace(self._prefix + "/", "/", 1)
+            self._browser.post("Fetch.continueRequest", self._session, requestId=data["requestId"], url=url)
+        elif event["method"] == "Runtime.exceptionThrown":
             self.complaints.append(json.dumps(data["exceptionDetails"])[:2000])
         elif event["method"] == "Log.entryAdded":
             entry = data["entry"]

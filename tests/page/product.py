@@ -7,6 +7,7 @@ A message is `name` or `name argument`:
     many N          N deltas, as quickly as possible
     refund          a tool call that waits for an approval, and then its result
     think           reasoning, then an answer
+    work            two steps, one of them a model call that costs 0.0042 EUR
     fail            the turn fails with the code `out_of_paper`
 
 Anything else is answered with the number of the attempt and the message.
@@ -17,16 +18,23 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.support.waiting import let_pass, wait_until
-from turnwire import ChatTurnHooks, Turn, TurnFailure
+from turnwire import ChatTurnHooks, ModelCall, Turn, TurnFailure
 
 PIECE = 7
 PACE_S = 0.002
 GATE_LIMIT_S = 60
+STEP_S = 0.05
 
 
 def text(delta: str) -> dict[str, Any]:
     """Return the event of one piece of the answer."""
     return {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": delta}}
+
+
+async def let_pass_and_say(words: str) -> str:
+    """Take a moment for it, as a tool or a model does."""
+    await let_pass(STEP_S)
+    return words
 
 
 class PageHooks(ChatTurnHooks):
@@ -72,6 +80,15 @@ class PageHooks(ChatTurnHooks):
         for delta in ("The user wants ", "a short answer, ", "so I keep it short."):
             yield {"type": "reasoning.delta", "data": {"delta": delta}}
         yield text("Forty-two.")
+
+    async def _work(self, turn: Turn, _: str) -> AsyncIterator[Any]:
+        found = await turn.step("search the archive", lambda: let_pass_and_say("3 cases"), kind="tool")
+
+        async def ask() -> str:
+            turn.usage.add(ModelCall("large-model", 1200, 85, "stop", cost_nanos=4_200_000, currency="EUR"))
+            return await let_pass_and_say(f"I found {found}.")
+
+        yield text(await turn.step("ask the model", ask, kind="model"))
 
     async def _fail(self, _: Turn, __: str) -> AsyncIterator[Any]:
         yield text("I begin, but ")

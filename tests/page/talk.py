@@ -5,6 +5,8 @@ from typing import Final
 
 from tests.page.devtools import Page
 
+VIOLATIONS: Final = """axe.run().then(({ violations }) => violations.map(
+  ({ id, nodes }) => [id, nodes.map((one) => one.html + one.failureSummary)]))"""  # what axe-core has found
 STATES: Final = "[...document.querySelectorAll('.turn')].map((turn) => turn.dataset.state)"
 
 

@@ -9,15 +9,13 @@ import pytest
 
 from stack.cluster import Stack
 from tests.page.devtools import Browser, Page
-from tests.page.talk import answer, messages, say, session, until_answer, until_state
+from tests.page.talk import VIOLATIONS, answer, messages, say, session, until_answer, until_state
 from turnwire.api.access.identity import GIVEN
 from turnwire.api.access.new_key import new_key
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
 
 WIDE_TEXT = "say | a | b |\n|---|---|\n| " + "wide" * 60 + " | x |\n\n```\n" + "code " * 80 + "\n```\n\n" + "long" * 100
-VIOLATIONS = """axe.run().then(({ violations }) => violations.map(
-  ({ id, nodes }) => [id, nodes.map((one) => one.html + one.failureSummary)]))"""
 HEARD = """window.heard = []
 new MutationObserver(() => live.textContent && heard.push(live.textContent)).observe(live, { childList: true })"""
 RICH_TEXT = (
@@ -96,6 +94,19 @@ def test_nothing_is_wider_than_the_screen(page: Page, width: int):
         page.click("#menu")
         page.until("document.querySelector('#sidebar').checkVisibility()")
         assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_it_works_below_a_path_of_a_proxy(page_stack: Stack, browser: Browser):
+    with browser.page() as page:
+        page.behind("/chat")
+        page.open(f"{page_stack.base_urls[0]}/chat/")
+        say(page, "hello")
+        until_state(page, "completed")
+        page.run("location.hash = '#/operations'")
+        page.until("document.querySelector('.tiles')?.computedStyleMap().get('display').value === 'grid'")
+        addresses = page.run("performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)")
+        assert {address.split("/")[1] for address in addresses} == {"chat"}
+        assert page.complaints == []
 
 
 def test_a_turn_of_5000_events_does_not_hold_up_the_page(page: Page):
