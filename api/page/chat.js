@@ -145,17 +145,17 @@ export class Chat {
     }
   }
 
-  /** Follows a turn until it has ended. `open` begins with another request than that for the events. */
-  async follow(card, open = null) {
+  /** Follows a turn until it has ended. `first`: a response that streams it already. */
+  async follow(card, first = null) {
     const { life, session } = this
     const { index } = card
     this.followed.set(index, true)
     card.heardAt = performance.now()
     try {
       await follow({
-        path: () => sessionPath(session, 'turns', index, 'events'),
-        after: open ? '' : card.log.events.findLast((event) => event.id)?.id ?? '',
-        open, signal: life.signal, take: (event) => card.take(event), begin: () => card.log.begin(),
+        path: sessionPath(session, 'turns', index, 'events'),
+        after: first ? '' : card.log.events.findLast((event) => event.id)?.id ?? '',
+        first, signal: life.signal, take: (event) => card.take(event), begin: () => card.log.begin(),
       })
     } catch (error) {
       if (life.signal.aborted) return

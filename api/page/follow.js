@@ -30,10 +30,10 @@ export function isTerminal(event) {
 /**
  * Calls `take` with each event until the stream has ended.
  *
- * `path()`: of the events. `open`: opens the first connection in another way, such as by a POST. `endless`: the stream has
- * no last event. `begin` is called when the stream begins anew, because its log has changed.
+ * `path`: of the events. `first`: a response that has begun already, such as that of a POST. `endless`: the stream has no
+ * last event. `begin` is called when the stream begins anew, because its log has changed.
  */
-export async function follow({ path, take, signal, after = '', open = null, endless = false, begin = () => {} }) {
+export async function follow({ path, take, signal, after = '', first = null, endless = false, begin = () => {} }) {
   const pause = new Pause()
   for (let ended = false; !ended;) {
     const connection = new AbortController()
@@ -47,17 +47,20 @@ export async function follow({ path, take, signal, after = '', open = null, endl
     try {
       signal.throwIfAborted()
       onBytes()
-      const response = open ? await open(connection.signal) : await send(`${path()}?keepalive=15${after ? `&after=${after}` : ''}`,
-        { headers: { Accept: 'application/x-ndjson' }, signal: connection.signal })
+      const query = `?keepalive=15${after ? `&after=${after}` : ''}`
+      const response = first ?? await send(path + query, { headers: { Accept: 'application/x-ndjson' }, signal: connection.signal })
+      first = null
       for await (const event of eventsOf(response, connection.signal, onBytes)) {
         pause.reset()
-        open = null // the turn is there: from now on, its events are asked for
         if (event.id) after = event.id
         if (event.type === 'session.stream.ended') break
-        take(event)
+        try {
+          take(event)
+        } catch (error) {
+          reportError(error) // a defect of the page, not of the connection
+        }
         if (!endless && isTerminal(event)) { ended = true; break }
       }
-      open = null
     } catch (error) {
       signal.throwIfAborted()
       const lost = error instanceof TypeError || error?.name === 'AbortError'
@@ -65,7 +68,6 @@ export async function follow({ path, take, signal, after = '', open = null, endl
         after = ''
         begin()
       } else if (!lost && !mayPass(error)) throw error
-      else if (open && error instanceof Problem && error.status === 429) throw error // the user decides
       if (lost) heard(false)
       await pause.wait(signal, error.retryAfterS)
       continue

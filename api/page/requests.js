@@ -65,7 +65,7 @@ export class Requests {
     this.chat.sticks = true
     if (response) this.chat.followed.set(index, true) // before the render would follow it by another request
     this.chat.render()
-    if (response) this.chat.follow(this.chat.cards.get(index), async () => response)
+    if (response) this.chat.follow(this.chat.cards.get(index), response)
     else this.chat.later(index)
   }
 
@@ -120,7 +120,7 @@ export class Requests {
   async details(card) {
     const events = []
     try {
-      await follow({ path: () => sessionPath(this.chat.session, 'turns', card.index, 'events'), signal: this.chat.life.signal, take: (event) => events.push(event) })
+      await follow({ path: sessionPath(this.chat.session, 'turns', card.index, 'events'), signal: this.chat.life.signal, take: (event) => events.push(event) })
       for (const event of events) card.log.take(event)
       card.render()
     } catch (error) {

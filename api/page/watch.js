@@ -8,7 +8,7 @@ const POLL_MS = 4000
 export async function watchSession(session, signal, changed, lowestOpen) {
   try {
     await follow({
-      path: () => sessionPath(session, 'events'), endless: true, signal,
+      path: sessionPath(session, 'events'), endless: true, signal,
       take: (event) => event.data?.turn_index !== undefined && changed(event.data.turn_index),
     })
   } catch (error) {
