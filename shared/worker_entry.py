@@ -19,6 +19,7 @@ class WorkerEntry(msgspec.Struct, frozen=True):
     is_draining: bool = False
     projects: list[str] | None = None  # those that it has hooks for; None: it has hooks for every turn
     pools: list[str] = []
+    events: int | None = None  # so many events its process has written to logs
 
 
 _decoder = msgspec.json.Decoder(WorkerEntry)

@@ -14,7 +14,7 @@ export class Overview {
     this.tiles = new Map(['Workers', 'Running turns', 'Waiting turns', 'Oldest waits', 'Open turns'].map((name) => [name, el('dd', {}, '–')]))
     this.waiting = new Plot({ title: 'Waiting turns', series: ['waiting'] })
     this.events = new Plot({ title: 'Events per second', series: ['events/s'] })
-    this.first = new Plot({ title: 'Time to the first event', series: ['median', '95 %'], format: duration })
+    this.first = new Plot({ title: 'First event after', series: ['median', 'p95'], format: duration })
     this.map = new WorkerMap(deeds)
     this.waits = el('div', {})
     this.element = el('div', { class: 'stack' },

@@ -26,7 +26,7 @@ export class Plot {
     const known = this.points.flatMap(([, all]) => all.filter((value) => value !== null))
     const most = niceCeiling(Math.max(...known, 0))
     const text = values.map((value, line) => (value === null ? null : `${this.series.length > 1 ? `${this.series[line]} ` : ''}${this.format(value)}`)).filter(Boolean).join(' · ')
-    this.now.textContent = text || 'nothing measured'
+    this.now.textContent = text || '–'
     this.scale.textContent = known.length ? this.format(most) : ''
     this.picture.setAttribute('aria-label', `${this.title}: ${text || 'nothing measured'}, at most ${this.format(Math.max(...known, 0))} in the last two minutes`)
     this.lines.forEach((line, number) => line.setAttribute('d', this.#path(at, most, number)))

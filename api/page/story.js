@@ -78,7 +78,7 @@ function attemptsTable({ attempts }) {
   if (!attempts.length) return null
   return table('Attempts', ['Attempt', 'Outcome', 'Took', 'First event', 'First text', 'Model calls', 'Tokens', 'Cost'], attempts.map((row) => [
     String(row.attempt), el('span', {}, row.outcome, row.code ? el('code', {}, row.code) : null), duration(row.wall_ms), duration(row.first_event_ms), duration(row.first_token_ms),
-    String(row.model_calls ?? '?'), `${row.tokens_in ?? '?'} → ${row.tokens_out ?? '?'}`, `${money(row.cost_nanos, row.currency) ?? '?'}${row.partial ? ' or more' : ''}`]))
+    String(row.model_calls ?? 'unknown'), row.tokens_out === null ? 'unknown' : `${row.tokens_in ?? '?'} → ${row.tokens_out}`, row.cost_nanos === null ? 'unknown' : money(row.cost_nanos, row.currency) + (row.partial ? ' or more' : '')]))
 }
 
 function stepsTable({ steps, step_count: count }) {

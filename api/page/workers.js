@@ -3,7 +3,6 @@ import { button, duration, el } from './dom.js'
 import { turnLink } from './turnlist.js'
 
 const MOST_SLOTS = 120
-const STILL = matchMedia('(prefers-reduced-motion: reduce)')
 
 export class WorkerMap {
   constructor(deeds) {
@@ -126,8 +125,6 @@ export class LeaseBar {
     this.words.textContent = leftMs > 0 ? `${(leftMs / 1000).toFixed(1)} s` : 'over'
     const share = Math.max(0, Math.min(1, leftMs / leaseMs))
     this.element.dataset.low = String(share < 0.3)
-    this.fill.getAnimations().forEach((one) => one.cancel())
     this.fill.style.transform = `scaleX(${share})`
-    if (!STILL.matches && leftMs > 0) this.fill.animate([{ transform: `scaleX(${share})` }, { transform: 'scaleX(0)' }], { duration: leftMs, fill: 'forwards' })
   }
 }

@@ -40,6 +40,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
         is_draining: whether it takes no more turns, or has been asked so.
         slots: how many turns it runs at most. `reserved` of them are for tenants that run nothing there.
         running: how many jobs it ran at its last heartbeat.
+        events: how many events it had written to logs then; null: its version does not tell.
         projects: those that it has hooks for; null: it has hooks for every turn.
         turns: those that it runs now, at most 100 of one worker, and 1,000 of all together.
     """
@@ -55,6 +56,7 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     reserved: int
     running: int
+    events: int | None
     projects: list[str] | None
     pools: list[str]
     turns: list[RunningTurn]
@@ -126,6 +128,7 @@ class Workers:
             slots=entry.capacity,
             reserved=entry.reserved,
             running=entry.running,
+            events=entry.events,
             projects=entry.projects,
             pools=entry.pools,
             turns=turns,

@@ -114,7 +114,7 @@ LONG = {
 def test_no_text_takes_long(blank: Page, text: str):
     began = blank.run("import('./page/markdown.js').then(() => performance.now())")
     shown(blank, text)
-    assert blank.run("performance.now()") - began < 1500
+    assert blank.run("performance.now()") - began < 4000  # and far more if the time were not linear
 
 
 def test_no_attack_in_an_answer_a_message_or_a_name_does_anything(page: Page):

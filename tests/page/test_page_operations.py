@@ -92,6 +92,7 @@ def test_it_tells_which_worker_runs_a_turn_why_another_one_waits_and_what_one_co
     operator.show(f"/turns/{quote(waiting, safe='')}")
     operator.sees(f"waits for the end of {running}")
     gate.touch()
+    page.until("fetch('v1/admin/workers').then((all) => all.text()).then((all) => /events.:[1-9]/.test(all))")
     operator.sees("0.004200 EUR")
     assert page.run("document.querySelectorAll('.timeline rect').length") >= 4
     operator.sees("search the archive")

@@ -11,7 +11,7 @@ from turnwire.shared.worker_entry import WorkerEntry
 
 ENTRY = WorkerEntry(
     host="host", pid=1, version="9", started_at=1, heartbeat=1, at=1, running=1, capacity=4, server="", reserved=1,
-    projects=["legal"], pools=["default", "gpu"],
+    projects=["legal"], pools=["default", "gpu"], events=7,
 )  # fmt: skip
 
 

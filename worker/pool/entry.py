@@ -3,12 +3,16 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 from arq.utils import timestamp_ms
 
 from turnwire import __version__
+from turnwire.shared.metrics import counter
 from turnwire.shared.worker_entry import WorkerEntry
+
+_EVENTS: Final = counter("turnwire_events_appended_total")
 
 
 class OwnEntry:
@@ -59,5 +63,6 @@ class OwnEntry:
             running=self._running(),
             server=server,
             is_draining=self._is_draining(),
+            events=int(_EVENTS.values[()]),
         )
         return msgspec.json.encode(entry)

@@ -189,7 +189,7 @@ async def test_workers_tell_what_they_run(http, store, queue, redis, settings):
     }  # fmt: skip
     assert worker | {"turns": [], "seen_at": 0} == {
         "id": WORKER, "host": "host", "pid": 1, "version": "9", "started_at": 1, "seen_at": 0, "is_alive": True,
-        "is_draining": False, "slots": 4, "reserved": 1, "running": 1, "projects": ["legal"],
+        "is_draining": False, "slots": 4, "reserved": 1, "running": 1, "events": 7, "projects": ["legal"],
         "pools": ["default", "gpu"], "turns": [],
     }  # fmt: skip
 
