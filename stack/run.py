@@ -33,6 +33,7 @@ def main(args: list[str]) -> int:
         settings = Settings.from_env(os.environ)
         with Interrupts() as interrupts, only_one(STATE), own_redis() as redis, contextlib.ExitStack() as cleanup:
             env = named_from(os.environ.get(CALLED_IN, ""), os.environ)
+            env.setdefault("TURNWIRE_DEVELOPMENT", "1")
             env["TURNWIRE_PORT"] = str(choose_port(settings))
             shutil.rmtree(STATE / "log", ignore_errors=True)  # the logs would grow for ever otherwise
             key = own_key(settings, STATE)

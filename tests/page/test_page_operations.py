@@ -129,3 +129,34 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(operator: Operator,
         page.resize(1200, 800)
     gate.touch()
     assert operator.record(f"axe-{scheme}")["status"] == "completed"
+
+
+def test_cancel_and_requeue(operator: Operator, tmp_path: Path):
+    gate = tmp_path / "gate"
+    run_id = operator.ask("stops", f"gate {gate}")
+    operator.show(f"/turns/{quote(run_id, safe='')}")
+    operator.sees("as attempt 1")
+    operator.press("Requeue")
+    operator.confirm()
+    assert operator.record("stops", 0)["status"] == "running"
+    operator.press("Cancel")
+    operator.page.type("dialog input", "it is late")
+    operator.confirm()
+    operator.sees("it is late")
+    assert operator.record("stops")["status"] == "cancelled"
+
+
+def test_a_worker_is_killed_while_its_turn_is_looked_at(operator: Operator, tmp_path: Path):
+    gate = tmp_path / "gate"
+    run_id = operator.ask("killed", f"gate {gate}")
+    operator.sees("killed #0")
+    holder = "[...document.querySelectorAll('.worker')].find((one) => one.innerText.includes('killed #0')).ariaLabel"
+    name = operator.page.run(holder).removeprefix("Worker ")
+    operator.press(f"Kill {name}")
+    service = next(one for one in operator.stack.worker if one.pid == int(name.split("/")[1]))
+    assert service.wait(10) == -9
+    operator.show(f"/turns/{quote(run_id, safe='')}")
+    operator.sees("as attempt 2")
+    gate.touch()
+    assert operator.record("killed")["status"] == "completed"
+    service.start()
