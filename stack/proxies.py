@@ -31,10 +31,9 @@ def haproxy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
 def caddy(text: str, _: Path, port: int) -> tuple[str, list[str]]:
     if subprocess.check_output(["caddy", "version"], text=True).lstrip("v").startswith("2.6.2"):  # that of Debian 12
         text = text.replace("request_buffers 1MiB", "buffer_requests")
-    own = "tls /etc/ssl/turnwire.pem /etc/ssl/turnwire.key\n\tbind 127.0.0.1"
-    text = text.replace(
-        f"{SITE} {{", f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{SITE}:{port} {{\n\t{own}", 1
-    )
+    everywhere = "{\n\tadmin off\n\tauto_https disable_redirects\n}"
+    site = f"{SITE}:{port} {{\n\ttls /etc/ssl/turnwire.pem /etc/ssl/turnwire.key\n\tbind 127.0.0.1"
+    text = text.replace(f"{{$SITE:{SITE}}} {{", f"{everywhere}\n{site}", 1)
     return text, ["run", "--adapter", "caddyfile", "--config"]
 
 
@@ -69,7 +68,7 @@ SERVERS: Final[dict[str, Callable[[Sequence[str]], tuple[str, str]]]] = {
         r"( *)server a 127\.0\.0\.1:8000 (.*)",
         "\n".join(rf"\1server s{number} {api} \2" for number, api in enumerate(apis)),
     ),
-    "Caddyfile": lambda apis: (r"127\.0\.0\.1:8000", " ".join(apis)),
+    "Caddyfile": lambda apis: (r"\{\$APIS:127\.0\.0\.1:8000\}", " ".join(apis)),
 }
 
 
