@@ -1,6 +1,7 @@
 -- Takes the lease of a turn and starts its next attempt, which writes the attempt's first event.
--- Safe to repeat: an attempt that this worker started already is granted again. A repeat does not return the events
--- after the last checkpoint, because the first call may have cut them off.
+-- Safe to repeat: an attempt that this worker started already is granted again, in the same lineage of the data. In
+-- another one, the worker may have run this attempt to its end, and the server may have lost that: then its lease has to
+-- end first. A repeat does not return the events after the last checkpoint, because the first call may have cut them off.
 -- KEYS
 --   session    hash of the session
 --   turns      zset: the indexes of all its turns
@@ -108,7 +109,8 @@ if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
 end
 local holder = redis.call('GET', keys.lease)
 if holder then
-    if status == 'running' and holder == worker .. '#' .. attempt then
+    local is_repeat = not state[12] or state[12] == lineage
+    if is_repeat and status == 'running' and holder == worker .. '#' .. attempt then
         return granted_again(attempt)
     end
     return {'held', redis.call('PTTL', keys.lease)}

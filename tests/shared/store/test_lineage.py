@@ -5,11 +5,24 @@ import asyncio
 import pytest
 
 from stack.redis_server import RedisServer
-from tests.support.turns import KEY, OTHER_WORKER, append, claim, delta, log_of, request, seqs_of, submit_and_claim
+from tests.support.turns import (
+    KEY,
+    OTHER_WORKER,
+    WORKER,
+    append,
+    claim,
+    delta,
+    log_of,
+    request,
+    seqs_of,
+    submit_and_claim,
+)
 from tests.support.waiting import let_pass, wait_until
 from turnwire.api.following.resume import at_end
 from turnwire.shared.errors import AttemptFenced, BadRequest, CursorGone
-from turnwire.shared.events import Cursor
+from turnwire.shared.events import RUN_COMPLETED, Cursor, encode_event
+from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.model import Held
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.turns import TurnStore
@@ -71,6 +84,21 @@ async def test_a_lost_takeover_is_not_mixed_with_the_next_one(store, pair):
     assert [entry_id for entry_id, _, _ in log] == ["1-0", f"{again.attempt}-1"]
     assert log[1][2] == {"attempt": again.attempt, "after": "1-0", "reason": "lease_expired"}
     assert await at_end(store, KEY, Cursor(2, 2)) is False  # the reader is told to drop what it has after 1-0
+
+
+async def test_an_attempt_whose_end_was_lost_is_not_granted_to_its_worker_again(store, pair):
+    """Regression: the worker ran it anew under the same number, behind the events of the first time."""
+    ran = await submit_and_claim(store)
+    await append(store, ran, 1, delta("first"))
+    await lose_from_here(pair)
+    await store.settle(ran, TurnState.COMPLETED, 2, [encode_event(RUN_COMPLETED, {})], {})
+    await fail_over(pair)
+    held = await store.claim(KEY, WORKER, company=1)
+    assert isinstance(held, Held)
+    await store.redis.delete(KEY.lease)
+    again = await claim(store)
+    assert is_far_ahead(again.attempt - 1)
+    assert [entry_id for entry_id, _, _ in await log_of(store)] == ["1-0", f"{again.attempt}-1"]
 
 
 async def test_later_attempts_are_numbered_without_another_gap(store, pair):
