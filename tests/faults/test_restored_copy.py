@@ -1,4 +1,4 @@
-"""An older copy of Redis' data is restored under running processes, as docs/how-to/operating.md says."""
+"""An older copy of Redis' data is restored under running processes, as docs/operations.md says."""
 
 import shutil
 from collections.abc import AsyncIterator

@@ -1,7 +1,8 @@
 -- Takes the lease of a turn and starts its next attempt, which writes the attempt's first event.
 -- Safe to repeat: an attempt that this worker started already is granted again, in the same lineage of the data. In
--- another one, the worker may have run this attempt to its end, and the server may have lost that: then its lease has to
--- end first. A repeat does not return the events after the last checkpoint, because the first call may have cut them off.
+-- another one, the worker may have run this attempt to its end, and the server may have lost that: then the lease has
+-- to end first. A repeat does not return the events after the last checkpoint, because the first call may have cut them
+-- off.
 -- KEYS
 --   session    hash of the session
 --   turns      zset: the indexes of all its turns
