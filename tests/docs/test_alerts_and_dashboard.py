@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.support.markdown import ROOT
 from turnwire.shared.metric_names import BY_NAME, METRICS, Metric
