@@ -91,11 +91,18 @@ def said(request: dict[str, Any], words: list[str]) -> int:
 
 
 class ModelServer:
-    """Answers requests. `bills`: what was made for each of them."""
+    """Answers requests. `bills`: what was made for each of them; `asked`: the texts of its messages."""
 
     def __init__(self) -> None:
         self.bills: list[dict[str, Any]] = []
+        self.asked: list[list[str]] = []
+        self._answers: list[Answer] = []
         self._kept: dict[str, Answer] = {}
+
+    @property
+    def making(self) -> int:
+        """How many answers are being made."""
+        return sum(not answer.is_over for answer in self._answers)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, which has one request."""
@@ -140,6 +147,8 @@ class ModelServer:
     ) -> None:
         answer = Answer(request, headers.get("idempotency-key", ""))
         self.bills.append(answer.bill)
+        self.asked.append([message["content"] for message in request["messages"]])
+        self._answers.append(answer)
         kept_id = headers.get("x-conversation-id")
         if kept_id is not None:
             if kept_id in self._kept:

@@ -23,6 +23,15 @@ class RunningModelServer:
     def paid(self) -> int:
         return sum(bill["tokens_out"] for bill in self.bills)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is made."""
+        return not self._server.making
+
+    def asked(self, number: int) -> list[str]:
+        """Return the texts of the messages of a request."""
+        return self._server.asked[number]
+
 
 @asynccontextmanager
 async def running_model_server() -> AsyncIterator[RunningModelServer]:
