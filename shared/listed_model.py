@@ -81,7 +81,7 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     headers: dict[str, str] = {}
     stream_options: bool = True
     think: Literal["text", "reasoning", "hide"] = "text"
-    continues: Literal["off", "prefill", "flags", "prefix", "llama-stream", "auto"] = msgspec.field(
+    continues: Literal["off", "prefill", "flags", "prefix", "llama-stream", "responses", "auto"] = msgspec.field(
         default="off", name="continue"
     )
     fallbacks: list[str] = []

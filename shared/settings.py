@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm_traceparent: bool = False  # whether requests tell model servers their trace
     llm_stream_options: bool = True  # whether requests ask for the usage by `stream_options`
     llm_think: Literal["text", "reasoning", "hide"] = "text"  # what `<think>…</think>` before an answer is
-    llm_continue: Literal["off", "prefill", "flags", "prefix", "llama-stream", "auto"] = "off"  # broken answers
+    llm_continue: Literal["off", "prefill", "flags", "prefix", "llama-stream", "responses", "auto"] = "off"
     history_turns: Annotated[int, Meta(ge=0)] = 50
     history_bytes: Positive = 4_194_304  # of all messages together
     history_stopped: Literal["leave_out", "keep"] = "leave_out"  # turns that failed or were cancelled, with their text

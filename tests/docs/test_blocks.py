@@ -20,7 +20,15 @@ MOST_OPT_OUTS = 2
 
 # The types that an NDJSON line may have: Turnwire's own, and those that the backends and the examples yield.
 OWN_TYPES = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
-PRODUCT_TYPES = {"tool.call", "tool.result", "tool.call.delta", "reasoning.delta", "model.fallback", "history.trimmed"}
+PRODUCT_TYPES = {
+    "tool.call",
+    "tool.result",
+    "tool.call.delta",
+    "reasoning.delta",
+    "model.fallback",
+    "history.trimmed",
+    "model.response",
+}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_name)

@@ -76,7 +76,7 @@ class MemoryClaims(MemoryReads):
             return Suspect(suspicion.limit)
         waited_ms = self._waited_ms(key, session, turn)
         runner = "" if cancelled is not None or given_up else worker
-        cut = rules.open_attempt(memory, key, session, turn, reason, runner, keeps_tail=keeps_tail and runner != "")
+        cut = rules.open_attempt(memory, key, session, turn, reason, runner, keeps_tail=keeps_tail)
         if crashed:
             turn.fields |= suspicion.fields()
         if cancelled is not None:

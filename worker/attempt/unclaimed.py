@@ -98,6 +98,8 @@ class Unclaimed:
         if record.error is None or await was_told(self._store, key, record.attempt):
             return
         text = record.partial_text
+        streamed = [entry.event for entry in await until_answered(self._store.read_all, key)]
+        turn.show_streamed(streamed)
         if text is None and hook(hooks, "transform_final_text") is None:
-            text = text_of(entry.event for entry in await until_answered(self._store.read_all, key))
+            text = text_of(streamed)
         await tell(self._store, hooks, turn, key, record.attempt, record.error, text or "")

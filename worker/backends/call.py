@@ -14,13 +14,14 @@ from turnwire.worker.backends.continuation import Progress, text_alone
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError
 from turnwire.worker.backends.exchange import Asked
 from turnwire.worker.backends.fitting import TRIMMED, LeftOut, shorter
-from turnwire.worker.backends.generation import Generation, Origin
+from turnwire.worker.backends.generation import Generation, Origin, names_in
 from turnwire.worker.backends.quirks import Continue, Quirks
 from turnwire.worker.backends.traced import traced
 from turnwire.worker.backends.tries import Tries
 
 logger = logging.getLogger(__name__)
 
+_OF_A_LOST_ANSWER: Final[dict[Continue, Continue]] = {"llama-stream": "prefill", "responses": "off"}
 _REFUSED: Final = (400, 404, 422)
 _NOT_THERE: Final = (400, 404, 405, 410, 501)  # to a request for an answer that the server should have kept
 
@@ -89,6 +90,9 @@ class Call:
         self._progress = Progress(keeps=self._mode != "off")
         if quirks.continues == "llama-stream":
             self._generation = Generation(origin.generation_id, attaches=origin.resumes)
+        elif quirks.continues == "responses":
+            name = next(reversed(names_in(begun)), "")
+            self._generation = Generation(name, attaches=bool(name))
         if self._generation is None or not self._generation.attaches:
             self._shortened = []
             self._go_on_with_begun()
@@ -123,7 +127,7 @@ class Call:
         # A model that has reasoned cannot go on, because it forgets its reasoning. No event tells of hidden reasoning.
         if self._quirks.think == "hide" or self._refused_rest or self._model in self._learned.cannot_continue:
             return "off"
-        return "prefill" if self._quirks.continues == "llama-stream" else self._quirks.continues
+        return _OF_A_LOST_ANSWER.get(self._quirks.continues, self._quirks.continues)
 
     @property
     def _asks_for_usage(self) -> bool:
@@ -168,7 +172,7 @@ class Call:
         if generation is not None:
             if generation.attaches and failed.status in _NOT_THERE:
                 return self._without(generation, self._broke or failed)
-            if isinstance(failed, BackendTruncatedError):
+            if isinstance(failed, BackendTruncatedError) and generation.id:
                 return await self._read_again(generation, failed)
             generation.asked = generation.attaches or failed.status == 0 or self._answer.responded
         if not self._answer.began and failed.reason == "context_length" and self._leave_out(failed.body):
@@ -216,7 +220,7 @@ class Call:
         if generation is not None and generation.asked and self._origin.moves():
             return  # the next attempt reads this answer to its end, and counts it
         self._count(partial=True)
-        if generation is not None and generation.asked:
+        if generation is not None and generation.asked and generation.id:
             await self._exchange.stop(generation.id)
 
     def _leave_out(self, refusal: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,6 +13,7 @@ from turnwire.worker.backends.answer import StreamedAnswer
 from turnwire.worker.backends.body import read_events
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError
 from turnwire.worker.backends.retry import RetryPolicy
+from turnwire.worker.backends.sse import SseEvent
 from turnwire.worker.backends.traced import request_span
 from turnwire.worker.backends.transport import Transport
 
@@ -63,16 +64,9 @@ class ChatExchange:
         Raises:
             BackendTransportError: there was no 2xx response. Its subclasses say that there is no complete answer.
         """
-        headers = dict(self._headers)
-        where: dict[str, Any] = {}
-        headers["Idempotency-Key"] += asked.key_suffix
-        body: bytes | None = None
-        if asked.reads:
-            where = {"method": "GET", "path": STREAM_PATH, "query": {"conv_id": asked.generation_id or "", "from": "0"}}
-        else:
-            body = msgspec.json.encode(asked.request)
-            if asked.generation_id is not None:
-                headers["X-Conversation-Id"] = asked.generation_id
+        headers = {**self._headers, "Idempotency-Key": self._headers["Idempotency-Key"] + asked.key_suffix}
+        body, where = self._request_of(asked, headers)
+        translate = self._translation(answer)
         answer.span = request_span(asked.request, self._kind, self._transport.url)
         if self._tells_trace and (context := answer.span.context) is not None:
             headers |= context.headers()
@@ -82,20 +76,36 @@ class ChatExchange:
             try:
                 async with aclosing(received) as wire_events:
                     async for wire_event in wire_events:
-                        for event in answer.take(wire_event):
+                        for event in translate(wire_event):
                             yield event
             except BackendTruncatedError:
                 if not answer.complete:
                     raise
                 # The answer is complete. Only its usage may be missing.
 
+    def _request_of(self, asked: Asked, headers: dict[str, str]) -> tuple[bytes | None, dict[str, Any]]:
+        """Return the body of a request, and where it goes. It may add to the headers."""
+        if asked.reads:
+            query = {"conv_id": asked.generation_id or "", "from": "0"}
+            return None, {"method": "GET", "path": STREAM_PATH, "query": query}
+        if asked.generation_id is not None:
+            headers["X-Conversation-Id"] = asked.generation_id
+        return msgspec.json.encode(asked.request), {}
+
+    def _translation(self, answer: StreamedAnswer) -> Callable[[SseEvent], Iterator[dict[str, Any]]]:
+        """Return what makes events of the turn from those of the server."""
+        return answer.take
+
     async def stop(self, generation_id: str) -> None:
         """Let the server stop an answer that nobody wants any more, and forget it. There need not be one."""
         try:
             async with asyncio.timeout(STOP_S):
-                await self._delete(generation_id)
+                await self._stop(generation_id)
         except (BackendTransportError, TimeoutError) as error:
             logger.warning("the model server was not told to stop an answer: %s", error)
+
+    async def _stop(self, generation_id: str) -> None:
+        await self._delete(generation_id)
 
     async def keeps_answers(self) -> bool:
         """Whether the server goes on with answers by itself, and keeps them. llama.cpp does since the middle of 2026.
@@ -107,12 +117,13 @@ class ChatExchange:
 
     async def _delete(self, generation_id: str) -> int:
         """Return the status of the response, which may be a refusal."""
+        return await self._send(method="DELETE", path=STREAM_PATH, query={"conv_id": generation_id})
+
+    async def _send(self, **where: Any) -> int:
+        """Send a request that is no call of the model, and return the status of the response."""
         headers = {name: value for name, value in self._headers.items() if name != "Idempotency-Key"}
-        query = {"conv_id": generation_id}
         try:
-            async with self._transport.exchange(
-                None, headers, "to stop an answer", method="DELETE", path=STREAM_PATH, query=query
-            ) as response:
+            async with self._transport.exchange(None, headers, "to stop an answer", **where) as response:
                 await response.aread()  # so that the connection can be used again
                 return response.status_code
         except BackendTransportError as refusal:

@@ -4,11 +4,14 @@ It ends with no connection. So whoever does not want it any more has to stop it,
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
+from turnwire.shared.events import ChatStreamEvent
+
+NAMED: Final = "model.response"  # the event that tells the server's own name for an answer
 _IDS: Final = uuid.UUID("0b0e9a56-64c1-5d0a-9d2a-2f0c2a1f6f5e")
 
 
@@ -35,7 +38,7 @@ class Generation:
     """One such answer, as one call reads it.
 
     Attributes:
-        id: the server's name for it.
+        id: the server's name for it; '' until the server has given it one.
         attaches: whether the next request reads what the server has, instead of asking the model.
         asked: whether the server may be working on it.
     """
@@ -53,8 +56,10 @@ class Generation:
         self._position, self._seen_before = 0, self._seen
         self.asked = True
 
-    def is_new(self, _event: dict[str, Any]) -> bool:
+    def is_new(self, event: dict[str, Any]) -> bool:
         """Take the next event. Returns whether an earlier request of this call has not had it."""
+        if event["type"] == NAMED:
+            self.id = event["data"]["id"]
         self._position += 1
         if self._position <= self._seen:
             return False
@@ -70,3 +75,8 @@ class Generation:
     def grew(self) -> bool:
         """Whether the latest request has brought a new event."""
         return self._seen > self._seen_before
+
+
+def names_in(events: Iterable[ChatStreamEvent]) -> list[str]:
+    """Return the names that servers have given to the answers of these events."""
+    return [event.data["id"] for event in events if event.type == NAMED]

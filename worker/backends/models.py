@@ -124,8 +124,8 @@ class Models:
         served = self._served.content
         with suppress(UnknownModelError):
             for position, asked in enumerate(_queue(served, _chosen(served, turn, model), turn)):
-                origin = origin_of(turn, _call_name(name, position))
-                await asked.backend.stop_call(origin, asked.real_name, asked.quirks, asked.headers(turn.tenant_id))
+                call, headers = _call_name(name, position), asked.headers(turn.tenant_id)
+                await asked.backend.stop_call(turn, call, asked.real_name, asked.quirks, headers)
 
     def _read(self, text: str) -> ServedModels:
         return self._servers.serve(parse_models_file(text, self._where), self._where)

@@ -17,10 +17,11 @@ from turnwire.worker.backends.call import Call, Learned
 from turnwire.worker.backends.errors import UnknownModelError
 from turnwire.worker.backends.exchange import ChatExchange
 from turnwire.worker.backends.fitting import LeftOut
-from turnwire.worker.backends.generation import Origin
+from turnwire.worker.backends.generation import Origin, names_in
 from turnwire.worker.backends.messages import wire_message
 from turnwire.worker.backends.probing import Modes
 from turnwire.worker.backends.quirks import KEEPS, Quirks
+from turnwire.worker.backends.responses import ResponsesExchange
 from turnwire.worker.backends.retry import RetryPolicy
 from turnwire.worker.backends.transport import Transport
 from turnwire.worker.backends.tries import Tries
@@ -191,14 +192,14 @@ class OpenAIBackend:
             "messages": [wire_message(message) for message in messages],
             "stream": True,
         }
-        exchange = self.exchange({**(headers or {}), "Idempotency-Key": idempotency_key})
+        used = quirks or self._quirks
+        exchange = self._exchange({**(headers or {}), "Idempotency-Key": idempotency_key}, used)
         tries = Tries(self._policy, f"model call {idempotency_key}")
         make = partial(
             Call, exchange, request, tries=tries, learned=self._learned,
             kind=self.kind, on_call=on_call, origin=origin or Origin(idempotency_key), begun=begun,
             left_out=left_out or LeftOut(asked),
         )  # fmt: skip
-        used = quirks or self._quirks
         return make(quirks=used).events() if used.continues != "auto" else self._found_out(make, used, exchange, asked)
 
     async def _found_out(
@@ -216,18 +217,23 @@ class OpenAIBackend:
         `ask` does so when the turn is cancelled. Call this in the hook `on_turn_failed`, for turns whose worker had
         died. It does nothing, and raises nothing, if there is no such answer or the model has another `continues`.
         """
-        await self.stop_call(origin_of(turn, name), turn.model or self._model, self._quirks, {})
+        await self.stop_call(turn, name, turn.model or self._model, self._quirks, {})
 
-    async def stop_call(self, origin: Origin, model: str, quirks: Quirks, headers: Mapping[str, str]) -> None:
+    async def stop_call(
+        self, turn: Turn, name: str | None, model: str, quirks: Quirks, headers: Mapping[str, str]
+    ) -> None:
         """Let the server stop the answer to this call, if it goes on by itself in the model's way to continue."""
-        exchange = self.exchange({**headers, "Idempotency-Key": f"{origin.key}/stop"})
+        exchange = self._exchange({**headers, "Idempotency-Key": f"{call_key(turn, name)}/stop"}, quirks)
         continues = quirks.continues if quirks.continues != "auto" else await self._modes.of(exchange, model)
-        if continues in KEEPS:
-            await exchange.stop(origin.generation_id)
+        if continues not in KEEPS:
+            return
+        own = [origin_of(turn, name).generation_id]
+        for generation_id in names_in(turn.partial_events) if continues == "responses" else own:
+            await exchange.stop(generation_id)
 
-    def exchange(self, headers: Mapping[str, str]) -> ChatExchange:
-        """Return what sends the requests of one call, with these headers."""
-        return ChatExchange(self._transport, self._policy, self.kind, headers, tells_trace=self._tells_trace)
+    def _exchange(self, headers: Mapping[str, str], quirks: Quirks) -> ChatExchange:
+        make = ResponsesExchange if quirks.continues == "responses" else ChatExchange
+        return make(self._transport, self._policy, self.kind, headers, tells_trace=self._tells_trace)
 
 
 def call_key(turn: Turn, name: str | None) -> str:

@@ -116,6 +116,11 @@ class Turn:
         left = self._cut[max(len(self._cut) - self.count_left(), 0) :]
         return [_event.decode(event) for event in left if not event.startswith(OWN_EVENT_PREFIX)]
 
+    def show_streamed(self, events: list[bytes]) -> None:
+        """Let `partial_events` be these. It is for the worker, for a turn that has ended."""
+        self._cut = events
+        self.count_left = lambda: len(events)
+
     def step(
         self,
         intent: str,

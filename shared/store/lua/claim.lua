@@ -160,7 +160,7 @@ if runner ~= '' then
     running = {'lease_end', now + lease_ms, 'parent', parent or default_parent(keys.turns, keys.turn, index)}
 end
 local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, running,
-    keeps_tail == '1' and runner ~= '')
+    keeps_tail == '1')
 if refused then
     return refused
 end
