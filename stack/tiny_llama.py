@@ -115,8 +115,10 @@ def serve(path: Path, port: int, max_tokens: int) -> None:
     params.n_parallel = 4
     params.warmup = False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.endpoint_slots = True
-    if max_tokens:
+    params.endpoint_slots = params.endpoint_metrics = True
+    if not max_tokens:
+        params.chat_template = "{% for message in messages %}{{ message.content }} {% endfor %}"  # for any model
+    else:
         params.n_predict = max_tokens
         params.sampling.ignore_eos = True
     server = xllamacpp.Server(params)

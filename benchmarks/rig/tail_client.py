@@ -129,8 +129,11 @@ class TailClient:
 
     async def start(self, session: str, metadata: dict[str, Any], *, message: str = "go") -> Answer:
         """POST turn 0 of a session, and return without waiting for the answer."""
-        body = json.dumps({"message": message, "metadata": metadata}).encode()
-        return await self._send("POST", f"/v1/sessions/{session}/turns/0", body)
+        return await self.submit(session, {"message": message, "metadata": metadata})
+
+    async def submit(self, session: str, body: dict[str, Any]) -> Answer:
+        """POST turn 0 of a session with this body, and return without waiting for the answer."""
+        return await self._send("POST", f"/v1/sessions/{session}/turns/0", json.dumps(body).encode())
 
     async def follow(self, session: str, after: str = "") -> Answer:
         """GET the events of turn 0 after a cursor, and return without waiting for the answer."""

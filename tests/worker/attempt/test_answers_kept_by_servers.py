@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.support.model_server import running_model_server
 from tests.support.turns import KEY, claim, request
 from tests.worker.backends.asking import QUICK, collect, wait_until
+from turnwire import ChatTurnHooks
 from turnwire.backends import OpenAIBackend, OpenAIHooks
 from turnwire.testing import crash_at_each_write, run_turn
 from turnwire.worker.attempt.outcome import Done
@@ -33,11 +35,11 @@ async def hooks(server):
 
 
 async def test_a_crash_at_any_write_costs_no_word(server, hooks):
-    report = await crash_at_each_write(lambda: hooks, "a 20 1000")
+    report = await crash_at_each_write(lambda: hooks, "a 6 1000")
     assert report.problems == [], str(report)
     undisturbed = 1 + 3  # the first run, and the one after the last write of each mode
     assert len(server.bills) <= len(report.runs) + undisturbed, "one generation for each turn"
-    assert {bill["tokens_out"] for bill in server.bills} == {20}
+    assert {bill["tokens_out"] for bill in server.bills} == {6}
 
 
 async def test_the_usage_is_whole_and_the_client_drops_nothing(server, hooks):
@@ -49,6 +51,30 @@ async def test_the_usage_is_whole_and_the_client_drops_nothing(server, hooks):
         ("crashed", None, None),
         ("completed", 10, 20),
     ]
+
+
+class Agent(ChatTurnHooks):
+    """Asks twice, each time in a stream step."""
+
+    continues_answers = True
+
+    def __init__(self, backend: OpenAIBackend) -> None:
+        self.backend = backend
+
+    async def produce(self, turn):
+        for name in ("plan", "answer"):
+            messages = [{"role": "user", "content": f"{name} 20 1000"}]
+            begun = turn.partial_events
+            async for event in turn.stream(name, partial(self.backend.ask, turn, messages, name=name, begun=begun)):
+                yield event
+
+
+async def test_each_stream_of_an_agent_is_read_again(server, hooks):
+    run = await run_turn(lambda: Agent(hooks._backend), "go", crash_after=["append", "checkpoint.plan"])
+    assert (run.status, run.attempts, server.paid) == ("completed", 3, 40)
+    assert run.final_text == "".join(
+        " ".join(f"{name}.{number}" for number in range(20)) for name in ("plan", "answer")
+    )
 
 
 async def test_a_cancelled_turn_stops_the_model(server, hooks):

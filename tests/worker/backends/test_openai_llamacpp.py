@@ -20,6 +20,7 @@ from turnwire.worker.backends.retry import RetryPolicy
 
 pytestmark = pytest.mark.realserver
 
+SHORT = {"temperature": 0, "max_tokens": 24}
 PATIENT = RetryPolicy(initial_backoff_ms=10, max_backoff_ms=20)  # the server computes beside the other tests
 
 
@@ -124,7 +125,7 @@ async def test_a_real_answer_is_read_again_and_is_the_same(endless):
 
 async def test_a_real_server_that_keeps_answers_is_found(endless):
     backend = OpenAIBackend(f"{endless}/v1", None, "tiny", PATIENT, quirks=Quirks(continues="auto"))
-    answer = backend.stream(QUESTION, options={"max_tokens": 5}, idempotency_key="k", on_call=lambda _: None)
+    answer = backend.stream(QUESTION, options=SHORT, idempotency_key="k", on_call=lambda _: None)
     assert [event async for event in answer]
     assert backend._modes.known == {"tiny": "llama-stream"}
     await backend.aclose()
@@ -134,7 +135,7 @@ async def test_a_real_server_that_refuses_a_long_history_gets_a_shorter_one(endl
     backend = OpenAIBackend(f"{endless}/v1", None, "tiny", PATIENT)
     earlier = [{"role": role, "content": f"{role} " * 4000} for _ in range(8) for role in ("user", "assistant")]
     answer = backend.stream(
-        [*earlier, *QUESTION], options={"max_tokens": 5}, idempotency_key="k", on_call=lambda _: None
+        [*earlier, *QUESTION], options=SHORT, idempotency_key="k", on_call=lambda _: None
     )
     events = [event async for event in answer]
     assert events[0]["type"] == "history.trimmed"
