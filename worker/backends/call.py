@@ -137,7 +137,8 @@ class Call:
         """Ask for the rest of what an earlier attempt has streamed, if the model can go on with it."""
         if not self._begun:
             return
-        progress = Progress(text_alone(self._begun), len(self._begun), keeps=self._mode != "off")
+        deltas = [str(event.data.get("delta", "")) for event in self._begun]
+        progress = Progress(text_alone(self._begun), deltas, keeps=self._mode != "off")
         self._rest = progress.go_on(self._whole, self._mode)
         if self._rest is not None:
             self._progress = progress

@@ -18,20 +18,50 @@ _FAR: Final = 200  # a text without white space for so many characters is of a l
 _SAME: Final = 24  # an answer that begins with so many characters of the old one has started over
 _FEWEST_TOKENS: Final = 20  # with less left of the limit, the answer is not worth continuing
 _BYTES_PER_TOKEN: Final = 4
-_FEWEST_BYTES_PER_DELTA: Final = 3
+_FEWEST_PIECES: Final = 6  # so many tokens do not have the same length by chance
 _UNSAFE: Final = ("response_format", "stop", "grammar", "json_schema", "guided_json", "guided_regex", "guided_grammar")
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
+
+
+class DeltaCount:
+    """Estimates the tokens of an answer. Most servers send a delta for each token.
+
+    Some gateways cut the text into pieces of the same number of characters instead, and their deltas say nothing.
+    """
+
+    def __init__(self) -> None:
+        self._deltas = 0
+        self._first = 0  # the length of the first delta, in characters
+        self._last = 0
+        self._differ = False  # whether one has another length; the last one does not count
+
+    def take(self, delta: str) -> None:
+        """Count a delta."""
+        if not delta:
+            return
+        self._differ = self._differ or self._last != self._first
+        self._deltas += 1
+        self._last = len(delta)
+        self._first = self._first or self._last
+
+    def tokens_of(self, text: str) -> int:
+        """Return about how many tokens the text has, which came in these deltas."""
+        are_pieces = self._deltas >= _FEWEST_PIECES and not self._differ
+        return len(text.encode()) // _BYTES_PER_TOKEN if are_pieces else self._deltas
 
 
 class Progress:
     """What the client has of one answer, over all requests for it.
 
-    `begun`: what it has before the first request, in so many `deltas`. `keeps`: whether the answer may have to go on.
+    `begun`: what it has before the first request. `deltas`: in which pieces it came; none: in one. `keeps`: whether the
+    answer may have to go on.
     """
 
-    def __init__(self, begun: str = "", deltas: int = 1, *, keeps: bool = True) -> None:
+    def __init__(self, begun: str = "", deltas: Sequence[str] = (), *, keeps: bool = True) -> None:
         self.started_over = False
-        self._deltas = deltas if begun else 0
+        self._count = DeltaCount()
+        for delta in deltas or [begun]:
+            self._count.take(delta)
         self._keeps = keeps
         self._pieces = [begun] if begun else []
         self._sent: str | None = None  # the beginning that the server was given; None: it was asked for a whole answer
@@ -45,7 +75,7 @@ class Progress:
             self._is_text = False
             return [event]
         delta = event["data"]["delta"]
-        self._deltas += 1
+        self._count.take(delta)
         if self._joined:
             if self._keeps:
                 self._pieces.append(delta)
@@ -73,18 +103,11 @@ class Progress:
         rest = dict(request)
         for name in _LIMITS:
             if isinstance(limit := request.get(name), int):
-                rest[name] = limit - self._tokens_of(beginning)
+                rest[name] = limit - self._count.tokens_of(beginning)
                 if rest[name] < _FEWEST_TOKENS:
                     return None
         self._sent, self._rest, self._joined = beginning, "", False
         return in_mode(rest, beginning, mode)
-
-    def _tokens_of(self, beginning: str) -> int:
-        """Estimate the tokens of what was said. Most servers send a delta for each; some cut the text differently."""
-        size = len(beginning.encode())
-        if self._deltas * _FEWEST_BYTES_PER_DELTA < size:
-            return self._deltas
-        return size // _BYTES_PER_TOKEN
 
     def _join(self, *, is_end: bool) -> list[dict[str, Any]]:
         whole, shown = self._whole(is_end=is_end), self._shown

@@ -154,8 +154,17 @@ async def test_an_answer_that_cannot_safely_go_on_fails(raw, go_on, chunks, opti
     assert len(raw.requests) == 1
 
 
-@pytest.mark.parametrize(("said", "tokens"), [([SAID] * 3, 3), (list(SAID), 8), ([SAID[:2], SAID[2:]], 2)])
-def test_the_limit_counts_deltas_unless_they_are_too_short_for_tokens(said, tokens):
+@pytest.mark.parametrize(
+    ("said", "tokens"),
+    [
+        ([SAID] * 3, 3),
+        (list(SAID), 8),
+        ([SAID[start : start + 3] for start in range(0, len(SAID), 3)], 8),
+        (["1", ".", " The", " sea", ".", " 2", ".", " It", " is"], 9),
+        ([SAID[:2], SAID[2:]], 2),
+    ],
+)
+def test_the_limit_counts_deltas_unless_they_are_pieces_of_one_length(said, tokens):
     progress = Progress()
     for piece in said:
         progress.take(text_delta(piece))

@@ -134,9 +134,7 @@ async def test_a_real_server_that_keeps_answers_is_found(endless):
 async def test_a_real_server_that_refuses_a_long_history_gets_a_shorter_one(endless):
     backend = OpenAIBackend(f"{endless}/v1", None, "tiny", PATIENT)
     earlier = [{"role": role, "content": f"{role} " * 4000} for _ in range(8) for role in ("user", "assistant")]
-    answer = backend.stream(
-        [*earlier, *QUESTION], options=SHORT, idempotency_key="k", on_call=lambda _: None
-    )
+    answer = backend.stream([*earlier, *QUESTION], options=SHORT, idempotency_key="k", on_call=lambda _: None)
     events = [event async for event in answer]
     assert events[0]["type"] == "history.trimmed"
     assert 0 < events[0]["data"]["droppedTurns"] < 9
