@@ -140,7 +140,7 @@ def usage(
         raise CommandError(Exit.USAGE, "--session: give it without --all and --tenant")
     with connected(url, key_file) as api:
         if of_operators:
-            found = api.get("/v1/admin/usage", tenant=tenant, limit=limit)["tenants"]
+            found = api.collected("/v1/admin/usage", "tenants", limit, tenant=tenant)["tenants"]
         elif session is not None:
             found = [{"session_id": session, **api.get(f"/v1/sessions/{part(check_session(session))}/usage")}]
         else:
