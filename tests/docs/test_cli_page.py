@@ -74,3 +74,5 @@ def test_an_example_names_a_command_and_options_that_exist(words: list[str]):
     passed_on = COMMANDS[name].context_settings.get("ignore_unknown_options")
     given = {word.partition("=")[0] for word in words if word.startswith("--")}
     assert passed_on or given <= options(COMMANDS[name]) | {"--help"}, words
+    needed = {parameter.opts[0] for parameter in COMMANDS[name].params if parameter.required}
+    assert {option for option in needed if option.startswith("--")} <= given, words
