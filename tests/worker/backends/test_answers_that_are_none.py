@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.worker.backends.asking import QUICK
 from tests.worker.backends.chunks import FINISH, delta, finish
 from tests.worker.backends.rawserver import HEAD, RESET, reply, sse, text
+from turnwire.backends import OpenAIBackend, OpenAIHooks
 from turnwire.worker.backends.errors import (
     BackendProtocolError,
     BackendReportedError,
@@ -129,3 +131,13 @@ async def test_an_answer_without_text_is_an_answer(raw, ask):
     raw.play(HEAD + sse(delta(reasoning_content="hm"), FINISH))
     asking = await ask(raw.url).run()
     assert (asking.text, asking.calls[0].finish_reason) == ("", "stop")
+
+
+async def test_a_turn_without_an_answer_keeps_nothing_and_can_be_asked_again(raw, twice):
+    raw.play(reply(200, b'{"detail":"Not authenticated"}', "Content-Type: application/json"))
+    raw.play(HEAD + sse(text("All of it.", "stop"), "[DONE]"))
+    hooks = OpenAIHooks(OpenAIBackend(raw.url, "sk", "m", QUICK))
+    first, second = await twice(hooks)
+    await hooks.aclose()
+    assert (first.status, first.final_text, first.error.code) == ("failed", None, "auth")
+    assert (second.status, second.final_text) == ("completed", "All of it.")
