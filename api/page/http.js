@@ -89,7 +89,7 @@ export function mayPass(error) {
   return error instanceof TypeError || (error instanceof Problem && (error.status >= 500 || error.status === 429))
 }
 
-/** The times between tries: they grow from 0.4 s to 15 s, and end at once when the browser is online again. */
+/** The times between tries: they grow from 0.4 s to 15 s, and end at once when the server is there again. */
 export class Pause {
   constructor() { this.tries = 0 }
   reset() { this.tries = 0 }
@@ -101,11 +101,14 @@ export class Pause {
       const done = () => {
         clearTimeout(timer)
         window.removeEventListener('online', done)
+        connection.removeEventListener('change', back)
         signal?.removeEventListener('abort', done)
         resolve()
       }
+      const back = () => connection.online && done()
       const timer = setTimeout(done, ms)
       window.addEventListener('online', done)
+      connection.addEventListener('change', back)
       signal?.addEventListener('abort', done)
     })
     signal?.throwIfAborted()

@@ -67,9 +67,9 @@ export class Overview {
     this.waits.replaceChildren(...[
       ...paused.map((one) => el('p', { class: 'warning' }, `The ${one.kind} `, el('code', {}, one.name), ` is paused for ${duration(now - one.since)}. `,
         button({ text: 'Resume', picture: 'play', kind: 'small', label: `Resume the ${one.kind} ${one.name}`, click: () => this.deeds.resume(one.kind, one.name) }))),
-      ...unserved.map((one) => el('p', { class: 'warning' }, `${one.turns} turn${one.turns > 1 ? 's' : ''} of the project `, el('code', {}, one.project ?? '(none)'),
-        ` wait${one.turns > 1 ? '' : 's'} for a worker that has hooks for it, for ${duration(now - one.oldest_at)}.`)),
-      suspects ? el('p', { class: 'warning' }, `${suspects} turn${suspects > 1 ? 's' : ''} wait${suspects > 1 ? '' : 's'} for an idle worker, because workers died while they ran them.`) : null,
+      ...unserved.map((one) => el('p', { class: 'warning' }, 'The project ', el('code', {}, one.project ?? '(none)'),
+        ` waits for a worker that has hooks for it: ${one.turns} turns, for ${duration(now - one.oldest_at)}.`)),
+      suspects ? el('p', { class: 'warning' }, `Waiting for an idle worker, because workers died while they ran: ${suspects}.`) : null,
       lines.length ? this.#linesTable(lines, now) : el('p', { class: 'muted' }, 'No turn waits for a worker.'),
     ].filter(Boolean))
   }

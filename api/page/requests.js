@@ -174,6 +174,6 @@ export function problemNode({ error, again }, dismiss) {
   return el('div', { class: 'problem', role: 'alert' },
     el('div', {}, el('code', {}, error.code ?? error.name), ' ', text),
     el('div', { class: 'row' },
-      again ? button({ text: 'Try again', picture: 'again', click: () => { dismiss(); again() } }) : null,
+      again && (!error.code || error.retryable) ? button({ text: 'Try again', picture: 'again', click: () => { dismiss(); again() } }) : null,
       button({ text: 'Dismiss', kind: 'quiet', click: dismiss })))
 }

@@ -65,7 +65,8 @@ export class TurnCard {
     const open = isOpen(state)
     this.element.dataset.state = state
     this.answer.setAttribute('aria-busy', String(state === 'running'))
-    this.items.update(log.events.length ? log.items : this.#itemsOfRecord(), open)
+    const isBehind = !open && !log.ended && record.final_text // the record came before the rest of the log
+    this.items.update(log.events.length && !isBehind ? log.items : this.#itemsOfRecord(), open)
     this.#showStatus(state, open)
     if (this.footerState !== footerKey(this)) {
       this.footerState = footerKey(this)

@@ -28,8 +28,8 @@ function poll(session, signal, changed, lowestOpen) {
       const now = JSON.stringify(turns.map((turn) => [turn.turn_index, turn.status, turn.attempt]))
       if (now !== seen && turns.length) changed(turns[0].turn_index)
       seen = now
-    } catch {
-      // the next look may succeed
+    } catch (error) {
+      if (error.status === 404) seen &&= changed(0) // it was erased; otherwise the next look may succeed
     }
   }, POLL_MS)
   signal.addEventListener('abort', () => clearInterval(timer))

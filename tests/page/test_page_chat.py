@@ -161,3 +161,18 @@ def test_a_lost_connection_is_shown_and_the_stream_goes_on(page: Page, tmp_path:
     until_state(page, "completed", 1)
     assert answer(page, 0) == "The first half of attempt 1, and the second half."
     assert messages(page)[1:] == ["while it is away"]
+
+
+def test_an_api_that_is_killed_and_started_again_costs_nothing(page: Page, page_stack: Stack, tmp_path: Path):
+    gate = tmp_path / "gate"
+    say(page, f"gate {gate}")
+    until_answer(page, "The first half")
+    page_stack.api[0].kill()
+    page.until("document.querySelector('#offline').checkVisibility()")
+    gate.touch()
+    page_stack.api[0].start()
+    page_stack.wait_api(0)
+    until_state(page, "completed")
+    until_answer(page, "The first half of attempt 1, and the second half.")
+    page.until("!document.querySelector('#offline').checkVisibility()")
+    assert page.run("document.querySelector('#problem').innerText") == ""
