@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stack.cluster import ROOT, bare_environment
 
 
+@pytest.mark.long
 def test_the_smallest_run_counts_turns_that_lose_their_lease(tmp_path: Path) -> None:
     result = tmp_path / "blocked.json"
     argv = [sys.executable, "-m", "benchmarks.blocked", "--rounds", "1", "--turns", "4", "--seconds", "0.3"]

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stack.cluster import ROOT, bare_environment
 
 
+@pytest.mark.long
 def test_the_smallest_run_buries_those_who_were_killed(tmp_path: Path) -> None:
     result = tmp_path / "housekeeping.json"
     sizes = ["--workers", "8", "--turns", "500", "--clients", "20", "--claims", "10", "--seconds", "1"]

@@ -15,6 +15,7 @@ from benchmarks.rig.tail_client import Answer, WrongAnswerError
 from stack.cluster import ROOT, bare_environment
 
 
+@pytest.mark.long
 def test_the_smallest_run_measures_ours_and_the_floor(tmp_path: Path) -> None:
     result = tmp_path / "streams.json"
     parts = ["fanout", "replay", "redis"]

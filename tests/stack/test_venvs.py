@@ -76,6 +76,7 @@ def test_a_uv_that_does_not_run_is_not_used(tmp_path, monkeypatch):
     assert venvs.find_uv() is None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not venvs.has_ensurepip(), reason="this Python has no ensurepip")
 def test_ensurepip_is_preferred_and_an_unknown_package_is_an_error(lock, tmp_path, monkeypatch):
     lock.write_text("nothing==1.0\n")  # without a hash, so that pip refuses it before it asks any index

@@ -59,6 +59,7 @@ def test_every_public_name_is_documented():
     assert [name for name in names if not inspect.getdoc(getattr(kit, name))] == []
 
 
+@pytest.mark.long
 def test_a_strict_consumer_passes_its_type_checker(tmp_path: Path):
     (tmp_path / "consumer.py").write_text(CONSUMER, encoding="utf-8")
     cache = ["--cache-dir", str(tmp_path / "cache")]
