@@ -43,7 +43,7 @@ def _hint(status: int, problem: Mapping[str, Any]) -> str:
     if status == 403:
         return "`turnwire info` says what your credentials may do"
     if status == 404 and problem.get("detail") == "no such path":
-        return "the API is older than this command; `turnwire info` shows its version"
+        return "this API does not have what the command needs; `turnwire info` shows its version"
     return "" if problem else NOT_TURNWIRE
 
 

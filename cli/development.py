@@ -41,7 +41,7 @@ def run_service(workers: int, data: Path, port: int | None, *, quiet: bool) -> i
     """
     stop = _StopAsked()
     port = port or (PORT if is_free(PORT) else free_port())
-    env = os.environ | {"TURNWIRE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    env = {"TURNWIRE_DEVELOPMENT": "true"} | os.environ | {"TURNWIRE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     with stop, _redis(env, data) as redis:
         parts = [_Part("api", ["-m", "turnwire.api"], env, quiet=quiet)]
         parts += [_Part(f"worker{number}", ["-m", "turnwire.worker"], env, quiet=quiet) for number in range(workers)]
@@ -122,7 +122,7 @@ def _introduction(url: str, env: Mapping[str, str]) -> str:
     for name in ("TURNWIRE_HOOKS", "TURNWIRE_MODELS_FILE", "TURNWIRE_LLM_BASE_URL"):
         model = f"of {name}" if env.get(name) else model
     return (
-        f"\nTurnwire is ready.\n  API    {url}\n  model  {model}\n\n"
+        f"\nTurnwire is ready.\n  API    {url} (its page: open it in a browser)\n  model  {model}\n\n"
         f"  try    turnwire send demo hello --url {url}\n  stop   Ctrl-C\n"
     )
 

@@ -94,6 +94,8 @@ def test_the_command_runs_the_whole_service(python: Path, tmp_path: Path):
         dev.wait_until(lambda: "Turnwire is ready" in dev.log() and "worker ready" in dev.log(), LIMIT_S)
         answer = run(command, "send", "demo", "hi", "--url", f"http://127.0.0.1:{port}", cwd=tmp_path)
         assert answer.startswith("You said: “hi”")
+        info = httpx.get(f"http://127.0.0.1:{port}/v1/info", timeout=LIMIT_S, trust_env=False).json()
+        assert info["features"]["development"] is True
         worker = int(re.search(r"worker ready: [^/]+/(\d+)/", dev.log())[1])  # type: ignore[index]
         os.kill(worker, signal.SIGKILL)
         dev.wait_until(lambda: dev.log().count("worker ready") == 2, LIMIT_S)
