@@ -34,8 +34,7 @@ def follow(
         Unreachable: the API has never answered, or not for `retry_s` seconds.
         Refused: the API refuses to show the turn, for example because the credentials have expired.
     """
-    broken_at_s: float | None = None
-    pause_s = FIRST_PAUSE_S
+    breaks = _Breaks(on_break)
     while True:
         why = "the API ended the stream"
         try:
@@ -43,9 +42,7 @@ def follow(
                 answered = True
                 for line in lines:
                     event = json.loads(line)
-                    if broken_at_s is not None:
-                        broken_at_s, pause_s = None, FIRST_PAUSE_S
-                        on_break("")
+                    breaks.end()
                     after = event.get("id", after)
                     yield event
                     if event["type"] in TERMINAL:
@@ -54,10 +51,34 @@ def follow(
             if not answered:
                 raise
             why = error.text
-            if broken_at_s is not None and time.monotonic() - broken_at_s > retry_s:
+            if breaks.last_s > retry_s:
                 raise Unreachable(why, f"go on with: turnwire tail {session} {index} --after {after}") from None
-        if broken_at_s is None:
-            broken_at_s = time.monotonic()
-            on_break(why)
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        breaks.wait(why)
+
+
+class _Breaks:
+    """Waits before a broken connection is made again, each time a little longer."""
+
+    def __init__(self, on_break: Callable[[str], None]) -> None:
+        self._on_break = on_break
+        self._since_s: float | None = None
+        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def last_s(self) -> float:
+        """For how many seconds no event has come, because the connection is broken; 0 if it is not."""
+        return 0.0 if self._since_s is None else time.monotonic() - self._since_s
+
+    def wait(self, why: str) -> None:
+        """Wait for a moment. The reason is told once for each break."""
+        if self._since_s is None:
+            self._since_s = time.monotonic()
+            self._on_break(why)
+        time.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def end(self) -> None:
+        """Take note that events come again."""
+        if self._since_s is not None:
+            self._since_s, self._pause_s = None, FIRST_PAUSE_S
+            self._on_break("")

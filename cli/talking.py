@@ -66,13 +66,9 @@ def send(
     if new and parent is not None:
         raise CommandError(Exit.USAGE, "--new and --parent: give one of them only")
     body = {
-        "message": sys.stdin.read() if message == "-" else message,
-        "model": model,
-        "project": project,
-        "user": user,
-        "parent": -1 if new else parent,
-        "on_busy": on_busy.value,
-    }
+        "message": sys.stdin.read() if message == "-" else message, "model": model, "project": project, "user": user,
+        "parent": -1 if new else parent, "on_busy": on_busy.value,
+    }  # fmt: skip
     with connected(url, key_file) as api:
         record = _asked(api, session, index, body, retry_for)
         if detach:

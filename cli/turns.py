@@ -57,10 +57,13 @@ def turns(
             _list_session(api, check_session(session), limit, as_json=as_json)
             return
         answer = api.collected("/v1/admin/turns", "turns", limit, session=session, **asked)
-    found, now_ms = answer["turns"], answer["now"]
     if as_json:
-        screen.say(screen.as_json(found))
-        return
+        screen.say(screen.as_json(answer["turns"]))
+    else:
+        _show_all(answer["turns"], answer["now"])
+
+
+def _show_all(found: list[dict[str, Any]], now_ms: int) -> None:
     header = ("run id", "status", "project", "model", "attempt", "age", "worker", "waits for", "cost")
     rows = [
         (
