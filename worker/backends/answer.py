@@ -86,18 +86,16 @@ class StreamedAnswer:
         if chunk is None:
             return
         if not self._first_data:
-            self._begin(chunk, event.data)
+            self._first_data, self.first_chunk_s = event.data, time.perf_counter()
+        if self.model is None and isinstance(chunk.model, str):
+            self.model = chunk.model
+            self.id = chunk.id if isinstance(chunk.id, str) else None
         self._tokens.take(chunk.usage or fields_of(chunk.x_groq).get("usage"))
         yield from self._attachments.take({"citations": chunk.citations, "search_results": chunk.search_results})
         choice = chunk.first_choice
         if choice is not None:
             self._has_choice = True
             yield from self._choice(choice, event.data)
-
-    def _begin(self, chunk: Chunk, data: str) -> None:
-        self._first_data, self.first_chunk_s = data, time.perf_counter()
-        self.model = chunk.model if isinstance(chunk.model, str) else None
-        self.id = chunk.id if isinstance(chunk.id, str) else None
 
     def end(self, head: bytes) -> None:
         """Note that the body has come to its proper end. `head` is its beginning."""

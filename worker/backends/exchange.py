@@ -67,7 +67,7 @@ class ChatExchange:
         headers = {**self._headers, "Idempotency-Key": self._headers["Idempotency-Key"] + asked.key_suffix}
         body, where = self._request_of(asked, headers)
         translate = self._translation(answer)
-        answer.span = request_span(asked.request, self._kind, self._transport.url)
+        answer.span = request_span(asked.request, self._kind, self._transport.url, reads=asked.reads)
         if self._tells_trace and (context := answer.span.context) is not None:
             headers |= context.headers()
         async with self._transport.exchange(body, headers, asked.attempt, **where) as response:

@@ -101,7 +101,7 @@ class Translation:
         elif kind == "response.incomplete":
             why = fields_of(response.get("incomplete_details")).get("reason")
             reason = _INCOMPLETE.get(str(why), "error")
-        yield _chunk({}, reason) | {"usage": usage}
+        yield _chunk({}, reason) | {"usage": usage, "model": response.get("model"), "id": response.get("id")}
         yield DONE
 
 

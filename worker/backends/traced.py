@@ -19,11 +19,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 _NUMBERS: Final = ("temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 
 
-def request_span(request: Mapping[str, Any], provider: str, url: httpx.URL) -> Span:
-    """Begin the span of one request. `provider`: the name of the backend."""
+def request_span(request: Mapping[str, Any], provider: str, url: httpx.URL, *, reads: bool = False) -> Span:
+    """Begin the span of one request. `provider`: the name of the backend. `reads`: see Asked."""
     if not tracing.on:
         return NO_SPAN
-    return tracing.begin(f"chat {request['model']}", _attributes_of(request, provider, url), "client")
+    attributes = _attributes_of(request, provider, url)
+    if reads:
+        attributes["turnwire.read_again"] = True  # its tokens are those of an earlier request
+    return tracing.begin(f"chat {request['model']}", attributes, "client")
 
 
 @contextmanager
