@@ -19,12 +19,14 @@ from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_tu
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.edge.traced import Traced
+from turnwire.api.edge.wire import REQUEST_ID
 from turnwire.api.endpoints.guard import guarded
 from turnwire.api.endpoints.page import page_handlers
 from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
 from turnwire.shared.errors import TurnwireError
+from turnwire.shared.log_context import begin
 from turnwire.shared.settings import Settings
 from turnwire.shared.tracing import tracing
 
@@ -98,6 +100,7 @@ class _Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            begin(request_id=scope.get("extensions", {}).get(REQUEST_ID))
             try:
                 self._hosts.check(scope["path"], scope["headers"])
                 if self._services.draining and scope["path"] not in {"/healthz", "/metrics"}:

@@ -9,13 +9,18 @@ import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import msgspec
+
+from turnwire.shared.log_context import ContextFilter, fields_of
 from turnwire.shared.settings import Settings
 
 HIDDEN: Final = "***"
+MOST_CHARACTERS: Final = 8192  # of a message, and of a traceback
 _SHORTEST: Final = 6  # a shorter value of the settings would also hide parts of ordinary words
 _read_later: Final[set[str]] = set()  # secrets that were not in the settings when the log began
 
@@ -40,7 +45,10 @@ _FORMS: Final = (
 
 
 class Scrubber(logging.Formatter):
-    """Formats a record, with its traceback, and hides what is a secret or looks like one."""
+    """Formats a record, with its fields and its traceback. It hides what is a secret or looks like one.
+
+    What is longer than a line may be is cut: of a message the end, and of a traceback the middle.
+    """
 
     def __init__(self, form: str, secrets: Iterable[str] = ()) -> None:
         super().__init__(form)
@@ -48,6 +56,14 @@ class Scrubber(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return self.scrubbed(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the base class
+        line = _without_end(super().formatMessage(record))
+        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        return f"{line} [{fields}]" if fields else line
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return _without_middle(super().formatException(ei))
 
     def scrubbed(self, text: str) -> str:
         """The text without secrets."""
@@ -58,10 +74,37 @@ class Scrubber(logging.Formatter):
         return text
 
 
+class JsonScrubber(Scrubber):
+    """Formats a record as one line of JSON. Each text is scrubbed before, so that the line stays JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self._text(_without_end(record.getMessage())),
+        }
+        line |= {
+            name: self._text(value) if isinstance(value, str) else value for name, value in fields_of(record).items()
+        }
+        if record.exc_info:
+            line["exception"] = self._text(self.formatException(record.exc_info))
+        if record.stack_info:
+            line["stack"] = self._text(_without_middle(record.stack_info))
+        return msgspec.json.encode(line).decode()
+
+    def _text(self, text: str) -> str:
+        """The text without secrets, and without halves of surrogate pairs, which JSON does not know."""
+        return self.scrubbed(text).encode("utf-8", "backslashreplace").decode()
+
+
 def log_to_stderr(settings: Settings) -> None:
-    """Let the root logger write to standard error at the level of the settings."""
+    """Let the root logger write to standard error, at the level and in the format of the settings."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Scrubber("%(asctime)s %(levelname)s %(name)s: %(message)s", _secrets_of(settings)))
+    kind = JsonScrubber if settings.log_format == "json" else Scrubber
+    handler.setFormatter(kind("%(asctime)s %(levelname)s %(name)s: %(message)s", _secrets_of(settings)))
+    handler.addFilter(ContextFilter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of every request, which may hold a key
     # Python itself would write these two to standard error as they are.
@@ -85,6 +128,18 @@ def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     secrets = [*whole, *(part for value in whole for part in value.split())]
     urls = [value for name, value in environ.items() if name.startswith("TURNWIRE_") and "://" in value]
     return Scrubber("", [*secrets, *(secret for url in urls for secret in _passwords(url))]).scrubbed(text)
+
+
+def _without_end(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text) - MOST_CHARACTERS} more)"
+
+
+def _without_middle(text: str) -> str:
+    """The first lines of a traceback say where it began, and the last ones what went wrong."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]}\n… ({len(text) - 2 * half} characters are left out)\n{text[-half:]}"
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -78,6 +78,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    request_id: str | None = None  # of the HTTP request that asked for the turn
     callback: str | None = None
     parent: int | None = None  # the index of the turn that it follows; -1: none; None: not decided, it has not run yet
     created_at: int

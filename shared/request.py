@@ -11,7 +11,7 @@ from turnwire.shared.lanes import DEFAULT_LANE, Lane
 
 OnBusy = Literal["enqueue", "reject", "interrupt", "concurrent"]
 NO_PARENT: Final = -1  # the parent of a turn that begins a conversation
-_TEXTS: Final = ("project", "domain", "model", "user", "on_busy", "callback", "traceparent", "tracestate")
+_TEXTS: Final = ("project", "domain", "model", "user", "on_busy", "callback", "traceparent", "tracestate", "request_id")
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     callback: str | None = None  # the URL that is told of the end of the turn
     traceparent: str | None = None
     tracestate: str | None = None
+    request_id: str | None = None  # of the HTTP request, for logs
     lane: Lane = DEFAULT_LANE
     bound: bool = False  # the session must be this user's, or new: then it becomes this user's
 

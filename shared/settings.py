@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: str | None = None  # addresses and networks, with commas; only they name the client's address
     development: bool = False  # the API of a developer's machine: operators may kill workers there
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
     client_traces: Literal["parent", "link"] = "parent"  # what the trace of a client is to that of its turn
     metrics_open: bool = False  # whether the API shows its metrics to everybody
     metrics_host: str = "127.0.0.1"  # where a worker shows its metrics and answers probes

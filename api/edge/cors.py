@@ -14,10 +14,12 @@ Header = tuple[bytes, bytes]
 
 METHODS: Final = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS: Final = (
-    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, traceparent, tracestate, x-api-key"
-)  # fmt: skip
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, traceparent, tracestate, x-api-key, "
+    "X-Request-Id"
+)
 RESPONSE_HEADERS: Final = (
-    "Location, Content-Location, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate"
+    "Location, Content-Location, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, "
+    "X-Request-Id"
 )
 MAX_AGE_S: Final = 7200  # the longest time for which Chromium keeps the answer to a preflight
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")

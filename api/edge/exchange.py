@@ -15,7 +15,7 @@ from turnwire.api.edge.accept import JSON
 from turnwire.api.edge.client_address import TrustedProxies
 from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.rates import Rate
-from turnwire.api.edge.wire import CONNECTION
+from turnwire.api.edge.wire import CONNECTION, REQUEST_ID
 from turnwire.shared.limits import NO_LIMITS
 
 # A block in which the given function is called, with a code, as soon as the credentials of the request end.
@@ -44,6 +44,12 @@ class Exchange:
         """The address of the client, as far as the trusted proxies tell it; `unknown` if they do not."""
         address: str = self._proxies.client(self._peer, self.scope["headers"])
         return address
+
+    @property
+    def request_id(self) -> str | None:
+        """The id of the request; None: it came by no connection of this server."""
+        found: str | None = self.scope.get("extensions", {}).get(REQUEST_ID)
+        return found
 
     @property
     def comes_from_stranger(self) -> bool:

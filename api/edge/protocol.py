@@ -21,9 +21,11 @@ from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.deadline import Deadline, Phase
 from turnwire.api.edge.problems import HeadTooLarge, RequestTimeout
 from turnwire.api.edge.refusal import Lingering, refuse, warn_of_shortage
-from turnwire.api.edge.wire import CONNECTION
+from turnwire.api.edge.wire import CONNECTION, REQUEST_ID
 from turnwire.shared.errors import BadRequest, TurnwireError
+from turnwire.shared.log_context import request_id_of
 
+REQUEST_ID_HEADER: Final = b"x-request-id"
 MAX_HEAD_BYTES: Final = 65_536  # the request line and the headers, also the trailers; uvicorn would keep any amount
 HEADER_BYTES: Final = 32  # what a header counts for beside its name and value, as in HTTP/2: an empty one is not free
 MAX_HELD_BYTES: Final = 65_536  # a client may send so much while its earlier requests are not answered yet
@@ -159,7 +161,10 @@ class Protocol(HttpToolsProtocol):
             raise RefusedError
         self._phase = Phase.BODY
         super().on_headers_complete()
-        self.cycle.default_headers = self.cycle.default_headers + self.origins.headers(self.headers)
+        request_id = request_id_of(next((value for name, value in self.headers if name == REQUEST_ID_HEADER), None))
+        self.scope["extensions"][REQUEST_ID] = request_id  # type: ignore[assignment]
+        told = (REQUEST_ID_HEADER, request_id.encode())
+        self.cycle.default_headers = [*self.cycle.default_headers, told, *self.origins.headers(self.headers)]
         self.flow.resume_reading()  # uvicorn stops reading while a request waits for an earlier one; see `_hold`
 
     def on_chunk_header(self) -> None:

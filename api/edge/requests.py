@@ -9,6 +9,7 @@ from turnwire.api.edge.exchange import Exchange
 from turnwire.shared.errors import BadRequest, NotFound
 from turnwire.shared.given_names import signal_key, turn_index
 from turnwire.shared.keys import SessionKey, TurnKey, session_key
+from turnwire.shared.log_context import learn
 
 MAX_NAME_CHARACTERS = 256  # of a project, a domain, a model or a user
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -72,7 +73,9 @@ def path_turn(exchange: Exchange) -> TurnKey:
         BadRequest: a part of the path is not a session id, or not an index.
         NotFound: the credentials are bound to other sessions.
     """
-    return _own_session(exchange, "no such turn").turn(turn_index(exchange.scope["path_params"]["index"]))
+    key = _own_session(exchange, "no such turn").turn(turn_index(exchange.scope["path_params"]["index"]))
+    learn(run_id=key.run_id)
+    return key
 
 
 def _own_session(exchange: Exchange, missing: str) -> SessionKey:

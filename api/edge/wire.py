@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from turnwire.shared.metrics import counter
 
+REQUEST_ID: Final = "turnwire.request_id"  # the extension of the ASGI scope that holds the id of the request
 CONNECTION: Final = "turnwire.connection"  # the extension of the ASGI scope in which protocol.py puts the connection
 UNSENT_BYTES: Final = 131_072  # the kernel holds so much for a slow reader; without this limit up to 4 MiB
 PROGRESS_CHECKS: Final = 4  # so many times within `stall_s`, it is checked whether a client still reads

@@ -14,6 +14,7 @@ from turnwire.api.edge.resource import Handler
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.services import Services
 from turnwire.shared.errors import NotFound
+from turnwire.shared.log_context import learn
 from turnwire.shared.metrics import counter
 from turnwire.shared.settings import Settings
 
@@ -40,6 +41,7 @@ def guarded(services: Services, operation: Operation) -> Handler:
         _REQUESTS.add(name)
         credential = await _admitted(services, operation, exchange)
         identity = exchange.identity = credential.identity
+        learn(tenant=identity.tenant)
         identity.require(operation.scope)
         if may_outlive_credentials:
             exchange.while_valid = partial(services.watch.while_valid, credential)

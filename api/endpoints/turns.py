@@ -20,7 +20,8 @@ from turnwire.api.following.encode import Framing
 from turnwire.api.services import Services
 from turnwire.shared.events import RESULT, RUN_COMPLETED, RUN_STARTED, completed_data, encode_event, result_data
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.lanes import DEFAULT_LANE, Lane, pool_of
+from turnwire.shared.lanes import Lane, pool_of
+from turnwire.shared.log_context import learn
 from turnwire.shared.metrics import counter, histogram
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.request import TurnRequest
@@ -50,7 +51,7 @@ async def ask_turn(services: Services, exchange: Exchange) -> None:
     intake = _intake(services, exchange)
     with suppress(ClientGone), _follows(services, exchange, form):
         asked = await read_turn(exchange, exchange.limits.max_body_bytes)
-        accepted = await intake.submit(key, _placed(services, asked))
+        accepted = await intake.submit(key, _placed(services, asked, exchange))
         _tell_rate(exchange, intake)
         await _Answer(services, intake, accepted, exchange).send(form, asked)
 
@@ -63,7 +64,7 @@ async def ask_next_turn(services: Services, exchange: Exchange) -> None:
     intake = _intake(services, exchange)
     with suppress(ClientGone), _follows(services, exchange, form):
         asked = await read_turn(exchange, exchange.limits.max_body_bytes)
-        accepted = await intake.submit_next(session, _placed(services, asked), repeat_key)
+        accepted = await intake.submit_next(session, _placed(services, asked, exchange), repeat_key)
         _tell_rate(exchange, intake)
         await _Answer(services, intake, accepted, exchange).send(form, asked)
 
@@ -88,8 +89,8 @@ def _tell_rate(exchange: Exchange, intake: Intake) -> None:
         exchange.rates = [rate.at_most(left[rate.holder]) for rate in exchange.rates]
 
 
-def _placed(services: Services, asked: AskedTurn) -> TurnRequest:
-    """The request, with the lane that its project and its priority give it.
+def _placed(services: Services, asked: AskedTurn, exchange: Exchange) -> TurnRequest:
+    """The request, with its id, and with the lane that its project and its priority give it.
 
     Raises:
         InvalidInput: its callback may not be made.
@@ -98,7 +99,7 @@ def _placed(services: Services, asked: AskedTurn) -> TurnRequest:
         services.callback_hosts.check(asked.request.callback)
     pool = pool_of(asked.request.project, services.project_pools)
     lane = Lane(pool, asked.priority or services.settings.priority)
-    return asked.request if lane == DEFAULT_LANE else msgspec.structs.replace(asked.request, lane=lane)
+    return msgspec.structs.replace(asked.request, lane=lane, request_id=exchange.request_id)
 
 
 class _Answer:
@@ -110,6 +111,7 @@ class _Answer:
         self._accepted = accepted
         self._exchange = exchange
         self._key = accepted.key
+        learn(run_id=accepted.key.run_id)
         self._headers = _location(accepted.key, services.settings.root_path or "")
         if tracing.on:
             tracing.current().set({"turnwire.run_id": self._key.run_id, "turnwire.tenant": self._key.session.tenant})

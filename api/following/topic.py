@@ -20,6 +20,7 @@ from turnwire.api.following.tail import Page, Tail
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.events import Cursor, Entry
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.log_context import nowhere
 from turnwire.shared.store.turns import TurnStore
 
 PAGE_BYTES: Final = 262_144  # at most so much of a log is held for one reader, unless one event is larger
@@ -116,12 +117,12 @@ class Topic:
             task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(work)
+        task = self._group.create_task(work, context=nowhere())  # not only for the request that asks first
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _check_later(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._next_check_s, self._check_if_silent)
+        return asyncio.get_running_loop().call_later(self._next_check_s, self._check_if_silent, context=nowhere())
 
     def _check_if_silent(self) -> None:
         if self._version == self._checked_version:

@@ -65,7 +65,7 @@ def test_a_preflight_is_answered_without_credentials(page: httpx.Client):
         allowed = response.headers["access-control-allow-headers"].lower().split(", ")
         assert {
             "authorization", "content-type", "idempotency-key", "last-event-id", "prefer", "traceparent", "tracestate",
-            "x-api-key",
+            "x-api-key", "x-request-id",
         } == set(allowed)  # fmt: skip
         assert {"GET", "POST", "DELETE"} <= set(response.headers["access-control-allow-methods"].split(", "))
         assert int(response.headers["access-control-max-age"]) >= 600

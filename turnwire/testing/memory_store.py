@@ -89,7 +89,7 @@ class MemoryStore(MemoryAttempts):
         fields |= {"status": "queued", "updated_at": now}
         reopened = turn is not None
         if turn is not None:
-            rules.remove(turn.fields, "pool", "priority", "traceparent", "tracestate")
+            rules.remove(turn.fields, "pool", "priority", "traceparent", "tracestate", "request_id")
             if turn.status == "failed" and turn.fields.get("error_code") == "signal_timeout":
                 rules.forget_timeout(turn)
             turn.fields |= fields | {"resume_reason": "retry", "crashes": "0"}

@@ -172,11 +172,12 @@ class TurnLog:
         if count <= 0 or self._error is not None:  # they are queued already
             return
         run_id = self.claimed.key.run_id
+        extra = {"run_id": run_id, "attempt": self.claimed.attempt}  # this is not the task of the attempt
         if count > len(self._kept):
-            logger.warning("%s: the store has lost %d events, more than are kept here", run_id, count)
+            logger.warning("%s: the store has lost %d events, more than are kept here", run_id, count, extra=extra)
             self._fail(StoreLost("the store has lost the last events of this attempt"))
             return
-        logger.warning("%s: the store has lost %d events; they are written again", run_id, count)
+        logger.warning("%s: the store has lost %d events; they are written again", run_id, count, extra=extra)
         _RESTORED.add(amount=count)
         lost = [self._kept.pop() for _ in range(count)][::-1]
         if not self._pending:

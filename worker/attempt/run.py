@@ -13,6 +13,7 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, BadRequest, RecordUnreadable, StoreLost
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.ledger import ran_ms
+from turnwire.shared.log_context import learn
 from turnwire.shared.model import Claimed, TurnError
 from turnwire.shared.store.attempts import Claim, GiveBackReason
 from turnwire.shared.store.patience import until_answered
@@ -107,7 +108,8 @@ class TurnRunner:
             if attempt.claimed is claimed and attempt.lease is Lease.HELD:
                 attempt.stop(Stop.LOST)
         elif isinstance(reply, Exception):
-            logger.warning("%s: the lease was not renewed (%s); trying again", attempt.claimed.key.run_id, reply)
+            extra = {"run_id": attempt.claimed.key.run_id, "attempt": attempt.claimed.attempt}
+            logger.warning("%s: the lease was not renewed (%s); trying again", extra["run_id"], reply, extra=extra)
         elif reply:
             attempt.stop(Stop.CANCEL)
 
@@ -143,6 +145,7 @@ class TurnRunner:
 
     async def _run(self, claimed: Claimed, *, cancelled: bool) -> Done | Parked | Again:
         count_claim(claimed)
+        learn(attempt=claimed.attempt, request_id=claimed.record.request_id)
         attempt = Attempt(claimed, self.appender, self._prices)
         if self._draining:
             attempt.stop(Stop.DRAIN)

@@ -5,6 +5,7 @@ Events that are in the log already are not written twice. At the first one that 
 """
 
 from turnwire.shared.events import RUN_RESUMED, encode_event
+from turnwire.shared.log_context import learn
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.attempt import Attempt, Lease
@@ -78,6 +79,7 @@ class AttemptStream:
             after = self._standing.last_match
             rewound = await until_answered(self._store.rewind, claimed, after, attempt.meter.row)
             attempt.claimed = rewound.claimed
+            learn(attempt=rewound.claimed.attempt)
         finally:
             attempt.lease = Lease.HELD
         attempt.meter.go_on()

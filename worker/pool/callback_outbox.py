@@ -15,6 +15,7 @@ import msgspec
 from turnwire.shared.errors import BadRequest, RecordUnreadable
 from turnwire.shared.keys import CALLBACK_PREFIX, TurnKey
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.log_context import learn
 from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.store.callbacks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Callbacks
@@ -58,6 +59,7 @@ class CallbackOutbox:
             return Again(UNREADABLE_MS)
         if record is None or record.callback is None or record.status not in TYPES:
             return Done()  # a turn that runs again enqueues this job anew at its next end
+        learn(attempt=record.attempt, request_id=record.request_id)
         if self._sender is None:
             logger.warning("%s: this worker has no TURNWIRE_CALLBACK_HOSTS, so it leaves the callback", key.run_id)
             return Again(UNREADABLE_MS)

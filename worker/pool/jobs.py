@@ -3,7 +3,8 @@
 Then it tells the queue what becomes of the job.
 """
 
-from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of, tenant_of
+from turnwire.shared.log_context import begin
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.worker.attempt.outcome import Again, Done, Parked, SetAside
@@ -37,6 +38,7 @@ class Jobs:
 
         `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
         """
+        begin(run_id=run_id_of(job_id).removeprefix(CALLBACK_PREFIX), tenant=tenant_of(job_id))
         if is_persist_id(job_id):
             return await self._outbox.run(TurnKey.parse(run_id_of(job_id)), company)
         if job_id.startswith(ERASURE_PREFIX) and self._erasures is not None:

@@ -12,6 +12,7 @@ from typing import Final
 from turnwire.shared.errors import RecordUnreadable
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.log_context import learn
 from turnwire.shared.metrics import counter
 from turnwire.shared.model import Claimed, TurnRecord
 from turnwire.shared.store.patience import until_answered
@@ -56,6 +57,7 @@ class Outbox:
             return Again(UNREADABLE_MS)
         if record is None or (record.terminal and record.persist != "pending"):
             return Done()
+        learn(attempt=record.attempt, request_id=record.request_id)
         if not self._products.serves(record.project):
             self._products.tell_unserved(record.project, 0)
             return Again(LATEST_UNSERVED_MS)

@@ -12,9 +12,10 @@ import time
 from typing import Final
 
 from turnwire.shared.errors import BadRequest, RecordUnreadable, StoreUnavailable
-from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of
+from turnwire.shared.keys import CALLBACK_PREFIX, ERASURE_PREFIX, TurnKey, is_persist_id, run_id_of, tenant_of
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.log_context import begin
 from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
@@ -74,6 +75,7 @@ class Sweep:
 
     async def _look_at(self, jobs: list[tuple[str, str]]) -> None:
         for job_id, mark in jobs:
+            begin(run_id=run_id_of(job_id).removeprefix(CALLBACK_PREFIX), tenant=tenant_of(job_id))
             try:
                 if job_id.startswith(ERASURE_PREFIX):
                     await self._look_at_erasure(job_id, mark)
@@ -83,6 +85,8 @@ class Sweep:
                     await self._look_at_turn(job_id, mark)
             except RecordUnreadable as error:
                 logger.warning("%s; the sweep leaves it: %s", error, error.__cause__)
+            finally:
+                begin()
 
     async def _look_at_turn(self, job_id: str, mark: str) -> None:
         """Look at a turn that is to run, or whose answer is to be persisted."""

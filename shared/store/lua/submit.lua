@@ -128,7 +128,8 @@ end
 
 local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 15)}
 if status then
-    redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate')  -- those of the new request follow
+    -- those of the new request follow
+    redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate', 'request_id')
     if status == 'failed' and old[4] == 'signal_timeout' then
         forget_timeout(steps, signals)
     end
