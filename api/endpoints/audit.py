@@ -14,7 +14,6 @@ from turnwire.shared.identity import user_digest
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.store.audit import Action, AuditEntry, StoredEntry
 
-_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}\Z")
 _ENTRY_ID: Final = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z")
 
 
@@ -53,13 +52,12 @@ def audited(
     """Return the entry for a request. `tenant`: the one that was paused, if any."""
     who = exchange.identity
     of_tenant = tenant if session is None else session.tenant
-    request_id = exchange.headers.get("x-request-id", "")
     return AuditEntry(
         action=action,
         tenant_id=who.tenant,
         key=who.name,
         user_digest=None if who.user is None else user_digest(who.tenant, who.user),
-        request_id=request_id if _REQUEST_ID.match(request_id) else None,
+        request_id=exchange.request_id,
         session_id=None if session is None else session.session,
         turn_index=turn_index,
         signal=signal,

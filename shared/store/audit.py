@@ -39,7 +39,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tenant_id: the tenant of the credentials.
         key: the name of the credentials.
         user_digest: it stands for the user that the credentials are bound to; see `identity.user_digest`.
-        request_id: what the client or a proxy calls the request, in `X-Request-Id`.
+        request_id: the `X-Request-Id` of the request, which the client, a proxy or the API has chosen.
         session_id, turn_index, signal: what the action was done to.
         of_tenant: whose session that is, or which tenant was paused, if it is not the tenant of the credentials.
         worker, project: what an operator's action was done to.

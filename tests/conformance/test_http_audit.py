@@ -31,8 +31,13 @@ def test_it_says_who_asked_for_what(chat: Conversation):
     chat.finished(1)
     chat.http.delete(f"/v1/users/{chat.id}")
     chat.http.delete(f"/v1/sessions/{chat.id}", headers={"X-Request-Id": "not\tone"})
-    assert entries_of(chat) == [
-        who | {"action": "cancel", "session_id": chat.id, "turn_index": 0, "request_id": "r-1"},
+    found = entries_of(chat)
+    ids = [entry["request_id"] for entry in found]
+    assert ids[0] == "r-1"
+    assert len(set(ids)) == 4, "a request without an id, or with a wrong one, gets one"
+    assert "not\tone" not in ids
+    assert [{name: value for name, value in entry.items() if name != "request_id"} for entry in found] == [
+        who | {"action": "cancel", "session_id": chat.id, "turn_index": 0},
         who | {"action": "signal", "session_id": chat.id, "turn_index": 1, "signal": "go"},
         who | {"action": "erase_user", "erased_user_digest": user_digest("default", chat.id)},
         who | {"action": "erase_session", "session_id": chat.id},
