@@ -8,6 +8,7 @@ from typing import Any, Final
 from turnwire.cli.api_client import Api, Unreachable, turn_path
 
 TERMINAL: Final = frozenset({"session.run.completed", "session.run.failed"})
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})  # the states of a turn that has its terminal event
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 2.0
 
@@ -24,11 +25,10 @@ def follow(
     answered: bool = False,
     on_break: Callable[[str], None],
 ) -> Generator[Event]:
-    """Yield the events of a turn after a cursor, until its terminal event.
+    """Yield the events of a turn after a cursor, until its terminal event. There may be none left.
 
-    A connection that breaks is made again, at the last cursor. `on_break` is told the reason first, and once more, with
-    an empty text, when events come again. `answered`: whether the API has answered this command before, so that it is
-    worth while to wait for the first connection, too.
+    A connection that breaks is made again, at the last cursor. `on_break` is told why, and gets an empty text when
+    events come again. `answered`: the API has answered before, so that it is worth while to wait for the first one.
 
     Raises:
         Unreachable: the API has never answered, or not for `retry_s` seconds.
@@ -36,23 +36,25 @@ def follow(
     """
     breaks = _Breaks(on_break)
     while True:
-        why = "the API ended the stream"
+        why, came = "the API ended the stream", False
         try:
             with api.lines(f"{turn_path(session, index)}/events", after=after) as lines:
                 answered = True
                 for line in lines:
-                    event = json.loads(line)
+                    event, came = json.loads(line), True
                     breaks.end()
                     after = event.get("id", after)
                     yield event
                     if event["type"] in TERMINAL:
                         return
+            if not came and api.get(turn_path(session, index))["status"] in ENDED:
+                return  # the cursor is that of the terminal event
         except Unreachable as error:
             if not answered:
                 raise
             why = error.text
-            if breaks.last_s > retry_s:
-                raise Unreachable(why, f"go on with: turnwire tail {session} {index} --after {after}") from None
+        if breaks.last_s > retry_s:
+            raise Unreachable(why, f"go on with: turnwire tail {session} {index} --after {after}")
         breaks.wait(why)
 
 

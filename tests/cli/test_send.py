@@ -87,6 +87,7 @@ async def test_detach_prints_the_run_id_and_tail_follows_the_latest_turn(turnwir
     assert (await following).stdout == "one two\n"
     later = (await turnwire("tail", "chat:demo:0", "--after", "1-1", "--json")).stdout.splitlines()
     assert [json.loads(line)["id"] for line in later] == ["1-2", "1-3", "1-4"]
+    assert (await turnwire("tail", "demo", "0", "--after", "1-4", "--json")).stdout == ""
 
 
 async def test_a_connection_that_is_cut_is_made_again_at_the_cursor(url: str, held: Scripted, seen: list[str]):
