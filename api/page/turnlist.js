@@ -92,7 +92,7 @@ const REASONS = {
   suspect: () => 'waits for an idle worker, because workers died while they ran it',
   unserved: (detail) => `waits for a worker with hooks for ${detail ? `the project ${detail}` : 'turns without a project'}`,
   retry: () => 'was put off, and is tried again soon',
-  paused: (detail) => `waits until ${detail ?? 'it'} is resumed`,
+  paused: (detail) => `waits until the ${detail.replace(':', ' ')} is resumed`,
 }
 
 /** Says what a turn waits for, and since when. */

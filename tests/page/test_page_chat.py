@@ -176,3 +176,26 @@ def test_an_api_that_is_killed_and_started_again_costs_nothing(page: Page, page_
     until_answer(page, "The first half of attempt 1, and the second half.")
     page.until("!document.querySelector('#offline').checkVisibility()")
     assert page.run("document.querySelector('#problem').innerText") == ""
+
+
+def test_several_sessions_are_kept_apart_and_a_chosen_theme_stays(page: Page):
+    say(page, "think")
+    until_state(page, "completed")
+    page.click("#new")
+    page.until("document.querySelector('#welcome').checkVisibility()")
+    page.type("#message", "a draft")
+    theme = page.run("document.documentElement.dataset.theme")
+    page.click("#theme")
+    page.reload()
+    page.until("document.querySelector('#message')?.value === 'a draft'")
+    assert page.run("document.documentElement.dataset.theme") != theme
+    page.run("document.querySelector('#message').focus()")
+    page.press("Enter", 13)
+    until_answer(page, "answers “a draft”")
+    assert page.run("[...document.querySelectorAll('#sessions a')].map((one) => one.innerText)") == ["a draft", "think"]
+
+    page.run("[...document.querySelectorAll('#sessions a')].at(1).click()")
+    until_answer(page, "Forty-two.")
+    assert messages(page) == ["think"]
+    press_button(page, "Show how this answer came about")
+    page.until("document.querySelector('.items summary')?.innerText.includes('Reasoning')")
