@@ -39,7 +39,8 @@ CLEARING: Final = "turnwire:clearing"  # string  the worker that takes nothing u
 RING: Final = "turnwire:ring"  # zset    the ids of the workers, in order: each one watches those that follow it
 SWEEPER: Final = "turnwire:sweeper"  # string  the worker that sweeps; TTL = its term, renewed with each sweep
 AUDIT: Final = "turnwire:audit"  # stream  who asked for an erasure, a cancel, a signal or a token; capped (data Redis)
-PAUSED: Final = "turnwire:paused"  # hash    `tenant:<name>`, `project:<name>` -> since when it is paused (ms)
+PAUSED: Final = "turnwire:paused"  # hash    `tenant:<name>`, `project:<name>` -> since when (ms; both servers)
+HELD_PREFIX: Final = "turnwire:held:"  # zset    of what is paused: its jobs -> since when they wait (µs)
 UNSERVED: Final = "turnwire:unserved"  # zset    run id that no hooks were found for -> until when that counts (ms); TTL
 UNSERVED_SINCE: Final = "turnwire:unserved:since"  # hash    run id -> since when it waits (ms), and its project; TTL
 CANCELLING: Final = "turnwire:cancelling"  # zset    run id -> until when an API process watches its cancel (ms); TTL
@@ -88,9 +89,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, user, created_at, next_index; `usage:…` -> sums of ledger rows; `key:<Idempotency-Key>` -> the
-        index of a turn; `key_of:<index>` -> its Idempotency-Key
-        """
+        """hash: tenant, user, created_at, next_index; `usage:…` -> sums; `key:<Idempotency-Key>` -> index; reversed"""
         return f"session:chat:{{{self.scope}}}"
 
     @property

@@ -83,6 +83,11 @@ def pool_of(project: str | None, pools: Mapping[str, str]) -> str:
     return named or pools.get("*", DEFAULT_POOL)
 
 
+def paused_field(kind: str, name: str) -> str:
+    """Return the field that says that a tenant or a project (`kind`) is paused."""
+    return f"{kind}:{name}"
+
+
 def _check(setting: str, pool: str) -> None:
     if not _POOL.match(pool):
         raise SettingsError(f"{setting}: a pool must have 1 to 64 characters of A-Z a-z 0-9 . _ -, not {pool[:80]!r}")

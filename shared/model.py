@@ -221,6 +221,17 @@ class Unserved(msgspec.Struct, frozen=True):
     waited_ms: int
 
 
+class Paused(msgspec.Struct, frozen=True):
+    """The turn does not start, because an operator has paused the tenant or project with this name.
+
+    `since_us`: since when the turn waits.
+    """
+
+    kind: Literal["tenant", "project"]
+    name: str
+    since_us: int
+
+
 class Suspended(msgspec.Struct, frozen=True):
     """The turn waits for a signal."""
 

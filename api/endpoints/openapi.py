@@ -168,6 +168,8 @@ PARAMETERS: Final = {
     "limitOfMany": _parameter("limit", "query", {**_LIMIT, "maximum": 1000, "default": 100}, "the most to list"),
     "limitOfTurns": _parameter("limit", "query", {**_LIMIT, "maximum": 500, "default": 100}, "the most turns to list"),
     "runId": _parameter("run_id", "path", {"type": "string", "pattern": "^chat:"}, "the turn's run id"),
+    "namedTenant": _parameter("tenant", "path", _NAME, "the tenant"),
+    "namedProject": _parameter("project", "path", _TEXT, "the project; each `/` of it is sent as `%2F`"),
     "worker": _parameter("worker", "path", _TEXT, "the worker's id; each `/` of it is sent as `%2F`"),
     "state": _parameter("state", "query", {"type": "string", "enum": [*get_args(State)]}, "only turns of this state"),
     "ofTenant": _parameter("tenant", "query", _NAME, "only turns of this tenant"),

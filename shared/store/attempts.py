@@ -1,6 +1,6 @@
 """The worker's writes to a turn. Each method runs one script, which the attempt and its lease fence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
@@ -14,6 +14,7 @@ from turnwire.shared.model import (
     Claimed,
     Ended,
     Held,
+    Paused,
     Signal,
     StepRecord,
     Suspended,
@@ -24,11 +25,11 @@ from turnwire.shared.model import (
 )
 from turnwire.shared.replies import GivenUp, Rewound, Settled, Suspect
 from turnwire.shared.store.connection import LINEAGE
-from turnwire.shared.store.granted import in_pairs, indexes_of, ledger_rows, read_claimed
+from turnwire.shared.store.granted import in_pairs, indexes_of, ledger_rows, not_started, paused_args, read_claimed
 from turnwire.shared.store.reads import TurnReads
 from turnwire.shared.store.scripts import Arg, Call, Script
 
-Claim: TypeAlias = Claimed | Held | Waits | Suspended | Unserved | Suspect | Ended  # the results of a claim
+Claim: TypeAlias = Claimed | Held | Waits | Paused | Suspended | Unserved | Suspect | Ended  # the results of a claim
 
 APPEND = Script("append")
 CHECKPOINT = Script("checkpoint")
@@ -60,12 +61,14 @@ class AttemptWrites(TurnReads):
         *,
         company: int = 0,
         keeps_tail: bool = False,
+        paused: Collection[str] = (),
     ) -> Claim:
         """Take the lease of a turn and start its next attempt; the claim writes that attempt's first event.
 
         `projects`: those that the worker has hooks for; None: it has hooks for every turn. `company`: how many jobs the
         worker runs at most, all of them suspects; 0: it runs any jobs. `keeps_tail`: the events after the last
-        checkpoint stay in the log, because the attempt goes on with them.
+        checkpoint stay in the log, because the attempt goes on with them. `paused`: the fields of what is paused, see
+        `lanes.paused_field`.
 
         Raises:
             RecordUnreadable: another version wrote the turn. No attempt is spent.
@@ -73,8 +76,8 @@ class AttemptWrites(TurnReads):
         settings = self.settings
         retention_ms = self._retention.ms(key.session.tenant)
         limits: list[Arg] = [settings.lease_ms, settings.max_attempts, retention_ms, ASIDE_MS]
-        about: list[Arg] = [company, LINEAGE, int(keeps_tail), self._end_prefix, *(projects or [])]
-        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *about]
+        about: list[Arg] = [company, LINEAGE, int(keeps_tail), *paused_args(key, paused), self._end_prefix]
+        args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *about, *(projects or [])]
         reply = await CLAIM(self._courier, key.all_keys(), args)
         match reply:
             case [b"ok", attempt, *granted]:
@@ -92,10 +95,8 @@ class AttemptWrites(TurnReads):
                 return Waits(int(index), on_busy == b"interrupt")
             case [b"suspended", rows]:
                 return Suspended(ledger_rows(rows))
-            case [b"unserved", waited_ms, project]:
-                return Unserved(project.decode(), max(waited_ms, 0))
-            case [b"suspect", limit]:
-                return Suspect(limit)
+            case [b"paused" | b"unserved" | b"suspect", *_]:
+                return not_started(key, reply)
             case [b"ended", _, woken, rows, fields, events]:
                 await self._tell_claimed_end(key, events)
                 with suppress(RecordUnreadable):

@@ -164,11 +164,13 @@ class Erasures:
         async def before(turns: Sequence[TurnKey]) -> None:
             await self._unname_turns(turns)
             run_ids = [turn.run_id for turn in turns]
+            await self._queue.release(run_ids)
             await self._listing.drop(run_ids)  # if this process dies after the next step, nobody else would
             erased.extend(run_ids)
 
         await self._store.erase(session, before=before)
         for first in range(0, len(erased), ERASE_TURNS):  # somebody may have enqueued one of them meanwhile
+            await self._queue.release(erased[first : first + ERASE_TURNS])
             await self._listing.drop(erased[first : first + ERASE_TURNS])
 
     async def begin(self, erasure_id: str) -> Begun | None:

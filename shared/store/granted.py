@@ -1,13 +1,15 @@
-"""Reads what claim.lua returns for an attempt that it has started."""
+"""Writes and reads what claim.lua gets and returns."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from turnwire.shared.keys import TurnKey
+from turnwire.shared.lanes import paused_field
 from turnwire.shared.ledger import decode_row
-from turnwire.shared.model import Claimed, StepRecord, TurnRecord
+from turnwire.shared.model import Claimed, Paused, StepRecord, TurnRecord, Unserved
+from turnwire.shared.replies import Suspect
 from turnwire.shared.store.reads import position_of
 
 _step = msgspec.json.Decoder(StepRecord)
@@ -58,3 +60,25 @@ def in_pairs(flat: Sequence[Any]) -> dict[Any, Any]:
 def indexes_of(replied: Sequence[bytes]) -> list[int]:
     """Return the indexes of turns that a script has returned, ascending, each once."""
     return sorted(set(map(int, replied)))
+
+
+def paused_args(key: TurnKey, fields: Collection[str]) -> tuple[int, bytes]:
+    """Return whether the turn's tenant is paused, and the names of the paused projects as JSON."""
+    if not fields:
+        return 0, b""
+    prefix = paused_field("project", "")
+    projects = [field.removeprefix(prefix) for field in fields if field.startswith(prefix)]
+    is_paused = paused_field("tenant", key.session.tenant) in fields
+    return int(is_paused), msgspec.json.encode(projects) if projects else b""
+
+
+def not_started(key: TurnKey, reply: Sequence[Any]) -> Paused | Unserved | Suspect:
+    """Read why a turn that could run was not started."""
+    match reply:
+        case [b"paused", b"tenant", _, since_us]:
+            return Paused("tenant", key.session.tenant, int(since_us))
+        case [b"paused", _, project, since_us]:
+            return Paused("project", project.decode(), int(since_us))
+        case [b"unserved", waited_ms, project]:
+            return Unserved(project.decode(), max(waited_ms, 0))
+    return Suspect(reply[1])

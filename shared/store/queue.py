@@ -27,6 +27,7 @@ from turnwire.shared.worker_entry import read_entry
 ENQUEUE = Script("enqueue")
 FINISH = Script("finish")
 HASTEN = Script("hasten")
+HOLD = Script("hold")
 NOTE_UNSERVED = Script("note_unserved")
 SET_ASIDE = Script("set_aside")
 TAKE_ANSWERS = Script("take_answers", repeat=False)
@@ -41,7 +42,7 @@ _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 _PREFIXES = [
     keys.JOB_PREFIX, keys.IN_PROGRESS_PREFIX, keys.LANE_PREFIX, keys.TENANTS_PREFIX, keys.DEBTS_PREFIX,
-    keys.WAITING_PREFIX, keys.AGEING_PREFIX, keys.WEIGHT_PREFIX,
+    keys.WAITING_PREFIX, keys.AGEING_PREFIX, keys.WEIGHT_PREFIX, keys.HELD_PREFIX,
 ]  # fmt: skip
 IN_LINE_MS = 10_000_000_000_000  # what is taken from the score of a job that waits in a line; parts/lanes.lua
 WEIGHT_MS = 3_600_000  # how long a tenant's weight counts after the last enqueue that gave it
@@ -64,7 +65,7 @@ class Room(msgspec.Struct):
 
     `company`: 0 if the worker takes any jobs; n if it runs nothing but suspects, at most n at a time; -1 if it takes
     nothing until it is idle, because suspects wait. `reserved`: so many of the jobs that it takes now are only for
-    tenants that are not `busy` there.
+    tenants that are not `busy` there. `paused`: the fields of what was paused at the last `take`, which writes it.
     """
 
     slots: int = 1  # how many suspects it can run at a time
@@ -72,6 +73,7 @@ class Room(msgspec.Struct):
     company: int = 0
     reserved: int = 0
     busy: Collection[str] = ()
+    paused: frozenset[str] = frozenset()
 
 
 class TurnQueue(OpenTurns):
@@ -162,10 +164,12 @@ class TurnQueue(OpenTurns):
         args: list[Arg] = [worker, self._settings.lease_ms, count, int(woken), room.slots, room.running, room.company]
         names = [
             keys.QUEUE, keys.HINTS, keys.claims(worker), keys.SUSPECTS, keys.ISOLATING, keys.CLEARING, keys.WORKERS,
-            keys.BEAT, keys.GRACE, keys.RESERVING, *map(keys.hints, self._pools),
+            keys.BEAT, keys.GRACE, keys.RESERVING, keys.PAUSED, *map(keys.hints, self._pools),
         ]  # fmt: skip
         reply = await TAKE(self._courier, names, [*args, *_PREFIXES, room.reserved, " ".join(room.busy), *self._served])
-        wait_ms, room.company, *jobs = reply
+        wait_ms, room.company, paused, *jobs = reply
+        if jobs:
+            room.paused = frozenset(field.decode(errors="replace") for field in paused)
         taken = [Taken(job_id.decode(), job) for job_id, job in zip(jobs[::2], jobs[1::2], strict=True)]
         return taken, None if wait_ms < 0 else wait_ms
 
@@ -248,6 +252,15 @@ class TurnQueue(OpenTurns):
             keys.LANE_PREFIX + job_id,
         ]  # fmt: skip
         await SET_ASIDE(self._courier, names, [job_id, worker, limit, ASIDE_MS])
+
+    async def hold(self, worker: str, taken: Taken, field: str, since_us: int) -> None:
+        """Give a job back whose turn does not start while something is paused. `field`: see `lanes.paused_field`."""
+        job_id = taken.job_id
+        names = [
+            keys.QUEUE, keys.HINTS, keys.in_progress(job_id), keys.claims(worker), keys.LANE_PREFIX + job_id,
+            keys.PAUSED, keys.HELD_PREFIX + field,
+        ]  # fmt: skip
+        await HOLD(self._courier, names, [job_id, worker, field, since_us])
 
     async def _finish(self, worker: str, taken: Taken, outcome: str, delay_ms: int | str, rows: Rows) -> None:
         job_id, settings = taken.job_id, self._settings

@@ -1,5 +1,6 @@
 """The list of open turns on the queue Redis, which the sweep looks through, and what tenants may have of them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ ANNOUNCE = Script("announce")
 DUE = Script("due")
 FORGET = Script("forget")
 POSTPONE = Script("postpone")
+RELEASE = Script("release")
 
 ANNOUNCED_MS = 5_000  # the sweep looks at a turn that was announced and still has no job after this time
 SWEEPER_MS = 8_000  # how long a worker stays the one that sweeps, if it does not ask again
@@ -90,6 +92,11 @@ class OpenTurns(QueueWorkers):
         sweeps, wait_ms, *due = await DUE(self._courier, names, args)
         marked = [(job_id.decode(), mark.decode()) for job_id, mark in zip(due[::2], due[1::2], strict=True)]
         return Due(marked, None if wait_ms < 0 else wait_ms, sweeps=bool(sweeps))
+
+    async def release(self, job_ids: Sequence[str]) -> int:
+        """Make held jobs due whose turns have ended or were erased. Returns how many were held."""
+        args: list[Arg] = [keys.HELD_PREFIX, keys.LANE_PREFIX, *job_ids]
+        return int(await RELEASE(self._courier, [keys.QUEUE, keys.HINTS, keys.PAUSED], args))
 
     async def postpone(self, run_id: str, delay_ms: int) -> None:
         """Let the sweep look at an open turn in `delay_ms`, and not earlier."""

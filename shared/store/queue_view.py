@@ -39,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     oldest_at: int
 
 
-class Paused(msgspec.Struct, frozen=True):
+class PausedName(msgspec.Struct, frozen=True):
     """A tenant or a project whose turns do not start. `since`: Redis time, ms."""
 
     kind: Literal["tenant", "project"]
@@ -60,7 +60,7 @@ class QueueView(msgspec.Struct, frozen=True):
     open: int
     suspects: int
     unserved: list[UnservedProject]
-    paused: list[Paused]
+    paused: list[PausedName]
     lines: list[Line]
 
 
@@ -82,13 +82,13 @@ async def view_queue(redis: Any, pools: Sequence[str]) -> QueueView:
     return QueueView(now_ms, jobs, open_turns, suspects, unserved[:MOST_PROJECTS], read_paused(paused), lines)
 
 
-def read_paused(fields: dict[bytes, bytes]) -> list[Paused]:
+def read_paused(fields: dict[bytes, bytes]) -> list[PausedName]:
     """Read the hash of what is paused."""
-    found: list[Paused] = []
+    found: list[PausedName] = []
     for field, since in sorted(fields.items()):
         kind, _, name = field.decode(errors="replace").partition(":")
         if since.isdigit() and kind in {"tenant", "project"}:
-            found.append(Paused("tenant" if kind == "tenant" else "project", name, int(since)))
+            found.append(PausedName("tenant" if kind == "tenant" else "project", name, int(since)))
     return found
 
 

@@ -10,13 +10,13 @@ import msgspec
 
 from turnwire.shared import keys
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.lanes import Lane
+from turnwire.shared.lanes import Lane, paused_field
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.queue import IN_LINE_MS, TurnQueue
 from turnwire.shared.store.scripts import answered_within
 from turnwire.shared.store.turns import TurnStore
 
-Reason = Literal["worker", "earlier_turn", "signal", "suspect", "unserved", "retry"]
+Reason = Literal["worker", "earlier_turn", "signal", "paused", "suspect", "unserved", "retry"]
 
 _FIELDS: Final = (
     "status", "attempt", "project", "model", "created_at", "started_at", "updated_at", "completed_at", "worker",
@@ -29,9 +29,10 @@ class Wait(msgspec.Struct, frozen=True):
 
     Attributes:
         reason: `worker`: a free slot of a worker in the lane that `detail` names. `earlier_turn`: the end of the turn
-            that `detail` names. `signal`: the signal that `detail` names. `suspect`: an idle worker, because workers
-            died while they ran it. `unserved`: a worker with hooks for the project that `detail` names. `retry`: its
-            job was put off until `detail`, in ms.
+            that `detail` names. `signal`: the signal that `detail` names. `paused`: an operator, who has paused the
+            tenant or project that `detail` names. `suspect`: an idle worker, because workers died while they ran it.
+            `unserved`: a worker with hooks for the project that `detail` names. `retry`: its job was put off until
+            `detail`, in ms.
         since: since when, in ms of Redis time.
     """
 
@@ -99,6 +100,7 @@ class _Queued(msgspec.Struct):
     score: float | None
     is_suspect: bool
     unserved: tuple[int, str] | None  # since when, and the project
+    paused: dict[str, int]  # what is paused, and since when: see lanes.paused_field
 
 
 class TurnRows:
@@ -147,12 +149,14 @@ class TurnRows:
     async def _from_queue(self, run_ids: Sequence[str]) -> dict[str, _Queued]:
         async with answered_within(self._timeout_s), self._queue.redis.pipeline(transaction=False) as pipe:
             pipe.zmscore(keys.QUEUE, run_ids).zmscore(keys.SUSPECTS, run_ids)
-            pipe.zmscore(keys.UNSERVED, run_ids).hmget(keys.UNSERVED_SINCE, run_ids).time()
-            scores, suspects, unserved, since, (seconds, _) = await pipe.execute()
-        return {
-            run_id: _Queued(score, suspect is not None, _noted(note) if until and until > seconds * 1000 else None)
-            for run_id, score, suspect, until, note in zip(run_ids, scores, suspects, unserved, since, strict=True)
-        }
+            pipe.zmscore(keys.UNSERVED, run_ids).hmget(keys.UNSERVED_SINCE, run_ids).hgetall(keys.PAUSED).time()
+            scores, suspects, unserved, since, fields, (seconds, _) = await pipe.execute()
+        paused = {field.decode(errors="replace"): int(value) for field, value in fields.items() if value.isdigit()}
+        found: dict[str, _Queued] = {}
+        for run_id, score, suspect, until, note in zip(run_ids, scores, suspects, unserved, since, strict=True):
+            noted = _noted(note) if until and until > seconds * 1000 else None
+            found[run_id] = _Queued(score, suspect is not None, noted, paused)
+        return found
 
 
 def _found(key: TurnKey, values: Sequence[bytes | None], ttl_ms: int) -> _Found | None:
@@ -207,6 +211,9 @@ def _wait_in_queue(found: _Found, queued: _Queued | None, updated_at: int, now_m
     lane = Lane.read(found.fields.get("pool", "").encode(), found.fields.get("priority", "").encode()).name
     if found.ahead is not None:
         return Wait("earlier_turn", found.key.session.turn(found.ahead).run_id, updated_at)
+    for kind, name in (("tenant", found.key.session.tenant), ("project", found.fields.get("project"))):
+        if queued is not None and (field := paused_field(kind, name or "")) in queued.paused:
+            return Wait("paused", f"{kind} {name}", max(updated_at, queued.paused[field]))
     if queued is None or queued.score is None:
         return Wait("worker", "it has no job; the sweep makes one", updated_at)
     if queued.unserved is not None:

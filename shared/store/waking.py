@@ -29,6 +29,8 @@ async def cancel_and_wake(
     """
     cancelled = await store.cancel(key, reason, repeated=repeated, user=user)
     if cancelled.verdict is CancelVerdict.CANCELLED:  # a suspended turn has no job whose end would publish its row
-        await queue.enqueue(key.run_id, accepted=True, lane=await store.lane(key))
+        waits = not await queue.enqueue(key.run_id, accepted=True, lane=await store.lane(key))
+        if waits:
+            await queue.release([key.run_id])  # what is left to do for it must not wait for operators
     await wake_next(store, queue, key, cancelled.woken)
     return cancelled.verdict

@@ -24,6 +24,7 @@ PROBES = {"isAlive", "isReady"}
 ASKING = {"askTurn", "askNextTurn"}
 OF_TURNS = {"cancelTurn", "signalTurn", "requeueTurn", "cancelAnyTurn"}
 OF_WORKERS = {"drainWorker", "killWorker"}
+OF_PAUSES = {"pauseTenant", "resumeTenant", "pauseProject", "resumeProject"}
 OF_TOKENS = {"makeToken", "revokeTokens"}
 
 
@@ -97,6 +98,10 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "cancelAnyTurn": ("POST", f"/v1/admin/turns/{run_id}/cancel"),
         "drainWorker": ("POST", f"{worker}/drain"),
         "killWorker": ("POST", f"{worker}/kill"),
+        "pauseTenant": ("POST", "/v1/admin/tenants/nowhere/pause"),
+        "resumeTenant": ("POST", "/v1/admin/tenants/nowhere/resume"),
+        "pauseProject": ("POST", "/v1/admin/projects/nowhere/pause"),
+        "resumeProject": ("POST", "/v1/admin/projects/nowhere/resume"),
         "listUsage": ("GET", "/v1/admin/usage"),
         "listPending": ("GET", "/v1/admin/persist"),
         "listCallbacks": ("GET", "/v1/admin/callbacks"),
@@ -118,7 +123,7 @@ def refusals(talk: Conversation) -> None:
             talk.http.get(path.replace(talk.id, "~"))
             continue
         talk.http.request(method, path.replace(talk.id, "~").replace("nowhere", "n" * 300))
-        if method == "DELETE" or name in OF_TURNS | OF_WORKERS:
+        if method == "DELETE" or name in OF_TURNS | OF_WORKERS | OF_PAUSES:
             talk.http.request(method, path)
             talk.http.request(method, path, headers={"Origin": "http://elsewhere.example"})
         if method == "POST":

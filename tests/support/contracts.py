@@ -53,10 +53,12 @@ _KINDS = {
     keys.AUDIT: "audit",
     keys.REVOKED: "revoked",
     keys.USED: "used",
+    keys.PAUSED: "paused",
 }
 _ALONE = {keys.CALLBACKS: "callbacks"}  # the name of a key in a script that has a place for it alone
 _PREFIXES = {
     keys.DRAIN_PREFIX: "drain",
+    keys.HELD_PREFIX: "held",
     keys.CLAIMS_PREFIX: "claims",
     keys.NEWCOMERS_PREFIX: "newcomers",
     keys.RATE_PREFIX: "rate",

@@ -69,6 +69,9 @@ async def _why_it_should_end(redis: Redis, name: str) -> str | None:
         return None if any(looks) else "nobody looks at its turn any more, but it has no TTL"
     if name.startswith((keys.USAGE_PREFIX, keys.HINTS_PREFIX)):
         return None
+    if name.startswith(keys.HELD_PREFIX):
+        is_paused = await redis.hexists(keys.PAUSED, name.removeprefix(keys.HELD_PREFIX))  # type: ignore[misc]
+        return None if is_paused else "nothing is paused any more, but its jobs are held"
     if name.startswith(LINES):
         return None if await redis.exists(keys.QUEUE) else "no job waits any more, but it is there"
     return "a job or a claim without an end" if name.startswith(QUEUE_PREFIXES) else None

@@ -1,9 +1,10 @@
 """The claim of a turn in memory: what AttemptWrites.claim does, with the same results."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import Claimed, Ended, Held, Suspended, Unserved, Waits
+from turnwire.shared.lanes import paused_field
+from turnwire.shared.model import Claimed, Ended, Held, Paused, Suspended, Unserved, Waits
 from turnwire.shared.replies import Suspect
 from turnwire.shared.store.attempts import ASIDE_MS, Claim
 from turnwire.testing import memory_branches as branches
@@ -26,6 +27,7 @@ class MemoryClaims(MemoryReads):
         *,
         company: int = 0,
         keeps_tail: bool = False,
+        paused: Collection[str] = (),
     ) -> Claim:
         """See AttemptWrites."""
         memory, session, turn = self.memory, self.memory.session(key.session), self.memory.turn(key)
@@ -47,9 +49,20 @@ class MemoryClaims(MemoryReads):
             if ahead is not None:
                 branches.note_wait(session, key.index, ahead)
                 return Waits(ahead, on_busy == "interrupt")
+        if cancelled is None and (pause := self._paused(key, turn, paused)) is not None:
+            return pause
         if cancelled is None and (unserved := self._unserved(turn, projects)) is not None:
             return unserved
         return self._started(key, session, turn, worker, company, keeps_tail=keeps_tail)
+
+    def _paused(self, key: TurnKey, turn: MemoryTurn, paused: Collection[str]) -> Paused | None:
+        reason, project = turn.fields.get("resume_reason"), turn.fields.get("project", "")
+        if turn.status == "running" or reason in {"handover", "store_lost"} or "answered" in turn.fields:
+            return None
+        since_us = int(turn.fields.get("asked") or int(turn.fields["updated_at"]) * 1000)
+        if paused_field("tenant", key.session.tenant) in paused:
+            return Paused("tenant", key.session.tenant, since_us)
+        return Paused("project", project, since_us) if paused_field("project", project) in paused else None
 
     def _unserved(self, turn: MemoryTurn, projects: Sequence[str] | None) -> Unserved | None:
         project = turn.fields.get("project", "")

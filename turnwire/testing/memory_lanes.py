@@ -10,7 +10,7 @@ from typing import Final
 from turnwire.shared import keys
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
 
-STALE_LIMIT: Final = 1000
+STALE_LIMIT: Final = 250
 AGED_TOGETHER: Final = 100
 
 

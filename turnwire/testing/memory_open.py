@@ -1,5 +1,7 @@
 """The list of open turns in memory, as shared/store/queue_open.py keeps it in Redis."""
 
+from collections.abc import Sequence
+
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.limits import Limits
 from turnwire.shared.replies import Due
@@ -72,6 +74,10 @@ class MemoryOpenTurns:
                 marked.append((job_id, str(mark_ms)))
         first_ms = min(memory.looks.values(), default=None)
         return Due(marked, None if first_ms is None else max(int(first_ms) - memory.now_ms, 0), sweeps=True)
+
+    async def release(self, job_ids: Sequence[str]) -> int:  # noqa: ARG002
+        """See TurnQueue. Nothing is held here."""
+        return 0
 
     @write
     async def postpone(self, run_id: str, delay_ms: int) -> None:

@@ -117,6 +117,10 @@ class MemoryQueue(WholeQueue, MemoryTakes, MemoryOpenTurns, MemoryWorkers, TurnQ
         memory.scores[job_id] = memory.now_ms
         return True
 
+    async def hold(self, worker: str, taken: Taken, field: str, since_us: int) -> None:  # noqa: ARG002
+        """See TurnQueue. Nothing is paused here, so the job is due."""
+        await self.again(worker, taken)
+
     async def note_unserved(self, run_id: str, project: str, waited_ms: int) -> None:
         """See TurnQueue. Nobody looks at it here."""
 

@@ -1,6 +1,6 @@
 """The ways in which a job ends, and the times after which somebody looks at a waiting turn again."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -38,10 +38,23 @@ class Again(msgspec.Struct, frozen=True):
     rows: dict[int, bytes] = {}
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """The job waits until its tenant or project (`field`, see `lanes.paused_field`) is resumed.
+
+    `since_us`: since when the turn waits, so that the turns start in this order then.
+    """
+
+    field: str
+    since_us: int
+
+
 class SetAside(msgspec.Struct, frozen=True):
     """Workers died over the job: an idle worker takes it, and runs at most `limit` jobs then, all of them suspects."""
 
     limit: int
+
+
+JobEnd: TypeAlias = Done | Parked | Again | Hold | SetAside
 
 
 def look_ms(left_ms: int | None, settings: Settings) -> int:

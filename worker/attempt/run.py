@@ -7,6 +7,7 @@ nothing. So every attempt ends in the same place, whatever ended it.
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 import msgspec
 
@@ -27,7 +28,7 @@ from turnwire.worker.attempt.earlier import history_of
 from turnwire.worker.attempt.ending import TIMED_OUT, Ending, cancelled_for, ending_of, settle
 from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
 from turnwire.worker.attempt.journal import AttemptJournal
-from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, Parked, SetAside
+from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, JobEnd, Parked
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
 from turnwire.worker.attempt.stream import AttemptStream
 from turnwire.worker.attempt.telling import call_back, partial_fields, partial_text, tell_of_attempt
@@ -63,14 +64,14 @@ class TurnRunner:
         self._prices = prices or Prices()
         self._unclaimed = Unclaimed(store, queue, products)
 
-    async def run(self, run_id: str, company: int = 0) -> Done | Parked | Again | SetAside:
+    async def run(self, run_id: str, company: int = 0, paused: Collection[str] = ()) -> JobEnd:
         """Run one attempt of the turn, if it can run now. Returns what should become of the job.
 
-        `company`: how many jobs run here at most, all of them suspects; 0: any jobs may.
+        `company`: how many jobs run here at most, all of them suspects; 0: any. `paused`: as in Room.
         """
         try:
             key = TurnKey.parse(run_id)
-            claim, cancelled = await self._claim(key, company)
+            claim, cancelled = await self._claim(key, company, paused)
         except BadRequest:
             logger.warning("job %r is not a turn; does another program use this queue?", run_id)
             return Again(FOREIGN_MS)
@@ -81,19 +82,15 @@ class TurnRunner:
             return await self._run(claim, cancelled=cancelled)
         return await self._unclaimed.finish(key, claim)
 
-    async def _claim(self, key: TurnKey, company: int) -> tuple[Claim, bool]:
+    async def _claim(self, key: TurnKey, company: int, paused: Collection[str]) -> tuple[Claim, bool]:
         """Claim the turn. Returns what became of that, and whether a cancel came meanwhile."""
-        run_id, projects = key.run_id, self._products.projects
+        run_id, products = key.run_id, self._products
         self._claiming[run_id] = False
         try:
             claim = await until_answered(
-                self._store.claim,
-                key,
-                self._worker_id,
-                projects,
-                company=company,
-                keeps_tail=self._products.continue_answers,
-            )
+                self._store.claim, key, self._worker_id, products.projects,
+                company=company, keeps_tail=products.continue_answers, paused=paused,
+            )  # fmt: skip
         finally:
             cancelled = self._claiming.pop(run_id)
         return claim, cancelled

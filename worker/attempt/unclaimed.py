@@ -3,14 +3,25 @@
 import logging
 
 from turnwire.shared.keys import TurnKey
-from turnwire.shared.model import Claimed, Ended, Held, Suspended, TurnRecord, Unserved, Waits
+from turnwire.shared.lanes import paused_field
+from turnwire.shared.model import Claimed, Ended, Held, Paused, Suspended, TurnRecord, Unserved, Waits
 from turnwire.shared.replies import Suspect
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.store.waking import cancel_and_wake, wake_next
 from turnwire.worker.attempt.journal import EndedJournal
-from turnwire.worker.attempt.outcome import BEHIND_MS, SUSPENDED_MS, Again, Done, Parked, SetAside, unserved_ms
+from turnwire.worker.attempt.outcome import (
+    BEHIND_MS,
+    SUSPENDED_MS,
+    Again,
+    Done,
+    Hold,
+    JobEnd,
+    Parked,
+    SetAside,
+    unserved_ms,
+)
 from turnwire.worker.attempt.side_channel import SideChannel
 from turnwire.worker.attempt.telling import ON_TURN_FAILED, call_back, tell, was_told
 from turnwire.worker.attempt.traced import tell_given_up
@@ -24,7 +35,7 @@ from turnwire.worker.turn.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-Unclaimable = Held | Waits | Suspended | Unserved | Suspect | Ended
+Unclaimable = Held | Waits | Paused | Suspended | Unserved | Suspect | Ended
 
 
 class Unclaimed:
@@ -35,7 +46,7 @@ class Unclaimed:
         self._queue = queue
         self._products = products
 
-    async def finish(self, key: TurnKey, claim: Unclaimable) -> Done | Parked | Again | SetAside:
+    async def finish(self, key: TurnKey, claim: Unclaimable) -> JobEnd:
         """Return what should become of the job, after this worker has asked for the turn in vain."""
         match claim:
             case Held(ms):
@@ -44,6 +55,8 @@ class Unclaimed:
                 if interrupt:
                     await self._interrupt(key.session.turn(index))
                 return Parked(BEHIND_MS)
+            case Paused(kind, name, since_us):
+                return Hold(paused_field(kind, name), since_us)
             case Unserved(project, waited_ms):
                 self._products.tell_unserved(project, waited_ms)
                 await until_answered(self._queue.note_unserved, key.run_id, project, waited_ms)

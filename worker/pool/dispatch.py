@@ -210,7 +210,7 @@ class Dispatch:
 
     async def _run(self, taken: Taken, company: int) -> None:
         try:
-            end = await self._jobs.run(taken.job_id, company)
+            end = await self._jobs.run(taken.job_id, company, self._room.paused)
             await self._claims.release(taken.job_id)
             if isinstance(end, Done):
                 self.complete += 1

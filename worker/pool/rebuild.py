@@ -23,6 +23,7 @@ from redis.exceptions import NoPermissionError
 
 from turnwire.shared.keys import ERASURE_PREFIX
 from turnwire.shared.store.erasures import Erasures
+from turnwire.shared.store.pausing import Pausing
 from turnwire.shared.store.queue import Taken, TurnQueue
 from turnwire.shared.store.queue_lineage import REBUILD_MS
 from turnwire.shared.store.reads import TurnsPage
@@ -92,6 +93,7 @@ class Rebuild:
             StoreUnavailable: one of the servers does not answer.
             NoPermissionError: Redis refuses SCAN.
         """
+        await Pausing(self._store, self._queue).restore()  # first, or turns would start that were paused
         erasures = await self._erasures.kept() if self._erasures is not None else []
         for erasure_id in erasures:
             await self._queue.announce(ERASURE_PREFIX + erasure_id)

@@ -20,6 +20,7 @@ from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Due
 from turnwire.shared.store.erasures import Erasures
+from turnwire.shared.store.pausing import Pausing
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.queue_open import SWEEPER_MS
 from turnwire.shared.store.turns import TurnStore
@@ -49,12 +50,14 @@ class Sweep:
     async def run(self) -> None:
         """Sweep until cancelled, or stand by for as long as another worker sweeps."""
         wait_s, rebuild_at_s = SWEEP_S, 0.0
+        pausing = Pausing(self._store, self._queue)
         while True:
             await asyncio.sleep(wait_s)
             try:
                 due = await self._queue.due(self._worker_id)
                 if due.sweeps and time.monotonic() >= rebuild_at_s:
                     rebuild_at_s = time.monotonic() + await self._rebuild.if_needed()
+                    await pausing.go_on()
             except StoreUnavailable as error:
                 logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)
                 wait_s = STANDBY_S

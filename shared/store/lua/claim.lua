@@ -24,6 +24,8 @@
 --   company           0: the worker may run the turn beside any other job; n: it runs at most n jobs, all suspects
 --   lineage           of the server's data; see parts/attempt.lua
 --   keeps_tail        1: what the attempt before had streamed after its last checkpoint stays in the log; else 0
+--   tenant_paused     1: new turns of its tenant do not start; else 0
+--   paused            JSON: the projects whose new turns do not start; '' if there are none
 --   end_prefix        `channel_prefix` for the events that end the turn; `-` if the caller tells the readers of the end
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
@@ -31,6 +33,7 @@
 --                   checkpoint, ms that the turn has waited for this claim, see `waited_ms`; null in a repeat
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn of its branch that must end first, on_busy
+--   paused          it does not start: `tenant` or `project` is paused; its project or '', since when it waits, in µs
 --   unserved        this worker has no hooks for the turn: ms since the turn last changed, its project or ''
 --   suspect         at most how many jobs, all of them suspects, its worker may run: this worker may run more or others
 --   unreadable      another version wrote the turn, or somebody changed it by hand
@@ -46,7 +49,7 @@
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
-    lineage, keeps_tail, end_prefix = unpack(ARGV, 1, 11)
+    lineage, keeps_tail, tenant_paused, paused, end_prefix = unpack(ARGV, 1, 13)
 
 local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 -- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
@@ -71,12 +74,23 @@ local function ended()
 end
 -- Whether this worker has hooks for the turns of a project.
 local function serves(project)
-    for i = 12, #ARGV do
+    for i = 14, #ARGV do
         if ARGV[i] == project then
             return true
         end
     end
-    return #ARGV < 12
+    return #ARGV < 14
+end
+-- What is paused, so that a turn of this project does not start: `tenant`, `project`, or nil.
+local function on_pause(project)
+    if tenant_paused == '1' then
+        return 'tenant'
+    end
+    for _, name in ipairs(paused ~= '' and cjson.decode(paused) or {}) do
+        if name == project then
+            return 'project'
+        end
+    end
 end
 -- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
 local function granted(attempt, now, log, steps, waited)
@@ -126,6 +140,11 @@ end
 
 local now = now_ms()
 local project = state[9] or ''
+local goes_on = status == 'running' or state[3] == 'handover' or state[3] == 'store_lost' or answered or cancel
+local pause = not goes_on and on_pause(project)
+if pause then
+    return {'paused', pause, project, redis.call('HGET', keys.turn, 'asked') or string.format('%d', state[7] * 1000)}
+end
 if not serves(project) and not cancel then
     return {'unserved', now - tonumber(state[7]), project}
 end

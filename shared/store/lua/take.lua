@@ -15,6 +15,7 @@
 --   beat                  string: when the last heartbeat of any worker came
 --   grace                 string: is there while lapsed claims are left alone
 --   reserving             string: is there while a worker has none but reserved slots
+--   paused                hash: `tenant:<name>`, `project:<name>` -> since when it is paused
 --   own_hints …           the lists that wake idle workers of this worker's pools
 -- ARGV
 --   worker
@@ -32,22 +33,25 @@
 --   waiting_prefix        of the lines: the jobs of a tenant in a lane
 --   ageing_prefix         of the sets of the batch jobs of a pool
 --   weight_prefix         of the keys that hold the weights of tenants
+--   held_prefix           of the sets of jobs that wait until their tenant or project is resumed
 --   reserved              so many of them only of tenants that run nothing in this worker
 --   busy                  the tenants that run something there, with spaces between them
 --   batch_age_ms          a batch job that has waited for so long counts as an interactive one
 --   pools                 how many pools the worker serves
 --   lane …                the lanes that it serves, the preferred one first: those of the pools, then those of batch
--- RETURNS {wait_ms, company, job_id, job, job_id, job, …}
+-- RETURNS {wait_ms, company, paused, job_id, job, job_id, job, …}
 --   wait_ms               ms until the next job is due; -1 if there is none
 --   company               0: the worker takes any jobs; n: suspects, at most n at a time; -1: nothing until it is idle
+--   paused                the fields of what is paused; none if there is no job
 --   job                   the serialized job; '' if it has expired
--- include: time lanes serve isolation grace
+-- include: time lanes serve isolation grace on_pause
 
-local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace, reserving = unpack(KEYS, 1, 10)
+local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace, reserving,
+    paused = unpack(KEYS, 1, 11)
 local worker, lease_ms, count, woken, slots, running, company, job_prefix, in_progress_prefix,
     lane_prefix, tenants_prefix, debts_prefix, waiting_prefix, ageing_prefix, weight_prefix,
-    reserved, busy, batch_age_ms, pools = unpack(ARGV, 1, 19)
-local own_hints, lanes = {unpack(KEYS, 11)}, {unpack(ARGV, 20)}
+    held_prefix, reserved, busy, batch_age_ms, pools = unpack(ARGV, 1, 20)
+local own_hints, lanes = {unpack(KEYS, 12)}, {unpack(ARGV, 21)}
 local prefixes = {tenants = tenants_prefix, debts = debts_prefix, waiting = waiting_prefix, ageing = ageing_prefix,
                   lane = lane_prefix, weight = weight_prefix}
 local GRACE_LOOK_MS = 500  -- when to look at a lapsed claim again
@@ -138,13 +142,32 @@ for i = 1, #jobs, 2 do
     end
 end
 
+local known_paused
+-- Whether anything is paused. A worker that finds no job does not ask.
+local function is_any_paused()
+    if known_paused == nil then
+        known_paused = redis.call('EXISTS', paused) == 1
+    end
+    return known_paused
+end
+
+-- Holds back a turn of a paused tenant. Its other jobs are not held: they are about turns that ran before.
+local function hold_back(job_id, since_us)
+    local field = is_any_paused() and string.sub(job_id, 1, 5) == 'chat:' and 'tenant:' .. tenant_of(job_id)
+    local holds = field and is_paused(paused, field)
+    if holds then
+        redis.call('ZADD', held_prefix .. field, 'NX', since_us, job_id)
+    end
+    return holds
+end
+
 -- Claims a job that stood in a line, if it still waits there according to the queue.
-local function claim_in_line(job_id, batch_pool)
+local function claim_in_line(job_id, since_us, batch_pool)
     if batch_pool then
         redis.call('ZREM', ageing_prefix .. batch_pool, job_id)
     end
     local score = redis.call('ZSCORE', queue, job_id)
-    return score and tonumber(score) < 0 and claim_or_look_later(job_id)
+    return score and tonumber(score) < 0 and not hold_back(job_id, since_us) and claim_or_look_later(job_id)
 end
 
 local room = {open = count + 1 - #reply / 2 - reserved, busy = {names = {}, count = 0}}
@@ -154,8 +177,8 @@ end
 local others_wait = false
 for _, lane in ipairs(company == 0 and lanes or {}) do
     local batch_pool = string.match(lane, '^(.+):batch$')
-    local has_more, is_left = serve(prefixes, lane, count + 1 - #reply / 2, room, function(job_id)
-        return claim_in_line(job_id, batch_pool)
+    local has_more, is_left = serve(prefixes, lane, count + 1 - #reply / 2, room, function(job_id, since_us)
+        return claim_in_line(job_id, since_us, batch_pool)
     end)
     if has_more then
         reply[1] = 0
@@ -183,4 +206,5 @@ if company ~= 0 and woken == '1' then
 elseif company == 0 and reply[1] ~= 0 and not others_wait and (woken == '1' or #reply > 2) then
     redis.call('DEL', unpack(own_hints))  -- nothing else is due, so older hints would wake workers in vain
 end
+table.insert(reply, 3, #reply > 2 and is_any_paused() and paused_fields(paused) or {})
 return reply

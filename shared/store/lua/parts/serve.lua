@@ -1,6 +1,6 @@
 -- Takes jobs out of lanes; see parts/lanes.lua.
 
-local STALE_LIMIT = 1000  -- how many entries whose jobs wait no more are skipped in one call
+local STALE_LIMIT = 250  -- how many entries whose jobs wait no more, or are held back, are skipped in one call
 
 -- lane_keys(prefixes, lane, tenant)
 -- RETURNS the keys of a lane and of a tenant's line in it
@@ -38,7 +38,8 @@ local function new_here(tenants, busy)
 end
 
 -- serve(prefixes, lane, count, room, claim)
--- Takes up to `count` jobs of a lane. `claim` is called with each job; it returns false for one that does not wait.
+-- Takes up to `count` jobs of a lane. `claim` is called with each job, and since when it waits; it returns false for
+-- one that does not wait, or that is held back.
 -- room: `open`, how many slots are for any tenant; the others are reserved for tenants that are not `busy` here
 -- RETURNS true if there are more that this worker could take; true if there are any more
 local function serve(prefixes, lane, count, room, claim)
@@ -63,7 +64,7 @@ local function serve(prefixes, lane, count, room, claim)
         local line = redis.call('ZPOPMIN', keys.waiting, wanted)
         local claimed = 0
         for i = 1, #line, 2 do
-            claimed = claimed + (claim(line[i]) and 1 or 0)
+            claimed = claimed + (claim(line[i], line[i + 1]) and 1 or 0)
         end
         served, stale, room.open = served + claimed, stale + #line / 2 - claimed, room.open - claimed
         if claimed > 0 and not room.busy.names[tenant] then
