@@ -160,3 +160,17 @@ def test_a_worker_is_killed_while_its_turn_is_looked_at(operator: Operator, tmp_
     gate.touch()
     assert operator.record("killed")["status"] == "completed"
     service.start()
+
+
+def test_a_paused_project_waits_until_it_is_resumed(operator: Operator):
+    operator.page.type("form [aria-label='Its name']", "tax")
+    operator.page.press("Enter", 13)
+    operator.confirm()
+    operator.sees("The project tax is paused")
+    run_id = operator.ask("paused", "work", "tax")
+    operator.show(f"/turns/{quote(run_id, safe='')}")
+    operator.sees("waits until the project tax is resumed")
+    operator.show()
+    operator.press("Resume the project tax")
+    operator.confirm()
+    assert operator.record("paused")["status"] == "completed"
