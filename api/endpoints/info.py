@@ -7,6 +7,7 @@ from turnwire.api.access.identity import Scope
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import require_json
 from turnwire.api.services import Services
+from turnwire.shared.tracing import tracing
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         branches: a turn may follow any earlier turn of its session.
         callbacks: a turn may name a URL that is told of its end.
         sealed: the content of turns is encrypted in Redis.
+        traces: it exports traces.
         development: it runs on a developer's machine, and shows what it would hide elsewhere.
     """
 
@@ -28,6 +30,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     branches: bool
     callbacks: bool
     sealed: bool
+    traces: bool
     development: bool
 
 
@@ -75,6 +78,7 @@ async def get_info(services: Services, exchange: Exchange) -> None:
             branches=True,
             callbacks=bool(settings.callback_hosts),
             sealed=settings.codec is not None,
+            traces=tracing.on,
             development=settings.development,
         ),
         limits=InfoLimits(**{name: getattr(own, name) for name in InfoLimits.__struct_fields__}),

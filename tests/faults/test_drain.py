@@ -55,6 +55,22 @@ async def test_turns_that_end_within_the_drain_time_are_not_handed_over(tmp_path
         await view.check(*turns)
 
 
+async def test_a_worker_that_an_operator_drains_ends_as_with_sigterm(tmp_path):
+    async with scene(tmp_path, workers=2, env=LONG_LEASE | {"TURNWIRE_DRAIN_S": "10"}) as view:
+        turns = [view.turn(events=10, pace_ms=50) for _ in range(10)]
+        readers = [view.ask(answer) for answer in turns]
+        await wait_until(lambda: started(turns), "all turns run")
+        http, url = view.client.http, view.client.base_url()
+        found = (await http.get(f"{url}/v1/admin/workers")).json()["workers"]
+        [drained] = [each["id"] for each in found if each["pid"] == view.stack.worker[0].pid]
+        # With this lease, a heartbeat comes every 20 s: the worker ends in time only because it is told at once.
+        assert (await http.post(f"{url}/v1/admin/workers/{drained.replace('/', '%2F')}/drain")).status_code == 202
+        await asyncio.gather(*readers)
+        await exited(view.stack.worker[0], 2)
+        assert view.stack.worker[1].running
+        await view.check(*turns)
+
+
 async def test_what_was_checkpointed_before_a_handover_is_not_repeated(tmp_path):
     async with scene(tmp_path, workers=2, env=LONG_LEASE) as view:
         gate = view.gate()

@@ -254,4 +254,5 @@ async def test_the_info_names_version_features_limits_and_who_asks(http, setting
     assert info["scopes"] == ["admin", "metrics", "read", "tokens", "turns"]
     assert info["limits"]["max_body_bytes"] == settings.max_body_bytes
     assert info["features"]["branches"] is True
+    assert info["features"]["traces"] is False
     assert info["features"]["development"] is info["features"]["jwt"] is False
