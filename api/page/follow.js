@@ -30,10 +30,10 @@ export function isTerminal(event) {
 /**
  * Calls `take` with each event until the stream has ended.
  *
- * `path`: of the events. `first`: a response that has begun already, such as that of a POST. `endless`: the stream has no
- * last event. `begin` is called when the stream begins anew, because its log has changed.
+ * `path`: of the events. `first`: a response that has begun already, such as that of a POST. `begin` is
+ * called when the stream begins anew, because its log has changed.
  */
-export async function follow({ path, take, signal, after = '', first = null, endless = false, begin = () => {} }) {
+export async function follow({ path, take, signal, after = '', first = null, begin = () => {} }) {
   const pause = new Pause()
   for (let ended = false; !ended;) {
     const connection = new AbortController()
@@ -59,7 +59,7 @@ export async function follow({ path, take, signal, after = '', first = null, end
         } catch (error) {
           reportError(error) // a defect of the page, not of the connection
         }
-        if (!endless && isTerminal(event)) { ended = true; break }
+        if (isTerminal(event)) { ended = true; break }
       }
     } catch (error) {
       signal.throwIfAborted()

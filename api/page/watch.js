@@ -1,24 +1,10 @@
-// Notices what other devices do in a session: by its feed of events, or by reading the list now and then.
-import { follow } from './follow.js'
-import { Problem, call, sessionPath } from './http.js'
+// Notices what other devices do in a session: it reads the list of turns now and then.
+import { call, sessionPath } from './http.js'
 
-const POLL_MS = 4000
+const EVERY_MS = 2500
 
-/** Calls `changed(index)` for each turn that begins, waits or ends, until the signal is aborted. */
-export async function watchSession(session, signal, changed, lowestOpen) {
-  try {
-    await follow({
-      path: sessionPath(session, 'events'), endless: true, signal,
-      take: (event) => event.data?.turn_index !== undefined && changed(event.data.turn_index),
-    })
-  } catch (error) {
-    if (signal.aborted) return
-    if (error instanceof Problem) poll(session, signal, changed, lowestOpen)
-  }
-}
-
-/** For a server or a session that has no feed. */
-function poll(session, signal, changed, lowestOpen) {
+/** Calls `changed(index)` with the first turn that may have changed, until the signal is aborted. */
+export function watchSession(session, signal, changed, lowestOpen) {
   let seen = ''
   const timer = setInterval(async () => {
     if (document.hidden) return
@@ -31,6 +17,6 @@ function poll(session, signal, changed, lowestOpen) {
     } catch (error) {
       if (error.status === 404) seen &&= changed(0) // it was erased; otherwise the next look may succeed
     }
-  }, POLL_MS)
+  }, EVERY_MS)
   signal.addEventListener('abort', () => clearInterval(timer))
 }

@@ -143,6 +143,9 @@ def test_a_second_device_sees_what_the_first_one_asks(page: Page, page_stack: St
         until_answer(other, "The first half", 1)
         gate.touch()
         until_state(other, "completed", 1)
+        page.click("#erase")
+        page.click("dialog button[value=yes]")
+        other.until("document.querySelectorAll('.turn').length === 0")
         assert other.complaints == []
 
 
