@@ -38,7 +38,7 @@ function show() {
   $('#title').textContent = title
   document.title = `${title} · Turnwire`
   $('#erase').hidden = isEmpty || !chat.requests.mayWrite()
-  composer.update({ running: running().length > 0, readOnly: !chat.requests.mayWrite() })
+  composer.update({ running: running().length > 0, readOnly: !chat.session || !chat.requests.mayWrite() })
   const problem = chat.problem && problemNode(chat.problem, () => { chat.problem = null; show() })
   if (chat.problem !== shownProblem) $('#problem').replaceChildren(...(problem ? [problem] : []))
   shownProblem = chat.problem
