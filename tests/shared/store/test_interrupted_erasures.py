@@ -15,7 +15,7 @@ from turnwire.shared.store.erasures import Erasures
 
 USER = "ada"
 OTHER = session_key("other")
-WRITES = 17  # more than there are: the last runs are not interrupted
+WRITES = 20  # more than there are: the last runs are not interrupted
 
 
 class Killed(BaseException):

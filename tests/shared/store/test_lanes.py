@@ -148,7 +148,7 @@ async def test_a_worker_of_the_version_before_finds_every_job_in_the_queue_by_ti
 
 
 async def test_very_many_entries_that_do_not_wait_any_more_are_skipped_in_several_calls(redis, queue):
-    gone = await enqueue(queue, run_ids("a", 1500))
+    gone = await enqueue(queue, run_ids("a", 400))
     await redis.zrem(keys.QUEUE, *gone)
     [there] = await enqueue(queue, [SessionKey("a", "later").turn(0).run_id])
     jobs, wait_ms = await queue.take(WORKER, 1)
