@@ -44,6 +44,8 @@ READ: Final = {
     "user": ["nobody"],
     "run_id": ["chat:acme~done:0", "chat:acme~none:0"],
     "worker": [WORKER],
+    "tenant": ["nobody"],
+    "project": ["nothing"],
 }
 CHANGED: Final = READ | {
     "session": ["asked", "more"],
