@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from turnwire.shared.errors import NotFound
-from turnwire.shared.events import Cursor, Entry
-from turnwire.shared.keys import ALL_TURNS, CALLBACK_PREFIX, SessionKey, TurnKey, persist_id
+from turnwire.shared.events import Cursor, Entry, is_terminal
+from turnwire.shared.keys import ALL_TURNS, CALLBACK_PREFIX, NOT_PUBLISHED, SessionKey, TurnKey, persist_id
 from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
@@ -164,11 +164,17 @@ class TurnReads(SessionReads):
             return UsageSums.from_hash(fields, SESSION_SUMS) if fields else None
 
     async def read(self, key: TurnKey, after: Cursor | None, limit: int = 500) -> list[Entry]:
-        """Return at most `limit` events after a cursor, oldest first. With None, from the start of the log."""
+        """Return at most `limit` events after a cursor, oldest first. With None, from the start of the log.
+
+        With TURNWIRE_REDIS_REPLICAS, an end is returned only when the replicas have it.
+        """
         async with answered_within(self._timeout_s):
             start = "-" if after is None else f"({after}"
-            entries = await self.redis.xrange(key.events, start, "+", limit)
-        return [Entry(entry_id, event) for entry_id, (_, event) in entries]
+            found = await self.redis.xrange(key.events, start, "+", limit)
+        entries = [Entry(entry_id, event) for entry_id, (_, event) in found]
+        if entries and self._end_prefix == NOT_PUBLISHED and is_terminal(entries[-1].event):
+            await self._until_replicated(key)
+        return entries
 
     async def read_all(self, key: TurnKey) -> list[Entry]:
         """Return the whole log."""

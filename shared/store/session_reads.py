@@ -55,14 +55,18 @@ class SessionReads:
                 await self._courier.send("PUBLISH", self._channel_prefix + key.events, ENDED)
 
     async def _tell_claimed_end(self, key: TurnKey, events: Sequence[bytes]) -> None:
-        """Wait until the replicas have an end that a script has written; then tell the readers. `events`: if any.
-
-        Claims do not wait for the replicas. This write does, and so for everything before it.
-        """
+        """Tell the readers of an end that a claim has written, once the replicas have it. `events`: the end, if any."""
         if events and self._end_prefix == NOT_PUBLISHED:
-            with typed_refusals():
-                await self._replicated.send("PEXPIRE", key.record, self._retention.ms(key.session.tenant))
+            await self._until_replicated(key)
             await self._tell_end(key)
+
+    async def _until_replicated(self, key: TurnKey) -> None:
+        """Wait until the replicas have all that was written to a turn before.
+
+        A wait is for the writes of its own connection and for all before them. So this is a write: a message to nobody.
+        """
+        with typed_refusals():
+            await self._replicated.send("PUBLISH", f"{self._channel_prefix}{key.events}/nobody", "")
 
     def _opened(self, key: TurnKey, fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:  # noqa: ARG002
         """The fields of a turn hash, decrypted."""

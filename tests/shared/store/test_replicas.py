@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.turns import KEY, WORKER, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
+from turnwire.shared.events import RUN_FAILED, encode_event
 from turnwire.shared.keys import ENDED
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ANSWER, TRANSFORM, Ended
@@ -60,6 +61,24 @@ async def test_readers_hear_of_an_end_only_when_the_replica_has_it(stores, pair,
     pair.link.set("pass")
     await store.settle(claimed, TurnState.COMPLETED, 1, [delta("a")], {})
     assert (await heard())["data"] == ENDED
+
+
+async def test_nobody_reads_an_end_before_the_replica_has_it(stores, pair):
+    """In the first second of an ordered failover, the old primary takes an end that no replica will have."""
+    store = stores(1)
+    await store.submit(KEY, request())
+    claimed = await claim(store)
+    await append(store, claimed, 1, delta("a"))
+    await pair.synced()
+    assert len(await store.read(KEY, None)) == 2
+    pair.link.set("hold")
+    with pytest.raises(StoreUnavailable):
+        await store.settle(claimed, TurnState.FAILED, 2, [encode_event(RUN_FAILED, {"code": "x"})], {})
+    with pytest.raises(StoreUnavailable):
+        await store.read(KEY, None)
+    assert len(await store.read(KEY, None, 2)) == 2
+    pair.link.set("pass")
+    assert len(await store.read(KEY, None)) == 3
 
 
 async def test_readers_hear_of_a_cancel_only_when_the_replica_has_it(stores, pair, heard):
