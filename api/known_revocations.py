@@ -22,8 +22,8 @@ class KnownRevocations:
         self._revocations = revocations
         self._told = asyncio.Event()
 
-    def tell(self) -> None:
-        """Read the list soon, because it may have changed."""
+    def tell(self, _: bytes | None = None) -> None:
+        """Read the list soon, because it may have changed, whatever the message says."""
         self._told.set()
 
     async def read(self) -> bool:

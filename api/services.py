@@ -10,6 +10,7 @@ from turnwire.api.access.identity import Identity
 from turnwire.api.access.watch import CredentialWatch
 from turnwire.api.edge.rates import Rates
 from turnwire.api.edge.tails import Tails
+from turnwire.api.following.feeds import Feeds
 from turnwire.api.following.hub import Hub
 from turnwire.api.known_revocations import KnownRevocations
 from turnwire.api.pending_cancels import PendingCancels
@@ -70,6 +71,7 @@ class Services:
         self.draining = False
         self.on_crash: Callable[[], None] = self.drain
         self._hub: Hub | None = None
+        self._feeds: Feeds | None = None
         pools = frozenset({DEFAULT_POOL, *self.project_pools.values()})
         self.store_gauges = StoreGauges(settings, self.redis, self.queue_redis, pools)
         self.exposition = Exposition("api", self._gauges)
@@ -93,11 +95,17 @@ class Services:
         assert self._hub is not None
         return self._hub
 
+    @property
+    def feeds(self) -> Feeds:
+        """The sessions that are followed. They exist only inside `running`."""
+        assert self._feeds is not None
+        return self._feeds
+
     def _gauges(self) -> dict[str, float]:
-        hub = self._hub
+        hub, feeds = self._hub, self._feeds
         return {
             "turnwire_draining": float(self.draining),
-            "turnwire_tails": 0 if hub is None else hub.readers,
+            "turnwire_tails": 0 if hub is None or feeds is None else hub.readers - feeds.watched + feeds.followers,
             "turnwire_followed_turns": 0 if hub is None else hub.topics,
         }
 
@@ -107,6 +115,7 @@ class Services:
         listener = connect_listener(self.settings.redis_url)
         try:
             async with Hub(listener, self.store, on_crash=self.on_crash) as self._hub, self._credentials_kept():
+                self._feeds = Feeds(self._hub, self.store)
                 self.cancels.start()
                 lag = asyncio.create_task(watch_lag(), name="event loop lag")
                 yield
@@ -142,3 +151,5 @@ class Services:
         self.draining = True
         if self._hub:
             self._hub.stop()
+        if self._feeds:
+            self._feeds.stop()

@@ -92,9 +92,8 @@ def encode_event(event_type: str, data: dict[str, Any]) -> bytes:
     return event
 
 
-def stream_ended(code: str, cursor: Cursor | None) -> bytes:
-    """Return the last event of a stream that ends before its turn does. The client may resume after `cursor`."""
-    after = None if cursor is None else str(cursor)
+def stream_ended(code: str, after: str | None) -> bytes:
+    """Return the last event of a stream that ends before its turn does. The client may resume after this cursor."""
     return encode_event(STREAM_ENDED, {"code": code, "after": after, "retryable": True})
 
 

@@ -89,7 +89,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> str:
-        """hash: tenant, user, created_at, next_index; `usage:…` -> sums; `key:<Idempotency-Key>` -> index; reversed"""
+        """hash: tenant, user, created_at, next_index, followed; `usage:…` -> sums; `key:<idempotency key>` -> index"""
         return f"session:chat:{{{self.scope}}}"
 
     @property
@@ -106,6 +106,10 @@ class SessionKey(msgspec.Struct, frozen=True):
     def open(self) -> str:
         """zset: the indexes that are not terminal"""
         return f"open:chat:{{{self.scope}}}"
+
+    def channel(self, deployment: str) -> str:
+        """Return the pub/sub channel that tells those who follow the session of the turns that are asked for."""
+        return f"{channel_prefix(deployment)}events:chat:{{{self.scope}}}"
 
     def turn(self, index: int) -> "TurnKey":
         """Return the key of the session's turn at `index`."""
@@ -174,9 +178,8 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     def all_keys(self) -> list[str]:
         """Return the keys of the session and of the turn, in the order in which scripts take them."""
-        session = self.session
         own = [self.record, self.lease, self.steps, self.events, self.signals, self.ledger]
-        return [session.record, session.turns, session.open, *own]
+        return [self.session.record, self.session.turns, self.session.open, *own]
 
     def lasting_keys(self) -> list[str]:
         """Return the same keys without the lease, which ends with its attempt."""
@@ -187,8 +190,7 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     """Return the key of the session that a client named.
 
     Raises:
-        BadRequest: the name does not have 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or it is `.` or `..`, which
-            HTTP clients remove from a path.
+        BadRequest: it does not have 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or clients drop it: `.` and `..`.
     """
     if not _SESSION.match(session) or session in {".", ".."}:
         raise BadRequest("a session id must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
@@ -202,8 +204,7 @@ ENDED: Final = b"ended"  # a message on a turn's channel: the replicas have its 
 def channel_prefix(deployment: str) -> str:
     """Return the prefix of every channel of a deployment. It is empty for the deployment without a name.
 
-    A Redis server delivers a message to the subscribers in all its databases. So the names of channels, unlike those
-    of keys, must keep two deployments on one server apart.
+    Redis delivers a message to subscribers in all databases, so channels must keep two deployments on one server apart.
     """
     return f"{deployment}:" if deployment else ""
 

@@ -135,6 +135,7 @@ def _header(schema: dict[str, Any], description: str, *, required: bool = True) 
 
 
 _CURSOR: Final = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+_CHANGE: Final = {"type": "string", "pattern": "^[0-9]{1,16}-[0-9]{1,10}-[0-9]{1,16}-[a-z]+$"}
 _INDEX: Final = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _NAME: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 _TEXT: Final = {"type": "string", "maxLength": 256}
@@ -149,6 +150,8 @@ PARAMETERS: Final = {
     "key": _parameter("key", "path", _NAME, "the signal's name"),
     "after": _parameter("after", "query", _CURSOR, "the cursor of the last event that you have"),
     "lastEventId": _parameter("Last-Event-ID", "header", _CURSOR, "the same as `after`, which takes precedence"),
+    "afterChange": _parameter("after", "query", _CHANGE, "the id of the last event that you have"),
+    "lastChangeId": _parameter("Last-Event-ID", "header", _CHANGE, "the same as `after`, which takes precedence"),
     "keepalive": _parameter(
         "keepalive", "query", {**_SECONDS, "minimum": 1}, "the seconds of silence after which an empty line is sent"
     ),

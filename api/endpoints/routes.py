@@ -6,6 +6,7 @@ from turnwire.api.access.identity import Scope
 from turnwire.api.edge.body import TurnBody
 from turnwire.api.endpoints.cancel import CancelBody, cancel_turn
 from turnwire.api.endpoints.erasure import erase_session, erase_user
+from turnwire.api.endpoints.feed import follow_session
 from turnwire.api.endpoints.follow import follow_turn
 from turnwire.api.endpoints.info import Info, get_info
 from turnwire.api.endpoints.metrics import get_metrics
@@ -86,6 +87,13 @@ OPERATIONS: Final = (
             Answer(204, "An EventSource that has the terminal event: there is nothing more"),
         ),
         problems=(400, 404, 406, 409, 410, 503),
+    ),
+    Operation(
+        path=f"{SESSIONS}/events", method="GET", handler=follow_session, scope=Scope.READ,
+        summary="How the turns of a session come and go, live, for each device that shows it",
+        parameters=("session", "afterChange", "lastChangeId", "keepalive", "sse", "token"),
+        answers=(Answer(200, "Each change of a turn's status, one line or block each", stream=True),),
+        problems=(400, 404, 406, 503),
     ),
     Operation(
         path=f"{TURN}/ledger", method="GET", head=True, handler=get_ledger, scope=Scope.READ,

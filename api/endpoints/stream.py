@@ -10,7 +10,9 @@ from turnwire.api.edge.accept import JSON, choose
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.requests import joined, query_seconds, query_text
 from turnwire.api.edge.wire import Wire
+from turnwire.api.following.change import ChangeCursor
 from turnwire.api.following.encode import NDJSON, SSE, SSE_DATA, Encoder, Framing, chunk
+from turnwire.api.following.follower import Follower
 from turnwire.api.following.publication import Publication
 from turnwire.api.following.tail import Tail
 from turnwire.shared.errors import BadRequest
@@ -61,7 +63,7 @@ def silence_s(exchange: Exchange, framing: Framing) -> float | None:
 
 
 async def send_tail(
-    tail: Tail,
+    tail: Tail | Follower,
     encoder: Encoder,
     headers: Mapping[str, str],
     stall_s: float | None,
@@ -110,7 +112,7 @@ class _Once:
             function()
 
 
-def _pusher(tail: Tail, encoder: Encoder, wire: Wire, first: _Once) -> Callable[[Publication], bool]:
+def _pusher(tail: Tail | Follower, encoder: Encoder, wire: Wire, first: _Once) -> Callable[[Publication], bool]:
     """Return the `push` of a tail. `first` is called after the first publication; later ones do not look at it."""
 
     def push(publication: Publication) -> bool:
@@ -130,10 +132,11 @@ def _pusher(tail: Tail, encoder: Encoder, wire: Wire, first: _Once) -> Callable[
     return push_first
 
 
-def last_words(framing: Framing, code: str, cursor: Cursor | None) -> bytes:
+def last_words(framing: Framing, code: str, cursor: Cursor | ChangeCursor | None) -> bytes:
     """Return the event that ends a stream before its turn. It repeats the last cursor, so that clients keep it."""
-    event = stream_ended(code, cursor)
-    return framing.bare(event) if cursor is None else framing.lines([Entry(str(cursor).encode(), event)])
+    after = None if cursor is None else str(cursor)
+    event = stream_ended(code, after)
+    return framing.bare(event) if after is None else framing.lines([Entry(after.encode(), event)])
 
 
 async def send_events(

@@ -58,7 +58,7 @@ class Hub:
         self._on_crash = on_crash
         self._listener = Listener(listener, self._on_message, self._on_subscribed)
         self._topics: dict[str, Topic] = {}
-        self._others: dict[str, Callable[[], None]] = {}  # channels that are no turn's
+        self._others: dict[str, Callable[[bytes | None], None]] = {}  # channels that are no turn's
         self._encoders = {framing: Encoder(framing) for framing in (NDJSON, SSE, SSE_DATA)}
         self._group = asyncio.TaskGroup()
         self._pump: asyncio.Task[None] | None = None
@@ -105,10 +105,21 @@ class Hub:
         with self._joined(self._topic(key), ending):
             yield ending
 
-    def on(self, channel: str, call: Callable[[], None]) -> None:
-        """Call `call` when a message comes on a channel that is no turn's, and when some may have been missed."""
+    @contextmanager
+    def listen(self, key: TurnKey, reader: Reader) -> Generator[None]:
+        """Let a reader of another kind hear what happens to a turn."""
+        with self._joined(self._topic(key), reader):
+            yield
+
+    def on(self, channel: str, call: Callable[[bytes | None], None]) -> None:
+        """Call `call` with each message of a channel that is no turn's, and with None if some may have been missed."""
         self._others[channel] = call
         self._listener.subscribe(channel)
+
+    def off(self, channel: str) -> None:
+        """Leave such a channel."""
+        del self._others[channel]
+        self._listener.unsubscribe(channel)
 
     def encoder(self, framing: Framing) -> Encoder:
         """The encoder that all readers of this framing share, so that a batch is encoded once for all of them."""
@@ -156,7 +167,7 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             if other := self._others.get(channel):
-                other()
+                other(payload)
             return
         if payload == ERASED:
             topic.erased()
@@ -180,4 +191,4 @@ class Hub:
         if topic := self._topics.get(channel):
             topic.read_again()
         elif other := self._others.get(channel):
-            other()
+            other(None)

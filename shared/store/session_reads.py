@@ -15,8 +15,10 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.ancestry import Ancestry, Found
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.retention import Retention
-from turnwire.shared.store.scripts import Script, answered_within, typed_refusals
+from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
+from turnwire.shared.store.session_look import FOLLOWED_MS, LOOKED_AT, Look, read_standings
 
+LOOK = Script("look")
 PRUNE = Script("prune")
 
 logger = logging.getLogger(__name__)
@@ -165,3 +167,32 @@ class SessionReads:
                 return True
             start += PRUNED_TURNS
         return False
+
+    async def look(
+        self, session: SessionKey, *, since_ms: int = 0, first: int | None = None, named: Sequence[int] = ()
+    ) -> Look | None:
+        """Return the oldest open turns of a session, its last one, and those that are asked for.
+
+        Args:
+            session: the session.
+            since_ms: of the turns from `first` on, return only those that have changed at this time or later.
+            first: return turns from this index on; None: do not.
+            named: the indexes of other turns to return.
+
+        Returns: None if there is no such session.
+        """
+        names = [session.record, session.turns, session.open, session.turn(0).record]
+        found: Look | None = None
+        start = "" if first is None else str(first)
+        while found is None or start:
+            args: list[Arg] = [since_ms, start, LOOKED_AT, FOLLOWED_MS, *named]
+            created_at, *others = await LOOK(self._courier, names, args)
+            if created_at is None:
+                return None
+            at_ms, following, fields = others
+            earlier = {} if found is None else found.turns
+            found = Look(int(created_at), at_ms, earlier | {turn.index: turn for turn in read_standings(fields)})
+            start, named = following.decode(), ()
+        if self._end_prefix == NOT_PUBLISHED and any(turn.is_over for turn in found.turns.values()):
+            await self._until_replicated(session.turn(0))
+        return found

@@ -82,6 +82,7 @@ class TurnStore(AttemptWrites):
             "" if request.parent is None else request.parent,
             key.run_id,
             ANNOUNCED_MS,
+            session.channel(settings.deployment_name),
             *flat(fields),
         ]
         try:

@@ -81,6 +81,7 @@ def paths(talk: Conversation, index: int = 0) -> dict[str, tuple[str, str]]:
         "askTurn": ("POST", turn),
         "getTurn": ("GET", turn),
         "followTurn": ("GET", f"{turn}/events"),
+        "followSession": ("GET", f"{session}/events"),
         "getLedger": ("GET", f"{turn}/ledger"),
         "getSessionUsage": ("GET", f"{session}/usage"),
         "getUsage": ("GET", "/v1/usage"),
@@ -144,7 +145,10 @@ def refusals(talk: Conversation) -> None:
 def reading(talk: Conversation) -> None:
     """Get each answer about a completed turn."""
     for name, (method, path) in paths(talk).items():
-        if method == "GET":
+        if name == "followSession":  # it does not end by itself
+            with talk.http.stream(method, path) as answer:
+                assert next(answer.iter_lines())
+        elif method == "GET":
             talk.http.get(path)
             talk.http.head(path) if name != "followTurn" else None
     last = talk.events()[-1]["id"]

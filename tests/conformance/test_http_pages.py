@@ -11,6 +11,7 @@ PATHS = {
     "/v1/sessions/{session}/turns": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}": {"get", "post"},
     "/v1/sessions/{session}/turns/{index}/events": {"get"},
+    "/v1/sessions/{session}/events": {"get"},
     "/v1/admin/persist": {"get"},
     "/v1/admin/queue": {"get"},
     "/v1/sessions/{session}/turns/{index}/ledger": {"get"},

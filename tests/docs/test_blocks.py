@@ -10,6 +10,7 @@ import pytest
 
 from stack.commands import COMMANDS
 from tests.support.markdown import BLOCKS, ENTRANCES, PAGES, ROOT, blocks, blocks_of, page_name
+from turnwire.api.following.change import TURN_EVENT_PREFIX, ChangeCursor
 from turnwire.shared import events
 from turnwire.shared.events import Cursor
 from turnwire.shared.settings import CLIENT_VARIABLES, Settings
@@ -58,10 +59,12 @@ def test_json_is_one_document_or_lines_of_events(block):
         if isinstance(document, dict) and "timestamp" in document:
             assert document["type"] in callback_outbox.TYPES.values()
         elif isinstance(document, dict) and "type" in document and "data" in document:
-            assert document["type"] in OWN_TYPES | PRODUCT_TYPES
+            is_of_session = document["type"].startswith(TURN_EVENT_PREFIX)
+            assert is_of_session or document["type"] in OWN_TYPES | PRODUCT_TYPES
             assert set(document) <= {"id", "type", "data"}
             if "id" in document:
-                assert str(Cursor.parse(document["id"])) == document["id"]
+                cursor = ChangeCursor if is_of_session else Cursor
+                assert str(cursor.parse(document["id"])) == document["id"]
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=str)

@@ -30,6 +30,7 @@ from turnwire.worker.pool.entry import OwnEntry
 READERS: Final = 8  # connections at a time
 LIMIT_S: Final = 20.0
 ACCEPT: Final = "Accept: application/json, */*;q=0.5"  # no stream of a turn that would not end
+ENDLESS: Final = "followSession"  # of its stream only the head is read
 KEYS: Final = {
     "reader": (["read"], None),
     "writer": (["turns", "tokens"], None),
@@ -76,14 +77,17 @@ class Connection:
         async with asyncio.timeout(LIMIT_S):
             try:
                 writer.write(head + (body or b""))
-                return await self._answer(reader)
+                return await self._answer(reader, is_endless=asked.operation.id == ENDLESS)
             except (asyncio.IncompleteReadError, ConnectionError):
                 self.close()
                 return 0
 
-    async def _answer(self, reader: asyncio.StreamReader) -> int:
+    async def _answer(self, reader: asyncio.StreamReader, *, is_endless: bool) -> int:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head[9:12])
+        if is_endless and status == 200:
+            self.close()
+            return status
         if b"transfer-encoding: chunked" in head:
             while size := int(await reader.readline(), 16):
                 await reader.readexactly(size + 2)

@@ -26,6 +26,7 @@
 --   parent             the index of the turn that this one follows; -1: none; '': the default, see parts/branch.lua
 --   run_id
 --   look_ms            after how many ms the sweep should look at the turn, if KEYS has the sweep's list
+--   followers          pub/sub channel of those who follow the session; nothing is published while nobody does
 --   field value …      the request's fields of the turn hash
 -- RETURNS {verdict, attempt, mark, announced}
 --   created            the turn is new
@@ -47,10 +48,11 @@
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS, 1, 9)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage, user, bound, parent, run_id, look_ms = unpack(ARGV, 1, 14)
+    lineage, user, bound, parent, run_id, look_ms, followers = unpack(ARGV, 1, 15)
 local idempotency_field = 'key:' .. idempotency_key
 
-local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at')
+local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at',
+    'followed')
 local next_index = known[2] or redis.call('GET', numbering) or '0'
 local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code')
 local status = old[1]
@@ -126,7 +128,7 @@ local function persist(...)
     end
 end
 
-local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 15)}
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 16)}
 if status then
     -- those of the new request follow
     redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate', 'request_id')
@@ -167,5 +169,8 @@ if known[1] or earlier_turns > 0 then
 end
 if status or redis.call('EXISTS', events, steps, signals, ledger) > 0 then
     persist(turn, events, steps, signals, ledger)
+end
+if tonumber(known[6] or '0') > now then
+    redis.call('PUBLISH', followers, index)
 end
 return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked, announce()}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +10,18 @@ import pytest
 
 from stack.redis_server import RedisServer
 from tests.support.following import Writer, logged
-from tests.support.key_file import key_block, write_key_file
-from tests.support.served import listening
+from tests.support.key_file import write_key_file
+from tests.support.served_api import BACKEND, BLOCKS, Api, bearer, served
 from tests.support.turns import KEY
 from tests.support.waiting import wait_until
 from turnwire.api.access import watch
-from turnwire.api.access.identity import Identity, Scope
 from turnwire.api.app import create_app
-from turnwire.api.edge.client_address import TrustedProxies
-from turnwire.api.edge.cors import Origins
-from turnwire.api.edge.protocol import for_site
 from turnwire.api.endpoints.stream import last_words
 from turnwire.api.following.encode import NDJSON
-from turnwire.api.services import Services
 from turnwire.shared.keys import REVOKED
 from turnwire.shared.settings import Settings
 
 PATH = "/v1/sessions/demo/turns/0/events"
-BACKEND = {"x-api-key": "tw_backend"}
-BLOCKS = [
-    key_block("backend", "tw_backend", "default", ["turns", "tokens"]),
-    key_block("reader", "tw_reader", "default", ["read"]),
-]
-
-
-class Api:
-    """A running API, and what a test needs of it."""
-
-    def __init__(self, services: Services, client: httpx.AsyncClient, key_file: Path) -> None:
-        self.services = services
-        self.client = client
-        self.key_file = key_file
-
-    def token(self, ttl_s: int) -> str:
-        tokens = self.services.door.session_tokens
-        assert tokens is not None
-        return tokens.make(Identity("default", frozenset({Scope.READ}), "backend", session="demo"), ttl_s).token
-
-    async def follow(self, headers: dict[str, str], after: str | None = None, accept: str = "application/x-ndjson"):
-        """Read a stream to its end, line by line."""
-        query = {} if after is None else {"after": after}
-        async with self.client.stream("GET", PATH, params=query, headers=headers | {"accept": accept}) as answer:
-            assert answer.status_code == 200, await answer.aread()
-            async for line in answer.aiter_lines():
-                yield line
-
-
-@asynccontextmanager
-async def served(settings: Settings, key_file: Path, **changed: Any) -> AsyncIterator[Api]:
-    values = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    app = create_app(Settings(**values | {"api_keys_file": str(key_file), "token_secret": "t" * 40} | changed))
-    async with (
-        listening(app, for_site(Origins(None), TrustedProxies(None)), lifespan="on") as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
-    ):
-        yield Api(app.state.services, client, key_file)
 
 
 @pytest.fixture
@@ -81,10 +37,6 @@ async def running(store) -> Writer:
     writer = await (await Writer(store, KEY).submit()).claim()
     await writer.say("a", "b")
     return writer
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 async def to_the_end(api: Api, headers: dict[str, str], **options: Any) -> list[dict[str, Any]]:
