@@ -90,7 +90,7 @@ _OF_THE_API: Final = (
     _counter("turnwire_stalled_clients_total", "clients that were cut off because they did not read", API),
     _counter("turnwire_subscriptions_lost_total", "times at which the connection for live events was lost", API),
     _gauge("turnwire_tails", "clients that follow a turn or a session in this process", API),
-    _gauge("turnwire_followed_turns", "turns that are followed in this process, also for those who follow sessions", API),
+    _gauge("turnwire_followed_turns", "turns that are followed in this process, also for followers of sessions", API),
 )
 
 _OF_THE_DEPLOYMENT: Final = (
