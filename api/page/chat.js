@@ -38,7 +38,7 @@ export class Chat {
     this.changed()
     try {
       await this.refresh(0)
-      watchSession(session, signal, (index) => this.later(index), () => this.#lowestOpen())
+      watchSession(session, signal, (told) => this.#told(told))
     } catch (error) {
       if (signal.aborted) return
       this.showProblem(error)
@@ -101,6 +101,15 @@ export class Chat {
         if (!this.life.signal.aborted) this.showProblem(error)
       }
     }, 150)
+  }
+
+  /** Reads a turn of which the feed tells something new. The stream of a followed turn says more than the feed. */
+  #told(turn) {
+    const known = this.turns.get(turn?.turnIndex)
+    if (!turn) this.later(0) // it was erased
+    else if (!this.followed.has(turn.turnIndex) && (known?.status !== turn.status || known.attempt !== turn.attempt)) {
+      this.later(Math.min(turn.turnIndex, this.#lowestOpen()))
+    }
   }
 
   #lowestOpen() {

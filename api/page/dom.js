@@ -117,3 +117,13 @@ export function money(nanos, currency) {
   const amount = nanos / 1e9
   return `${amount.toFixed(amount && amount < 0.01 ? 6 : 4)} ${currency ?? ''}`.trim()
 }
+
+/** A table that scrolls by itself. `body`: its tbody. */
+export function table(label, head, body) {
+  return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label }, el('table', { class: 'list' },
+    el('thead', {}, el('tr', {}, ...head.map((name) => el('th', { scope: 'col' }, name)))), body))
+}
+
+export function rowsOf(rows) {
+  return el('tbody', {}, ...rows.map((cells) => el('tr', {}, ...cells.map((cell) => el('td', {}, cell)))))
+}

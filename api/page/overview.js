@@ -1,5 +1,5 @@
 // The deployment as it is now: figures, plots, workers with their leases, and what waits.
-import { button, duration, el } from './dom.js'
+import { button, duration, el, rowsOf, table } from './dom.js'
 import { Problem, call, send } from './http.js'
 import { Metrics } from './metrics.js'
 import { Plot } from './plots.js'
@@ -75,11 +75,8 @@ export class Overview {
   }
 
   #linesTable(lines, now) {
-    const head = ['Pool', 'Tenant', 'Priority', 'Waiting', 'Oldest']
-    return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'What waits' }, el('table', { class: 'list' },
-      el('thead', {}, el('tr', {}, ...head.map((name) => el('th', { scope: 'col' }, name)))),
-      el('tbody', {}, ...lines.map((line) => el('tr', {}, el('td', {}, line.pool), el('td', {}, line.tenant), el('td', {}, line.priority),
-        el('td', {}, String(line.waiting)), el('td', {}, duration(now - line.oldest_at)))))))
+    return table('What waits', ['Pool', 'Tenant', 'Priority', 'Waiting', 'Oldest'], rowsOf(lines.map((line) => [
+      line.pool, line.tenant, line.priority, String(line.waiting), duration(now - line.oldest_at)])))
   }
 
   #pauseForm() {

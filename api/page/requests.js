@@ -63,6 +63,10 @@ export class Requests {
     const record = { turn_index: index, session_id: this.chat.session, status: 'queued', attempt: 0, created_at: now, ...body }
     if (!this.chat.turns.has(index)) this.chat.turns.set(index, record)
     this.chat.sticks = true
+    if (response && this.chat.followed.has(index)) { // the feed of the session was faster than this answer
+      response.body.cancel()
+      return this.chat.render()
+    }
     if (response) this.chat.followed.set(index, true) // before the render would follow it by another request
     this.chat.render()
     if (response) this.chat.follow(this.chat.cards.get(index), response)

@@ -1,5 +1,5 @@
 // Everything about one turn: who runs it, why it waits, what it cost, and a timeline of all that happened.
-import { button, copyButton, duration, el, money } from './dom.js'
+import { button, copyButton, duration, el, money, rowsOf, table } from './dom.js'
 import { call } from './http.js'
 import { timeline } from './timeline.js'
 import { textOf } from './tree.js'
@@ -68,15 +68,13 @@ export class Story {
   }
 }
 
-function table(title, head, rows) {
-  return el('section', {}, el('h2', {}, title), el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title }, el('table', { class: 'list' },
-    el('thead', {}, el('tr', {}, ...head.map((name) => el('th', { scope: 'col' }, name)))),
-    el('tbody', {}, ...rows.map((cells) => el('tr', {}, ...cells.map((cell) => el('td', {}, cell))))))))
+function section(title, head, rows) {
+  return el('section', {}, el('h2', {}, title), table(title, head, rowsOf(rows)))
 }
 
 function attemptsTable({ attempts }) {
   if (!attempts.length) return null
-  return table('Attempts', ['Attempt', 'Outcome', 'Took', 'First event', 'First text', 'Model calls', 'Tokens', 'Cost'], attempts.map((row) => [
+  return section('Attempts', ['Attempt', 'Outcome', 'Took', 'First event', 'First text', 'Model calls', 'Tokens', 'Cost'], attempts.map((row) => [
     String(row.attempt), el('span', {}, row.outcome, row.code ? el('code', {}, row.code) : null), duration(row.wall_ms), duration(row.first_event_ms), duration(row.first_token_ms),
     String(row.model_calls ?? 'unknown'), row.tokens_out === null ? 'unknown' : `${row.tokens_in ?? '?'} → ${row.tokens_out}`, row.cost_nanos === null ? 'unknown' : money(row.cost_nanos, row.currency) + (row.partial ? ' or more' : '')]))
 }
@@ -84,7 +82,7 @@ function attemptsTable({ attempts }) {
 function stepsTable({ steps, step_count: count }) {
   if (!steps.length) return null
   const title = count > steps.length ? `Steps (${steps.length} of ${count})` : 'Steps'
-  return table(title, ['Step', 'Kind', 'Status', 'Attempt', 'Took', 'Stored'], steps.map((step) => [
+  return section(title, ['Step', 'Kind', 'Status', 'Attempt', 'Took', 'Stored'], steps.map((step) => [
     el('code', {}, step.name), step.kind, step.status, `${step.attempt ?? '?'}${step.attempts > 1 ? `, tried ${step.attempts} times` : ''}`,
     step.ended_at && step.started_at ? duration(step.ended_at - step.started_at) : '–', `${step.bytes} B`]))
 }

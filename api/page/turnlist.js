@@ -1,5 +1,5 @@
 // All turns, filtered and searched.
-import { button, duration, el, money } from './dom.js'
+import { button, duration, el, money, table } from './dom.js'
 import { call } from './http.js'
 
 const EVERY_MS = 3000
@@ -19,8 +19,7 @@ export class TurnList {
     this.more = button({ text: 'More', click: () => { this.pages++; read() } })
     this.more.hidden = true
     this.element = el('div', { class: 'stack' }, this.form, this.count,
-      el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Turns' }, el('table', { class: 'list' },
-        el('thead', {}, el('tr', {}, ...HEAD.map((name) => el('th', { scope: 'col' }, name)))), this.rows)), this.more)
+      table('Turns', HEAD, this.rows), this.more)
   }
 
   #form(read) {

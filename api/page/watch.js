@@ -1,22 +1,32 @@
-// Notices what other devices do in a session: it reads the list of turns now and then.
-import { call, sessionPath } from './http.js'
+// Notices what other devices do in a session. A hidden tab follows nothing: its connection is one of six to the server.
+import { follow } from './follow.js'
+import { sessionPath } from './http.js'
 
-const EVERY_MS = 2500
+const AGAIN_MS = 5000
 
-/** Calls `changed(index)` with the first turn that may have changed, until the signal is aborted. */
-export function watchSession(session, signal, changed, lowestOpen) {
-  let seen = ''
-  const timer = setInterval(async () => {
-    if (document.hidden) return
+/** Calls `changed` with what the feed tells of a turn, or with null once the session is erased, until the signal is aborted. */
+export function watchSession(session, signal, changed) {
+  let after = ''
+  let life = new AbortController()
+  let timer
+  async function begin() {
+    life.abort()
+    clearTimeout(timer)
+    if (document.hidden || signal.aborted) return
+    const { signal: own } = life = new AbortController()
     try {
-      const from = lowestOpen()
-      const { turns } = await call(`${sessionPath(session, 'turns')}?limit=20${from ? `&after=${from - 1}` : ''}`, { signal })
-      const now = JSON.stringify(turns.map((turn) => [turn.turn_index, turn.status, turn.attempt]))
-      if (now !== seen && turns.length) changed(turns[0].turn_index)
-      seen = now
+      await follow({
+        path: sessionPath(session, 'events'), after, signal: own,
+        take: ({ id, data }) => { after = id; changed(data) },
+      })
     } catch (error) {
-      if (error.status === 404) seen &&= changed(0) // it was erased; otherwise the next look may succeed
+      if (own.aborted) return
+      if (error.status === 404 && after) changed(null)
+      after = ''
+      timer = setTimeout(begin, AGAIN_MS)
     }
-  }, EVERY_MS)
-  signal.addEventListener('abort', () => clearInterval(timer))
+  }
+  document.addEventListener('visibilitychange', begin, { signal })
+  signal.addEventListener('abort', begin)
+  begin()
 }

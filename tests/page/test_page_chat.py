@@ -133,20 +133,49 @@ def test_another_answer_and_an_edited_message_are_branches(page: Page, page_stac
     ]  # fmt: skip
 
 
-def test_a_second_device_sees_what_the_first_one_asks(page: Page, page_stack: Stack, browser: Browser, tmp_path: Path):
-    gate = tmp_path / "gate"
+def test_two_devices_hear_of_what_a_third_one_does_and_a_hidden_one_when_it_is_shown_again(
+    page: Page, page_stack: Stack, browser: Browser, tmp_path: Path
+):
     say(page, "first")
     until_state(page, "completed")
+    turns = f"{page_stack.base_urls[0]}/v1/sessions/{session(page)}/turns"
     with browser.page(f"{page_stack.base_urls[0]}/#/chat/{session(page)}") as other:
         until_answer(other, "answers “first”")
-        say(page, f"gate {gate}")
-        until_answer(other, "The first half", 1)
-        gate.touch()
+        lists = "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/turns?limit')).length"
+        before = page.run(lists)
+        ask_elsewhere(turns, f"gate {tmp_path / 'gate'}")
+        for device in (page, other):
+            until_answer(device, "The first half", 1)
+        httpx.post(f"{turns}/1/cancel", trust_env=False).raise_for_status()
+        for device in (page, other):
+            until_state(device, "cancelled", 1)
+        hide(other, hidden=True)
+        press_button(page, "Try again")
+        until_answer(page, "attempt 2", 1)
+        (tmp_path / "gate").touch()
+        until_state(page, "completed", 1)
+        ask_elsewhere(turns, "last")
+        until_state(page, "completed", 2)
+        assert other.run("document.querySelectorAll('.turn').length") == 2
+        hide(other, hidden=False)
         until_state(other, "completed", 1)
+        until_state(other, "completed", 2)
+        assert page.run(lists) - before < 12, "it reads the list when something has changed, and not all the time"
         page.click("#erase")
         page.click("dialog button[value=yes]")
         other.until("document.querySelectorAll('.turn').length === 0")
         assert other.complaints == []
+
+
+def ask_elsewhere(turns: str, message: str) -> None:
+    answer = httpx.post(turns, json={"message": message}, headers={"Prefer": "respond-async"}, trust_env=False)
+    assert answer.status_code == 202, answer.text
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    """Let the page believe that its tab is hidden, or shown again."""
+    page.run(f"Object.defineProperty(document, 'hidden', {{ configurable: true, value: {str(hidden).lower()} }})")
+    page.run("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_a_lost_connection_is_shown_and_the_stream_goes_on(page: Page, tmp_path: Path):
