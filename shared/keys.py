@@ -178,8 +178,10 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     def all_keys(self) -> list[str]:
         """Return the keys of the session and of the turn, in the order in which scripts take them."""
-        own = [self.record, self.lease, self.steps, self.events, self.signals, self.ledger]
-        return [self.session.record, self.session.turns, self.session.open, *own]
+        session = f"chat:{{{self.session.scope}}}"
+        turn = f"{session}:{self.index}"
+        names = [f"{kind}:{session}" for kind in ("session", "turns", "open")]
+        return names + [f"{kind}:{turn}" for kind in ("turn", "lease", "steps", "events", "signals", "ledger")]
 
     def lasting_keys(self) -> list[str]:
         """Return the same keys without the lease, which ends with its attempt."""

@@ -6,7 +6,7 @@ the worker knows its value, the field goes into `encode_use`, too.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -85,12 +85,6 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(sums | {"cost_nanos": costs}, cls)
 
 
-# The fields of a row that `publish` reads (store/lua/parts/publish.lua).
-COUNTED: Final = (
-    "attempt", "turn_created_at", "partial", "model_calls", "tokens_in", "tokens_out", "cached_tokens",
-    "reasoning_tokens", "cost_nanos", "currency",
-)  # fmt: skip
-
 _row = msgspec.json.Decoder(LedgerRow)
 
 
@@ -116,19 +110,14 @@ def encode_progress(attempt: int, usage: Usage) -> bytes:
     return _texts({"attempt": attempt, **msgspec.structs.asdict(usage)})
 
 
-def encode_counted(row: bytes) -> bytes:
-    """Encode the fields of a row that are counted into its tenant's sums, as a JSON object whose values are texts."""
-    decoded = decode_row(row)
-    return _texts({name: getattr(decoded, name) for name in COUNTED})
-
-
 def _texts(fields: Mapping[str, bool | int | str | None]) -> bytes:
     """Encode all values as texts, because Lua's numbers are doubles and would round large ones. None is left out."""
-    return msgspec.json.encode({name: _text(value) for name, value in fields.items() if value is not None})
-
-
-def _text(value: bool | int | str) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    texts = {
+        name: str(value).lower() if value is True or value is False else str(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+    return msgspec.json.encode(texts)
 
 
 def usage_of(rows: Iterable[bytes]) -> Usage:

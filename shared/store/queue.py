@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from turnwire.shared import keys
 from turnwire.shared.lanes import DEFAULT_LANE, Lane, read_pools, served_lanes
-from turnwire.shared.ledger import UsageSums, encode_counted
+from turnwire.shared.ledger import UsageSums
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
 from turnwire.shared.store.job_bytes import new_job
@@ -267,7 +267,6 @@ class TurnQueue(OpenTurns):
         # Only the job of a turn has rows, so its id is the run id. For another job, the tenant's sums are not touched.
         session = keys.TurnKey.parse(job_id).session if rows else keys.SessionKey(keys.DEFAULT_TENANT, "")
         latest = [rows[attempt] for attempt in sorted(rows)[-MAX_ROWS:]]
-        counted = [part for row in latest for part in (row, encode_counted(row))]
         await FINISH(
             self._courier,
             [
@@ -278,7 +277,7 @@ class TurnQueue(OpenTurns):
             ],
             [
                 job_id, keys.other_job(job_id), worker, taken.job, outcome, delay_ms,
-                self._retention.of_job_ms(job_id), settings.ledger_rows, settings.session_retention_ms, *counted,
+                self._retention.of_job_ms(job_id), settings.ledger_rows, settings.session_retention_ms, *latest,
             ],
         )  # fmt: skip
 

@@ -90,6 +90,11 @@ REFUSALS: Final[dict[str, Callable[[str], TurnwireError]]] = {  # each is called
 _UNAVAILABLE_TYPES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError, TimeoutError)
 _UNAVAILABLE = re.compile(r"(?:^|-)(?:OOM|READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF)\b")
 
+_COMMENT: Final = re.compile(r"^--.*\n|  --.*$", re.MULTILINE)
+_DEFINITION: Final = re.compile(
+    r"^local (?:function )?(?P<name>\w+)(?:\(.*?^end$| = .*?(?=\nlocal |\n\n|\Z))", re.MULTILINE | re.DOTALL
+)
+
 Arg: TypeAlias = str | bytes | int
 Call: TypeAlias = tuple[Sequence[str], Sequence[Arg]]  # keys, args
 
@@ -111,8 +116,10 @@ class Script:
             TurnwireError: the script refused, with one of the refusals that its contract names.
             StoreUnavailable: Redis did not answer in time, or cannot write now. The script may have run.
         """
-        with typed_refusals():
+        try:
             return await self._landed(courier, self._send(courier, keys, args), keys, args)
+        except (RedisError, OSError, TimeoutError) as error:  # not in a `with typed_refusals()`: each write comes here
+            raise typed(error) from error
 
     async def many(self, courier: Courier, calls: Sequence[Call]) -> list[Any]:
         """Run the script once for each (keys, args), in order, in as few round trips as possible.
@@ -147,12 +154,26 @@ class Script:
 
 @cache
 def source(name: str) -> str:
-    """Return the text of a script, behind the parts that its `-- include:` line names."""
+    """Return the text of a script, behind what it needs of the parts that its `-- include:` line names."""
     folder = files("turnwire.shared.store") / "lua"
     text = (folder / f"{name}.lua").read_text(encoding="utf-8")
     include = re.search(r"^-- include: (.+)$", text, re.MULTILINE)
     parts = include[1].split() if include else []
-    return "\n".join([*((folder / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in parts), text])
+    return _with_needed(
+        text, "\n".join((folder / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    )
+
+
+def _with_needed(text: str, parts: str) -> str:
+    """Put those functions and constants of the parts before the text that it needs, or that these need themselves.
+
+    Redis runs the whole text with each call, so it makes every function anew each time, also those that nobody calls.
+    """
+    needed = _COMMENT.sub("", text)
+    for definition in reversed(list(_DEFINITION.finditer(_COMMENT.sub("", parts)))):
+        if re.search(rf"\b{definition['name']}\b", needed):
+            needed, text = definition[0] + needed, f"{definition[0]}\n{text}"
+    return text
 
 
 @contextmanager

@@ -47,6 +47,6 @@ end
 if answer == '1' then
     marks[#marks + 1], marks[#marks + 2] = 'answered', '1'
 end
+add_progress(marks, stands or '', used_before or '', covers, used)
 redis.call('HSET', turn, unpack(marks))
-keep_progress(turn, stands or '', used_before or '', covers, used)
 return 1

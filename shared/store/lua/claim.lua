@@ -30,7 +30,7 @@
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events after the last
---                   checkpoint, ms that the turn has waited for this claim, see `waited_ms`; null in a repeat
+--                   checkpoint, ms that the turn has waited for this claim, see `waited`; null in a repeat
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn of its branch that must end first, on_busy
 --   paused          it does not start: `tenant` or `project` is paused; its project or '', since when it waits, in µs
@@ -93,9 +93,9 @@ local function on_pause(project)
     end
 end
 -- What the worker gets. `log`: see open_attempt. A first attempt finds neither steps nor ledger rows.
-local function granted(attempt, now, log, steps, waited)
+local function granted(attempt, now, log, steps, waited_for_claim_ms)
     return {'ok', attempt, log.next_seq, now, log.event, redis.call('HGETALL', keys.turn), steps,
-            attempt > 1 and rows() or {}, log.cut, waited}
+            attempt > 1 and rows() or {}, log.cut, waited_for_claim_ms}
 end
 -- What the worker gets again, because the first reply was lost.
 local function granted_again(attempt)
@@ -157,13 +157,14 @@ if has_crashed then
     add_crash(suspicion, tonumber(state[8] or '0'))
 end
 local is_given_up = suspicion.alone >= tonumber(max_attempts) and not answered
-local waited_ms = now - tonumber(status == 'running' and state[11] or state[7])
-if not cancel and not is_given_up and waited_ms < tonumber(aside_ms) and not may_run(suspicion, tonumber(company)) then
+local unchanged_ms = now - tonumber(status == 'running' and state[11] or state[7])
+if not cancel and not is_given_up and unchanged_ms < tonumber(aside_ms)
+        and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
 -- How long the turn has waited for this claim: since its worker has renewed the lease for the last time, or since it
 -- was queued. A turn could not run before the turn before it had ended.
-local function waited_ms()
+local function waited()
     if status == 'running' then
         return math.max(now - tonumber(state[11] or now) + lease_ms, 0)
     end
@@ -171,7 +172,7 @@ local function waited_ms()
     local ended_at = before and before ~= '-1' and redis.call('HGET', sibling(keys.turn, index, before), 'completed_at')
     return math.max(now - math.max(tonumber(state[7]), tonumber(ended_at or '0') or 0), 0)
 end
-local waited = waited_ms()
+local waited_for_claim_ms = waited()
 attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
 local running = {}
@@ -198,6 +199,7 @@ else
     elseif state[8] then
         redis.call('HDEL', keys.turn, 'company')
     end
-    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {}, waited)
+    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {},
+        waited_for_claim_ms)
 end
 return refused or ended()

@@ -27,7 +27,7 @@
 --   retention_ms    how long the mark of what is published outlives the turn
 --   max_rows        about how many rows the stream keeps
 --   index_ms        how long the index of a session's rows is kept
---   row counted …   the turn's ledger rows, oldest first, and of each what is counted: JSON of texts
+--   row …           the turn's ledger rows, oldest first
 -- RETURNS
 --   1               the job is gone
 --   0               the job will run again
@@ -37,6 +37,7 @@
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open, named_rows,
     row_index, used = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows, index_ms = unpack(ARGV, 1, 9)
+local NOTED_EACH = 100  -- the first row of a tenant notes its name, and later every hundredth, in case the name is lost
 local holder, current = unpack(redis.call('MGET', in_progress, job))
 if holder and holder ~= worker then
     redis.call('SREM', claims, job_id)
@@ -51,7 +52,9 @@ local is_open = redis.call('ZSCORE', open_turns, other_id)
 -- A full server refuses a script's first write if it needs memory, and takes every write after that. SREM needs none,
 -- and the end of a job frees memory.
 redis.call('SREM', claims, job_id)
-if publish(keys, is_open, retention_ms, max_rows, index_ms, {unpack(ARGV, 10)}) then
+local new_rows = {unpack(ARGV, 10)}
+local held = publish(keys, is_open, retention_ms, max_rows, index_ms, new_rows)
+if held and held % NOTED_EACH <= #new_rows then
     redis.call('ZADD', used, 0, tenant_of(job_id))
 end
 if outcome ~= 'again' then

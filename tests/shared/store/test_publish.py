@@ -146,6 +146,21 @@ async def test_large_amounts_stay_exact_for_the_tenant(queue):
     assert (await queue.usage("default")).cost_nanos == {"USD": 2**53 + 1}
 
 
+async def test_a_row_of_an_older_version_is_counted_without_the_fields_that_it_lacks(queue):
+    older = row(1).replace(b'"cached_tokens":null,"reasoning_tokens":null,"finish_reason":null,', b"")
+    assert b"finish_reason" not in older
+    await queue.end(WORKER, await take(queue), {1: older})
+    assert await queue.usage("default") == UsageSums(
+        rows=1, model_calls=1, tokens_in=5, tokens_out=7, cost_nanos={"USD": 900}
+    )  # fmt: skip
+
+
+async def test_what_is_no_row_does_not_keep_the_job_from_ending(redis, queue):
+    await queue.end(WORKER, await take(queue), {1: b"{}", 2: row(2)})
+    assert await published(redis) == [(1000, 2)]
+    assert await redis.zcard(keys.QUEUE) == 0
+
+
 async def test_unknown_is_counted_as_unknown(queue):
     await queue.end(WORKER, await take(queue), {1: row(1, tokens_in=None, cost_nanos=None)})
     assert await queue.usage("default") == UsageSums(

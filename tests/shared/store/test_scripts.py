@@ -1,6 +1,8 @@
 """Replies, and their absence, become our errors in one place; what is no verdict of ours stays loud."""
 
 import asyncio
+import re
+from importlib.resources import files
 
 import pytest
 from redis.exceptions import (
@@ -15,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from stack.redis_server import RedisServer
 from tests.support.turns import KEY
 from turnwire.shared.errors import RateLimited, SettingsError, StoreUnavailable
+from turnwire.shared.store import scripts
 from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import REFUSALS, IndexMoved, LogBehind, Script, StepsBehind, source, typed
@@ -155,6 +158,24 @@ def test_a_script_is_put_together_from_its_parts():
     text = source("settle")
     own = text.index("-- Ends an attempt and its turn")
     assert text.index("local function now_ms") < text.index("local function add_events") < own
+
+
+def test_a_script_gets_of_its_parts_what_it_needs_and_no_more():
+    definition = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
+    for path in (files("turnwire.shared.store") / "lua").iterdir():
+        if not path.name.endswith(".lua"):
+            continue
+        text = source(path.name.removesuffix(".lua"))
+        included = text[: text.index(path.read_text(encoding="utf-8"))]
+        unused = [name for name in definition.findall(included) if len(re.findall(rf"\b{name}\b", text)) < 2]
+        assert unused == [], path.name
+
+
+def test_a_part_holds_nothing_but_definitions():
+    """Whatever else stood in a part would be lost without a word."""
+    for path in (files("turnwire.shared.store") / "lua" / "parts").iterdir():
+        text = scripts._COMMENT.sub("", path.read_text(encoding="utf-8"))
+        assert scripts._DEFINITION.sub("", text).split() == [], path.name
 
 
 def test_a_script_without_parts_is_its_file():

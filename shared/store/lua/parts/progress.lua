@@ -2,11 +2,11 @@
 -- `stands`    cursor of the last event that a completed step or a suspension covers; the log is kept up to there
 -- `used`      what the attempt had used by its last checkpoint: a JSON object of strings, with the attempt's number
 
--- keep_progress(turn, stands, known, covers, used)
+-- add_progress(fields, stands, known, covers, used)
 -- `stands` and `known` are the turn's two fields as they are; `covers` and `used` are the values of a checkpoint. Each
 -- may be empty. Checkpoints of steps that run side by side may arrive in any order, so a field is replaced only by a
 -- later value.
-local function keep_progress(turn, stands, known, covers, used)
+local function add_progress(fields, stands, known, covers, used)
     local goes_on = covers ~= '' and covers ~= stands and (stands == '' or is_later(covers, stands))
     local more = used ~= '' and used ~= known
     if more and known ~= '' then
@@ -14,6 +14,8 @@ local function keep_progress(turn, stands, known, covers, used)
         more = new.attempt ~= old.attempt or tonumber(new.model_calls) > tonumber(old.model_calls)
     end
     if goes_on or more then
-        redis.call('HSET', turn, 'stands', goes_on and covers or stands, 'used', more and used or known)
+        local count = #fields
+        fields[count + 1], fields[count + 2] = 'stands', goes_on and covers or stands
+        fields[count + 3], fields[count + 4] = 'used', more and used or known
     end
 end

@@ -3,13 +3,14 @@
 -- add_to_sums(key, prefix, use)
 -- Adds a row's use, a table of strings, to a hash of sums. A number that is absent is unknown; fields of their own
 -- count the rows with such numbers.
+-- RETURNS how many rows are in the sums now
 local function add_to_sums(key, prefix, use)
     local function add(field, by)
         if by and by ~= '0' then
-            redis.pcall('HINCRBY', key, prefix .. field, by)  -- a sum that overflows must not stop a turn
+            return redis.pcall('HINCRBY', key, prefix .. field, by)  -- a sum that overflows must not stop a turn
         end
     end
-    add('rows', '1')
+    local rows = add('rows', '1')
     add('model_calls', use.model_calls)
     add('tokens_in', use.tokens_in)
     add('tokens_out', use.tokens_out)
@@ -22,4 +23,5 @@ local function add_to_sums(key, prefix, use)
     if use.partial == 'true' or not use.cost_nanos then
         add('rows_cost_unknown', '1')
     end
+    return rows
 end
