@@ -178,10 +178,8 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     def all_keys(self) -> list[str]:
         """Return the keys of the session and of the turn, in the order in which scripts take them."""
-        session = f"chat:{{{self.session.scope}}}"
-        turn = f"{session}:{self.index}"
-        names = [f"{kind}:{session}" for kind in ("session", "turns", "open")]
-        return names + [f"{kind}:{turn}" for kind in ("turn", "lease", "steps", "events", "signals", "ledger")]
+        tag, kinds = f"chat:{{{self.session.scope}}}", ("turn", "lease", "steps", "events", "signals", "ledger")
+        return [f"session:{tag}", f"turns:{tag}", f"open:{tag}", *(f"{kind}:{tag}:{self.index}" for kind in kinds)]
 
     def lasting_keys(self) -> list[str]:
         """Return the same keys without the lease, which ends with its attempt."""
