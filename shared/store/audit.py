@@ -1,8 +1,9 @@
 """The audit stream, on the data Redis: who asked for an erasure, a cancel, a signal, a token, or a deed of operators.
 
-An entry is written before the deed, so a crash leaves no deed without an entry. The entry of a signal goes in the same
-round trip as the signal; one script cannot write both, because on a cluster they are on different nodes. An entry says
-what was asked for; what became of that is in the turn's record. No entry names a user, because an erasure must leave
+An entry is written before the deed, so a crash leaves no deed without an entry; nor does a failover, if
+`redis_replicas` is set. The entry of a signal goes in the same round trip, before the signal; one script cannot write
+both, because on a cluster they are on different nodes. An entry says what was asked for; what became of that is in the
+turn's record. No entry names a user, because an erasure must leave
 nothing of a user: a digest stands for the name.
 """
 
@@ -85,7 +86,8 @@ class Audit:
         self._redis = redis
         self._timeout_s = settings.redis_timeout_s
         self._max_entries = settings.audit_entries
-        self._courier = Courier(redis, settings.redis_timeout_s)
+        # A deed may be in the queue's Redis, or nowhere, as a token is; so its entry must not be lost without it.
+        self._courier = Courier(redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
 
     async def note(self, entry: AuditEntry) -> None:
         """Write an entry. It is awaited before the deed, so a crash between them loses no entry of a deed."""

@@ -5,10 +5,11 @@ import pytest
 from tests.support.turns import KEY, WORKER, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.events import RUN_FAILED, encode_event
-from turnwire.shared.keys import ENDED
+from turnwire.shared.keys import AUDIT, ENDED
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ANSWER, TRANSFORM, Ended
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.audit import Audit, AuditEntry
 from turnwire.shared.store.turns import TurnStore
 
 
@@ -30,10 +31,16 @@ async def test_an_accepted_turn_a_signal_and_an_end_are_on_the_replica(stores, p
 
 async def test_what_no_replica_has_is_not_accepted_and_may_be_repeated(stores, pair):
     store = stores(1)
+    audit = Audit(store.redis, store.settings)
+    entry = AuditEntry(action="token", tenant_id="acme", key="backend")
+    await audit.note(entry)
+    assert await pair.order(pair.second, "XLEN", AUDIT) == 1
     await pair.synced()
     pair.link.set("hold")
     with pytest.raises(StoreUnavailable):
         await store.submit(KEY, request())
+    with pytest.raises(StoreUnavailable):  # a deed waits for its entry
+        await audit.note(entry)
     pair.link.set("pass")
     assert (await store.submit(KEY, request())).verdict == "attached"
 
