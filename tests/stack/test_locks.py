@@ -102,3 +102,10 @@ def test_the_lock_satisfies_pyproject():
         name, bounds = dev.parse(requirement)
         assert name in packages, f"{name} is not in requirements.lock: {RENEW}"
         assert dev.satisfies(packages[name][0], bounds), requirement
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_the_actions_of_workflows_are_pinned_by_commit(workflow: Path):
+    used = re.findall(r"uses: *(.*)", workflow.read_text(encoding="utf-8"))
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v[\d.]+", one)] == []
