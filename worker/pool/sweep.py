@@ -30,7 +30,7 @@ from turnwire.worker.pool.rebuild import Rebuild
 logger = logging.getLogger(__name__)
 
 SWEEP_S: Final = 1.0  # between two sweeps, unless a turn is due earlier
-SHORTEST_S: Final = 0.05  # the same, at least
+SHORTEST_S: Final = 0.2  # the same, at least
 STANDBY_S: Final = 4.0  # between two looks at a list that was empty, or that could not be read
 GIVE_UP_S: Final = SWEEPER_MS / 1000  # whoever asks for nothing for so long sweeps no more
 
