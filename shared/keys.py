@@ -20,7 +20,6 @@ _RUN_ID = re.compile(r"chat:(?:([A-Za-z0-9._-]{1,64})~)?([A-Za-z0-9._-]{1,128}):
 PERSIST_PREFIX: Final = "persist:"  # a job that persists an answer has this prefix and the turn's run id as its id
 ERASURE_PREFIX: Final = "erase:"  # a job that tells a product of an erasure has this prefix and the erasure's id
 CALLBACK_PREFIX: Final = "callback:"  # a job that tells a client's server of a turn; the turn's run id follows
-
 # Keys of the queue Redis, which belong to no single session.
 OPEN_TURNS: Final = "turnwire:open"  # zset    job id -> when the sweep should look at it (ms)
 LISTED: Final = "turnwire:listed"  # zset    run id -> when its turn was first enqueued (µs); the newest, for operators
@@ -73,6 +72,7 @@ IN_PROGRESS_PREFIX: Final = "arq:in-progress:"  # string  arq's: the worker that
 ERASURES: Final = "turnwire:erasures"  # hash    id -> an erasure that no product has followed yet (data Redis)
 USER_SESSIONS_PREFIX: Final = "turnwire:user_sessions:"  # zset    session -> when the user last asked for a turn there
 REVOKED: Final = "turnwire:revoked"  # zset    <revocation>@<ms> -> until when it counts (ms; data Redis); TTL
+FOUND_PREFIX: Final = "turnwire:found:"  # string  a finding about a model server (data Redis); TTL
 ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
 

@@ -96,6 +96,7 @@ class ModelServer:
     def __init__(self) -> None:
         self.bills: list[dict[str, Any]] = []
         self.asked: list[list[str]] = []
+        self.deletions = 0  # the requests to stop an answer
         self._answers: list[Answer] = []
         self._kept: dict[str, Answer] = {}
 
@@ -130,6 +131,7 @@ class ModelServer:
         elif url.path == "/bill":
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(self.bills).encode())
         elif method == "DELETE":
+            self.deletions += 1
             if kept_id in self._kept:
                 await self._kept.pop(kept_id).stop()
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")

@@ -1,6 +1,7 @@
 """All writes to turns, on the data Redis. Each method runs one script. Reads are plain commands (`reads`)."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -13,6 +14,7 @@ from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
+from turnwire.shared.store.findings import Findings
 from turnwire.shared.store.granted import indexes_of
 from turnwire.shared.store.queue_open import ANNOUNCED_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
@@ -31,6 +33,11 @@ ERASE_TURNS = 200  # in one call, so that Redis can serve other clients in betwe
 
 class TurnStore(AttemptWrites):
     """Typed access to turns. A method raises StoreUnavailable if Redis does not answer, and may then be repeated."""
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the workers have found out about model servers."""
+        return Findings(self.redis, self.settings)
 
     async def submit(self, key: TurnKey, request: TurnRequest, *, announce: bool = False) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.

@@ -24,6 +24,11 @@ class RunningModelServer:
         return sum(bill["tokens_out"] for bill in self.bills)
 
     @property
+    def trials(self) -> int:
+        """How often it was asked whether it keeps answers."""
+        return self._server.deletions
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is made."""
         return not self._server.making

@@ -11,6 +11,7 @@ from turnwire.shared.events import Cursor
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.lanes import Lane
 from turnwire.testing.clock import ManualClock
+from turnwire.testing.memory_findings import MemoryFindings
 
 Published: TypeAlias = Callable[[TurnKey, Cursor, Sequence[bytes]], None]
 
@@ -90,6 +91,7 @@ class Memory:
         self.clock = clock
         self.readers: list[Published] = []  # called with each publication of a log: the first id, and the events
         self.cancels: list[Callable[[str], None]] = []  # called with the run id of a turn that should stop
+        self.findings = MemoryFindings(clock)  # of all workers about model servers
         self._sessions: dict[SessionKey, MemorySession] = {}
         self._numbering: dict[SessionKey, tuple[str, int]] = {}  # the next index, and until when it is kept (ms)
         self._last_mark = 0

@@ -1,6 +1,7 @@
 """Reading turns in memory: the methods of TurnReads, without Redis."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -11,6 +12,7 @@ from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.ancestry import Found
+from turnwire.shared.store.findings import Findings
 from turnwire.shared.store.reads import SESSION_SUMS, TurnsPage
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.life import Life, Unharmed
@@ -24,6 +26,11 @@ class MemoryReads(TurnStore):
         self.memory = memory
         self.settings = settings
         self.life: Life = life if life is not None else Unharmed()
+
+    @cached_property
+    def findings(self) -> Findings:
+        """See TurnStore."""
+        return self.memory.findings
 
     def settings_of(self, tenant: str) -> Settings:  # noqa: ARG002 - there is no key file
         """See TurnReads."""

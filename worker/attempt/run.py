@@ -205,7 +205,7 @@ class TurnRunner:
         steps = Steps(claimed.steps, settings, AttemptJournal(attempt, self._store))
         earlier: list[Message] = []
         turn = Turn(claimed, earlier, attempt.meter, steps, lambda: attempt.stopped is not None, attempt.trace.context)
-        turn.moves = attempt.moves
+        turn.moves, turn.findings = attempt.moves, self._store.findings
         steps.redaction = redaction_of(hooks, turn)
         attempt.product = hooks, turn
         attempt.shown.open(hooks, turn)

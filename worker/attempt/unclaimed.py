@@ -99,6 +99,7 @@ class Unclaimed:
         on_event = hook(hooks, "on_event")
         steps = Steps({}, self._store.settings, EndedJournal(self._store, key, record))
         turn = Turn(Claimed.of_ended(key, record), [], Meter(Prices()), steps)
+        turn.findings = self._store.findings
         if on_event is not None and ended.events:
             channel = SideChannel(on_event, turn)
             for event in ended.events:

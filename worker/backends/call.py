@@ -79,6 +79,7 @@ class Call:
         # the server has taken the request that avoids it.
         self._refused_usage = False
         self._refused_rest = False
+        self.answer_was_lost = False  # whether the server did not have an answer that it should have kept
         self._is_shorter = False  # whether turns were left out because the server has refused the whole history
         self._answer = StreamedAnswer(kind, quirks)  # of the latest request
         self._broken: StreamedAnswer | None = None  # the one before it, as long as it is not counted
@@ -172,6 +173,7 @@ class Call:
         generation = self._generation
         if generation is not None:
             if generation.attaches and failed.status in _NOT_THERE:
+                self.answer_was_lost = True
                 return self._without(generation, self._broke or failed)
             if isinstance(failed, BackendTruncatedError) and generation.id:
                 return await self._read_again(generation, failed)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from turnwire.shared.events import ChatStreamEvent
+from turnwire.shared.store.findings import Findings
 
 NAMED: Final = "model.response"  # the event that tells the server's own name for an answer
 _IDS: Final = uuid.UUID("0b0e9a56-64c1-5d0a-9d2a-2f0c2a1f6f5e")
@@ -22,11 +23,13 @@ class Origin(msgspec.Struct, frozen=True):
         key: names the call; the same in all attempts of its turn, and in no other call.
         resumes: whether an earlier attempt may have made this call.
         moves: whether the turn goes on in another attempt. Then what is under way must not be stopped.
+        findings: what all workers know about model servers; None: this process knows for itself alone.
     """
 
     key: str
     resumes: bool = False
     moves: Callable[[], bool] = lambda: False
+    findings: Findings | None = None
 
     @property
     def generation_id(self) -> str:

@@ -13,6 +13,7 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.findings import Findings
 from turnwire.worker.backends.call import Call, Learned
 from turnwire.worker.backends.errors import UnknownModelError
 from turnwire.worker.backends.exchange import ChatExchange
@@ -68,8 +69,8 @@ class OpenAIBackend:
         self._quirks = quirks or Quirks()
         self._learned = Learned()
         self._tells_trace = tells_trace
-        self._modes = Modes()
         self._transport = Transport(base_url, api_key, policy, client, kind)
+        self._modes = Modes(str(self._transport.url))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -200,16 +201,26 @@ class OpenAIBackend:
             kind=self.kind, on_call=on_call, origin=origin or Origin(idempotency_key), begun=begun,
             left_out=left_out or LeftOut(asked),
         )  # fmt: skip
-        return make(quirks=used).events() if used.continues != "auto" else self._found_out(make, used, exchange, asked)
+        if used.continues != "auto":
+            return make(quirks=used).events()
+        return self._found_out(make, used, exchange, asked, origin.findings if origin is not None else None)
 
     async def _found_out(
-        self, make: Callable[..., Call], quirks: Quirks, exchange: ChatExchange, model: str
+        self, make: Callable[..., Call], quirks: Quirks, exchange: ChatExchange, model: str, findings: Findings | None
     ) -> AsyncGenerator[dict[str, Any]]:
         """Stream the answer of a call, once it is known how the model goes on with answers."""
-        continues = await self._modes.of(exchange, model)
-        async with aclosing(make(quirks=msgspec.structs.replace(quirks, continues=continues)).events()) as events:
-            async for event in events:
-                yield event
+        continues, cannot = await self._modes.of(exchange, model, findings), self._learned.cannot_continue
+        cannot.discard(model)  # if this was learned before, the model was tried again since then
+        call = make(quirks=msgspec.structs.replace(quirks, continues=continues))
+        try:
+            async with aclosing(call.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if model in cannot:
+                await self._modes.replace(model, "off", findings)
+            elif call.answer_was_lost:
+                await self._modes.forget(model, findings)
 
     async def stop(self, turn: Turn, *, name: str | None = None) -> None:
         """Let the server stop an answer of `ask`, with the same `name`, that it goes on with by itself.
@@ -224,7 +235,9 @@ class OpenAIBackend:
     ) -> None:
         """Let the server stop the answer to this call, if it goes on by itself in the model's way to continue."""
         exchange = self._exchange({**headers, "Idempotency-Key": f"{call_key(turn, name)}/stop"}, quirks)
-        continues = quirks.continues if quirks.continues != "auto" else await self._modes.of(exchange, model)
+        continues = (
+            quirks.continues if quirks.continues != "auto" else await self._modes.of(exchange, model, turn.findings)
+        )
         if continues not in KEEPS:
             return
         own = [origin_of(turn, name).generation_id]
@@ -245,7 +258,7 @@ def call_key(turn: Turn, name: str | None) -> str:
 def origin_of(turn: Turn, name: str | None) -> Origin:
     """Return which call this is, in whatever attempt it is made."""
     key = f"{turn.run_id}/{turn.created_at}/{name or ''}"
-    return Origin(key, resumes=turn.attempt > 1, moves=turn.moves)
+    return Origin(key, resumes=turn.attempt > 1, moves=turn.moves, findings=turn.findings)
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:

@@ -105,6 +105,7 @@ class Outbox:
         stored = await until_answered(self._store.steps, key)
         known = Steps(stored if completed else {}, settings, journal)
         turn = Turn(Claimed.of_ended(key, record), [], Meter(Prices()), known)
+        turn.findings = self._store.findings
         policy, steps = HookPolicy(1, settings.longest_hook_s, kept=completed), known if completed else Unstored()
         untransformed = await until_answered(self._store.untransformed, key)
         if untransformed is not None:

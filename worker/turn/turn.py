@@ -14,6 +14,7 @@ from turnwire.shared.content import text_of_content
 from turnwire.shared.events import OWN_EVENT_PREFIX, ChatStreamEvent
 from turnwire.shared.model import Claimed
 from turnwire.shared.request import NO_PARENT
+from turnwire.shared.store.findings import Findings
 from turnwire.shared.tracing import TraceContext
 from turnwire.worker.turn.accumulator import text_of
 from turnwire.worker.turn.history import Message
@@ -83,6 +84,7 @@ class Turn:
         self._cut = claimed.cut
         self.count_left: Callable[[], int] = lambda: 0  # for the worker: how many events are not yielded again yet
         self.moves: Callable[[], bool] = lambda: False  # for the worker: whether another attempt goes on with the turn
+        self.findings: Findings | None = None  # for backends: what all workers know about model servers
 
     @property
     def cancelled(self) -> bool:

@@ -60,6 +60,7 @@ def a_turn(model: str | None = None, tenant: str = "default", earlier: tuple[dic
     calls: list[ModelCall] = []
     return SimpleNamespace(
         moves=lambda: False,
+        findings=None,
         run_id="chat:s:1", created_at=7, attempt=3, tenant_id=tenant, message="two", model=model, options={},
         usage=SimpleNamespace(calls=calls, add=calls.append), history=lambda: list(earlier), partial_events=(),
     )  # fmt: skip

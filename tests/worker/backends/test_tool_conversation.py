@@ -22,6 +22,7 @@ def a_turn(model=None):
     calls: list[ModelCall] = []
     return SimpleNamespace(
         moves=lambda: False,
+        findings=None,
         run_id="chat:s:1",
         created_at=1_700_000_000_000,
         attempt=3,
