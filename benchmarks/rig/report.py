@@ -68,7 +68,7 @@ class Report:
                 "rows": self._rows,
                 "notes": self._notes,
             }
-            self._args.json.write_text(json.dumps(document, indent=1) + "\n")
+            self._args.json.write_text(json.dumps(document, indent=1, default=str) + "\n")
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

@@ -6,6 +6,7 @@ begins with the piece that was cut off, which the client has already. If it does
 over, one event replaces the text that the client has.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _FAR: Final = 200  # a text without white space for so many characters is of a l
 _SAME: Final = 24  # an answer that begins with so many characters of the old one has started over
 _FEWEST_TOKENS: Final = 20  # with less left of the limit, the answer is not worth continuing
 _BYTES_PER_TOKEN: Final = 4
+_WORD: Final = re.compile("[A-Za-z]{2}")  # a tokenizer puts such letters into one token
 _FEWEST_PIECES: Final = 6  # so many tokens do not have the same length by chance
 _UNSAFE: Final = ("response_format", "stop", "grammar", "json_schema", "guided_json", "guided_regex", "guided_grammar")
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
@@ -26,7 +28,8 @@ _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 class DeltaCount:
     """Estimates the tokens of an answer. Most servers send a delta for each token.
 
-    Some gateways cut the text into pieces of the same number of characters instead, and their deltas say nothing.
+    Some gateways cut the text into pieces of the same number of characters instead, and their deltas say nothing. Only
+    single characters may be tokens all the same, as in a list of numbers; but not if they make a word of letters.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,8 @@ class DeltaCount:
     def tokens_of(self, text: str) -> int:
         """Return about how many tokens the text has, which came in these deltas."""
         are_pieces = self._deltas >= _FEWEST_PIECES and not self._differ
+        if are_pieces and self._first == 1:
+            are_pieces = _WORD.search(text) is not None
         return len(text.encode()) // _BYTES_PER_TOKEN if are_pieces else self._deltas
 
 

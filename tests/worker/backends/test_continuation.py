@@ -162,6 +162,7 @@ async def test_an_answer_that_cannot_safely_go_on_fails(raw, go_on, chunks, opti
         ([SAID[start : start + 3] for start in range(0, len(SAID), 3)], 8),
         (["1", ".", " The", " sea", ".", " 2", ".", " It", " is"], 9),
         ([SAID[:2], SAID[2:]], 2),
+        (list("1. 2. 3. 4. 5. 6. "), 18),
     ],
 )
 def test_the_limit_counts_deltas_unless_they_are_pieces_of_one_length(said, tokens):
