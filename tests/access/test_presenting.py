@@ -65,7 +65,7 @@ def test_without_clear_credentials_the_answer_is_401(
 
 
 def test_what_needs_no_credentials_needs_none(http: httpx.Client):
-    for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+    for path in ("/healthz", "/readyz", "/openapi.json", "/docs", "/", "/page/main.js"):
         assert http.get(path).status_code == 200
         assert http.get(path, headers={"x-api-key": "wrong"}).status_code == 200
 
@@ -73,8 +73,11 @@ def test_what_needs_no_credentials_needs_none(http: httpx.Client):
 def test_a_url_may_hold_a_session_token_where_a_stream_is_followed_and_nothing_else(http: httpx.Client):
     plant(http)
     token = session_token(http)
-    with http.stream("GET", f"{TURN}/events", params={"token": token}) as stream:
-        assert stream.status_code == 200
+    for path in (f"{TURN}/events", "/v1/sessions/of-ada/events"):
+        with http.stream("GET", path, params={"token": token}) as stream:
+            assert stream.status_code == 200
+    foreign = http.get("/v1/sessions/of-bob/events", params={"token": token})
+    assert foreign.status_code == 404
     assert http.get(TURN, params={"token": token}).status_code == 401
     assert http.post(f"{TURN}/cancel", params={"token": token}, json={}).status_code == 401
     for other in ("tw_backend", provider_token("acme", "ada", "read"), ""):

@@ -7,6 +7,7 @@ from tests.conformance.recorder import Recorder
 from tests.protection.conftest import Talk
 from tests.protection.planted import Planted
 from tests.protection.sessions import Sessions
+from tests.support.every_operation import ask_all
 from tests.support.waiting import wait_until
 from turnwire.shared import keys
 from turnwire.shared.ledger import decode_row
@@ -38,6 +39,9 @@ async def test_every_session_is_erased_whatever_its_turns_do(
     await nothing_runs(client)
     assert plant.found_in_redis(client) == {}
     assert plant.found_in_logs(stack) == set()
+    for chat in sessions.all:
+        shown = ask_all(chat.http, chat.id, methods=["GET"])
+        assert {name for name, answer in shown.items() if plant.found_in(answer)} == set()
     for receipt, chat in zip(receipts, sessions.all, strict=True):
         [told] = recorder.calls(receipt["id"], "on_erase")
         assert (told["sessions"], told["user"]) == ([chat.id], None)

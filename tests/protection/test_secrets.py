@@ -10,6 +10,7 @@ import redis
 
 from stack.cluster import ROOT, Stack, bare_environment
 from stack.redis_server import RedisServer
+from tests.support.every_operation import ask_all
 
 SECRET = "hunter2-f1e2d3c4b5"
 REFUSED = [
@@ -59,10 +60,17 @@ def test_no_secret_is_in_a_log_or_an_answer_when_everything_fails(tmp_path: Path
             answers.append(http.post("/v1/sessions/s/turns", content=SECRET, headers=headers))
             answers.append(http.get(f"/{SECRET}", headers=headers))
             assert {answer.status_code for answer in answers} >= {200, 400, 404}
+            body = f'{{"message": 7, "{SECRET}": "{SECRET}"}}'.encode()
+            told = [ask_all(http, "s", headers=headers, content=body, params={"token": SECRET})]
             server.stop()  # what they say then has the URL with the password at hand
             assert http.get("/v1/sessions/s/turns/0", headers=headers).status_code == 503
+            told.append(ask_all(http, "s", headers=headers))
+        statuses = [{answer[:3] for answer in each.values()} for each in told]
+        assert statuses[0] >= {"200", "422"}
+        assert statuses[1] >= {"200", "503"}
         logs = "".join(service.log() for service in stack.services)
         assert "RuntimeError" in logs
         assert "an exception was not caught" in logs
         assert SECRET not in logs
         assert SECRET not in "".join(answer.text for answer in answers)
+        assert [name for each in told for name, answer in each.items() if SECRET in answer] == []

@@ -10,7 +10,7 @@ from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.shared.settings import Settings
 
-PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs", "/", "/page/{file}"}
 
 
 def test_every_route_is_an_operation_or_a_page_for_everybody():
@@ -30,7 +30,7 @@ def test_an_operation_cannot_be_written_without_its_scope():
 
 def test_few_paths_need_no_credentials():
     open_paths = {operation.path for operation in OPERATIONS if operation.scope is Scope.PUBLIC}
-    assert open_paths | set(public_pages(Settings())) == PUBLIC
+    assert open_paths | set(public_pages(Settings())) | set(page_handlers(Settings())) == PUBLIC
 
 
 def test_what_changes_a_turn_needs_turns_and_what_operators_see_needs_admin():
