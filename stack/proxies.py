@@ -47,7 +47,7 @@ BELOW_PATH: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "nginx.conf": (
         ("location /v1/admin/", "location {path}/v1/admin/"),
         ("location / {", "location {path}/ {"),
-        ("proxy_pass http://turnwire;", "proxy_pass http://turnwire/;"),
+        ("proxy_pass http://turnwire;", "rewrite ^{path}(/.*)$ $1 break;\n            proxy_pass http://turnwire;"),
     ),
     "haproxy.cfg": (
         ("path_beg /v1/admin/", "path_beg {path}/v1/admin/"),

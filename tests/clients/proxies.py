@@ -34,11 +34,11 @@ class Proxied:
         transport = httpx.AsyncHTTPTransport(verify=trusting(), local_address=local_address)
         return httpx.AsyncClient(transport=transport, timeout=LIMIT_S, trust_env=False)
 
-    async def is_ready(self) -> bool:
-        """Whether the proxy passes a request on."""
+    async def is_ready(self, path: str = "") -> bool:
+        """Whether the proxy passes a request on, below this path."""
         async with self.http() as http:
             try:
-                return (await http.send(self.ask(http, "GET", "/readyz"))).status_code == 200
+                return (await http.send(self.ask(http, "GET", f"{path}/readyz"))).status_code == 200
             except httpx.TransportError:
                 return False
 
