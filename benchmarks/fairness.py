@@ -78,10 +78,14 @@ async def measure(redis_url: str, starts: Path, args: argparse.Namespace) -> dic
     client = Client(redis_url)
     await lone(client, "warm", argparse.Namespace(turns=5, rate=20))
     idle = await waits_ms(await lone(client, "idle", args), starts)
-    load = {"events": args.events, "rate_per_s": args.events / args.seconds}
+    load, dice = {"events": args.events, "rate_per_s": args.events / args.seconds}, random.Random(3)
+
+    def flood_load() -> dict[str, float]:
+        return load | {"rate_per_s": load["rate_per_s"] / dice.uniform(1 - args.spread, 1 + args.spread)}
+
     for begin in range(0, args.flood, AT_ONCE):
         names = [f"f{number}" for number in range(begin, min(begin + AT_ONCE, args.flood))]
-        await asyncio.gather(*(client.ask("flood", name, load) for name in names))
+        await asyncio.gather(*(client.ask("flood", name, flood_load()) for name in names))
     flooded = await waits_ms(await lone(client, "flooded", args), starts)
     begun = sum(run_id.startswith("chat:flood~") for run_id in read_stamps(starts))
     assert begun < args.flood, "the flood was over before the end of the measurement: ask more turns, or longer ones"
@@ -119,6 +123,9 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1.0, help="of the quiet tenant, turns a second (%(default)s)")
     parser.add_argument("--events", type=int, default=10, help="of a turn of the flood (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="that a turn of the flood streams (%(default)s)")
+    parser.add_argument(
+        "--spread", type=float, default=0.0, help="the share by which turns differ from these seconds (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--slots", type=int, default=100, help="of each worker (%(default)s)")
     parser.add_argument("--reserved", type=int, default=10, help="of these slots (%(default)s)")
