@@ -153,6 +153,7 @@ def set_up():
             venvs.make(venvs.Path(VENV), venvs.Path(LOCK))
         except venvs.SetupError as error:
             sys.exit("dev.py: could not set up .turnwire/venv: %s; fix this, then run it again" % error)
+        venvs.compile_all(venvs.Path(VENV))
         link_checkout()
         half = MARKER + ".half"
         with open(half, "w") as file:

@@ -1,4 +1,4 @@
-"""Downloads one pinned wheel of pip, for machines that have neither ensurepip nor uv.
+"""Downloads one pinned wheel of pip, which makes the venvs.
 
 The wheel comes from the package index that this machine is configured for, and is used only if its hash is right.
 This module needs the standard library only: it works before anything is installed.

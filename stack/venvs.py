@@ -1,5 +1,6 @@
-"""Makes a venv from a lock file with what this machine has: ensurepip, else uv, else a pip that is downloaded.
+"""Makes a venv from a lock file with a pinned pip that is downloaded, else with what is here: ensurepip, else uv.
 
+The pinned pip needs a third of the time of the one that an older Python brings with ensurepip.
 This module needs the standard library only: it works before anything is installed.
 """
 
@@ -14,6 +15,7 @@ from stack import pip_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
+OPTIONS += ["--no-compile", "--no-deps"]  # the lock names every dependency
 
 
 class SetupError(Exception):
@@ -44,21 +46,28 @@ def make(venv: Path, lock: Path) -> None:
     """
     shutil.rmtree(venv, ignore_errors=True)  # it may be incomplete, or made from another lock file
     python = str(venv / "bin" / "python")
-    if has_ensurepip():
-        run([sys.executable, "-m", "venv", str(venv)])
-        run([python, "-m", "pip", "install", *OPTIONS, "-r", str(lock)])
-    elif uv := find_uv():
-        run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)])
-        run([uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(lock)])
+    try:
+        wheel = pip_wheel.fetch(venv.parent)
+    except pip_wheel.DownloadError as error:
+        if has_ensurepip():
+            run([sys.executable, "-m", "venv", str(venv)])
+            run([python, "-m", "pip", "install", *OPTIONS, "-r", str(lock)])
+        elif uv := find_uv():
+            run([uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(venv)])
+            run([uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(lock)])
+        else:
+            raise SetupError(
+                f"pip cannot be downloaded, and there is neither ensurepip nor uv here: {error}"
+            ) from error
     else:
         run([sys.executable, "-m", "venv", "--without-pip", str(venv)])
-        try:
-            wheel = pip_wheel.fetch(venv.parent)
-        except pip_wheel.DownloadError as error:
-            raise SetupError(
-                f"there is neither ensurepip nor uv here, and pip cannot be downloaded: {error}"
-            ) from error
         run([python, str(wheel / "pip"), "install", *OPTIONS, "-r", str(lock)])
+
+
+def compile_all(venv: Path) -> None:
+    """Compiles all modules of a venv, with every processor, so that each process starts quickly from now on."""
+    libraries = [str(path) for path in venv.glob("lib/python3*/site-packages")]
+    subprocess.call([str(venv / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", *libraries])
 
 
 def has_ensurepip() -> bool:

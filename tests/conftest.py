@@ -1,7 +1,8 @@
 """The fixtures of most tests: a real Redis of our own, which is empty before each test and checked after it."""
 
+import gc
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 
 from stack.process import Service, launched
 from stack.redis_server import RedisServer
+from tests.support import certificates
 from tests.support.keyleak import find_leaks
 from tests.support.nursery import Nursery
 from turnwire.shared.settings import Settings
@@ -23,6 +25,7 @@ hypothesis_settings.register_profile(
     "turnwire", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("turnwire")
+certificates.keep()
 
 HERE = Path(__file__).parent
 # Those whose files take longest: in parallel processes they start first, so that none is left alone at the end.
@@ -35,6 +38,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         rank = {HERE / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: min(rank.get(parent, len(LONG)) for parent in item.path.parents))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the collector of cycles: it would look again and again at thousands of tests, which all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,27 +40,32 @@ def name_of(path: Path) -> str:
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    """Parse a file. Several tests share the tree, so nobody may change it."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Parse a file. Several tests share the nodes, so nobody may change them."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def calls_in(path: Path, but_not: str = "") -> list[str]:
     """Return the calls in the file, as dotted text such as `asyncio.sleep`, without the arguments of `but_not`."""
-    tree = tree_of(path)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [ast.unparse(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]
+    calls = [node for node in nodes_of(path) if isinstance(node, ast.Call)]
+    return [dotted(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]
+
+
+def dotted(node: ast.expr) -> str:
+    """Return what `ast.unparse` does, quickly for a plain name such as `asyncio.sleep`."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ast.unparse(node)
 
 
 def imported_names(path: Path) -> list[str]:
-    tree = tree_of(path)
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in nodes_of(path) if isinstance(node, ast.ImportFrom)]
     return [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
 
 
 def imported_modules(path: Path) -> list[str]:
     """Every module that the file imports, and every name that may be one."""
-    imports = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Import)]
+    imports = [node for node in nodes_of(path) if isinstance(node, ast.Import)]
     return imported_names(path) + [alias.name for node in imports for alias in node.names]
 
 

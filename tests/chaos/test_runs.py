@@ -1,26 +1,22 @@
 """Chaos is run for a moment with real processes, and each bad value of its product is tried by itself."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
+from chaos.__main__ import main
 from chaos.careless import CARELESS, STEPS
 from chaos.deployment import ENV
-from stack.cluster import ROOT, bare_environment
 from tests.support.scene import scene
 
 
 @pytest.mark.timeout(120)
-def test_a_short_run_reconciles_two_deployments():
-    argv = [sys.executable, "-m", "chaos", "--minutes", "0.05", "--seed", "1", "--strikes", "cut_connections"]
-    argv += ["--faults", "bad value,cancel,signal"]
-    done = subprocess.run(
-        argv, cwd=ROOT, env=bare_environment(), capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", done.stdout, re.MULTILINE))
+def test_a_short_run_reconciles_two_deployments(capsys):
+    argv = ["--minutes", "0.05", "--seed", "1", "--strikes", "cut_connections", "--faults", "bad value,cancel,signal"]
+    status = main(argv)
+    shown = capsys.readouterr().out
+    assert status == 0, shown
+    figures = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", shown, re.MULTILINE))
     assert int(figures["turns"]) > 10
     assert int(figures["turns of the second"]) > 5
     checked, expired = int(figures["checked while kept"]), int(figures["expired unchecked"])

@@ -163,6 +163,14 @@ def interrupted_after(count: int) -> Any:
     return follow_and_interrupt
 
 
+async def until_it_says(output: asyncio.StreamReader, words: bytes) -> None:
+    said = b""
+    while words not in said:
+        line = await output.readline()
+        assert line, said.decode()  # otherwise it has ended
+        said += line
+
+
 async def test_a_second_ctrl_c_of_a_real_process_cancels_the_turn(turnwire: Turnwire, store, held: Scripted):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "turnwire", "send", "demo", "hi",
@@ -170,11 +178,9 @@ async def test_a_second_ctrl_c_of_a_real_process_cancels_the_turn(turnwire: Turn
     )  # fmt: skip
     assert process.stderr is not None
     await held.holding.wait()
-    while b"has started" not in await process.stderr.readline():
-        pass
+    await until_it_says(process.stderr, b"has started")
     process.send_signal(signal.SIGINT)
-    while b"detached" not in await process.stderr.readline():
-        pass
+    await until_it_says(process.stderr, b"detached")
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
     assert process.returncode == 130

@@ -10,7 +10,6 @@ from starlette.routing import Route
 import turnwire
 from tests.support.markdown import PAGES, ROOT, page_name
 from turnwire import ChatTurnHooks, backends, testing
-from turnwire.agents import pydantic_ai
 from turnwire.api.app import create_app
 from turnwire.api.edge.problems import INTERNAL, STATUS
 from turnwire.shared import events
@@ -21,8 +20,6 @@ from turnwire.shared.metric_names import METRICS
 from turnwire.shared.settings import Settings
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.turn.step_errors import SignalTimeoutError
-
-PUBLIC_MODULES = (turnwire, backends, testing, pydantic_ai)
 
 
 def text_of(page: str) -> str:
@@ -95,7 +92,11 @@ def test_the_hooks_page_names_the_arguments_of_a_step():
 
 
 def test_the_python_page_has_every_public_name():
-    public = {f"{module.__name__}.{name}" for module in PUBLIC_MODULES for name in module.__all__}
+    from turnwire.agents import pydantic_ai
+
+    public = {
+        f"{module.__name__}.{name}" for module in (turnwire, backends, testing, pydantic_ai) for name in module.__all__
+    }
     assert set(re.findall(r"^::: (\S+)$", text_of("api.md"), re.MULTILINE)) == public - {"turnwire.__version__"}
 
 

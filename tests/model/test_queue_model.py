@@ -11,5 +11,5 @@ from tests.model.stories import LIMIT_S, stories
 
 @pytest.mark.timeout(LIMIT_S)
 def test_the_queue_in_redis_and_in_memory_do_the_same(world):
-    run_state_machine_as_test(cast("Any", lambda: QueueMachine(world)), settings=stories(100))
+    run_state_machine_as_test(cast("Any", lambda: QueueMachine(world)), settings=stories(60))
     world.redis.flushall()

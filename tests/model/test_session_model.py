@@ -11,5 +11,5 @@ from tests.model.stories import LIMIT_S, stories
 
 @pytest.mark.timeout(LIMIT_S)
 def test_redis_and_the_memory_store_do_the_same(world):
-    run_state_machine_as_test(cast("Any", lambda: SessionMachine(world)), settings=stories(80))
+    run_state_machine_as_test(cast("Any", lambda: SessionMachine(world)), settings=stories(60))
     assert world.redis.keys("*") == [], "erased sessions leave nothing"

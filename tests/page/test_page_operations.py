@@ -113,7 +113,7 @@ def test_turns_are_filtered_and_searched(operator: Operator):
     operator.sees("No turn fits.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(operator: Operator, axe: str, scheme: str, tmp_path: Path):
     gate = tmp_path / "gate"
     run_id = operator.ask(f"axe-{scheme}", f"gate {gate}", "legal")

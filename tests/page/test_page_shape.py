@@ -29,7 +29,7 @@ SCRIPTING_LIMIT_S = 3.0
 LONGEST_TASK_MS = 500  # on a machine that does several other things
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.long), "dark"])
 def test_axe_finds_nothing(page: Page, axe: str, scheme: str, tmp_path: Path):
     page.scheme(scheme)
     page.run(f"{axe};0")
@@ -76,7 +76,7 @@ def test_the_keyboard_alone_reaches_everything(page: Page):
     assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(768, marks=pytest.mark.long), 1280])
 def test_nothing_is_wider_than_the_screen(page: Page, width: int):
     page.resize(width, 700)
     assert page.run("document.documentElement.scrollWidth") <= width

@@ -1,15 +1,14 @@
 """Secrets are in no log and in no answer, whatever fails."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import redis
 
-from stack.cluster import ROOT, Stack, bare_environment
+from stack.cluster import Stack, bare_environment
 from stack.redis_server import RedisServer
+from tests.support.ending import ended
 from tests.support.every_operation import ask_all
 
 SECRET = "hunter2-f1e2d3c4b5"
@@ -26,13 +25,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("module", "env"), REFUSED)
-def test_a_process_that_cannot_start_says_no_secret(module: str, env: dict[str, str]):
+def test_a_process_that_cannot_start_says_no_secret(module: str, env: dict[str, str], tmp_path: Path):
     env = bare_environment() | {"PROTECTION_SECRET": SECRET} | env
-    argv = [sys.executable, "-m", module]
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "TURNWIRE_" in done.stderr
-    assert SECRET not in done.stdout + done.stderr
+    status, said = ended(module, env, tmp_path)
+    assert status == 2, said
+    assert "TURNWIRE_" in said
+    assert SECRET not in said
 
 
 def test_no_secret_is_in_a_log_or_an_answer_when_everything_fails(tmp_path: Path):

@@ -54,7 +54,7 @@ def test_a_step_that_is_paid_twice_is_a_failure(tmp_path):
     assert "FAIL  the model was paid once for the plan" in shown.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_ctrl_c_leaves_nothing(tmp_path, number):
     env = PLAIN | {"TMPDIR": str(tmp_path)}
     output = tmp_path / "output"

@@ -9,6 +9,7 @@ runs `python -m <module>` by `runpy`, as the interpreter does. The interpreter i
 FD, and with it all its children.
 """
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -20,12 +21,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from stack.cluster import ROOT
 from stack.process import Child, launched
+from tests.support import certificates
 
 MODULES: Final = ("worker", "api", "tests.support.crashing_worker", "tests.support.crashing_api")
 PRELOADED: Final = (
@@ -175,6 +178,8 @@ def main() -> None:
     requests = socket.socket(fileno=int(sys.argv[1]))
     for name in PRELOADED:
         importlib.import_module(name)
+    certificates.keep()
+    certificates.kept_context()
     gc.freeze()  # otherwise the first collection of every child would copy all pages
     child = _serve(requests)
     if child is None:
@@ -185,7 +190,26 @@ def main() -> None:
     sys.path[0] = child["cwd"]
     sys.path[1:1] = [folder for folder in child["env"].get("PYTHONPATH", "").split(os.pathsep) if folder]
     sys.argv = [child["module"]]
-    runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
+    _run(child["module"])
+
+
+def _run(module: str) -> None:
+    """Run a module as a program and end with its exit status, without taking everything apart that was imported.
+
+    That would copy nearly all pages which the children share, and cost more than the rest of a child's life.
+    """
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code is not None and not isinstance(ended.code, int):
+            raise
+        status = ended.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 LIMIT_S = 20.0  # not a promise: a test that waits for longer than this would wait for ever
 LOAD_S = 5.0  # what a loaded machine may add to a time that Turnwire promises; the benchmarks check the tight figures
-LOOK_S = 0.005
+FIRST_LOOK_S, LAST_LOOK_S = 0.005, 0.025  # who has waited for long looks less often
 
 
 async def wait_until(condition: Callable[[], Any], description: str, limit_s: float = LIMIT_S) -> Any:
@@ -18,6 +18,7 @@ async def wait_until(condition: Callable[[], Any], description: str, limit_s: fl
         AssertionError: the condition never came true. The message says what was waited for.
     """
     deadline_s = time.monotonic() + limit_s
+    look_s = FIRST_LOOK_S
     while True:
         value = condition()
         if inspect.isawaitable(value):
@@ -25,7 +26,8 @@ async def wait_until(condition: Callable[[], Any], description: str, limit_s: fl
         if value:
             return value
         assert time.monotonic() < deadline_s, f"waited {limit_s} s for: {description}"
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(look_s)
+        look_s = min(look_s * 1.1, LAST_LOOK_S)
 
 
 async def let_pass(seconds: float) -> None:

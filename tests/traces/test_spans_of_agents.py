@@ -1,14 +1,15 @@
 """The model requests of an agent are spans, in the steps that they are."""
 
-from pydantic_ai import Agent
-from pydantic_ai.models.test import TestModel
-
 from tests.traces.memory import id_of, parent_of, traced
-from turnwire.agents.pydantic_ai import AgentHooks
 from turnwire.testing import run_turn
 
 
 async def test_a_model_request_of_an_agent_is_a_span_in_its_step():
+    from pydantic_ai import Agent
+    from pydantic_ai.models.test import TestModel
+
+    from turnwire.agents.pydantic_ai import AgentHooks
+
     with traced() as kept:
         run = await run_turn(AgentHooks(Agent(TestModel(custom_output_text="PLANTED"), name="helper")), "PLANTED")
     assert run.final_text == "PLANTED"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ending import ended
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,19 +25,11 @@ BAD = [
 
 @pytest.mark.parametrize("process", ["api", "worker"])
 @pytest.mark.parametrize(("variable", "url"), BAD)
-def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(process, variable, url):
+def test_a_bad_redis_url_ends_the_process_with_one_line_that_names_the_variable(process, variable, url, tmp_path):
     env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
-    ended = subprocess.run(
-        [sys.executable, "-m", process],
-        cwd=ROOT,
-        env=env | {variable: url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert ended.returncode == 2, ended.stderr
-    [line] = ended.stderr.splitlines()
+    status, said = ended(process, env | {variable: url}, tmp_path)
+    assert status == 2, said
+    [line] = said.splitlines()
     assert line.startswith(f"turnwire {process}: {variable}: not a Redis URL")
     assert "hunter2" not in line
 
@@ -45,10 +39,10 @@ def test_an_api_whose_address_is_in_use_ends_with_1(redis_url: str):
         env = {name: value for name, value in os.environ.items() if not name.startswith("TURNWIRE_")}
         env |= {"TURNWIRE_REDIS_URL": redis_url, "TURNWIRE_PORT": str(taken.getsockname()[1])}
         argv = [sys.executable, "-m", "api"]
-        ended = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30)
-    assert ended.returncode == 1, ended.stderr
-    assert "address already in use" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1, done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_product_that_cannot_start_ends_the_worker_in_order(tmp_path: Path, redis_url: str):
@@ -63,7 +57,7 @@ def test_a_product_that_cannot_start_ends_the_worker_in_order(tmp_path: Path, re
         "TURNWIRE_REDIS_URL": redis_url,
     }
     argv = [sys.executable, "-m", "turnwire.worker"]
-    ended = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=30)
-    assert ended.returncode == 1, ended.stderr
-    last = ended.stderr.splitlines()[-1]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
     assert last == "turnwire worker: the startup of Legal failed: ZeroDivisionError: division by zero"

@@ -4,12 +4,11 @@ No real server was asked. What is sent and received here has the forms that Open
 """
 
 from contextlib import aclosing
+from functools import cache
 from typing import Any
 
 import msgspec
 import pytest
-from openai.types.responses import ResponseStreamEvent, response_create_params
-from pydantic import TypeAdapter
 
 from tests.support.turns import KEY, append, claim, delta, request
 from tests.worker.backends.asking import QUICK
@@ -23,7 +22,6 @@ from turnwire.worker.backends.errors import BackendReportedError, BackendTranspo
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.responses_request import responses_request
 
-KNOWN: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 NAME: dict[str, Any] = {"type": "model.response", "data": {"id": "resp_1"}}
 RESPONSE = {
     "id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": [], "parallel_tool_calls": True,
@@ -47,6 +45,19 @@ CALLED = [
 ]
 
 
+@cache
+def adapter_of(name: str) -> Any:
+    """Return what validates a type of OpenAI's library."""
+    from openai.types import responses
+    from pydantic import TypeAdapter
+
+    types = {
+        "event": responses.ResponseStreamEvent,
+        "request": responses.response_create_params.ResponseCreateParamsStreaming,
+    }
+    return TypeAdapter(types[name])
+
+
 def said(delta: str, kind: str = "output_text") -> dict[str, Any]:
     place = {"item_id": "i", "output_index": 0, "content_index": 0, "summary_index": 0, "logprobs": []}
     return {"type": f"response.{kind}.delta", "delta": delta, **place}
@@ -60,7 +71,7 @@ def stream(*events: dict[str, Any]) -> bytes:
     lines = b""
     for number, event in enumerate(events):
         numbered = {**event, "sequence_number": number}
-        KNOWN.validate_python(numbered)
+        adapter_of("event").validate_python(numbered)
         lines += b"event: " + event["type"].encode() + b"\ndata: " + msgspec.json.encode(numbered) + b"\n\n"
     return lines
 
@@ -211,7 +222,7 @@ def test_a_request_has_the_forms_of_the_api():
             "stream_options": {"include_usage": True},
         }
     )  # fmt: skip
-    TypeAdapter(response_create_params.ResponseCreateParamsStreaming).validate_python(made)
+    adapter_of("request").validate_python(made)
     assert [item.get("type", item.get("role")) for item in made["input"]] == [
         "system", "user", "assistant", "function_call", "function_call_output",
     ]  # fmt: skip

@@ -5,19 +5,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
-from pydantic_ai import Agent
-from pydantic_ai.exceptions import ModelHTTPError
-from pydantic_ai.external_events import wait_for_external_event
-from pydantic_ai.messages import BinaryContent, ImageUrl, ModelRequest, UserPromptPart
-from pydantic_ai.models.function import FunctionModel
-from pydantic_ai.models.test import TestModel
 
-from tests.agents.shops import Shop, Talks, results_in
+from tests.support.later import Later
 from turnwire import ChatTurnHooks, ModelCall, Turn
-from turnwire.agents.pydantic_ai import AgentHooks, run_agent
 from turnwire.testing import TIMES_OUT, TurnRun, crash_at_each_write, run_turn
 
+ai, durable, shops = Later("pydantic_ai"), Later("turnwire.agents.pydantic_ai"), Later("tests.frameworks.shops")
+models, functions = Later("pydantic_ai.models.test"), Later("pydantic_ai.models.function")
 YES = {"approval-1": {"ok": True}, "external-2": "by Monday"}
 
 
@@ -26,8 +20,8 @@ def data_of(run: TurnRun, event_type: str) -> list[dict[str, Any]]:
 
 
 async def test_a_run_is_streamed_and_every_request_and_tool_is_a_step():
-    shop = Shop()
-    run = await run_turn(AgentHooks(shop.agent), "7 is broken", signals=YES)
+    shop = shops.Shop()
+    run = await run_turn(durable.AgentHooks(shop.agent), "7 is broken", signals=YES)
     assert run.final_text == "You get 40 for 7 by Monday"
     assert [(step.intent.rpartition("__")[2], step.kind) for step in run.steps[:-1]] == [
         ("model.request_stream", "llm"),
@@ -56,7 +50,7 @@ async def test_a_run_is_streamed_and_every_request_and_tool_is_a_step():
 
 
 async def test_usage_is_counted_once_for_each_request():
-    run = await run_turn(AgentHooks(Shop().agent), "7 is broken", signals=YES)
+    run = await run_turn(durable.AgentHooks(shops.Shop().agent), "7 is broken", signals=YES)
     assert [call.model for _, call in run.model_calls] == ["m"] * 4
     assert all(call.tokens_in and call.tokens_out for _, call in run.model_calls)
     assert run.usage is not None
@@ -65,8 +59,8 @@ async def test_usage_is_counted_once_for_each_request():
 
 @pytest.mark.parametrize("modes", [["after"], pytest.param(["before", "after", "lost"], marks=pytest.mark.long)])
 async def test_a_crash_at_any_write_repeats_nothing_that_was_stored(modes):
-    shop = Shop()
-    hooks = AgentHooks(shop.agent)
+    shop = shops.Shop()
+    hooks = durable.AgentHooks(shop.agent)
     report = await crash_at_each_write(hooks, "7 is broken", calls=shop.calls, signals=YES, modes=modes)
     assert report.problems == []
     undisturbed = {"model": 4, "look_up": 1, "refund": 1, "bank": 1}
@@ -86,30 +80,30 @@ async def test_a_crash_at_any_write_repeats_nothing_that_was_stored(modes):
     ],
 )
 async def test_a_tool_is_not_run_without_a_yes(payload, told):
-    shop = Shop()
-    hooks = AgentHooks(shop.agent, signal_timeout_s=60)
+    shop = shops.Shop()
+    hooks = durable.AgentHooks(shop.agent, signal_timeout_s=60)
     run = await run_turn(hooks, "7 is broken", signals={"approval-1": payload, "external-2": "x"})
     assert run.status == "completed"
     assert shop.calls.counts["refund"] == 0
-    assert results_in(shop.seen)["refund"] == told
+    assert shops.results_in(shop.seen)["refund"] == told
 
 
 async def test_who_approves_may_change_the_arguments():
-    shop = Shop()
+    shop = shops.Shop()
     yes = {"ok": True, "arguments": {"order": "8"}}
-    run = await run_turn(AgentHooks(shop.agent), "7 is broken", signals={"approval-1": yes, "external-2": "x"})
+    run = await run_turn(durable.AgentHooks(shop.agent), "7 is broken", signals={"approval-1": yes, "external-2": "x"})
     assert run.final_text == "You get 40 for 8 x"
 
 
 async def test_a_turn_that_waits_for_an_approval_is_suspended():
-    run = await run_turn(AgentHooks(Shop().agent), "7 is broken")
+    run = await run_turn(durable.AgentHooks(shops.Shop().agent), "7 is broken")
     assert run.awaiting == "approval-1"
     assert [event.type for event in run.events][-2:] == ["tool.call.deferred", "session.run.suspended"]
 
 
 async def test_a_cancel_closes_the_models_stream_and_leaves_its_usage_unknown():
-    talks = Talks(words=200)
-    run = await run_turn(AgentHooks(talks.agent), "count", cancel_after=5)
+    talks = shops.Talks(words=200)
+    run = await run_turn(durable.AgentHooks(talks.agent), "count", cancel_after=5)
     assert run.status == "cancelled"
     assert talks.closed
     assert run.model_calls == [(1, ModelCall("m"))]
@@ -118,48 +112,49 @@ async def test_a_cancel_closes_the_models_stream_and_leaves_its_usage_unknown():
 async def test_an_error_of_the_model_fails_the_turn():
     async def model(messages, _info):
         if messages:
-            raise ModelHTTPError(503, "m")
+            raise ai.ModelHTTPError(503, "m")
         yield ""
 
-    run = await run_turn(AgentHooks(Agent(FunctionModel(stream_function=model))), "hi")
+    run = await run_turn(durable.AgentHooks(ai.Agent(functions.FunctionModel(stream_function=model))), "hi")
     assert run.status == "failed"
     assert run.error is not None
     assert run.error.code == "producer_error"
     assert run.model_calls == []
 
 
-class Weather(BaseModel):
-    city: str
-    degrees: int
-
-
 async def test_a_structured_output_is_json():
-    agent = Agent(TestModel(custom_output_args={"city": "Oslo", "degrees": 3}), output_type=Weather)
-    run = await run_turn(AgentHooks(agent), "hi")
+    from pydantic import BaseModel
+
+    class Weather(BaseModel):
+        city: str
+        degrees: int
+
+    agent = ai.Agent(models.TestModel(custom_output_args={"city": "Oslo", "degrees": 3}), output_type=Weather)
+    run = await run_turn(durable.AgentHooks(agent), "hi")
     assert run.final_text == '{"city":"Oslo","degrees":3}'
 
 
 async def test_the_model_gets_the_history_and_the_parts_of_the_message():
-    shop = Shop()
+    shop = shops.Shop()
     image, file = "https://example.com/a.png", "data:application/pdf;base64,AAAA"
     message: list[dict[str, Any]] = [
         {"type": "text", "text": "Look."},
         {"type": "image_url", "image_url": {"url": image}},
         {"type": "input_file", "input_file": {"url": file}},
     ]
-    await run_turn(AgentHooks(shop.agent), message, history=[("Hello", "Hi!")], signals=YES)
-    prompts = [part for one in shop.seen if isinstance(one, ModelRequest) for part in one.parts]
-    said = [part.content for part in prompts if isinstance(part, UserPromptPart)]
-    assert said == ["Hello", ["Look.", ImageUrl(image), BinaryContent(b"\0\0\0", media_type="application/pdf")]]
-    assert shop.seen[1].parts[0].content == "Hi!"  # type: ignore[union-attr]
+    await run_turn(durable.AgentHooks(shop.agent), message, history=[("Hello", "Hi!")], signals=YES)
+    prompts = [part for one in shop.seen if isinstance(one, ai.ModelRequest) for part in one.parts]
+    said = [part.content for part in prompts if isinstance(part, ai.UserPromptPart)]
+    assert said == ["Hello", ["Look.", ai.ImageUrl(image), ai.BinaryContent(b"\0\0\0", media_type="application/pdf")]]
+    assert shop.seen[1].parts[0].content == "Hi!"
 
 
 async def test_a_producer_may_run_several_agents_in_one_turn():
     class Two(ChatTurnHooks):
         async def produce(self, turn: Turn):
             for name in ("first", "second"):
-                agent = Agent(TestModel(custom_output_text=f"{name} {turn.message}"), name=name)
-                async for event in run_agent(agent, turn, prompt="go"):
+                agent = ai.Agent(models.TestModel(custom_output_text=f"{name} {turn.message}"), name=name)
+                async for event in durable.run_agent(agent, turn, prompt="go"):
                     yield event
 
     report = await crash_at_each_write(Two(), "one", modes=["before"])
@@ -169,14 +164,14 @@ async def test_a_producer_may_run_several_agents_in_one_turn():
 
 
 async def test_the_model_may_be_given_with_the_hooks():
-    agent = Agent("test", name="shop")
-    run = await run_turn(AgentHooks(agent, model=TestModel(custom_output_text="Hello!")), "hi")
+    agent = ai.Agent("test", name="shop")
+    run = await run_turn(durable.AgentHooks(agent, model=models.TestModel(custom_output_text="Hello!")), "hi")
     assert run.final_text == "Hello!"
     assert [call.model for _, call in run.model_calls] == ["test"]
 
 
 async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
-    agent = Agent(TestModel(), name="two")
+    agent = ai.Agent(models.TestModel(), name="two")
 
     @agent.tool_plain
     async def first() -> str:
@@ -188,33 +183,34 @@ async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
     async def second() -> str:
         return "2"
 
-    report = await crash_at_each_write(AgentHooks(agent), "hi", modes=["before"])
+    report = await crash_at_each_write(durable.AgentHooks(agent), "hi", modes=["before"])
     assert report.problems == []
     assert [step.intent.rpartition(":")[2] for step in report.undisturbed.steps[1:3]] == ["first", "second"]
     assert [data["result"] for data in data_of(report.undisturbed, "tool.result")] == ["1", "2"]
 
 
 async def test_an_agent_inside_a_tool_is_a_part_of_its_step():
-    inner = Agent(TestModel(custom_output_text="inner"), name="inner")
-    outer = Agent(TestModel(), name="outer")
+    inner = ai.Agent(models.TestModel(custom_output_text="inner"), name="inner")
+    outer = ai.Agent(models.TestModel(), name="outer")
 
     @outer.tool_plain
     async def delegate() -> str:
         return (await inner.run("go")).output
 
-    run = await run_turn(AgentHooks(outer), "hi")
+    run = await run_turn(durable.AgentHooks(outer), "hi")
     assert run.final_text == '{"delegate":"inner"}'
     assert [step.kind for step in run.steps[:-1]] == ["llm", "tool", "llm"]
 
 
 async def test_an_event_from_outside_is_a_signal():
     asked: list[str] = []
-    agent = Agent(TestModel(), name="asks")
+    agent = ai.Agent(models.TestModel(), name="asks")
 
     @agent.output_validator
     async def reviewed(output: str) -> str:
-        return f"{output}: {await wait_for_external_event('review', ask=asked.append)}"
+        event = await ai.external_events.wait_for_external_event("review", ask=asked.append)
+        return f"{output}: {event}"
 
-    run = await run_turn(AgentHooks(agent), "hi", signals={"event-1": "well done"})
+    run = await run_turn(durable.AgentHooks(agent), "hi", signals={"event-1": "well done"})
     assert run.final_text == "success (no tool calls): well done"
     assert asked == ["event-1"]

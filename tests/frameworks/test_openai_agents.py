@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.agents.talker import Talker, calling, message, sdk
+from tests.support.later import Later
 from turnwire import ModelCall
-from turnwire.agents.openai_agents import AgentHooks
 from turnwire.testing import TIMES_OUT, Calls, TurnRun, crash_at_each_write, run_turn
 
+sdk, durable, talker = Later("agents"), Later("turnwire.agents.openai_agents"), Later("tests.frameworks.talker")
 YES = {"approval-1": {"ok": True}}
 
 
@@ -19,18 +19,18 @@ class Shop:
 
     def __init__(self) -> None:
         self.calls = Calls()
-        self.expert_model = Talker(self.expert_says, self.calls)
-        self.desk_model = Talker(lambda done: [calling("transfer_to_expert")], self.calls)
+        self.expert_model = talker.Talker(self.expert_says, self.calls)
+        self.desk_model = talker.Talker(lambda done: [talker.calling("transfer_to_expert")], self.calls)
         tools = [sdk.function_tool(self.look_up), sdk.function_tool(self.refund, needs_approval=True)]
         self.expert = sdk.Agent("expert", model=self.expert_model, tools=tools)
         self.agent = sdk.Agent("desk", model=self.desk_model, handoffs=[self.expert])
 
     def expert_says(self, done: dict[str, Any]) -> list[Any]:
         if "c-look_up" not in done:
-            return [message("One moment."), calling("look_up", order="7")]
+            return [talker.message("One moment."), talker.calling("look_up", order="7")]
         if "c-refund" not in done:
-            return [calling("refund", order="7")]
-        return [message(f"You get {done['c-refund']}.")]
+            return [talker.calling("refund", order="7")]
+        return [talker.message(f"You get {done['c-refund']}.")]
 
     async def look_up(self, order: str) -> str:
         self.calls.note("look_up")
@@ -47,7 +47,7 @@ def data_of(run: TurnRun, event_type: str) -> list[dict[str, Any]]:
 
 async def test_a_run_is_streamed_and_every_request_and_tool_is_a_step():
     shop = Shop()
-    run = await run_turn(AgentHooks(shop.agent), "7 is broken", history=[("Hello", "Hi!")], signals=YES)
+    run = await run_turn(durable.AgentHooks(shop.agent), "7 is broken", history=[("Hello", "Hi!")], signals=YES)
     assert run.final_text == "You get 40 for 7."
     assert [step.intent for step in run.steps[:-1]] == [
         "model:m", "model:m", "tool:look_up", "model:m", "signal:approval-1", "tool:refund", "model:m",
@@ -65,7 +65,7 @@ async def test_a_run_is_streamed_and_every_request_and_tool_is_a_step():
 
 async def test_a_crash_at_any_write_repeats_nothing_that_was_stored():
     shop = Shop()
-    hooks = AgentHooks(shop.agent)
+    hooks = durable.AgentHooks(shop.agent)
     report = await crash_at_each_write(hooks, "7 is broken", calls=shop.calls, signals=YES, modes=["after"])
     assert report.problems == []
     undisturbed = {"model": 4, "look_up": 1, "refund": 1}
@@ -84,10 +84,10 @@ async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
     async def second() -> str:
         return "2"
 
-    both = [calling("first"), calling("second")]
-    talker = Talker(lambda done: [message("Done.")] if done else both, Calls())
-    agent = sdk.Agent("two", model=talker, tools=[sdk.function_tool(first), sdk.function_tool(second)])
-    report = await crash_at_each_write(AgentHooks(agent), "hi", modes=["before"])
+    both = [talker.calling("first"), talker.calling("second")]
+    model = talker.Talker(lambda done: [talker.message("Done.")] if done else both, Calls())
+    agent = sdk.Agent("two", model=model, tools=[sdk.function_tool(first), sdk.function_tool(second)])
+    report = await crash_at_each_write(durable.AgentHooks(agent), "hi", modes=["before"])
     assert report.problems == []
     assert [step.intent for step in report.undisturbed.steps[:-1]] == [
         "model:m",
@@ -101,14 +101,16 @@ async def test_tools_of_one_answer_keep_their_order_whichever_is_slower():
 @pytest.mark.parametrize("payload", [{"ok": False, "message": "Too late."}, TIMES_OUT])
 async def test_a_tool_is_not_run_without_a_yes(payload):
     shop = Shop()
-    run = await run_turn(AgentHooks(shop.agent, signal_timeout_s=60), "7 is broken", signals={"approval-1": payload})
+    run = await run_turn(
+        durable.AgentHooks(shop.agent, signal_timeout_s=60), "7 is broken", signals={"approval-1": payload}
+    )
     assert run.final_text in {"You get Too late..", "You get Nobody has answered in time.."}
     assert shop.calls.counts["refund"] == 0
 
 
 async def test_a_cancel_closes_the_models_stream_and_leaves_its_usage_unknown():
-    talker = Talker(lambda done: [message("word " * 200)], Calls())
-    run = await run_turn(AgentHooks(sdk.Agent("a", model=talker)), "hi", cancel_after=5)
+    model = talker.Talker(lambda done: [talker.message("word " * 200)], Calls())
+    run = await run_turn(durable.AgentHooks(sdk.Agent("a", model=model)), "hi", cancel_after=5)
     assert run.status == "cancelled"
-    assert talker.closed
+    assert model.closed
     assert run.model_calls == [(1, ModelCall("m"))]

@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-import agents
+import agents as sdk
 from openai.types import responses
 
 from turnwire.testing import Calls
 
-sdk: Any = agents
-SdkModel: Any = agents.Model
+SdkModel: Any = sdk.Model
 sdk.set_tracing_disabled(True)  # the SDK would send its traces to OpenAI
 
 
