@@ -30,7 +30,7 @@ certificates.keep()
 HERE = Path(__file__).parent
 # Those whose files take longest: in parallel processes they start first, so that none is left alone at the end.
 LONG = ["model", "faults", "chaos", "packaging", "stack", "benchmarks", "streams", "testing", "docs", "worker/backends"]
-LONG += ["clients", "examples", "access"]
+LONG += ["clients", "examples", "access", "page", "protection", "traces"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

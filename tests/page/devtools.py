@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from tests.clients.chromium import FLAGS
 
 LIMIT_S: Final = 20.0
+ONE_RENDERER: Final = "--renderer-process-limit=1"  # tabs share it, but not their storage
 STEP_MS: Final = 20  # so often a condition is looked at, in the page itself
 SHELL: Final = 'exec "$@" 3<&$IN 4>&$OUT'  # the browser reads from 3 and writes to 4
 
@@ -27,7 +28,8 @@ class Browser:
 
     def __init__(self, chromium: str, profile: Path) -> None:
         flags = [flag for flag in FLAGS if not flag.startswith("--remote-debugging")]
-        self._argv = [chromium, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
+        flags += ["--remote-debugging-pipe", ONE_RENDERER]
+        self._argv = [chromium, *flags, f"--user-data-dir={profile}", "about:blank"]
         self._number = 0
         self._buffer = b""
         self._pages: dict[str, Page] = {}

@@ -14,6 +14,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -122,6 +123,11 @@ def contract_of(text: str) -> Contract:
     return Contract(" ".join(about), sections, wrong)
 
 
+@cache
+def _contract_of_script(script: str) -> Contract:
+    return contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
+
+
 def kind_of(key: str) -> str:
     """Return the name that contracts give to a key."""
     if of_a_session := _OF_A_SESSION.match(key):
@@ -133,7 +139,7 @@ def kind_of(key: str) -> str:
 
 def misfits(script: str, names: Sequence[str], args: Sequence[object]) -> list[str]:
     """Return how a call differs from the script's contract; empty if it fits."""
-    contract = contract_of((LUA / f"{script}.lua").read_text(encoding="utf-8"))
+    contract = _contract_of_script(script)
     found = []
     wanted = contract.fixed("KEYS")
     kinds = [
