@@ -23,7 +23,9 @@ from benchmarks.rig.services import redis_server, workspace
 from stack.cluster import Stack
 from stack.venvs import SetupError
 
-MODES = ("off", "prefill", "llama-stream")
+MODES = ("off", "prefill", "flags", "prefix", "llama-stream", "responses")
+OF_LLAMA = ("off", "prefill", "flags", "llama-stream")
+EXACT = ("off", "llama-stream")  # with the tiny model: it writes on to its limit, so the length of a rest says nothing
 SHARES = (25, 50, 75)
 COLUMNS = ["server", "mode", "worker", "answers", "tokens made / of the answers", "tokens twice", "events dropped",
            "p50 ms to a new event", "text of an undisturbed answer"]  # fmt: skip
@@ -33,7 +35,7 @@ COLUMNS = ["server", "mode", "worker", "answers", "tokens made / of the answers"
 def service(server: Server, mode: str, workers: int) -> Iterator[Stack]:
     """Run Turnwire without hooks, beside a model server."""
     env = {
-        "TURNWIRE_LLM_BASE_URL": f"{server.root}/v1",
+        "TURNWIRE_LLM_BASE_URL": server.base_url(mode),
         "TURNWIRE_LLM_CONTINUE": mode,
         "TURNWIRE_DRAIN_S": "0",
     }
@@ -84,7 +86,7 @@ def main() -> None:
     parser = options(__doc__, "continuation", rounds=1)
     parser.add_argument("--kills", type=int, default=5, help="kills after each share of an answer (%(default)s)")
     parser.add_argument("--turns", type=int, default=100, help="answers that run at the restarts (%(default)s)")
-    parser.add_argument("--modes", nargs="+", default=list(MODES), help="off, prefill, flags, prefix, llama-stream")
+    parser.add_argument("--modes", nargs="+", default=list(MODES), help="%(default)s", choices=MODES)
     parser.add_argument("--offline", action="store_true", help="do not start llama.cpp")
     parser.add_argument("--gguf", type=Path, metavar="FILE", help="a model for llama.cpp")
     args = parser.parse_args()
@@ -94,8 +96,8 @@ def main() -> None:
     with workspace() as directory, ExitStack() as stack:
         for server in servers(stack, directory, args):
             for mode in args.modes:
-                if isinstance(server, LlamaCpp) and not args.gguf and mode not in ("off", "llama-stream"):
-                    continue  # a tiny model writes on to its limit, so the length of a rest says nothing
+                if isinstance(server, LlamaCpp) and mode not in (OF_LLAMA if args.gguf else EXACT):
+                    continue
                 killed(report, server, mode, args.kills * args.rounds)
             for mode in args.modes if isinstance(server, Offline) else ():
                 restarted(report, server, mode, args.turns)

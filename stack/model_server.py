@@ -1,8 +1,12 @@
 """An offline model server that can go on with answers: `python -m stack.model_server PORT`.
 
-It speaks OpenAI's chat completions, and keeps answers as llama.cpp does if a request has `X-Conversation-Id`. A message
-`NAME WORDS RATE` is answered with so many words, `NAME.0 NAME.1 …`, so many each second. A word is a token, and counts
-from the moment at which it is made. `GET /bill` returns what was made for each request so far.
+It speaks OpenAI's chat completions, and keeps answers as llama.cpp does if a request has `X-Conversation-Id`. Below
+`/v1`, it goes on with a last message of the assistant, whatever else the request has; below `/flags/v1` only with the
+flags for that, and below `/prefix/v1` only if the message is a prefix. Otherwise it starts the answer over. It also
+speaks the Responses API, and keeps these answers under names of its own.
+
+A message `NAME WORDS RATE` is answered with so many words, `NAME.0 NAME.1 …`, so many each second. A word is a token,
+and counts from the moment at which it is made. `GET /bill` returns what was made for each request so far.
 """
 
 import asyncio
@@ -13,18 +17,21 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from stack.answer_forms import ChatChunks, Form, ResponseEvents
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
 
 class Answer:
     """One answer while it is made. `chunks`: the bytes of its stream so far."""
 
-    def __init__(self, request: dict[str, Any], key: str) -> None:
-        asked = next(message for message in reversed(request["messages"]) if message["role"] == "user")["content"]
+    def __init__(self, messages: list[dict[str, Any]], key: str, form: Form, *, goes_on: bool) -> None:
+        asked = next(message for message in reversed(messages) if message["role"] == "user")["content"]
         name, words, rate = asked.split()
         self.words = [f"{name}.{number}" for number in range(int(words))]
         self.pause_s = 1 / float(rate)
-        self.first = said(request, self.words)
+        self.first = said(messages, self.words) if goes_on else 0
+        self.form = form
         self.bill = {"key": key, "asked": asked, "tokens_out": 0, "is_whole": False, "is_rest": self.first > 0}
         self.chunks: list[bytes] = []
         self.grown = asyncio.Condition()
@@ -33,19 +40,19 @@ class Answer:
     async def make(self) -> None:
         """Make one word after the other."""
         tick = asyncio.get_running_loop().time()
+        await self._put(self.form.begin())
         for number in range(self.first, len(self.words)):
             self.bill["tokens_out"] += 1
             word = self.words[number]
-            await self._put({"choices": [{"index": 0, "delta": {"content": f" {word}" if number else word}}]})
+            await self._put(self.form.word(f" {word}" if number else word))
             tick += self.pause_s
             await asyncio.sleep(tick - asyncio.get_running_loop().time())
-        usage = {"prompt_tokens": 10 + self.first, "completion_tokens": self.bill["tokens_out"]}
         self.bill["is_whole"] = True
-        await self._put({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage}, b"[DONE]")
+        await self._put(self.form.end(10 + self.first, self.bill["tokens_out"]))
 
-    async def _put(self, chunk: dict[str, Any], *more: bytes) -> None:
+    async def _put(self, chunks: list[bytes]) -> None:
         async with self.grown:
-            self.chunks += [b"data: " + data + b"\n\n" for data in (json.dumps(chunk).encode(), *more)]
+            self.chunks += chunks
             self.grown.notify_all()
 
     async def read(self) -> AsyncIterator[bytes]:
@@ -81,13 +88,20 @@ class Answer:
             self.grown.notify_all()
 
 
-def said(request: dict[str, Any], words: list[str]) -> int:
-    """Return with how many of the words the request begins. The beginning must be the model's own."""
-    last = request["messages"][-1]
+def said(messages: list[dict[str, Any]], words: list[str]) -> int:
+    """Return how many of the words are said already. They must be the model's own."""
+    last = messages[-1]
     if last["role"] != "assistant":
         return 0
     begun = last["content"].split()
     return len(begun) if begun == words[: len(begun)] else 0
+
+
+def goes_on(request: dict[str, Any], path: str) -> bool:
+    """Return whether the server goes on with an answer that this request begins."""
+    if path.startswith("/flags/"):
+        return request.get("continue_final_message") is True and request.get("add_generation_prompt") is False
+    return not path.startswith("/prefix/") or request["messages"][-1].get("prefix") is True
 
 
 class ModelServer:
@@ -126,8 +140,24 @@ class ModelServer:
     ) -> None:
         url = urlsplit(target)
         kept_id = parse_qs(url.query).get("conv_id", [""])[0]
-        if method == "POST":
-            await self._make(json.loads(body), headers, reader, writer)
+        *_, last, name = url.path.split("/")
+        if last == "responses" and method == "GET":
+            kept_id = name
+        if method == "POST" and name == "cancel":
+            if last in self._kept:
+                await self._kept[last].stop()
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}")
+        elif method == "POST" and name == "responses":
+            kept_id = f"resp_{len(self._kept)}"
+            answer = Answer(json.loads(body)["input"], headers.get("idempotency-key", ""), ResponseEvents(kept_id),
+                            goes_on=False)  # fmt: skip
+            await self._make(answer, kept_id, reader, writer)
+        elif method == "POST":
+            request = json.loads(body)
+            answer = Answer(request["messages"], headers.get("idempotency-key", ""), ChatChunks(),
+                            goes_on=goes_on(request, url.path))  # fmt: skip
+            self.asked.append([message["content"] for message in request["messages"]])
+            await self._make(answer, headers.get("x-conversation-id"), reader, writer)
         elif url.path == "/bill":
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(self.bills).encode())
         elif method == "DELETE":
@@ -141,17 +171,10 @@ class ModelServer:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     async def _make(
-        self,
-        request: dict[str, Any],
-        headers: dict[str, str],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, answer: Answer, kept_id: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        answer = Answer(request, headers.get("idempotency-key", ""))
         self.bills.append(answer.bill)
-        self.asked.append([message["content"] for message in request["messages"]])
         self._answers.append(answer)
-        kept_id = headers.get("x-conversation-id")
         if kept_id is not None:
             if kept_id in self._kept:
                 await self._kept[kept_id].stop()

@@ -28,6 +28,9 @@ class Server(Protocol):
     def message(self, name: str, words: int = ANSWER_WORDS, rate: float = WORDS_PER_S) -> str:
         """Return what to ask, so that nobody else gets the same answer if that can be."""
 
+    def base_url(self, mode: str) -> str:
+        """Return its URL for a way in which answers go on."""
+
     def text(self, name: str, words: int = ANSWER_WORDS) -> str | None:
         """Return the answer to that; None if it is not known beforehand."""
 
@@ -55,6 +58,10 @@ class Offline:
         with running(directory, "model", ["-m", "stack.model_server", str(port)], bare_environment()) as process:
             process.wait_until(lambda: answers(f"http://127.0.0.1:{port}/bill"), START_LIMIT_S)
             yield cls(f"http://127.0.0.1:{port}")
+
+    def base_url(self, mode: str) -> str:
+        """See Server. With a path of its own, it goes on in this way only."""
+        return f"{self.root}/{mode}/v1" if mode in {"flags", "prefix"} else f"{self.root}/v1"
 
     def message(self, name: str, words: int = ANSWER_WORDS, rate: float = WORDS_PER_S) -> str:
         """See Server."""
@@ -91,6 +98,10 @@ class LlamaCpp:
             name = f"llama.cpp, {model.stem if model else 'tiny model'}"
             print(f"{name} runs", file=sys.stderr)
             yield cls(root, name, ANSWER_WORDS if model else 1500)
+
+    def base_url(self, mode: str) -> str:  # noqa: ARG002 - a request alone says how it is to go on
+        """See Server."""
+        return f"{self.root}/v1"
 
     def message(self, name: str, words: int = ANSWER_WORDS, rate: float = WORDS_PER_S) -> str:  # noqa: ARG002
         """See Server. It makes words as fast as it can."""

@@ -108,3 +108,31 @@ async def test_a_turn_that_is_cancelled_after_the_death_of_its_worker_costs_noth
             await asyncio.to_thread(service.stack.worker[0].start)
     assert lines[-1]["data"]["code"] == "cancelled"
     await wait_until(lambda: service.model.idle, "nobody makes anything any more")
+
+
+@pytest.mark.long
+async def test_a_callback_reaches_a_server_that_fails_twice_also_when_the_workers_die(service: Service) -> None:
+    for status in (503, 503, 200):
+        service.told.play(reply(status))
+    record = await service.ask("w", "w 3 400", callback=service.told.url)
+    assert record["status"] == "completed"
+    async with asyncio.timeout(60):
+        await service.told.until(lambda: len(service.told.requests) == 1)
+        for worker in service.stack.worker:
+            worker.kill()
+        assert await waiting(service) == ["chat:w:0"]
+        for worker in service.stack.worker:
+            await asyncio.to_thread(worker.start)
+        await service.told.until(lambda: len(service.told.requests) == 3)
+    for request in service.told.requests:
+        said = Webhook(SECRET).verify(request.body.decode(), dict(request.headers))
+        assert (said["type"], said["data"]["run_id"]) == ("turn.completed", "chat:w:0")
+    assert len({request.headers["webhook-id"] for request in service.told.requests}) == 1
+    while await waiting(service):  # noqa: ASYNC110 - the API is asked; nothing tells
+        await asyncio.sleep(0.05)
+
+
+async def waiting(service: Service) -> list[str]:
+    """Return the turns whose callback was not made yet, as operators see them."""
+    listed = (await service.http.get("/v1/admin/callbacks")).json()
+    return [turn["run_id"] for turn in listed["turns"]]

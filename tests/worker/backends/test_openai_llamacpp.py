@@ -123,6 +123,24 @@ async def test_a_real_answer_is_read_again_and_is_the_same(endless):
         await backend.aclose()
 
 
+async def test_a_real_response_is_read_and_one_that_is_not_kept_is_asked_anew(brief):
+    backend = OpenAIBackend(f"{brief}/v1", None, "tiny", PATIENT, quirks=Quirks(continues="responses"))
+    calls: list[ModelCall] = []
+
+    async def ask(begun=()):
+        answer = backend.stream(
+            QUESTION, options={"temperature": 0}, idempotency_key="k", on_call=calls.append, begun=begun
+        )
+        return [event async for event in answer]
+
+    whole = await ask()
+    assert whole[0]["type"] == "model.response", "it has a name"
+    again = await ask([ChatStreamEvent(**event) for event in whole[:10]])
+    assert [event["data"] for event in again[1:]] == [event["data"] for event in whole[1:]]
+    assert [(call.tokens_out, call.tokens_in is not None) for call in calls] == [(24, True)] * 2
+    await backend.aclose()
+
+
 async def test_a_real_server_that_keeps_answers_is_found(endless):
     backend = OpenAIBackend(f"{endless}/v1", None, "tiny", PATIENT, quirks=Quirks(continues="auto"))
     answer = backend.stream(QUESTION, options=SHORT, idempotency_key="k", on_call=lambda _: None)
