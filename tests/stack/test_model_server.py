@@ -1,13 +1,13 @@
 """The offline model server goes on with answers in each of the ways that backends know, and in no other."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.support.model_server import running_model_server
 from tests.worker.backends.asking import QUICK, collect, wait_until
 from turnwire.backends import OpenAIBackend, OpenAIHooks
-from turnwire.shared.events import ChatStreamEvent
 from turnwire.testing import run_turn
 from turnwire.worker.backends.continuation import in_mode
 from turnwire.worker.backends.quirks import Quirks
@@ -41,7 +41,7 @@ async def test_a_response_in_the_background_outlives_its_reader_and_can_be_stopp
         assert (run.attempts, server.paid, len(server.bills)) == (2, 20, 1)
         assert [(row.outcome, row.tokens_out) for row in run.rows] == [("crashed", None), ("completed", 20)]
 
-        events: list[ChatStreamEvent] = []
+        events: list[dict[str, Any]] = []
         many = [{"role": "user", "content": "b 20000 200"}]
         answer = backend.stream(many, idempotency_key="k", on_call=lambda _: None)
         asking = asyncio.create_task(collect(answer, events))
