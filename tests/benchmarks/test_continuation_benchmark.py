@@ -25,7 +25,9 @@ def test_nothing_is_lost_and_next_to_nothing_is_made_twice(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     rows = [row[1:] for row in json.loads(result.read_text())["rows"]]
     assert [row[:3] for row in rows if "restarted" in row[1]] == [[mode, "3 restarted", "100"] for mode in GO_ON]
-    for mode, _, answers, share, twice, dropped, _, same in rows:
+    for mode, struck, answers, share, twice, dropped, _, same in rows:
         assert same == f"{answers} of {answers}"
         assert dropped == 0
-        assert (twice == 0) if mode in KEEPS else (float(share) <= 1.02)
+        assert (
+            (twice == 0) if mode in KEEPS else (float(share) <= (1.02 if "restarted" in struck else 1.05))
+        )  # of one answer
