@@ -128,8 +128,11 @@ async def test_a_callback_reaches_a_server_that_fails_twice_also_when_the_worker
         said = Webhook(SECRET).verify(request.body.decode(), dict(request.headers))
         assert (said["type"], said["data"]["run_id"]) == ("turn.completed", "chat:w:0")
     assert len({request.headers["webhook-id"] for request in service.told.requests}) == 1
-    while await waiting(service):  # noqa: ASYNC110 - the API is asked; nothing tells
-        await asyncio.sleep(0.05)
+    await wait_until(lambda: nothing_waits(service), "the callback to be off the list")
+
+
+async def nothing_waits(service: Service) -> bool:
+    return not await waiting(service)
 
 
 async def waiting(service: Service) -> list[str]:
