@@ -98,7 +98,8 @@ _add(
 )  # fmt: skip
 _add(
     TALK, talking.tail,
-    "turnwire tail demo                 the latest turn of the session demo",
+    "turnwire tail demo                 each turn of the session demo, as it comes",
+    "turnwire tail demo --json          how their statuses change",
     "turnwire tail demo 3 --after 1-17  goes on after an event",
     "turnwire tail chat:demo:3          the turn with this run id",
 )  # fmt: skip

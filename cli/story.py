@@ -8,7 +8,7 @@ from turnwire.cli.api_client import Api, Refused, connected, part
 from turnwire.cli.exits import Exit
 from turnwire.cli.named_turn import NamedTurn, named_turn, run_id
 from turnwire.cli.screen import BOLD, RED, STATUS_STYLES, YELLOW, painted
-from turnwire.cli.talking import usage_text
+from turnwire.cli.summary import usage_text
 from turnwire.cli.turns import message_text, waits_text
 
 

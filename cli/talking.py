@@ -16,6 +16,8 @@ from turnwire.cli.following import follow
 from turnwire.cli.live import JsonLines, Live
 from turnwire.cli.named_turn import NamedTurn, check_session, named_turn
 from turnwire.cli.screen import GREEN, RED, note
+from turnwire.cli.session_tail import tail_session
+from turnwire.cli.summary import summary
 
 SECOND_INTERRUPT_S: Final = 2.0
 ASK_AGAIN_S: Final = 0.5
@@ -88,8 +90,19 @@ def tail(
     url: options.Url = options.DEFAULT_URL,
     key_file: options.KeyFile = None,
 ) -> None:
-    """Follow a turn to its end: from its first event, or after a cursor. One that has ended is shown as a whole."""
+    """Follow a session, or with an index, or a run id, one turn to its end.
+
+    Without an index, it shows the open turns of the session, or the latest one, and then each turn that anybody asks
+    there, until Ctrl-C. The turns are not disturbed by that. With --json, it prints how the statuses of turns change.
+
+    A turn is shown from its first event, or after a cursor. One that has ended is shown as a whole.
+    """
     with connected(url, key_file) as api:
+        if index is None and ":" not in session:
+            if cancel_on_interrupt:
+                raise CommandError(Exit.USAGE, "--cancel-on-interrupt is for a single turn: give its index")
+            tail_session(api, check_session(session), after, retry_for, as_json=as_json)
+            return
         turn = named_turn(api, session, index)
         _watch(api, turn, after, retry_for, answered=index is None, as_json=as_json, cancels=cancel_on_interrupt)
 
@@ -166,31 +179,3 @@ def _interrupted(api: Api, turn: NamedTurn, tell: Callable[[str], None], *, canc
     api.post(f"{turn.path}/cancel", {"reason": "interrupted at the command line"})
     tell("the turn is cancelled")
     raise typer.Exit(Exit.INTERRUPTED)
-
-
-def summary(record: dict[str, Any]) -> str:
-    """Return how a turn ended, in one line: its state, time, usage, cost and finish reason."""
-    usage = record.get("usage") or {}
-    ended, began = record.get("completed_at"), record.get("started_at")
-    told = [
-        record["status"],
-        record["run_id"],
-        f"attempt {record['attempt']}",
-        screen.duration(ended - began) if ended and began else None,
-        usage_text(usage),
-        usage.get("finish_reason"),
-        "not persisted yet" if record.get("persist") == "pending" else None,
-        (record.get("error") or {}).get("code"),
-    ]
-    return screen.in_a_line(" · ".join(str(word) for word in told if word), 300)
-
-
-def usage_text(usage: dict[str, Any]) -> str | None:
-    """Return tokens and cost as text; None if no model was called."""
-    if not usage.get("model_calls"):
-        return None
-    counts = ["?" if usage.get(name) is None else str(usage[name]) for name in ("tokens_in", "tokens_out")]
-    tokens = "tokens unknown" if counts == ["?", "?"] else f"{counts[0]} in / {counts[1]} out tokens"
-    nanos = usage.get("cost_nanos")
-    text = tokens if nanos is None else f"{tokens} · {screen.cost(nanos, usage.get('currency'))}"
-    return f"{text} (partial)" if usage.get("partial") else text

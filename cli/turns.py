@@ -12,7 +12,7 @@ from turnwire.cli.api_client import Api, connected, part
 from turnwire.cli.exits import CommandError, Exit
 from turnwire.cli.named_turn import NamedTurn, check_session, named_turn, run_id
 from turnwire.cli.screen import STATUS_STYLES, note
-from turnwire.cli.talking import usage_text
+from turnwire.cli.summary import usage_text
 
 
 class State(StrEnum):

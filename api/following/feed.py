@@ -52,8 +52,8 @@ class TurnWatch:
         self._feed.notice(self._index)
 
     def silent(self, _: Cursor | None, *, over: bool) -> None:
-        """Look if the turn is `over`. Nothing was published for long."""
-        if over:
+        """Look if the turn is `over`, and was not. Nothing was published for long."""
+        if over and self._feed.is_open(self._index):
             self._feed.notice(self._index)
 
     def erased(self) -> None:
@@ -107,12 +107,16 @@ class SessionFeed:
         self._named.add(index)
         self._noticed.set()
 
+    def is_open(self, index: int) -> bool:
+        """Whether the last look has found this turn open."""
+        turn = self._known.get(index)
+        return turn is not None and not turn.is_over
+
     def close(self) -> None:
         """Stop all work of the feed, because its last follower has left."""
         self._task.cancel()
         self._hub.off(self._channel)
-        self._known = {}
-        self._watch()
+        self._forget()
 
     @property
     def has_failed(self) -> bool:
@@ -150,8 +154,7 @@ class SessionFeed:
             logger.exception("a session cannot be followed", extra={"tenant": self._session.tenant})
             for follower in self.followers:
                 follower.end(error)
-            self._known = {}
-            self._watch()
+            self._forget()
 
     async def _pause(self) -> None:
         await asyncio.sleep(BETWEEN_LOOKS_S)
@@ -191,6 +194,9 @@ class SessionFeed:
             follower.stop()
         self.followers.clear()
         self._joining.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         self._known, self._last, self._highest = {}, None, -1
         self._watch()
 
@@ -227,14 +233,18 @@ class SessionFeed:
         return sorted(index for index, turn in self._known.items() if not turn.is_over)
 
     def _watch(self) -> None:
-        """Follow the channels of the open turns, of those that run before all others."""
+        """Follow the channels of the open turns, of those that run before all others, and of the last turn.
+
+        An erasure is told on the channel of each turn, also of one that has ended.
+        """
         by_rank = sorted(self._open_turns(), key=lambda index: self._known[index].status == TurnState.QUEUED)
-        wanted = set(by_rank[:WATCHED_TURNS])
+        wanted = {*by_rank[:WATCHED_TURNS], *([self._highest] if self._last else [])}
         for index in self._watched.keys() - wanted:
             self._watched.pop(index).close()
         for index in wanted - self._watched.keys():
             stack = self._watched[index] = ExitStack()
             stack.enter_context(self._hub.listen(self._session.turn(index), TurnWatch(self, index)))
+            self.notice(index)  # others may follow the turn already; then no subscription tells when messages begin
 
 
 def _dated(turn: TurnStanding, now_ms: int) -> TurnStanding:

@@ -34,7 +34,7 @@ async def test_a_worker_drains(turnwire: Turnwire, settings):
 
         await wait_until(is_draining, "the worker to drain")
         hooks.gate.set()
-        await turnwire("tail", "demo")
+        await turnwire("tail", "demo", "0")
     await turnwire("drain", "host/1/nobody", code=1)
 
 

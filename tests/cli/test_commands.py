@@ -19,7 +19,7 @@ from tests.support.key_file import key_block, write_key_file
 from tests.support.product import Scripted, text
 from tests.support.turns import SESSION, request, submit_next
 from turnwire import ModelCall, Turn, __version__
-from turnwire.cli import access, processes, talking, turns
+from turnwire.cli import access, processes, summary, turns
 from turnwire.cli.named_turn import NamedTurn, run_id
 from turnwire.shared.key_file import KeyScope, parse_key_file
 
@@ -223,7 +223,7 @@ def test_keys_and_tokens_may_get_the_scopes_that_the_api_knows():
     ],
 )
 def test_unknown_usage_is_no_zero(usage, text):
-    assert talking.usage_text(usage) == text
+    assert summary.usage_text(usage) == text
 
 
 def run(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":

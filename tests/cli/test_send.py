@@ -79,9 +79,9 @@ async def test_send_of_an_index_that_is_completed_shows_the_answer_again(turnwir
     assert "turnwire: " in refused.stderr
 
 
-async def test_detach_prints_the_run_id_and_tail_follows_the_latest_turn(turnwire: Turnwire, held: Scripted):
+async def test_detach_prints_the_run_id_and_tail_follows_the_turn(turnwire: Turnwire, held: Scripted):
     assert (await turnwire("send", "demo", "hi", "--detach")).stdout == "chat:demo:0\n"
-    following = asyncio.create_task(turnwire("tail", "demo"))
+    following = asyncio.create_task(turnwire("tail", "demo", "0"))
     await held.holding.wait()
     held.gate.set()
     assert (await following).stdout == "one two\n"
@@ -138,7 +138,7 @@ async def test_ctrl_c_detaches_and_the_turn_goes_on(turnwire: Turnwire, held: Sc
         result = await turnwire("send", "demo", "hi", code=130)
     assert "detached: the turn goes on; `turnwire tail demo 0` follows it" in result.stderr
     held.gate.set()
-    assert (await turnwire("tail", "demo")).stdout == "one two\n"
+    assert (await turnwire("tail", "demo", "0")).stdout == "one two\n"
 
 
 @pytest.mark.usefixtures("held")
@@ -147,7 +147,7 @@ async def test_ctrl_c_cancels_if_that_was_asked(turnwire: Turnwire, monkeypatch)
         interrupting.setattr(talking, "follow", interrupted_after(2))
         result = await turnwire("send", "demo", "hi", "--cancel-on-interrupt", code=130)
     assert "the turn is cancelled" in result.stderr
-    ended = await turnwire("tail", "demo", code=1)
+    ended = await turnwire("tail", "demo", "0", code=1)
     assert "cancelled · chat:demo:0" in ended.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.support.devices import device, wait_a_ms
 from tests.support.following import Writer
 from tests.support.turns import KEY, SESSION, request, submit_and_claim, take_over
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 from turnwire.api.following import feed
 from turnwire.api.following.feeds import Feeds
 from turnwire.shared.errors import NotFound
@@ -141,6 +141,44 @@ async def test_the_followers_of_an_erased_session_end(feeds: Feeds, store: TurnS
         with feeds.follow(SESSION, None) as follower, pytest.raises(NotFound):
             await follower.started
     assert not await store.redis.exists(SESSION.record), "a look must not bring the session back"
+
+
+@pytest.mark.usefixtures("by_messages")
+async def test_a_session_without_an_open_turn_that_is_erased_ends_its_followers(feeds: Feeds, store: TurnStore):
+    await (await (await Writer(store, KEY).submit()).claim()).end()
+    async with device(feeds) as one:
+        await one.hears((0, "completed", 1))
+        await wait_until(lambda: subscribers(store, KEY.channel("")), "the channel of the last turn is followed")
+        await store.erase(SESSION)
+        await wait_until(lambda: one.ended, "its stream ends")
+
+
+async def subscribers(store: TurnStore, channel: str) -> int:
+    [(_, count)] = await store.redis.pubsub_numsub(channel)
+    return int(count)
+
+
+@pytest.mark.usefixtures("by_messages")
+async def test_a_turn_that_others_follow_already_is_looked_at_once_more(
+    hub: Any, feeds: Feeds, store: TurnStore, monkeypatch: pytest.MonkeyPatch
+):
+    """Its end may have been published before the feed has joined, and no subscription tells that messages begin."""
+    writer = await (await Writer(store, KEY).submit()).claim()
+    look = store.look
+
+    async def and_then_it_ends(*args: Any, **options: Any) -> Any:
+        found = await look(*args, **options)
+        monkeypatch.setattr(store, "look", look)
+        await writer.end()
+        await let_pass(0.1)
+        return found
+
+    with hub.follow(KEY, None) as tail:
+        await anext(aiter(tail))
+        await wait_until(lambda: subscribers(store, KEY.channel("")), "its channel is followed")
+        monkeypatch.setattr(store, "look", and_then_it_ends)
+        async with device(feeds) as one:
+            await one.hears((0, "completed", 1))
 
 
 @pytest.mark.usefixtures("by_messages")
