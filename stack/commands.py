@@ -110,12 +110,15 @@ def cli(args: list[str]) -> int:
     """The command `turnwire`, for the service that `dev.py` runs: `dev.py cli send demo hello`, `dev.py cli --help`."""
     from stack import run as running
     from stack.own_key import PLAIN_FILE
+    from stack.redis_command import URL_FILE
 
-    api_url, key = running.STATE / running.API_URL, running.STATE / PLAIN_FILE
+    found = {"TURNWIRE_API_KEY": PLAIN_FILE, "TURNWIRE_REDIS_URL": URL_FILE.name}  # `doctor` asks Redis, too
+    api_url = running.STATE / running.API_URL
     if api_url.exists() and "TURNWIRE_URL" not in os.environ:
         os.environ["TURNWIRE_URL"] = api_url.read_text(encoding="utf-8")
-        if key.exists():
-            os.environ.setdefault("TURNWIRE_API_KEY", key.read_text(encoding="utf-8"))
+        for variable, name in found.items():
+            if (running.STATE / name).exists():
+                os.environ.setdefault(variable, (running.STATE / name).read_text(encoding="utf-8"))
     os.chdir(os.environ.get(CALLED_IN, ROOT))  # where the files that the command names are meant to be
     os.environ["PYTHONPATH"] = str(ROOT)
     return become(["-m", "turnwire", *args])

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,8 +65,14 @@ class RedisServer:
     """A context manager around one server process. Its `url` stays the same over `kill` and `restart`."""
 
     def __init__(
-        self, directory: Path, *, aof: bool = False, fsync: str = "no", port: int | None = None
-    ) -> None:  # fmt: skip
+        self,
+        directory: Path,
+        *,
+        aof: bool = False,
+        fsync: str = "no",
+        port: int | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         """Describe a server that keeps its data, log and socket in `directory`.
 
         Args:
@@ -75,11 +82,13 @@ class RedisServer:
                 killed server loses no write that it has acknowledged. With `everysec` it may lose the last two seconds,
                 because the server does not write to the file while a slow disk still syncs it.
             port: None for a unix socket, 0 for a free TCP port on the loopback interface.
+            options: more words of the server's command line.
         """
         self.directory = directory
         self._aof = aof
         self._fsync = fsync
         self._port = port
+        self._more_options = options
         self._short: tempfile.TemporaryDirectory[str] | None = None
         self._socket_path = directory / "redis.sock"
         self._service = Service("redis", [], dict(os.environ), directory / "redis.log")
@@ -185,7 +194,7 @@ class RedisServer:
         version = re.search(r"\d+", server_version())
         if version and int(version[0]) >= FIRST_WITH_DEBUG_SWITCH:  # DEBUG SLEEP and the like, for fault tests
             options += ["--enable-debug-command", "local"]
-        return options
+        return [*options, *self._more_options]
 
     def _pings(self) -> bool:
         """Return whether this very process answers. Another server could answer on a TCP port.

@@ -150,7 +150,7 @@ OF_OPERATORS: Final = (
     ),
     Operation(
         path="/v1/admin/audit", method="GET", head=True, handler=list_audit, scope=Scope.ADMIN,
-        summary="For operators: who asked for erasures, cancels and signals, oldest first",
+        summary="For operators: who asked for erasures, cancels, signals, tokens and deeds of operators, oldest first",
         parameters=("afterEntry", "limit"),
         answers=(Answer(200, "One page of the list", AuditList),),
         problems=(400, 406, 503),

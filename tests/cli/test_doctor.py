@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 import turnwire as package
+from stack.process import free_port
 from stack.redis_server import RedisServer, server_version
 from tests.cli.asking import Turnwire
 from tests.support.redis_users import TURNWIRE_USERS, url_as, users_of
@@ -85,6 +86,23 @@ async def test_warnings_count_only_if_that_is_asked(server: RedisServer, admin: 
     assert "WARN  workers      no worker has registered" in result.stdout
     await Turnwire("")("doctor", "--strict", code=1, env=env)
     assert "FAIL  api" in (await Turnwire(NOWHERE)("doctor", code=1, env=env)).stdout
+
+
+async def test_cluster_mode_is_found(tmp_path: Path):
+    options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", str(free_port())]
+    with (
+        RedisServer(tmp_path / "node", aof=True, fsync="everysec", port=0, options=options) as node,
+        Redis.from_url(node.url, decode_responses=True) as client,
+    ):
+        found = await examine(node.url, code=1)
+        assert found["cluster"][0]["text"] == "cluster mode is on; 0 of 16384 slots are served"
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        found = await examine(node.url, code=1)
+    [finding] = found["cluster"]
+    assert (finding["level"], finding["text"]) == ("fail", "cluster mode is on; 16384 of 16384 slots are served")
+    assert "several slots" in finding["meaning"]
+    assert "without cluster mode" in finding["fix"]
+    assert levels(found["connection"]) == ["ok"], "no other check breaks off"
 
 
 async def test_a_server_that_is_away_and_a_setting_that_is_wrong():
