@@ -116,7 +116,10 @@ def _show_queue(answer: dict[str, Any]) -> None:
         ]
         screen.table(("pool", "tenant", "priority", "waiting", "oldest"), rows)
     for paused in answer.get("paused") or []:
-        text = f"{paused['kind']} {paused['name']} is paused, for {screen.since(now_ms, paused['since'])}"
+        name = f"{paused['kind']} {paused['name']}"
+        text = (
+            f"{name} is paused, for {screen.since(now_ms, paused['since'])}; `turnwire resume {name}` starts its turns"
+        )
         screen.say(painted(screen.in_a_line(text), YELLOW))
     for unserved in answer["unserved"]:
         project = f"of project {unserved['project']}" if unserved["project"] else "without a project"

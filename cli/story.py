@@ -6,10 +6,11 @@ from typing import Any
 from turnwire.cli import options, screen
 from turnwire.cli.api_client import Api, Refused, connected, part
 from turnwire.cli.exits import Exit
+from turnwire.cli.following import ENDED
 from turnwire.cli.named_turn import NamedTurn, named_turn, run_id
 from turnwire.cli.screen import BOLD, RED, STATUS_STYLES, YELLOW, painted
 from turnwire.cli.summary import usage_text
-from turnwire.cli.turns import message_text, waits_text
+from turnwire.cli.turns import message_text, waits_text, worker_of
 
 
 def show(
@@ -62,7 +63,7 @@ def _show_record(story: dict[str, Any]) -> None:
         ("turn", record["run_id"]),
         ("status", status),
         ("waits for", waits_text(turn.get("waits_for"), now_ms) or _waits(record)),
-        ("worker", _worker(lease) or turn.get("worker")),
+        ("worker", _worker(lease) or (worker_of(turn) if turn else None) or _last_worker(turn)),
         ("attempt", record["attempt"]),
         ("asked", f"{screen.since(now_ms, record['created_at'])} ago"),
         ("ran", _span(record)),
@@ -73,7 +74,7 @@ def _show_record(story: dict[str, Any]) -> None:
         ("model", record.get("model")),
         ("parent", record.get("parent")),
         ("lane", f"{record.get('pool', 'default')}, {record.get('priority', 'interactive')}"),
-        ("usage", usage_text(record.get("usage") or {})),
+        ("usage", usage_text(record.get("usage") or {}) or _no_usage(story)),
         ("finish", (record.get("usage") or {}).get("finish_reason")),
         ("persisted", {"pending": "not yet", "done": "yes"}.get(str(record.get("persist")))),
         ("callback", callback and callback.get("url")),
@@ -88,8 +89,19 @@ def _worker(lease: dict[str, Any]) -> str | None:
     return f"{lease['worker']}, lease for {screen.duration(lease['lease_ttl_ms'])} more" if lease else None
 
 
+def _last_worker(turn: dict[str, Any]) -> str | None:
+    return f"none now; the last one was {turn['worker']}" if turn.get("worker") else None
+
+
+def _no_usage(story: dict[str, Any]) -> str | None:
+    """Return why nothing is known of the usage of a turn."""
+    if story.get("attempts"):
+        return "no model was called"
+    return "not known before an attempt ends" if story["record"]["status"] not in ENDED else None
+
+
 def _waits(record: dict[str, Any]) -> str | None:
-    return f"signal {record['awaiting']}" if record.get("awaiting") and record["status"] == "suspended" else None
+    return f"the signal {record['awaiting']}" if record.get("awaiting") and record["status"] == "suspended" else None
 
 
 def _span(record: dict[str, Any]) -> str | None:

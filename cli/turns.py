@@ -3,7 +3,7 @@
 import json
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -68,7 +68,7 @@ def _show_all(found: list[dict[str, Any]], now_ms: int) -> None:
     rows = [
         (
             turn["run_id"], turn["status"], turn.get("project"), turn.get("model"), turn["attempt"],
-            screen.since(now_ms, turn["created_at"]), turn.get("worker"),
+            screen.since(now_ms, turn["created_at"]), worker_of(turn),
             waits_text(turn.get("waits_for"), now_ms) or turn.get("code"), cost_text(turn.get("cost")),
         )
         for turn in found
@@ -170,12 +170,31 @@ def message_text(message: Any) -> str:
     return " ".join(str(piece.get("text", f"[{piece.get('type')}]")) for piece in message)
 
 
+_WAITS_FOR: Final = {
+    "worker": "a free slot of a worker in {detail}",
+    "earlier_turn": "the earlier turn {detail}",
+    "signal": "the signal {detail}",
+    "paused": "an operator: the {detail} is paused",
+    "unserved": "a worker with hooks for {detail}",
+    "suspect": "an idle worker, because workers died over it",
+    "retry": "its next try",
+}
+
+
 def waits_text(waits: dict[str, Any] | None, now_ms: int) -> str | None:
     """Return for what a turn waits, and for how long already; None if it does not wait."""
     if not waits:
         return None
-    detail = f" {waits['detail']}" if waits.get("detail") not in {None, ""} else ""
-    return f"{str(waits['reason']).replace('_', ' ')}{detail}, for {screen.since(now_ms, waits.get('since'))}"
+    reason, detail = str(waits["reason"]), str(waits.get("detail") or "")
+    if reason == "unserved":
+        detail = f"the project {detail}" if detail else "turns without a project"
+    text = _WAITS_FOR.get(reason, f"{reason} {detail}").format(detail=detail.replace(":", " ", reason == "paused"))
+    return f"{text.strip()}, for {screen.since(now_ms, waits.get('since'))}"
+
+
+def worker_of(turn: dict[str, Any]) -> str | None:
+    """Return the worker that runs an open turn, or has run one that has ended; None: no worker has it."""
+    return turn.get("worker") if turn["status"] not in {"queued", "suspended"} else None
 
 
 def cost_text(cost: Any) -> str | None:

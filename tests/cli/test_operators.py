@@ -1,8 +1,9 @@
 """What operators see with `turnwire`: which worker runs a turn, why another one waits, and what it cost."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,9 @@ import turnwire as package
 from tests.cli.asking import Turnwire, api_of, worker_of
 from tests.support.key_file import key_block, write_key_file
 from tests.support.product import HOLD, Scripted, text
+from tests.support.waiting import wait_until
 from turnwire import ModelCall, Turn
+from turnwire.cli.turns import waits_text
 
 
 class Careful(Scripted):
@@ -69,13 +72,62 @@ async def test_which_worker_runs_a_turn(turnwire: Turnwire, settings):
 async def test_why_another_turn_waits(turnwire: Turnwire):
     [waits] = rows((await turnwire("turns", "--state", "queued")).stdout)
     assert waits["run id"] == "chat:demo:1"
-    assert waits["waits for"].startswith("earlier turn chat:demo:0, ")
-    assert fields((await turnwire("show", "demo")).stdout)["waits for"].startswith("earlier turn chat:demo:0, ")
+    assert waits["waits for"].startswith("the earlier turn chat:demo:0, for ")
+    assert fields((await turnwire("show", "demo")).stdout)["waits for"].startswith("the earlier turn chat:demo:0, for ")
     found = await turnwire.json("turns", "--project", "legal")
     assert [turn["run_id"] for turn in found] == ["chat:demo:0"]
     newest = await turnwire.json("turns", "--limit", "1")
     assert [turn["run_id"] for turn in newest] == ["chat:demo:1"]
     assert await turnwire.json("turns", "--search", "nothing") == []
+
+
+async def test_why_turns_wait_for_a_worker_an_operator_and_a_signal(turnwire: Turnwire, settings):
+    async with worker_of(settings, Asking()):
+        await turnwire("send", "asks", "hi", "--detach")
+
+        async def suspended() -> Any:
+            return await turnwire.json("turns", "--state", "suspended")
+
+        await wait_until(suspended, "it is suspended")
+    shown = fields((await turnwire("show", "asks")).stdout)
+    assert shown["waits for"].startswith("the signal approval, for ")
+    assert shown["worker"].startswith("none now; the last one was ")
+    assert shown["usage"] == "no model was called"
+    await turnwire("pause", "project", "tax")
+    await turnwire("send", "paused", "hi", "--project", "tax", "--detach")
+    assert fields((await turnwire("show", "paused")).stdout)["waits for"].startswith(
+        "an operator: the project tax is paused, for "
+    )
+    assert "`turnwire resume project tax` starts its turns" in (await turnwire("queue")).stdout
+    await turnwire("send", "busy", "hi", "--detach")
+    shown = fields((await turnwire("show", "busy")).stdout)
+    assert shown["waits for"].startswith("a free slot of a worker in default, for ")
+    assert shown["usage"] == "not known before an attempt ends"
+    listed = {row["run id"]: row["worker"] for row in rows((await turnwire("turns")).stdout)}
+    assert listed == {"chat:busy:0": "-", "chat:paused:0": "-", "chat:asks:0": "-"}
+
+
+class Asking(Scripted):
+    """A product that waits for an approval."""
+
+    async def produce(self, turn: Turn) -> AsyncGenerator[Any]:
+        await turn.signal("approval")
+        yield text("done")
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "shown"),
+    [
+        ("unserved", "tax", "a worker with hooks for the project tax"),
+        ("unserved", None, "a worker with hooks for turns without a project"),
+        ("suspect", None, "an idle worker, because workers died over it"),
+        ("retry", "1767225590000", "its next try"),
+        ("of_a_later_version", "x", "of_a_later_version x"),
+    ],
+)
+def test_what_a_turn_waits_for_in_words(reason: str, detail: str | None, shown: str):
+    waits = {"reason": reason, "detail": detail, "since": 1_000}
+    assert waits_text(waits, 3_000) == f"{shown}, for 2.0s"
 
 
 async def test_what_a_turn_cost(turnwire: Turnwire, running: Careful):
