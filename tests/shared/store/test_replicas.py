@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.turns import KEY, WORKER, append, claim, delta, request, step
+from tests.support.turns import KEY, SESSION, WORKER, append, claim, delta, request, step
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.events import RUN_FAILED, encode_event
 from turnwire.shared.keys import AUDIT, ENDED
@@ -83,9 +83,14 @@ async def test_nobody_reads_an_end_before_the_replica_has_it(stores, pair):
         await store.settle(claimed, TurnState.FAILED, 2, [encode_event(RUN_FAILED, {"code": "x"})], {})
     with pytest.raises(StoreUnavailable):
         await store.read(KEY, None)
+    with pytest.raises(StoreUnavailable):  # who follows the session must not hear of it either
+        await store.look(SESSION)
     assert len(await store.read(KEY, None, 2)) == 2
     pair.link.set("pass")
     assert len(await store.read(KEY, None)) == 3
+    found = await store.look(SESSION)
+    assert found is not None
+    assert found.turns[0].status == "failed"
 
 
 async def test_readers_hear_of_a_cancel_only_when_the_replica_has_it(stores, pair, heard):
