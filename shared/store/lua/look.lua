@@ -5,7 +5,7 @@
 --   session       hash of the session
 --   turns         zset: the indexes of all its turns
 --   open          zset: the indexes of its turns that are not terminal
---   first_turn    hash of the turn 0, which need not exist; the other turns' keys are made from it
+--   turn          hash of the turn 0, which need not exist; the keys of the others are made from it
 -- ARGV
 --   since         of the turns from `from` on, only those that have changed at this time, in ms, or later
 --   from          the index from which turns are looked at; '' for the open, the last and the named ones only
@@ -19,7 +19,7 @@
 --   parent        '' if it is not decided
 -- include: time branch
 
-local session, turns, open, first_turn = unpack(KEYS)
+local session, turns, open, first = unpack(KEYS)
 local since, from, count, followed_ms = unpack(ARGV, 1, 4)
 local created_at, followed = unpack(redis.call('HMGET', session, 'created_at', 'followed'))
 if not created_at then
@@ -31,7 +31,7 @@ local function look_at(index, least)
     if seen[index] then
         return
     end
-    local turn = redis.call('HMGET', sibling(first_turn, '0', index), 'status', 'attempt', 'updated_at', 'parent')
+    local turn = redis.call('HMGET', sibling(first, '0', index), 'status', 'attempt', 'updated_at', 'parent')
     if tonumber(turn[3] or '0') < least then
         return
     end
