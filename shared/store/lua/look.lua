@@ -19,7 +19,7 @@
 --   parent        '' if it is not decided
 -- include: time branch
 
-local session, turns, open, first = unpack(KEYS)
+local session, turns, open, turn = unpack(KEYS)
 local since, from, count, followed_ms = unpack(ARGV, 1, 4)
 local created_at, followed = unpack(redis.call('HMGET', session, 'created_at', 'followed'))
 if not created_at then
@@ -31,12 +31,12 @@ local function look_at(index, least)
     if seen[index] then
         return
     end
-    local turn = redis.call('HMGET', sibling(first, '0', index), 'status', 'attempt', 'updated_at', 'parent')
-    if tonumber(turn[3] or '0') < least then
+    local state = redis.call('HMGET', sibling(turn, '0', index), 'status', 'attempt', 'updated_at', 'parent')
+    if tonumber(state[3] or '0') < least then
         return
     end
     seen[index] = true
-    for _, value in ipairs({index, turn[1] or '', turn[2] or '0', turn[3] or '0', turn[4] or ''}) do
+    for _, value in ipairs({index, state[1] or '', state[2] or '0', state[3] or '0', state[4] or ''}) do
         found[#found + 1] = value
     end
 end
