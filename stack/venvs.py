@@ -15,7 +15,9 @@ from stack import pip_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = ["-qq", "--no-input", "--disable-pip-version-check", "--prefer-binary", "--require-hashes"]
-OPTIONS += ["--no-compile", "--no-deps"]  # the lock names every dependency
+# The lock names every dependency. Without --no-deps, pip would look for the newest version of one that is wanted with
+# an extra, such as `coverage[toml]`, and then refuse it, because the lock has no hash of it.
+OPTIONS += ["--no-compile", "--no-deps"]
 
 
 class SetupError(Exception):
