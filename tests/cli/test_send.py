@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from stack.cluster import ROOT
 from tests.cli.asking import Turnwire, worker_of
+from tests.stack.watching import interruptible
 from tests.support.following import Writer
 from tests.support.product import HOLD, Product, Scripted, text
 from tests.support.proxy import Proxy
@@ -173,7 +173,7 @@ async def until_it_says(output: asyncio.StreamReader, words: bytes) -> None:
 
 async def test_a_second_ctrl_c_of_a_real_process_cancels_the_turn(turnwire: Turnwire, store, held: Scripted):
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "turnwire", "send", "demo", "hi",
+        *interruptible("-m", "turnwire", "send", "demo", "hi"),
         cwd=ROOT, env=os.environ | turnwire.env, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
