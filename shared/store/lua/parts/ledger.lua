@@ -31,7 +31,8 @@ end
 
 -- add_row(keys, attempt, outcome, code, use, now)
 -- Writes the row of an attempt that ends here, and adds it to the session's sums. A row that exists already stays as it
--- is. Values that are absent or empty are null in the row.
+-- is. Values that are absent or empty are null in the row. parts/publish.lua reads its first
+-- fields, up to the currency, in this order.
 -- RETURNS the row
 local function add_row(keys, attempt, outcome, code, use, now)
     local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at',
