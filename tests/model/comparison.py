@@ -34,6 +34,7 @@ from turnwire.shared.lifecycle import TRANSITIONS
 from turnwire.shared.model import Claimed, Ended, Held, Signal, Suspended, TurnRecord, Unserved
 from turnwire.shared.replies import Cancelled, GivenUp, Rewound, Settled, Signalled, Submitted
 from turnwire.shared.settings import Settings
+from turnwire.shared.store.session_look import Look
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory import Memory, MemorySession, MemoryTurn
@@ -92,6 +93,8 @@ def plain(reply: Any) -> Any:
             return msgspec.structs.replace(timeless, record=plain(reply.record), rows=plain(reply.rows))
         case TurnRecord():
             return msgspec.structs.replace(reply, **RECORD_TIMES)
+        case Look():
+            return {index: msgspec.structs.replace(turn, updated_at=0) for index, turn in reply.turns.items()}
         case Held() | Unserved():
             return type(reply), getattr(reply, "project", None)
         case Ended():

@@ -93,7 +93,7 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
 
 
 TIMES = {"created_at", "updated_at", "started_at", "completed_at", "attempt_at", "deadline", "asked", "persist_at"}
-TIMES |= {"lease_end"}
+TIMES |= {"lease_end", "followed"}
 DIFFERENT = TIMES | {"lineage"}  # each store has a clock and a history of its own
 ROW_TIMES = {"turn_created_at": 0, "started_at": 0, "ended_at": 0, "wall_ms": 0}
 

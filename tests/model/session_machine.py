@@ -120,6 +120,7 @@ class SessionMachine(Accidents):
         self.both(lambda store, _: store.record(turn))
         self.both(lambda store, _: store.user_of(session))
         self.both(lambda store, _: store.records(session, first=limit // 2, limit=limit + 1))
+        self.both(lambda store, _: store.look(session, first=limit // 2 or None, named=[limit]))
         self.both(lambda store, _: store.history(turn, limit, parent))
         self.both(lambda store, _: store.waits_for(turn))
         self.both(lambda store, _: store.persist_tries([turn, session.turn(0)]))

@@ -14,6 +14,7 @@ from turnwire.shared.settings import Settings
 from turnwire.shared.store.ancestry import Found
 from turnwire.shared.store.findings import Findings
 from turnwire.shared.store.reads import SESSION_SUMS, TurnsPage
+from turnwire.shared.store.session_look import FOLLOWED_MS, GONE, LOOKED_AT, Look, TurnStanding
 from turnwire.shared.store.turns import TurnStore
 from turnwire.testing.life import Life, Unharmed
 from turnwire.testing.memory import Memory, MemoryTurn
@@ -76,6 +77,23 @@ class MemoryReads(TurnStore):
         found = self.memory.session(session)
         indexes = sorted(index for index in found.indexes if index >= first) if found is not None else []
         return self._records_of(session, indexes[:limit])
+
+    async def look(
+        self, session: SessionKey, *, since_ms: int = 0, first: int | None = None, named: Sequence[int] = ()
+    ) -> Look | None:
+        """See SessionReads. One call looks at everything."""
+        found, now_ms = self.memory.session(session), self.memory.now_ms
+        if found is None or "created_at" not in found.fields:
+            return None
+        looked_at = [*named, *sorted(found.open)[:LOOKED_AT], *sorted(found.indexes)[-1:]]
+        seen = {index: _standing(index, found.turns.get(index)) for index in looked_at}
+        for index in sorted(found.indexes) if first is not None else ():
+            standing = _standing(index, found.turns.get(index))
+            if index >= (first or 0) and standing.updated_at >= since_ms:
+                seen.setdefault(index, standing)
+        if int(found.fields.get("followed", "0")) < now_ms + FOLLOWED_MS / 2:
+            found.fields["followed"] = str(now_ms + FOLLOWED_MS)
+        return Look(int(found.fields["created_at"]), now_ms, seen)
 
     async def prune(self, session: SessionKey) -> bool:  # noqa: ARG002
         """See TurnReads. A session in memory is always pruned."""
@@ -171,6 +189,14 @@ class MemoryReads(TurnStore):
     def _records_of(self, session: SessionKey, indexes: Iterable[int]) -> list[TurnRecord]:
         keys = [session.turn(index) for index in indexes]
         return [record_of(key, turn) for key in keys if (turn := self.memory.turn(key)) is not None]
+
+
+def _standing(index: int, turn: MemoryTurn | None) -> TurnStanding:
+    fields = turn.fields if turn is not None else {}
+    parent = fields.get("parent", "")
+    updated_at = int(fields.get("updated_at", "0"))
+    status = fields.get("status", GONE)
+    return TurnStanding(index, status, int(fields.get("attempt", "0")), updated_at, int(parent) if parent else None)
 
 
 def record_of(key: TurnKey, turn: MemoryTurn) -> TurnRecord:
