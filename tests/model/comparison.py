@@ -93,8 +93,6 @@ def plain(reply: Any) -> Any:
             return msgspec.structs.replace(timeless, record=plain(reply.record), rows=plain(reply.rows))
         case TurnRecord():
             return msgspec.structs.replace(reply, **RECORD_TIMES)
-        case Look():
-            return {index: msgspec.structs.replace(turn, updated_at=0) for index, turn in reply.turns.items()}
         case Held() | Unserved():
             return type(reply), getattr(reply, "project", None)
         case Ended():
@@ -114,8 +112,10 @@ def plain(reply: Any) -> Any:
 
 
 def without_times(reply: Any) -> Any:
-    """The same for rows and signals, decoded or not."""
+    """The same for rows and signals, decoded or not, and for a look at a session."""
     match reply:
+        case Look():
+            return {index: msgspec.structs.replace(turn, updated_at=0) for index, turn in reply.turns.items()}
         case LedgerRow() | Signal():
             return without_times(msgspec.json.encode(reply))
         case bytes() if reply.startswith(b'{"attempt":'):
