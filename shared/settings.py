@@ -3,6 +3,7 @@
 import re
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,16 +14,12 @@ from turnwire.shared.errors import SettingsError
 from turnwire.shared.lanes import Priority
 
 PREFIX = "TURNWIRE_"
-CLIENT_VARIABLES: Final = (
-    "TURNWIRE_URL",
-    "TURNWIRE_API_KEY",
-)  # of the command line; no process of a service reads them
+CLIENT_VARIABLES: Final = ("TURNWIRE_URL", "TURNWIRE_API_KEY")  # of the command line; no service reads them
 
 Positive = Annotated[int, Meta(gt=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
 Deployment = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
-
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
 
 _ORIGIN = r"(https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])|https://\*(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?"
@@ -32,6 +29,16 @@ RootPath = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)+\Z")]
 
 _USER_IN_URL = re.compile(r"(?<=://).*(?=@)")
 _SECRET_IN_QUERY = re.compile(r"((?:key|token|secret|sig|signature|password)=)[^&#]*", re.IGNORECASE)
+
+
+@cache  # each submit asks for the name
+def _database_name(redis_url: str, *, names_sentinels: bool) -> str:
+    url = urlsplit(redis_url)
+    path = "" if url.scheme == "unix" else url.path  # the path of a unix socket's URL is a file, not a database
+    if names_sentinels:
+        path = path.removeprefix("/").partition("/")[2]  # behind the name of the service
+    database = parse_qs(url.query).get("db", [path])[0].strip("/")
+    return f"db{int(database)}" if database.isdecimal() and int(database) else ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -248,12 +255,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         if self.deployment is not None:
             return self.deployment
-        url = urlsplit(self.redis_url)
-        path = "" if url.scheme == "unix" else url.path  # the path of a unix socket's URL is a file, not a database
-        if self.names_sentinels:
-            path = path.removeprefix("/").partition("/")[2]  # behind the name of the service
-        database = parse_qs(url.query).get("db", [path])[0].strip("/")
-        return f"db{int(database)}" if database.isdecimal() and int(database) else ""
+        return _database_name(self.redis_url, names_sentinels=self.names_sentinels)
 
     @property
     def longest_hook_s(self) -> float:

@@ -1,6 +1,7 @@
 """Decides from the headers `Accept` and `Prefer` which form of answer a client wants. It does no I/O."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from turnwire.api.edge.problems import NotAcceptable
@@ -16,7 +17,12 @@ def choose(accept: str | None, offers: Sequence[str]) -> str:
     Raises:
         NotAcceptable: the client accepts none of the offers.
     """
-    if not accept or not accept.strip():
+    return _chosen(accept or "", tuple(offers))
+
+
+@lru_cache(maxsize=256)  # clients send few different headers, but each of them with every request
+def _chosen(accept: str, offers: tuple[str, ...]) -> str:
+    if not accept.strip():
         return offers[0]
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     best = max(offers, key=lambda offer: _quality(offer, ranges))  # max keeps the first of equals
