@@ -62,9 +62,14 @@ class _Shown:
                 note(_WAITING[status].format(**turn), DIM)
         elif self._attempts.get(index, 0) < attempt:
             with suppress(_Paused):
-                self._show(NamedTurn(self._session, index))
+                self._show(NamedTurn(self._session, index), attempt)
 
-    def _show(self, turn: NamedTurn) -> None:
+    def _show(self, turn: NamedTurn, attempt: int) -> None:
+        """Show the turn, which has come to this attempt. An earlier attempt that was suspended goes on in it.
+
+        Raises:
+            _Paused: this attempt, or a later one, is suspended.
+        """
         live = self._live.get(turn.index)
         if live is None:
             live = self._live[turn.index] = Live(turn.session, turn.index)
@@ -79,7 +84,7 @@ class _Shown:
             if "id" in event:
                 self._cursors[turn.index] = event["id"]
                 self._attempts[turn.index] = int(event["id"].partition("-")[0])
-            if event["type"] == SUSPENDED:
+            if event["type"] == SUSPENDED and self._attempts[turn.index] >= attempt:
                 raise _Paused
         record = self._api.get(turn.path)
         live.end(record.get("final_text"))

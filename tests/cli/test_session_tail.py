@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -102,6 +103,26 @@ async def test_a_suspended_turn_makes_room_for_others_and_goes_on_later(
         result = await following
     assert result.stdout == "another answer\nbefore, and after\n"
     assert result.stderr.count("turn 0: ask") == 1
+
+
+def test_a_turn_that_went_on_before_anybody_heard_of_it_is_shown_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys):
+    def event(id_: str, kind: str, **data: Any) -> dict[str, Any]:
+        return {"id": id_, "type": kind, "data": data}
+
+    log = [
+        event("1-0", "session.run.started"),
+        event("1-1", "session.run.suspended", key="go"),
+        event("2-2", "session.run.resumed", attempt=2, after="1-1", reason="signal"),
+        event("2-3", "message.part.updated", part={"type": "text"}, delta="the end"),
+        event("2-4", "session.run.completed"),
+    ]
+    record = {"message": "hi", "run_id": "chat:demo:0", "status": "completed", "attempt": 2, "final_text": "the end"}
+    monkeypatch.setattr(session_tail, "follow", lambda *_, after, **__: iter(log if after is None else log[2:]))
+    monkeypatch.setattr(session_tail, "summary", lambda record: f"shown: {record['status']}")
+    api: Any = SimpleNamespace(get=lambda _: record)
+    session_tail._Shown(api, "demo", 5).take({"turnIndex": 0, "attempt": 2, "status": "completed"})
+    shown = capsys.readouterr()
+    assert (shown.out, "shown: completed" in shown.err) == ("the end\n", True)
 
 
 async def test_changes_as_json(turnwire: Turnwire, settings, store, told: list[dict[str, Any]]):
