@@ -7,6 +7,7 @@ from typing import Final
 from turnwire.api.edge.problems import NotAcceptable
 
 JSON: Final = "application/json"
+KEPT_CHARACTERS: Final = 256  # of a header whose choice is kept; strangers' long headers would fill the memory
 
 
 def choose(accept: str | None, offers: Sequence[str]) -> str:
@@ -17,10 +18,10 @@ def choose(accept: str | None, offers: Sequence[str]) -> str:
     Raises:
         NotAcceptable: the client accepts none of the offers.
     """
-    return _chosen(accept or "", tuple(offers))
+    wanted = accept or ""
+    return (_chosen if len(wanted) > KEPT_CHARACTERS else _kept_choice)(wanted, tuple(offers))
 
 
-@lru_cache(maxsize=256)  # clients send few different headers, but each of them with every request
 def _chosen(accept: str, offers: tuple[str, ...]) -> str:
     if not accept.strip():
         return offers[0]
@@ -29,6 +30,9 @@ def _chosen(accept: str, offers: tuple[str, ...]) -> str:
     if _quality(best, ranges) <= 0:
         raise NotAcceptable("available media types: " + ", ".join(offers))
     return best
+
+
+_kept_choice: Final = lru_cache(maxsize=256)(_chosen)  # clients send the same few headers with every request
 
 
 def wants_async(prefer: str | None) -> bool:

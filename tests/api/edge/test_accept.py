@@ -2,6 +2,7 @@
 
 import pytest
 
+from turnwire.api.edge import accept
 from turnwire.api.edge.accept import choose, wants_async
 from turnwire.api.edge.problems import NotAcceptable
 
@@ -9,7 +10,7 @@ NDJSON, SSE, JSON = OFFERS = ["application/x-ndjson", "text/event-stream", "appl
 
 
 @pytest.mark.parametrize(
-    ("accept", "form"),
+    ("wanted", "form"),
     [
         (None, NDJSON),
         ("", NDJSON),
@@ -27,14 +28,21 @@ NDJSON, SSE, JSON = OFFERS = ["application/x-ndjson", "text/event-stream", "appl
         ("application/json;q=1, text/event-stream;q=nonsense", JSON),
     ],
 )
-def test_the_best_offer_wins(accept: str | None, form: str):
-    assert choose(accept, OFFERS) == form
+def test_the_best_offer_wins(wanted: str | None, form: str):
+    assert choose(wanted, OFFERS) == form
 
 
-@pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "*/*;q=0", "text/html;q=1", "json", ";"])
-def test_nothing_that_fits_is_refused(accept: str):
+@pytest.mark.parametrize("wanted", ["image/png", "application/json;q=0", "*/*;q=0", "text/html;q=1", "json", ";"])
+def test_nothing_that_fits_is_refused(wanted: str):
     with pytest.raises(NotAcceptable):
-        choose(accept, OFFERS)
+        choose(wanted, OFFERS)
+
+
+def test_long_headers_of_strangers_fill_no_memory():
+    kept = accept._kept_choice.cache_info().currsize
+    for number in range(10):
+        assert choose(f"text/x-{number}, " * 100 + "application/json", OFFERS) == JSON
+    assert accept._kept_choice.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize(
