@@ -85,6 +85,16 @@ def _own_session(exchange: Exchange, missing: str) -> SessionKey:
     return key
 
 
+def resumed_after(exchange: Exchange) -> str | None:
+    """Return the cursor of `?after=`, or else of `Last-Event-ID`, as the client wrote it; None: it has none.
+
+    Raises:
+        BadRequest: the one or the other is given more than once.
+    """
+    text = query_text(exchange, "after")
+    return text if text is not None else single(exchange.headers, "last-event-id") or None
+
+
 def path_run_id(exchange: Exchange) -> TurnKey:
     """Return the turn whose run id the path names. It may be any tenant's, so only operators may name one.
 

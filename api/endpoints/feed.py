@@ -1,7 +1,7 @@
 """GET …/events of a session tells how its turns come and go, so that several devices see the same."""
 
 from turnwire.api.edge.exchange import Exchange
-from turnwire.api.edge.requests import path_session, query_text, single
+from turnwire.api.edge.requests import path_session, resumed_after
 from turnwire.api.endpoints.stream import is_sse, negotiate, send_tail, silence_s
 from turnwire.api.following.change import ChangeCursor
 from turnwire.api.services import Services
@@ -34,7 +34,5 @@ def wanted_change(exchange: Exchange) -> ChangeCursor | None:
     Raises:
         BadRequest: the text is not the id of an event of a session.
     """
-    text = query_text(exchange, "after")
-    if text is None:
-        text = single(exchange.headers, "last-event-id") or None
+    text = resumed_after(exchange)
     return None if text is None else ChangeCursor.parse(text)

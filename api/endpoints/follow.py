@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from turnwire.api.edge.exchange import Exchange
-from turnwire.api.edge.requests import path_turn, query_text, single
+from turnwire.api.edge.requests import path_turn, resumed_after
 from turnwire.api.endpoints.stream import (
     is_sse,
     last_words,
@@ -57,9 +57,7 @@ def wanted_cursor(exchange: Exchange) -> Cursor | None:
     Raises:
         BadRequest: the text is not a cursor.
     """
-    text = query_text(exchange, "after")
-    if text is None:
-        text = single(exchange.headers, "last-event-id") or None
+    text = resumed_after(exchange)
     return None if text is None else Cursor.parse(text)
 
 

@@ -13,6 +13,8 @@ from turnwire.api.following.change import ChangeCursor
 from turnwire.api.following.feeds import Feeds
 from turnwire.shared.store.turns import TurnStore
 
+NEVER_S = 3600.0  # longer than any test
+
 
 class Device:
     """Reads a feed in the background. `told`: the data of the events so far; `ids`: their cursors."""

@@ -31,7 +31,6 @@ redis.call('DEL', in_progress)
 redis.call('SREM', claims, job_id)
 local list = hints_of(hints, redis.call('GET', lane))
 for _ = 1, math.min(redis.call('HLEN', workers), 100) do  -- a hint for each worker: the first one may not be idle
-    redis.call('RPUSH', list, job_id)
+    push_hint(list, job_id)
 end
-redis.call('LTRIM', list, -1000, -1)
 return 1

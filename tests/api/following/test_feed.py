@@ -1,6 +1,5 @@
 """The feed of a session: every follower hears of each turn, from messages or, if these are lost, from the next look."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,29 +13,6 @@ from turnwire.api.following.feeds import Feeds
 from turnwire.shared.errors import NotFound
 from turnwire.shared.events import encode_event
 from turnwire.shared.store.turns import TurnStore
-
-NEVER_S = 3600.0
-
-
-@pytest.fixture
-def by_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a message lets a feed look."""
-    monkeypatch.setattr(feed, "LOOK_EVERY_S", NEVER_S)
-
-
-@pytest.fixture
-def feeds(hub: Any, store: TurnStore) -> Feeds:
-    return Feeds(hub, store)
-
-
-@pytest.fixture
-async def subscribed(store: TurnStore) -> Callable[[], Any]:
-    """Return a condition: the channels of the session and of its open turn are subscribed to."""
-
-    async def both() -> bool:
-        return len(await store.redis.pubsub_channels()) >= 2
-
-    return both
 
 
 @pytest.mark.usefixtures("by_messages")

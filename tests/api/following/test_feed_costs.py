@@ -1,11 +1,10 @@
 """What the feed of a session costs, and what it does when something is away or broken."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.devices import device
+from tests.support.devices import NEVER_S, device
 from tests.support.following import Writer
 from tests.support.turns import KEY, SESSION, request, submit_and_claim, take_over
 from tests.support.waiting import let_pass, wait_until
@@ -15,29 +14,6 @@ from turnwire.api.following.feeds import Feeds
 from turnwire.shared.errors import BadRequest, StoreUnavailable
 from turnwire.shared.store import session_look
 from turnwire.shared.store.turns import TurnStore
-
-NEVER_S = 3600.0
-
-
-@pytest.fixture
-def by_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a message lets a feed look."""
-    monkeypatch.setattr(feed, "LOOK_EVERY_S", NEVER_S)
-
-
-@pytest.fixture
-def feeds(hub: Any, store: TurnStore) -> Feeds:
-    return Feeds(hub, store)
-
-
-@pytest.fixture
-async def subscribed(store: TurnStore) -> Callable[[], Any]:
-    """Return a condition: the channels of the session and of its open turn are subscribed to."""
-
-    async def both() -> bool:
-        return len(await store.redis.pubsub_channels()) >= 2
-
-    return both
 
 
 async def test_a_device_that_never_reads_holds_one_change_of_each_turn(feeds: Feeds, store: TurnStore):
