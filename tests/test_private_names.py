@@ -6,6 +6,7 @@ The upper bounds in pyproject.toml keep out the versions that these tests have n
 import asyncio
 import importlib.util
 import inspect
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 from redis import Connection as WaitingConnection
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from redis.auth import token
 from starlette.applications import Starlette
 from starlette.responses import Response
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -165,3 +167,14 @@ def test_a_blocking_pool_of_redis_has_this_method(name: str):
 @pytest.mark.parametrize("name", ["set_response_callback"])
 def test_a_client_of_redis_has_this_method(name: str):
     assert callable(getattr(Redis, name))
+
+
+def test_the_command_of_httpx_is_in_a_module_of_its_own_and_may_be_missing():
+    found = importlib.util.find_spec("httpx")
+    assert found is not None
+    assert found.origin is not None
+    assert "try:\n    from ._main import main\nexcept ImportError:" in Path(found.origin).read_text()
+
+
+def test_redis_py_imports_pyjwt_here():
+    assert hasattr(token, "jwt")
