@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,17 +14,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from turnwire.api.durability import say_durability
 from turnwire.api.edge.body import BODIES
 from turnwire.api.edge.cors import Origins
-from turnwire.api.edge.problems import Draining, on_defect, on_http_error, on_turnwire_error, problem_response
+from turnwire.api.edge.counted import count_problem
+from turnwire.api.edge.problems import INTERNAL, Draining, answer_to
 from turnwire.api.edge.resource import Handler, Resource
 from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.edge.traced import Traced
-from turnwire.api.edge.wire import REQUEST_ID
+from turnwire.api.edge.wire import CONNECTION, REQUEST_ID
 from turnwire.api.endpoints.guard import guarded
 from turnwire.api.endpoints.page import page_handlers
 from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
 from turnwire.api.services import Services
-from turnwire.shared.errors import TurnwireError
 from turnwire.shared.log_context import begin
 from turnwire.shared.settings import Settings
 from turnwire.shared.tracing import tracing
@@ -46,19 +45,24 @@ def create_app(settings: Settings) -> Starlette:
             group.create_task(say_durability(services.redis, fails_over=settings.names_sentinels))
             yield
 
-    app = Starlette(
-        routes=_routes(services),
-        lifespan=lifespan,
-        middleware=[*_traced(settings), Middleware(_Gate, services=services)],
-        exception_handlers={
-            TurnwireError: on_turnwire_error,
-            HTTPException: on_http_error,
-            Exception: on_defect,
-        },
-    )
+    middleware = [*_traced(settings), Middleware(_Gate, services=services)]
+    app = _Application(routes=_routes(services), lifespan=lifespan, middleware=middleware)
     app.router.redirect_slashes = False  # a path with a slash too many is unknown
     app.state.services = services
     return app
+
+
+class _Application(Starlette):
+    """Routes requests as Starlette does, and leaves the answers to errors to `_Gate`.
+
+    Starlette answers them in two layers, which wrap every message of an answer. An open stream would hold both layers.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for kind, args, kwargs in reversed(self.user_middleware):
+            app = kind(app, *args, **kwargs)
+        return app
 
 
 def _traced(settings: Settings) -> list[Middleware]:
@@ -86,7 +90,7 @@ def _pattern(path: str) -> str:
 
 
 class _Gate:
-    """Decides before anything else, also before the check of credentials.
+    """Decides before anything else, also before the check of credentials, and answers the errors of what comes after.
 
     It refuses requests for another host, and those that arrive while the process stops: a load balancer, or the client,
     asks another process. It answers the preflights of browsers, which have no credentials.
@@ -99,19 +103,34 @@ class _Gate:
         self._origins = Origins(services.settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            begin(request_id=scope.get("extensions", {}).get(REQUEST_ID))
-            try:
-                self._hosts.check(scope["path"], scope["headers"])
-                if self._services.draining and scope["path"] not in {"/healthz", "/metrics"}:
-                    raise Draining("the server is stopping")
-                if self._origins.any and scope["method"] == "OPTIONS":
-                    headers = Headers(scope=scope)
-                    if "access-control-request-method" in headers:
-                        allowed = self._origins.preflight(headers.get("origin", ""))
-                        await Response(status_code=204, headers=allowed)(scope, receive, send)
-                        return
-            except TurnwireError as error:
-                await problem_response(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        extensions = scope.get("extensions", {})
+        begin(request_id=extensions.get(REQUEST_ID))
+        try:
+            self._check(scope)
+            await (self._preflight(scope) or self._app)(scope, receive, send)
+        except Exception as error:
+            connection = extensions.get(CONNECTION)
+            if connection is not None and connection.has_begun_to_answer:
+                count_problem(None)
+                raise  # the server logs it, and ends the connection
+            response = answer_to(error)
+            await response(scope, receive, send)
+            if response.status_code == INTERNAL.status:
+                raise  # the server logs it
+
+    def _check(self, scope: Scope) -> None:
+        self._hosts.check(scope["path"], scope["headers"])
+        if self._services.draining and scope["path"] not in {"/healthz", "/metrics"}:
+            raise Draining("the server is stopping")
+
+    def _preflight(self, scope: Scope) -> ASGIApp | None:
+        """Return the answer to a preflight; None: the request is none."""
+        if not self._origins.any or scope["method"] != "OPTIONS":
+            return None
+        headers = Headers(scope=scope)
+        if "access-control-request-method" not in headers:
+            return None
+        return Response(status_code=204, headers=self._origins.preflight(headers.get("origin", "")))

@@ -57,6 +57,7 @@ CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
         (FlowControl, "resume_reading", ["self"]),
         (fresh("uvicorn.server").Server, "handle_exit", ["self", "sig", "frame"]),
         (uvicorn.Server, "startup", ["self", "sockets"]),
+        (Starlette, "build_middleware_stack", ["self"]),
         (AbstractConnection, "connect", ["self"]),
         (AbstractConnection, "pack_commands", ["self", "commands"]),
         (ConnectionPool, "make_connection", ["self"]),

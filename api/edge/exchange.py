@@ -23,6 +23,14 @@ WhileValid = Callable[[Callable[[str], None]], AbstractContextManager[None]]
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
+_UNENDING: Final = nullcontext()
+
+
+def _without_end(_: Callable[[str], None]) -> AbstractContextManager[None]:
+    """No credentials are checked, so none end."""
+    return _UNENDING
+
+
 class Exchange:
     """Holds the ASGI scope, receive and send of a request, its headers, and the identity of who sends it."""
 
@@ -36,7 +44,7 @@ class Exchange:
         self.began_s = time.perf_counter()
         self.identity: Identity = NOBODY  # until the credentials are checked
         self.limits = NO_LIMITS  # the same
-        self.while_valid: WhileValid = lambda _: nullcontext()
+        self.while_valid: WhileValid = _without_end
         self.rates: Sequence[Rate] = ()  # of its tenant and of its key, if they have any
 
     @property

@@ -3,11 +3,10 @@
 import asyncio
 import math
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -152,21 +151,14 @@ def problem_response(error: TurnwireError) -> Response:
     return _response(problem(error), headers)
 
 
-async def on_turnwire_error(_: Request, error: Any) -> Response:
-    """Answer Turnwire's own errors. Starlette calls it."""
-    return problem_response(error)
-
-
-async def on_http_error(_: Request, error: Any) -> Response:
-    """Answer Starlette's own errors: no route has this path, or the request cannot be read. Starlette calls it."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return problem_response(errors.NotFound("no such path"))
-    return problem_response(errors.BadRequest("the request cannot be read"))
-
-
-async def on_defect(_: Request, __: Exception) -> Response:
-    """Answer every other error. Starlette calls it and then raises the error again, so that the server logs it."""
+def answer_to(error: Exception) -> Response:
+    """Return the response for anything that a handler raises. An error that is no TurnwireError is a defect."""
+    if isinstance(error, TurnwireError):
+        return problem_response(error)
+    if isinstance(error, HTTPException):  # Starlette's own
+        if error.status_code == 404:
+            return problem_response(errors.NotFound("no such path"))
+        return problem_response(errors.BadRequest("the request cannot be read"))
     count_problem(None)
     return _response(INTERNAL, {})
 

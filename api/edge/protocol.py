@@ -228,6 +228,11 @@ class Protocol(HttpToolsProtocol):
         client = self.proxies.client(self.client[0] if self.client else None, self.headers if self._begun else ())
         self._lingering = refuse(self.transport, None if silent else error, client, headers)
 
+    @property
+    def has_begun_to_answer(self) -> bool:
+        """Whether the client has got a part of the answer to its request, so that no other answer can be sent."""
+        return self._answering is not None and self._answering.response_started
+
     def send_until_closed(self) -> None:
         """Let the body of the answer end with the connection: HTTP/1.0 knows no chunks."""
         if self._answering:

@@ -1,8 +1,6 @@
 """Counts the requests of each tenant, and of each API key, that follow turns in this process."""
 
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from turnwire.shared.errors import TailLimit
 from turnwire.shared.limits import Limits
@@ -14,27 +12,38 @@ class Tails:
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()  # by tenant, and by tenant/key
 
-    @contextmanager
-    def one_more(self, tenant: str, limits: Limits) -> Generator[None]:
+    def one_more(self, tenant: str, limits: Limits) -> "_OneMore":
         """Count a request of the tenant, and of its key, as long as the block runs.
 
         Raises:
             TailLimit: one of them has as many as it may have.
         """
         self._check(tenant, "tenant", limits.max_tails)
-        counted = [tenant]
-        if limits.key is not None:
-            self._check(limits.key.holder, "key", limits.key.max_tails)
-            counted.append(limits.key.holder)
-        self._open.update(counted)
-        try:
-            yield
-        finally:
-            self._open.subtract(counted)
-            for name in counted:
-                if not self._open[name]:
-                    del self._open[name]
+        if limits.key is None:
+            return _OneMore(self._open, (tenant,))
+        self._check(limits.key.holder, "key", limits.key.max_tails)
+        return _OneMore(self._open, (tenant, limits.key.holder))
 
     def _check(self, name: str, holder: str, max_tails: int | None) -> None:
         if max_tails is not None and self._open[name] >= max_tails:
             raise TailLimit(f"this {holder} follows as many turns as it may")
+
+
+class _OneMore:
+    """The context manager of a request that is counted. It has slots, because an API holds thousands of them."""
+
+    __slots__ = ("_names", "_open")
+
+    def __init__(self, counted: Counter[str], names: tuple[str, ...]) -> None:
+        self._open = counted
+        self._names = names
+
+    def __enter__(self) -> None:
+        for name in self._names:
+            self._open[name] += 1
+
+    def __exit__(self, *_: object) -> None:
+        for name in self._names:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]

@@ -77,59 +77,66 @@ async def send_tail(
 
     Returns: True if the client left before the end.
     """
-    framing, ended, first = encoder.framing, list[str](), _Once(on_first)
-
-    def end(code: str) -> None:
-        ended.append(code)
-        tail.stop()
-
-    with exchange.while_valid(end), Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
-        await exchange.send(start_of_stream(framing, headers))
-        wire.write(chunk(framing.opening))
-        tail.push = _pusher(tail, encoder, wire, first)
-        async for batch in tail:
-            for ready in encoder.chunks(batch) if batch else (chunk(framing.silence),):
-                wire.write(ready)
-                if wire.full:
-                    await wire.drain()
-            if batch:
-                first()
-        if ended:
-            wire.write(chunk(last_words(framing, ended[0], tail.cursor)))
-    await exchange.send({"type": "http.response.body", "body": b""})
-    return wire.gone
+    return await _Sender(tail, encoder, on_first).send(headers, stall_s, exchange)
 
 
-class _Once:
-    """Calls a function the first time, and then nothing any more."""
+class _Sender:
+    """One stream: how the events of a tail come to the wire. It has slots, because an API holds thousands of them."""
 
-    def __init__(self, function: Callable[[], None] | None) -> None:
-        self._function = function
+    __slots__ = ("_encoder", "_ended", "_on_first", "_tail", "_wire")
 
-    def __call__(self) -> None:
-        function, self._function = self._function, None
-        if function is not None:
-            function()
+    def __init__(self, tail: Tail | Follower, encoder: Encoder, on_first: Callable[[], None] | None) -> None:
+        self._tail = tail
+        self._encoder = encoder
+        self._on_first = on_first  # None when it was called
+        self._ended: str | None = None  # the code that says why the credentials ended
 
+    async def send(self, headers: Mapping[str, str], stall_s: float | None, exchange: Exchange) -> bool:
+        tail, framing = self._tail, self._encoder.framing
+        with exchange.while_valid(self._end), Wire(exchange.scope, stall_s, on_gone=tail.stop) as wire:
+            self._wire = wire
+            await exchange.send(start_of_stream(framing, headers))
+            wire.write(chunk(framing.opening))
+            tail.push = self._push if self._on_first is None else self._push_first
+            try:
+                async for batch in tail:
+                    for ready in self._encoder.chunks(batch) if batch else (chunk(framing.silence),):
+                        wire.write(ready)
+                        if wire.full:
+                            await wire.drain()
+                    if batch:
+                        self._has_first()
+            finally:
+                tail.push = None  # it refers back to the tail through this object: without it, both are freed at once
+            if self._ended is not None:
+                wire.write(chunk(last_words(framing, self._ended, tail.cursor)))
+        await exchange.send({"type": "http.response.body", "body": b""})
+        return wire.gone
 
-def _pusher(tail: Tail | Follower, encoder: Encoder, wire: Wire, first: _Once) -> Callable[[Publication], bool]:
-    """Return the `push` of a tail. `first` is called after the first publication; later ones do not look at it."""
+    def _end(self, code: str) -> None:
+        self._ended = code
+        self._tail.stop()
 
-    def push(publication: Publication) -> bool:
+    def _push(self, publication: Publication) -> bool:
+        wire = self._wire
         if wire.full:
             return False
-        for ready in encoder.chunks(publication.entries):
+        for ready in self._encoder.chunks(publication.entries):
             wire.write(ready)
         return True
 
-    def push_first(publication: Publication) -> bool:
-        if not push(publication):
+    def _push_first(self, publication: Publication) -> bool:
+        """Push the first publication. Later ones do not look whether they are the first."""
+        if not self._push(publication):
             return False
-        tail.push = push
-        first()
+        self._tail.push = self._push
+        self._has_first()
         return True
 
-    return push_first
+    def _has_first(self) -> None:
+        on_first, self._on_first = self._on_first, None
+        if on_first is not None:
+            on_first()
 
 
 def last_words(framing: Framing, code: str, cursor: Cursor | ChangeCursor | None) -> bytes:

@@ -6,10 +6,9 @@ by its own cursor whether it can use that (tail.py), and the readers of a turn s
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 from redis.asyncio import Redis
 
@@ -26,6 +25,7 @@ from turnwire.shared.store.connect import disconnect
 from turnwire.shared.store.turns import TurnStore
 
 BUFFER_BYTES: Final = 262_144  # the size of each reader's inbox; the readers of a turn share the publications in it
+R = TypeVar("R", bound=Reader)
 SILENCE_S: Final = 5.0  # a turn without an event for this long is checked, once for all its readers
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,24 @@ logger = logging.getLogger(__name__)
 
 def _ignore() -> None:
     """Do nothing. This is the default of `on_crash`."""
+
+
+class Joined(Generic[R]):
+    """The context manager of a reader of a turn. It has slots, because an API holds thousands of them."""
+
+    __slots__ = ("_hub", "_reader", "_topic")
+
+    def __init__(self, hub: "Hub", topic: Topic, reader: R) -> None:
+        self._hub = hub
+        self._topic = topic
+        self._reader = reader
+
+    def __enter__(self) -> R:
+        self._hub.join(self._topic, self._reader)
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.leave(self._topic, self._reader)
 
 
 class Hub:
@@ -90,26 +108,18 @@ class Hub:
         await self._group.__aexit__(kind, error, trace)
         await disconnect(self._redis)
 
-    @contextmanager
-    def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> Generator[Tail]:
+    def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> "Joined[Tail]":
         """Follow a turn's events after a cursor (None: from the first event); see Tail for `idle_s`."""
         topic = self._topic(key)
-        tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s)
-        with self._joined(topic, tail):
-            yield tail
+        return Joined(self, topic, Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s))
 
-    @contextmanager
-    def watch(self, key: TurnKey) -> Generator[EndWaiter]:
+    def watch(self, key: TurnKey) -> "Joined[EndWaiter]":
         """Wait for the end of a turn without reading its events."""
-        ending = EndWaiter(key, self._store)
-        with self._joined(self._topic(key), ending):
-            yield ending
+        return Joined(self, self._topic(key), EndWaiter(key, self._store))
 
-    @contextmanager
-    def listen(self, key: TurnKey, reader: Reader) -> Generator[None]:
+    def listen(self, key: TurnKey, reader: Reader) -> "Joined[Reader]":
         """Let a reader of another kind hear what happens to a turn."""
-        with self._joined(self._topic(key), reader):
-            yield
+        return Joined(self, self._topic(key), reader)
 
     def on(self, channel: str, call: Callable[[bytes | None], None]) -> None:
         """Call `call` with each message of a channel that is no turn's, and with None if some may have been missed."""
@@ -140,20 +150,20 @@ class Hub:
             self._listener.subscribe(channel)
         return topic
 
-    @contextmanager
-    def _joined(self, topic: Topic, reader: Reader) -> Generator[None]:
+    def join(self, topic: Topic, reader: Reader) -> None:
+        """Let a reader hear what happens to the turn of a topic. It must leave; see Joined."""
         topic.readers.add(reader)
         if self._stopped:
             reader.stop()
-        try:
-            yield
-        finally:
-            topic.readers.discard(reader)
-            if not topic.readers:
-                topic.close()
-                channel = topic.key.channel(self._deployment)
-                del self._topics[channel]
-                self._listener.unsubscribe(channel)
+
+    def leave(self, topic: Topic, reader: Reader) -> None:
+        """End what `join` began. A topic without readers is closed."""
+        topic.readers.discard(reader)
+        if not topic.readers:
+            topic.close()
+            channel = topic.key.channel(self._deployment)
+            del self._topics[channel]
+            self._listener.unsubscribe(channel)
 
     async def _listen(self) -> None:
         try:
