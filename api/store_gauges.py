@@ -7,6 +7,7 @@ does not answer in time leaves them out, and `turnwire_store_up` says so.
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -17,8 +18,9 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.exposition import Gauges, Sample
 from turnwire.shared.metric_names import OTHER
 from turnwire.shared.settings import Settings
-from turnwire.shared.store.queue_numbers import Line, QueueNumbers, read_numbers
+from turnwire.shared.store.queue_numbers import QueueNumbers, read_numbers
 from turnwire.shared.store.scripts import answered_within
+from turnwire.shared.store.suspended import SuspendedNumbers, ask_suspended, read_suspended
 
 WITHIN_S: Final = 1.0  # the time that Redis has
 FRESH_S: Final = 2.0  # a read counts for so long
@@ -58,19 +60,25 @@ class StoreGauges:
         self._fresh_until_s = read.get_loop().time() + FRESH_S
 
     async def _ask(self) -> Gauges:
-        erasures, numbers = await asyncio.gather(self._ask_data(), self._ask_queue())
-        up: list[Sample] = [(("data",), float(erasures is not None)), (("queue",), float(numbers is not None))]
+        data, numbers = await asyncio.gather(self._ask_data(), self._ask_queue())
+        up: list[Sample] = [(("data",), float(data is not None)), (("queue",), float(numbers is not None))]
         gauges: dict[str, list[Sample]] = {"turnwire_store_up": up}
+        erasures, suspended = data or (0, None)
+        if suspended is not None:
+            gauges["turnwire_queue_suspended_turns"] = self._suspended(suspended)
         if numbers is not None:
-            gauges |= {name: [((), value)] for name, value in self._single(numbers, erasures or 0).items()}
+            gauges |= {name: [((), value)] for name, value in self._single(numbers, erasures).items()}
             gauges |= self._by_tenant(numbers)
         return gauges
 
-    async def _ask_data(self) -> int | None:
-        """Return how many erasures are open; None: the server does not answer."""
+    async def _ask_data(self) -> tuple[int, SuspendedNumbers] | None:
+        """Return how many erasures are open, and the suspended turns; None: the server does not answer."""
         try:
             async with answered_within(WITHIN_S):
-                return int(await self._redis.hlen(keys.ERASURES))
+                pipe = self._redis.pipeline(transaction=False)
+                ask_suspended(pipe.hlen(keys.ERASURES))
+                erasures, *suspended = await pipe.execute()
+                return erasures, read_suspended(*suspended)
         except (StoreUnavailable, RedisError) as error:
             logger.warning("the metrics lack what Redis knows: %s", error)
             return None
@@ -101,11 +109,23 @@ class StoreGauges:
             "turnwire_queue_callbacks_oldest_seconds": numbers.callbacks.oldest_ms / 1000,
         }
 
+    def _suspended(self, numbers: SuspendedNumbers) -> list[Sample]:
+        turns = defaultdict[tuple[str, ...], int](int)
+        for pool in self._pools:  # a pool in which no turn is suspended says 0
+            turns[pool, OTHER] = 0
+        names = self._names.named(_counts((line.tenant, line.turns) for line in numbers.lines))
+        for line in numbers.lines:
+            turns[line.pool if line.pool in self._pools else OTHER, names[line.tenant]] += line.turns
+        elsewhere = numbers.turns - sum(line.turns for line in numbers.lines)
+        if elsewhere > 0:  # of more tenants than were looked at
+            turns[OTHER, OTHER] += elsewhere
+        return [(labels, float(count)) for labels, count in turns.items()]
+
     def _by_tenant(self, numbers: QueueNumbers) -> dict[str, list[Sample]]:
         jobs, oldest_ms = defaultdict[tuple[str, ...], int](int), defaultdict[tuple[str, ...], int](int)
         for pool in self._pools:  # a pool in which nothing waits says 0, so that an alert on it ends
             jobs[pool, OTHER] = oldest_ms[pool, OTHER] = 0
-        names = self._names.named(_counts(numbers.lines))
+        names = self._names.named(_counts((line.tenant, line.jobs) for line in numbers.lines))
         for line in numbers.lines:
             labels = line.pool, names[line.tenant]
             jobs[labels] += line.jobs
@@ -121,8 +141,8 @@ class StoreGauges:
         }
 
 
-def _counts(lines: list[Line]) -> dict[str, int]:
+def _counts(found: Iterable[tuple[str, int]]) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
-    for line in lines:
-        counts[line.tenant] += line.jobs
+    for tenant, count in found:
+        counts[tenant] += count
     return counts

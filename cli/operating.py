@@ -106,7 +106,8 @@ def queue(
 
 def _show_queue(answer: dict[str, Any]) -> None:
     now_ms = answer.get("now", 0)
-    screen.fields([("jobs", answer["jobs"]), ("open turns", answer["open"]), ("suspects", answer["suspects"])])
+    counts = [("jobs", answer["jobs"]), ("open turns", answer["open"]), ("suspended turns", answer.get("suspended"))]
+    screen.fields([*counts, ("suspects", answer["suspects"])])
     lines = answer.get("lines") or []
     if lines:
         screen.say()

@@ -1,4 +1,4 @@
-"""Spells every Redis key and pub/sub channel.
+"""Spells every Redis key. The pub/sub channels are spelled in channels.py.
 
 Rule 1: no other module, script or test builds a key from text. Lua scripts get their keys from here.
 Rule 2: all keys of a session carry its hash tag, `{<scope>}`, so that one script may touch them on a cluster.
@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import msgspec
 
+from turnwire.shared.channels import channel_prefix
 from turnwire.shared.errors import BadRequest
 
 DEFAULT_TENANT: Final = "default"
@@ -73,6 +74,9 @@ ERASURES: Final = "turnwire:erasures"  # hash    id -> an erasure that no produc
 USER_SESSIONS_PREFIX: Final = "turnwire:user_sessions:"  # zset    session -> when the user last asked for a turn there
 REVOKED: Final = "turnwire:revoked"  # zset    <revocation>@<ms> -> until when it counts (ms; data Redis); TTL
 FOUND_PREFIX: Final = "turnwire:found:"  # string  a finding about a model server (data Redis); TTL
+SUSPENDED: Final = "turnwire:suspended"  # zset    `<pool> <run id>` of a suspended turn -> since when (µs; data Redis)
+SUSPENDED_LINES: Final = "turnwire:suspended_lines"  # zset    `<pool> <tenant>` -> how many of these (data Redis)
+SUSPENDED_INDEX: Final = (SUSPENDED, SUSPENDED_LINES)  # in the order in which scripts take them
 ALL_TURNS: Final = "turn:chat:*"  # a pattern for SCAN (data Redis): the record of every turn
 
 
@@ -195,33 +199,6 @@ def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:
     if not _SESSION.match(session) or session in {".", ".."}:
         raise BadRequest("a session id must have 1 to 128 characters of A-Z a-z 0-9 . _ -")
     return SessionKey(tenant, session)
-
-
-NOT_PUBLISHED: Final = "-"  # stands for a channel prefix: the script publishes nothing
-ENDED: Final = b"ended"  # a message on a turn's channel: the replicas have its end now, which was not published
-
-
-def channel_prefix(deployment: str) -> str:
-    """Return the prefix of every channel of a deployment. It is empty for the deployment without a name.
-
-    Redis delivers a message to subscribers in all databases, so channels must keep two deployments on one server apart.
-    """
-    return f"{deployment}:" if deployment else ""
-
-
-def cancels_channel(deployment: str) -> str:
-    """Return the pub/sub channel, on the data Redis, that tells workers which turns may have been cancelled."""
-    return channel_prefix(deployment) + "turnwire:cancels"
-
-
-def revoked_channel(deployment: str) -> str:
-    """Return the pub/sub channel, on the data Redis, that tells API processes of revoked tokens."""
-    return channel_prefix(deployment) + REVOKED
-
-
-def alive_channel(deployment: str, worker: str) -> str:
-    """The pub/sub channel (queue Redis) to which a worker's process subscribes, to show that it lives."""
-    return channel_prefix(deployment) + "turnwire:alive:" + worker
 
 
 def persist_id(run_id: str) -> str:

@@ -100,6 +100,7 @@ _OF_THE_DEPLOYMENT: Final = (
     _gauge("turnwire_queue_jobs", "all jobs: those that wait, run, or are put off", API),
     _gauge("turnwire_queue_limit_jobs", "the most jobs there may be: more turns are refused", API),
     _gauge("turnwire_queue_open_turns", "turns that have not ended: they wait, run, or are suspended", API),
+    _gauge("turnwire_queue_suspended_turns", "turns that wait for a signal or its timeout", API, pool=(), tenant=()),
     _gauge("turnwire_queue_parked_turns", "open turns without a job: suspended, or behind an earlier turn", API),
     _gauge("turnwire_queue_running_jobs", "jobs that run, by the last heartbeats of the workers", API),
     _gauge("turnwire_queue_workers", "workers that are registered", API),

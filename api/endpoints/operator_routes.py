@@ -18,11 +18,10 @@ from turnwire.api.endpoints.deeds import (
 from turnwire.api.endpoints.operation import Answer, Operation
 from turnwire.api.endpoints.pausing import Pause, pause_project, pause_tenant, resume_project, resume_tenant
 from turnwire.api.endpoints.pending import PendingList, list_callbacks, list_pending
-from turnwire.api.endpoints.queue import get_queue
+from turnwire.api.endpoints.queue import QueueAnswer, get_queue
 from turnwire.api.endpoints.usage import UsageList, list_usage
 from turnwire.api.endpoints.workers import LeaseList, list_leases, list_workers
 from turnwire.shared.model import TurnRecord
-from turnwire.shared.store.queue_view import QueueView
 from turnwire.shared.store.turn_rows import TurnRow
 from turnwire.shared.store.turn_story import Story
 from turnwire.shared.store.worker_view import WorkersView
@@ -158,7 +157,7 @@ OF_OPERATORS: Final = (
     Operation(
         path="/v1/admin/queue", method="GET", head=True, handler=get_queue, scope=Scope.ADMIN,
         summary="For operators: how many jobs and turns there are, and which turns wait for a worker that can run them",
-        answers=(Answer(200, "The queue", QueueView),),
+        answers=(Answer(200, "The queue", QueueAnswer),),
         problems=(406, 503),
     ),
 )  # fmt: skip

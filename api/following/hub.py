@@ -18,9 +18,10 @@ from turnwire.api.following.listener import Listener
 from turnwire.api.following.publication import ERASED, Publication
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Reader, Topic
+from turnwire.shared.channels import ENDED
 from turnwire.shared.errors import ContentUnreadable
 from turnwire.shared.events import Cursor
-from turnwire.shared.keys import ENDED, TurnKey
+from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.connect import disconnect
 from turnwire.shared.store.turns import TurnStore
 

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 import turnwire
 from turnwire.cli.doctor.findings import Finding, fail, ok, warn
 from turnwire.cli.doctor.server import Server
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 
 LOOKS: Final = 10
 KEYS_A_LOOK: Final = 200
@@ -46,15 +46,15 @@ def _version(entry: str) -> str:
 
 def check_deployments(server: Server, deployment: str) -> list[Finding]:
     """Two deployments may share a server, but neither a database nor a name."""
-    alive = keys.alive_channel("", "")
+    alive = channels.alive_channel("", "")
     try:
-        channels: list[str] = server.redis.pubsub_channels(f"*{alive}*")
+        found_channels: list[str] = server.redis.pubsub_channels(f"*{alive}*")
         ours = set(server.redis.hkeys(keys.WORKERS))
     except RedisError:
         return []
     found: list[Finding] = []
     others = set()
-    for channel in channels:
+    for channel in found_channels:
         prefix, _, worker = channel.rpartition(alive)
         name = prefix.removesuffix(":")
         if name == deployment:

@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from turnwire.cli.doctor.findings import Finding, fail, ok, warn
 from turnwire.cli.doctor.server import Server
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.settings import Settings
 
 Command = tuple[str, ...]
@@ -59,7 +59,7 @@ QUEUE_KEYS: Final[tuple[Command, ...]] = (
 
 def common_channels(deployment: str) -> list[str]:
     """Return the channels of both processes: of a turn's events, of cancels, and the beginning of those of workers."""
-    return [TURN.channel(deployment), keys.cancels_channel(deployment), keys.alive_channel(deployment, "")]
+    return [TURN.channel(deployment), channels.cancels_channel(deployment), channels.alive_channel(deployment, "")]
 
 
 def check_permissions(server: Server, settings: Settings) -> list[Finding]:
@@ -81,7 +81,7 @@ def check_permissions(server: Server, settings: Settings) -> list[Finding]:
     if for_workers:
         found.append(warn("permissions", *may.lacking(for_workers, "this is enough for an API, but not for a worker")))
     for_apis = [_rule(command) for command in APIS_ONLY if not may(command)]
-    for_apis += may.channels([keys.revoked_channel(deployment)])
+    for_apis += may.channels([channels.revoked_channel(deployment)])
     if for_apis:
         found.append(warn("permissions", *may.lacking(for_apis, "this is enough for a worker, but not for an API")))
     for command, means in OPTIONAL.items():

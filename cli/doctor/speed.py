@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from turnwire.cli.doctor.findings import Finding, fail, ok, warn
 from turnwire.cli.doctor.server import Server
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 
 PINGS: Final = 200
 SLOW_P50_MS, SLOW_P99_MS, BAD_P50_MS = 5.0, 20.0, 50.0
@@ -85,7 +85,7 @@ def check_messages(server: Server, deployment: str) -> list[Finding]:
                     return [ok("messages", f"a published message arrives after {took_ms:.2f} ms")]
     except RedisError as error:
         means = "readers see events late, and a cancel takes seconds"
-        fix = f"redis-cli ACL SETUSER <user> +publish +subscribe '&{keys.channel_prefix(deployment)}events:*'"
+        fix = f"redis-cli ACL SETUSER <user> +publish +subscribe '&{channels.channel_prefix(deployment)}events:*'"
         return [fail("messages", f"pub/sub is refused: {error}", means, fix)]
     means = "readers see events late, and a cancel takes seconds"
     return [fail("messages", f"a published message did not arrive within {ARRIVES_S:g} s", means)]

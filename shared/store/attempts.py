@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from turnwire.shared.errors import RecordUnreadable
-from turnwire.shared.keys import TurnKey
+from turnwire.shared.keys import SUSPENDED_INDEX, TurnKey
 from turnwire.shared.ledger import encode_progress
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import (
@@ -78,7 +78,7 @@ class AttemptWrites(TurnReads):
         limits: list[Arg] = [settings.lease_ms, settings.max_attempts, retention_ms, ASIDE_MS]
         about: list[Arg] = [company, LINEAGE, int(keeps_tail), *paused_args(key, paused), self._end_prefix]
         args: list[Arg] = [self._channel_prefix, key.index, worker, *limits, *about, *(projects or [])]
-        reply = await CLAIM(self._courier, key.all_keys(), args)
+        reply = await CLAIM(self._courier, [*key.all_keys(), *SUSPENDED_INDEX], args)
         match reply:
             case [b"ok", attempt, *granted]:
                 try:
@@ -109,7 +109,8 @@ class AttemptWrites(TurnReads):
 
     async def _give_back(self, key: TurnKey, attempt: int, worker: str) -> None:
         names = [key.session.record, key.record, key.lease, key.ledger]
-        await HANDOVER(self._courier, names, [attempt, f"{worker}#{attempt}", b"", "handover"])
+        told: list[Arg] = [key.index, self._followers(key.session)]
+        await HANDOVER(self._courier, names, [attempt, f"{worker}#{attempt}", b"", "handover", *told])
 
     async def append_many(self, appends: Sequence[tuple[Claimed, int, Sequence[bytes]]]) -> list[Exception | None]:
         """Append to many logs in one round trip. Each of `appends` is (attempt, seq, events).
@@ -240,7 +241,7 @@ class AttemptWrites(TurnReads):
         until: list[Arg] = [signal, timeout, used, seq, event, history, known]
         args: list[Arg] = [self._channel_prefix, claimed.attempt, claimed.token, lease_ms, *until]
         names = [key.session.record, key.record, key.lease, key.steps, key.events, key.signals, key.ledger]
-        stored, *row = await SUSPEND(self._courier, names, args)
+        stored, *row = await SUSPEND(self._courier, [*names, *SUSPENDED_INDEX], args)
         return GivenUp(bytes(row[0])) if row else _signal.decode(stored)
 
     async def rewind(self, claimed: Claimed, after: str, used: bytes = b"") -> Rewound:
@@ -262,7 +263,7 @@ class AttemptWrites(TurnReads):
         Returns: the attempt's ledger row; empty if the turn was not this attempt's any more.
         """
         key = claimed.key
-        args: list[Arg] = [claimed.attempt, claimed.token, used, reason]
+        args: list[Arg] = [claimed.attempt, claimed.token, used, reason, key.index, self._followers(key.session)]
         return bytes(await HANDOVER(self._courier, [key.session.record, key.record, key.lease, key.ledger], args))
 
     async def mingle(self, keys: Sequence[TurnKey], worker: str) -> None:

@@ -1,6 +1,6 @@
 """What operators tell the queue and the workers to do."""
 
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.errors import LeaseHeld, NotFound, TurnEnded
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.settings import Settings
@@ -30,7 +30,7 @@ class Control:
         Raises:
             NotFound: there is no such worker.
         """
-        channel = keys.alive_channel(self._settings.deployment_name, worker)
+        channel = channels.alive_channel(self._settings.deployment_name, worker)
         names = [keys.WORKERS, keys.DRAIN_PREFIX + worker]
         if not await DRAIN(self._courier, names, [worker, WISH_MS, channel]):
             raise NotFound("no such worker")

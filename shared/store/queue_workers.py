@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue_lineage import QueueLineage
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
@@ -43,7 +43,7 @@ class QueueWorkers(QueueLineage):
     async def watch(self, worker: str, count: int = -1) -> Watched:
         """Look which of the `count` workers that follow this one in the ring are gone. With -1, look at all others."""
         names = [keys.WORKERS, keys.RING, keys.QUEUE, keys.SWEEPER]
-        prefix = keys.alive_channel(self._settings.deployment_name, "")
+        prefix = channels.alive_channel(self._settings.deployment_name, "")
         queued, sweeps, looked_at, server, *found = await WATCH(self._courier, names, [worker, count, prefix])
         missing = {name.decode(): entry for name, entry in zip(found[::2], found[1::2], strict=True)}
         return Watched(queued, bool(sweeps), looked_at, server.decode(), missing)

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from turnwire.shared.channels import NOT_PUBLISHED
 from turnwire.shared.errors import NotFound
 from turnwire.shared.events import Cursor, Entry, is_terminal
-from turnwire.shared.keys import ALL_TURNS, CALLBACK_PREFIX, NOT_PUBLISHED, SessionKey, TurnKey, persist_id
+from turnwire.shared.keys import ALL_TURNS, CALLBACK_PREFIX, SessionKey, TurnKey, persist_id
 from turnwire.shared.lanes import Lane
 from turnwire.shared.ledger import LedgerRow, UsageSums, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES, TurnState
@@ -32,6 +33,7 @@ class TurnsPage(NamedTuple):
     next_cursor: int  # 0 after the last page
     job_ids: list[str]  # the jobs that there should be
     ended: list[str]  # the run ids of turns that have ended
+    suspended: Sequence[str] = ()  # the run ids of suspended turns
 
 
 class TurnReads(SessionReads):
@@ -127,7 +129,8 @@ class TurnReads(SessionReads):
         persists = [persist_id(run_id) for run_id, _, persist, _ in turns if persist == b"pending"]
         callbacks = [CALLBACK_PREFIX + run_id for run_id, *_, callback in turns if callback]  # also those made already
         ended = [run_id for run_id, status, *_ in turns if status in _TERMINAL_STATES]
-        return TurnsPage(cursor, runs + persists + callbacks, ended)
+        suspended = [run_id for run_id, status, *_ in turns if status == TurnState.SUSPENDED.value.encode()]
+        return TurnsPage(cursor, runs + persists + callbacks, ended, suspended)
 
     async def rows_of(self, run_ids: Sequence[str]) -> list[dict[int, bytes]]:
         """Return attempt -> ledger row of each of these turns, as they are stored."""

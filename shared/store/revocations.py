@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import Script, typed_refusals
@@ -15,7 +15,7 @@ class Revocations:
 
     def __init__(self, redis: Any, settings: Settings) -> None:
         self._courier = Courier(redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
-        self.channel = keys.revoked_channel(settings.deployment_name)
+        self.channel = channels.revoked_channel(settings.deployment_name)
 
     async def add(self, revocation: str, keep_s: int) -> int:
         """Revoke what `revocation` names, for so many seconds. Returns when it was revoked, in ms of Redis time."""

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from turnwire.shared.channels import ENDED, NOT_PUBLISHED, channel_prefix
 from turnwire.shared.errors import RecordUnreadable, StoreUnavailable
-from turnwire.shared.keys import ENDED, NOT_PUBLISHED, SessionKey, TurnKey, channel_prefix
+from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.ancestry import Ancestry, Found
@@ -49,6 +50,10 @@ class SessionReads:
     def settings_of(self, tenant: str) -> Settings:
         """Return the settings that count for a tenant: its own in the key file come first."""
         return self._retention.own.of(tenant)
+
+    def _followers(self, session: SessionKey) -> str:
+        """Return the channel on which scripts tell those who follow the session of a turn whose status has changed."""
+        return session.channel(self.settings.deployment_name)
 
     async def _tell_end(self, key: TurnKey) -> None:
         """Tell the readers of an end that was not published. A message that gets lost only delays them."""

@@ -11,7 +11,7 @@ import msgspec
 from turnwire.shared.keys import DEFAULT_TENANT, SessionKey, TurnKey
 from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.store.queue import TurnQueue
-from turnwire.shared.store.turn_places import ClaimedPlaces, ListedPlaces, Place, Places, SessionPlaces
+from turnwire.shared.store.turn_places import ClaimedPlaces, ListedPlaces, Place, Places, SessionPlaces, SuspendedPlaces
 from turnwire.shared.store.turn_rows import TurnRow, TurnRows
 from turnwire.shared.store.turns import TurnStore
 
@@ -93,6 +93,8 @@ class TurnList:
             return SessionPlaces(self._store, SessionKey(wanted.tenant or DEFAULT_TENANT, wanted.session))
         if wanted.state == "running":
             return ClaimedPlaces(self._queue, wanted.worker)
+        if wanted.state == "suspended":
+            return SuspendedPlaces(self._store)
         return ListedPlaces(self._queue, wanted.older_than_ms)
 
     async def _read(

@@ -1,4 +1,4 @@
-"""Where a list of turns for operators comes from: all that are listed, those of one session, or those that run now."""
+"""Where a list of turns for operators comes from: all that are listed, those of one session, that run, or that wait."""
 
 import re
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.store.listing import Listing
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.scripts import answered_within
+from turnwire.shared.store.suspended import SuspendedTurns
 from turnwire.shared.store.turns import TurnStore
 
 SAME_TIME = 8  # two turns may have been enqueued in the same µs, but hardly more
@@ -94,6 +95,23 @@ class SessionPlaces:
 
     async def gone(self, places: Sequence[Place]) -> None:
         """Nothing to do: whoever reads the session removes them from its index."""
+
+
+class SuspendedPlaces:
+    """The suspended turns, the one first that was suspended last."""
+
+    def __init__(self, store: TurnStore) -> None:
+        self._suspended = SuspendedTurns(store.redis, store.settings)
+
+    async def after(self, place: Place | None, count: int) -> tuple[list[Place], bool]:
+        """See Places."""
+        found = await self._suspended.newest(None if place is None else place.number, count + SAME_TIME)
+        places = [Place(entry.since_us, entry.run_id) for entry in found if keys.is_run_id(entry.run_id)]
+        following = [other for other in places if place is None or other < place]
+        return following[:count], len(following) > count or len(found) == count + SAME_TIME
+
+    async def gone(self, places: Sequence[Place]) -> None:
+        """Nothing to do: the sweep takes them off the index."""
 
 
 class ClaimedPlaces:

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import msgspec
 
+from turnwire.shared.channels import cancels_channel
 from turnwire.shared.errors import TurnLimit
-from turnwire.shared.keys import MAX_TURN_INDEX, OPEN_TURNS, SessionKey, TurnKey, cancels_channel
+from turnwire.shared.keys import MAX_TURN_INDEX, OPEN_TURNS, SUSPENDED_INDEX, SessionKey, TurnKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
@@ -89,7 +90,7 @@ class TurnStore(AttemptWrites):
             "" if request.parent is None else request.parent,
             key.run_id,
             ANNOUNCED_MS,
-            session.channel(settings.deployment_name),
+            self._followers(session),
             *flat(fields),
         ]
         try:
@@ -117,6 +118,7 @@ class TurnStore(AttemptWrites):
             submitted.mark,
             submitted.verdict,
             self._retention.ms(key.session.tenant),
+            self._followers(key.session),
             *events,
         ]
         taken_back, woken = await WITHDRAW(self._courier, [*key.all_keys(), key.session.numbering], args)
@@ -142,10 +144,11 @@ class TurnStore(AttemptWrites):
             SignalLimit: the turn has too many signals, or too large ones. Nothing was written. The signal that a turn
                 waits for is never refused for this reason.
         """
-        names = [key.session.record, key.record, key.signals]
+        names = [key.session.record, key.record, key.signals, *SUSPENDED_INDEX]
         settings = self.settings_of(key.session.tenant)
         most = max_signals or settings.max_signals
         args: list[Arg] = [signal, payload, most, settings.max_signal_bytes, user or ""]
+        args += [key.index, self._followers(key.session)]
         noted = entry and note_first(self._replicated, entry, self.settings.audit_entries)
         first, stored, enqueue, *lane = await SIGNAL(self._replicated, names, args)
         if noted:
@@ -158,7 +161,8 @@ class TurnStore(AttemptWrites):
 
         Returns: 0 if the turn is queued now; the ms until its time is up; None if it is not suspended, or has no limit.
         """
-        left_ms = int(await EXPIRE(self._courier, [key.record, key.signals], []))
+        names = [key.session.record, key.record, key.signals, *SUSPENDED_INDEX]
+        left_ms = int(await EXPIRE(self._courier, names, [key.index, self._followers(key.session)]))
         return left_ms if left_ms >= 0 else None
 
     async def keep_step(self, key: TurnKey, attempt: int, step: StepRecord) -> None:
@@ -211,7 +215,7 @@ class TurnStore(AttemptWrites):
         cancels = cancels_channel(self.settings.deployment_name)
         named: list[Arg] = [self._end_prefix, key.index, reason, self._retention.ms(key.session.tenant)]
         args: list[Arg] = [*named, cancels, key.run_id, LINEAGE, user or "", int(repeated)]
-        verdict, woken = await CANCEL(self._replicated, key.all_keys(), args)
+        verdict, woken = await CANCEL(self._replicated, [*key.all_keys(), *SUSPENDED_INDEX], args)
         if verdict != b"requested":
             await self._tell_end(key)
         return Cancelled(CancelVerdict(verdict.decode()), indexes_of(woken))
@@ -237,7 +241,7 @@ class TurnStore(AttemptWrites):
             turns = [session.turn(int(index)) for index in indexes]
             if before is not None:
                 await before(turns)
-            names = [session.record, session.turns, session.open, session.numbering]
+            names = [session.record, session.turns, session.open, session.numbering, *SUSPENDED_INDEX]
             names += [name for turn in turns for name in turn.all_keys()[3:]]
             indexes_and_ids: list[Arg] = [*(turn.index for turn in turns), *(turn.run_id for turn in turns)]
             args: list[Arg] = [self._channel_prefix, cancels, user or "", len(turns), *indexes_and_ids]

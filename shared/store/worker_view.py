@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from redis.exceptions import NoPermissionError, ResponseError
 
-from turnwire.shared import keys
+from turnwire.shared import channels
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.listing import Listing
 from turnwire.shared.store.queue import TurnQueue
@@ -140,8 +140,8 @@ class Workers:
         async with answered_within(self._queue.timeout_s):
             seconds, micros = await redis.time()
             try:
-                channels = [keys.alive_channel(deployment, worker) for worker in workers]
-                counted = await redis.pubsub_numsub(*channels) if channels else []
+                names = [channels.alive_channel(deployment, worker) for worker in workers]
+                counted = await redis.pubsub_numsub(*names) if names else []
             except (NoPermissionError, ResponseError):
                 counted = None
         connected = None

@@ -17,7 +17,7 @@ from tests.support.redis_users import TURNWIRE_USERS, url_as, users_of
 from turnwire.cli.doctor import durability, permissions
 from turnwire.cli.doctor.findings import Level
 from turnwire.cli.doctor.server import Server
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -168,8 +168,8 @@ def test_the_doctor_asks_for_the_keys_and_channels_of_these_users():
     users = {name: set(users_of("users.acl")[name]) for name in TURNWIRE_USERS}
     for rules in users.values():
         assert {rule for rule in rules if rule.startswith("~")} == places
-        assert {rule for rule in rules if rule.startswith("&")} - {f"&{keys.revoked_channel('')}"} == common
-    assert f"&{keys.revoked_channel('')}" in users["turnwire-api"]
+        assert {rule for rule in rules if rule.startswith("&")} - {f"&{channels.revoked_channel('')}"} == common
+    assert f"&{channels.revoked_channel('')}" in users["turnwire-api"]
 
 
 async def test_each_server_of_two_is_asked_for_its_own_keys(server: RedisServer, admin: Any, tmp_path: Path):
@@ -187,12 +187,12 @@ async def test_neighbours_are_found(server: RedisServer, admin: Any):
     admin.set("celery-task-meta-1", "x")
     admin.hset(keys.WORKERS, "host/1/a", json.dumps({"version": "0.0.1"}))
     with admin.pubsub() as other:
-        other.subscribe(keys.alive_channel("staging", "host/9/z"))
+        other.subscribe(channels.alive_channel("staging", "host/9/z"))
         found = await examine(server.url, code=0)
         assert "staging" in found["deployments"][0]["text"]
         assert "'celery-task-meta-1'" in found["keyspace"][0]["text"]
         assert "1 of 0.0.1" in found["workers"][0]["text"]
-        other.subscribe(keys.alive_channel("staging", "host/1/a"))
+        other.subscribe(channels.alive_channel("staging", "host/1/a"))
         found = await examine(server.url, code=1)
         assert levels(found["deployments"]) == ["fail"]
 

@@ -11,7 +11,8 @@ from chaos.client import Answer
 from stack.redis_server import RedisServer
 from tests.support.scene import Scene, scene
 from tests.support.waiting import wait_until
-from turnwire.shared.keys import TurnKey, cancels_channel
+from turnwire.shared.channels import cancels_channel
+from turnwire.shared.keys import TurnKey
 from turnwire.shared.store.waking import cancel_and_wake
 
 SESSION = "s-of-both"

@@ -20,6 +20,7 @@ from tests.model.observed_session import (
     check_ledger,
     check_lifetimes,
     check_log,
+    check_suspended,
     observe,
     session_in_memory,
     session_in_redis,
@@ -240,6 +241,7 @@ class Comparison(RuleBasedStateMachine):
         self.world.memory.clock.advance(0.001)
         check_lifetimes(now)
         check_ledger(now)
+        check_suspended(now)
         for turn in now.turns.values():
             check_log(turn)
         for index, turn in now.turns.items():

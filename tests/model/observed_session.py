@@ -8,7 +8,7 @@ from redis.commands.core import Script
 
 from tests.support.expiry import EXPIRE_AT
 from turnwire.shared.events import Cursor, is_terminal
-from turnwire.shared.keys import SessionKey
+from turnwire.shared.keys import SUSPENDED_INDEX, SessionKey
 from turnwire.shared.ledger import LedgerRow, decode_row
 from turnwire.shared.lifecycle import TERMINAL_STATES
 from turnwire.shared.model import Signal
@@ -52,6 +52,8 @@ class StoredSession:
     ends: tuple[int, ...]  # record, turns, open, numbering
     numbering: bytes | None
     turns: dict[int, Stored]
+    suspended: dict[bytes, bytes]  # the index of suspended turns: entry -> since when
+    lines: dict[bytes, bytes]  # and how many there are of each pool and tenant
 
 
 LOOK = (
@@ -61,7 +63,9 @@ local session = {redis.call('HGETALL', KEYS[1])}
 session[2], session[3] = redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('ZRANGE', KEYS[3], 0, -1)
 session[4] = redis.call('GET', KEYS[4])
 local turns = {}
-for i = 5, #KEYS, 6 do
+session[5] = redis.call('ZRANGE', KEYS[5], 0, -1, 'WITHSCORES')
+session[6] = redis.call('ZRANGE', KEYS[6], 0, -1, 'WITHSCORES')
+for i = 7, #KEYS, 6 do
     local turn, steps, events, signals, ledger, lease = unpack(KEYS, i, i + 5)
     turns[#turns + 1] = {redis.call('HGETALL', turn), redis.call('GET', lease), redis.call('HGETALL', steps),
                          redis.call('XRANGE', events, '-', '+'), redis.call('HGETALL', signals),
@@ -74,18 +78,19 @@ return {session, turns, expire_at(KEYS)}
 
 def observe(look: Script, session: SessionKey, count: int) -> StoredSession:
     """Read everything; turns from 0 to `count` - 1."""
-    keys = [session.record, session.turns, session.open, session.numbering]
+    keys = [session.record, session.turns, session.open, session.numbering, *SUSPENDED_INDEX]
     for index in range(count):
         key = session.turn(index)
         keys += [key.record, key.steps, key.events, key.signals, key.ledger, key.lease]
-    (record, indexes, open_indexes, numbering), found, ends = look(keys)
+    (record, indexes, open_indexes, numbering, suspended, lines), found, ends = look(keys)
     turns = {}
     for index, (fields, lease, steps, log, signals, ledger) in enumerate(found):
-        turn_ends = tuple(ends[4 + 6 * index : 10 + 6 * index])
+        turn_ends = tuple(ends[6 + 6 * index : 12 + 6 * index])
         if any(end != NO_KEY for end in turn_ends):
             turns[index] = Stored(pairs(fields), lease, pairs(steps), log, pairs(signals), pairs(ledger), turn_ends)
     own, opened = [int(i) for i in indexes], [int(i) for i in open_indexes]
-    return StoredSession(pairs(record), own, opened, tuple(ends[:4]), numbering, turns)
+    found_index = pairs(suspended), pairs(lines)
+    return StoredSession(pairs(record), own, opened, tuple(ends[:4]), numbering, turns, *found_index)
 
 
 def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -187,6 +192,13 @@ def check_ledger(session: StoredSession) -> None:
         assert sorted(map(int, turn.ledger)) == list(range(1, ended + 1))
         rows += ended
     assert int(session.record.get(b"usage:rows", 0)) == rows
+
+
+def check_suspended(session: StoredSession) -> None:
+    """The index of suspended turns holds exactly those, and counts them."""
+    run_ids = {turn.text("run_id") for turn in session.turns.values() if turn.text("status") == "suspended"}
+    assert {entry.decode() for entry in session.suspended} == {f"default {run_id}" for run_id in run_ids}
+    assert session.lines == ({b"default default": b"%d" % len(run_ids)} if run_ids else {})
 
 
 def check_lifetimes(session: StoredSession) -> None:

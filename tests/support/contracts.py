@@ -55,6 +55,8 @@ _KINDS = {
     keys.REVOKED: "revoked",
     keys.USED: "used",
     keys.PAUSED: "paused",
+    keys.SUSPENDED: "suspended",
+    keys.SUSPENDED_LINES: "lines",
 }
 _ALONE = {keys.CALLBACKS: "callbacks"}  # the name of a key in a script that has a place for it alone
 _PREFIXES = {

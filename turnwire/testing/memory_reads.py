@@ -173,13 +173,15 @@ class MemoryReads(TurnStore):
         assert cursor == 0
         job_ids: list[str] = []
         ended: list[str] = []
+        suspended: list[str] = []
         for key in self.memory.sessions():
             session = self.memory.session(key)
             for index, turn in session.turns.items() if session is not None else ():
                 run_id = key.turn(index).run_id
                 (job_ids if turn.is_open else ended).append(run_id)
+                suspended += [run_id] if turn.status == "suspended" else []
                 job_ids += [persist_id(run_id)] if turn.fields.get("persist") == "pending" else []
-        return TurnsPage(0, job_ids, ended)
+        return TurnsPage(0, job_ids, ended, suspended)
 
     async def rows_of(self, run_ids: Sequence[str]) -> list[dict[int, bytes]]:
         """See TurnReads."""

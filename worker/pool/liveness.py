@@ -31,8 +31,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from turnwire.shared.channels import alive_channel
 from turnwire.shared.errors import BadRequest, StoreUnavailable
-from turnwire.shared.keys import TurnKey, alive_channel, is_persist_id, run_id_of
+from turnwire.shared.keys import TurnKey, is_persist_id, run_id_of
 from turnwire.shared.metrics import counter
 from turnwire.shared.replies import Watched
 from turnwire.shared.store.queue import TurnQueue

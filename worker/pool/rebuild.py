@@ -17,11 +17,12 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from redis.exceptions import NoPermissionError
 
-from turnwire.shared.keys import ERASURE_PREFIX
+from turnwire.shared.keys import ERASURE_PREFIX, TurnKey
 from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.pausing import Pausing
 from turnwire.shared.store.queue import Taken, TurnQueue
@@ -102,6 +103,8 @@ class Rebuild:
             page = await self._store.page_of_turns(max(page.next_cursor, 0))
             for job_ids in _parts(page.job_ids):
                 await asyncio.gather(*map(self._queue.announce, job_ids))
+            for run_ids in _parts(page.suspended):  # it adds those to their index that are missing there
+                await asyncio.gather(*(self._store.expire(TurnKey.parse(run_id)) for run_id in run_ids))
             for run_ids in _parts(page.ended):
                 published += await self._publish(await self._queue.unpublished(run_ids))
             announced += len(page.job_ids)
@@ -118,5 +121,5 @@ class Rebuild:
         return len(found)
 
 
-def _parts(ids: list[str]) -> list[list[str]]:
+def _parts(ids: Sequence[str]) -> list[Sequence[str]]:
     return [ids[first : first + TOGETHER] for first in range(0, len(ids), TOGETHER)]

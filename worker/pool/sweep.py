@@ -23,9 +23,11 @@ from turnwire.shared.store.erasures import Erasures
 from turnwire.shared.store.pausing import Pausing
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.queue_open import SWEEPER_MS
+from turnwire.shared.store.suspended import SuspendedTurns
 from turnwire.shared.store.turns import TurnStore
 from turnwire.worker.attempt.outcome import BEHIND_MS, look_ms
 from turnwire.worker.pool.rebuild import Rebuild
+from turnwire.worker.pool.suspended_check import SuspendedCheck
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Sweep:
         """Sweep until cancelled, or stand by for as long as another worker sweeps."""
         wait_s, rebuild_at_s = SWEEP_S, 0.0
         pausing = Pausing(self._store, self._queue)
+        suspended = SuspendedCheck(SuspendedTurns(self._store.redis, self._store.settings))
         while True:
             await asyncio.sleep(wait_s)
             try:
@@ -58,6 +61,7 @@ class Sweep:
                 if due.sweeps and time.monotonic() >= rebuild_at_s:
                     rebuild_at_s = time.monotonic() + await self._rebuild.if_needed()
                     await pausing.go_on()
+                    await suspended.go_on()
             except StoreUnavailable as error:
                 logger.warning("the sweep could not look for open turns (%s); trying again in %g s", error, STANDBY_S)
                 wait_s = STANDBY_S

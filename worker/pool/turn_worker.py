@@ -15,10 +15,10 @@ from typing import Any, Final
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from turnwire.shared.channels import cancels_channel
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.exposition import Exposition
 from turnwire.shared.identity import worker_id
-from turnwire.shared.keys import cancels_channel
 from turnwire.shared.lanes import read_pools
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.callbacks import Callbacks

@@ -11,6 +11,8 @@
 --   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
+--   suspended  zset: entry of each suspended turn -> since when, in µs; see parts/suspension.lua
+--   lines      zset: pool and tenant -> how many of these turns they have
 -- ARGV
 --   channel_prefix    of the channels of this deployment; `-` if the caller tells the readers of the end
 --   index             of the turn
@@ -29,10 +31,10 @@
 --   NOT_FOUND       there is no such turn, or it is another user's
 --   FENCED          a newer attempt has written to its log
 --   GONE            its log was erased
--- include: time log cut sums ledger close attempt owned_by branch
+-- include: time log cut sums ledger close attempt owned_by branch suspension
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], suspended = KEYS[10], lines = KEYS[11]}
 local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, user, repeated = unpack(ARGV)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage', 'wakes')
 local status = state[1]
@@ -55,4 +57,7 @@ local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage, n
 local message = cancel_message(state[4] or reason)
 local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
     or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)
+if not refused and status == 'suspended' then
+    unlist_suspended(keys.suspended, keys.lines, entry_of(keys.turn))
+end
 return refused or {'cancelled', woken(first_open(keys.open), state[6])}

@@ -13,6 +13,8 @@
 --   events     stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
+--   suspended  zset: entry of each suspended turn -> since when, in µs; see parts/suspension.lua
+--   lines      zset: pool and tenant -> how many of these turns they have
 -- ARGV
 --   channel_prefix    of the channels of this deployment
 --   index             of the turn
@@ -44,10 +46,10 @@
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log cut sums ledger close attempt suspicion branch
+-- include: time log cut sums ledger close attempt suspicion branch suspension
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
-              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
+              events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], suspended = KEYS[10], lines = KEYS[11]}
 local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
     lineage, keeps_tail, tenant_paused, paused, end_prefix = unpack(ARGV, 1, 13)
 
@@ -201,5 +203,8 @@ else
     end
     return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {},
         waited_for_claim_ms)
+end
+if not refused and status == 'suspended' then
+    unlist_suspended(keys.suspended, keys.lines, entry_of(keys.turn))
 end
 return refused or ended()

@@ -7,6 +7,8 @@
 --   turns      zset: the indexes of all its turns
 --   open       zset: the indexes of its turns that are not terminal
 --   numbering  string: the next index, also after the session's hash has expired
+--   suspended  zset: entry of each suspended turn -> since when, in µs; see parts/suspension.lua
+--   lines      zset: pool and tenant -> how many of these turns they have
 --   name …     the six keys of each turn
 -- ARGV
 --   channel_prefix    of the channels of this deployment
@@ -17,20 +19,24 @@
 --   run_id …          the turns' run ids, in the same order
 -- RETURNS
 --   how many turns of the session are left; -1: it is another user's, and nothing was erased
--- include: owned_by
+-- include: owned_by suspension
 
-local session, turns, open, numbering = unpack(KEYS, 1, 4)
+local session, turns, open, numbering, suspended, lines = unpack(KEYS, 1, 6)
 local channel_prefix, cancels, user, count = unpack(ARGV, 1, 4)
 count = tonumber(count)
 if is_foreign(session, user) then
     return -1
 end
 for i = 1, count do
-    redis.call('UNLINK', unpack(KEYS, 6 * i - 1, 6 * i + 4))
+    local turn = KEYS[6 * i + 1]
+    if redis.call('HGET', turn, 'status') == 'suspended' then
+        unlist_suspended(suspended, lines, entry_of(turn))
+    end
+    redis.call('UNLINK', unpack(KEYS, 6 * i + 1, 6 * i + 6))
     redis.call('ZREM', turns, ARGV[4 + i])
     redis.call('ZREM', open, ARGV[4 + i])
     redis.call('PUBLISH', cancels, ARGV[4 + count + i])
-    redis.call('PUBLISH', channel_prefix .. KEYS[6 * i + 2], 'erased')
+    redis.call('PUBLISH', channel_prefix .. KEYS[6 * i + 4], 'erased')
 end
 local left = redis.call('ZCARD', turns)
 if left == 0 then

@@ -10,12 +10,14 @@
 --   token      the value of this attempt's lease
 --   used       what the attempt used: JSON of texts, '' if nobody knows
 --   reason     why the next attempt runs: handover or store_lost
+--   index      of the turn
+--   followers  pub/sub channel of those who follow the session; nothing is published while nobody does
 -- RETURNS
 --   the attempt's ledger row; '' if this attempt had lost the turn
--- include: time sums ledger
+-- include: time sums ledger followers
 
 local session, turn, lease, ledger = unpack(KEYS)
-local attempt, token, used, reason = unpack(ARGV)
+local attempt, token, used, reason, index, followers = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'attempt', 'worker')
 local holder = redis.call('GET', lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
@@ -28,4 +30,5 @@ local now = now_ms()
 local row = add_row({session = session, turn = turn, ledger = ledger}, attempt, 'handover', '', told_use(used), now)
 redis.call('HSET', turn, 'status', 'queued', 'resume_reason', reason, 'updated_at', now)
 redis.call('DEL', lease)
+tell_followers(session, followers, index, now)
 return row

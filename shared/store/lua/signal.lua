@@ -4,12 +4,16 @@
 --   session       hash of the session
 --   turn          hash of the turn
 --   signals       hash: key -> signal
+--   suspended     zset: entry of each suspended turn -> since when, in µs; see parts/suspension.lua
+--   lines         zset: pool and tenant -> how many of these turns they have
 -- ARGV
 --   key           of the signal
 --   payload       JSON
 --   max_signals   how many signals a turn may have
 --   max_bytes     how many bytes they may have together
 --   user          whose session it must be; '' if that does not matter
+--   index         of the turn
+--   followers     pub/sub channel of those who follow the session; nothing is published while nobody does
 -- RETURNS {first, stored signal, enqueue, pool, priority}
 --   first         1: this call stored it; 0: another one was there before
 --   enqueue       1: the caller has to enqueue the turn's job
@@ -18,10 +22,10 @@
 --   NOT_FOUND     there is no such turn, or it is another user's
 --   TURN_ENDED    the turn has ended
 --   SIGNAL_LIMIT  the turn's signals are as many, or as large, as they may be; never for the signal that it waits for
--- include: time wake owned_by
+-- include: time suspension followers owned_by
 
-local session, turn, signals = unpack(KEYS)
-local key, payload, max_signals, max_bytes, user = unpack(ARGV)
+local session, turn, signals, suspended, lines = unpack(KEYS)
+local key, payload, max_signals, max_bytes, user, index, followers = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'signal_bytes', 'pool', 'priority')
 if not state[1] or is_foreign(session, user) then
     return redis.error_reply('NOT_FOUND no such turn')
@@ -47,7 +51,8 @@ end
 redis.call('HSET', signals, key, stored)
 redis.call('HSET', turn, 'signal_bytes', bytes)
 if is_awaited then
-    wake(turn, now)
+    wake(turn, suspended, lines, now)
+    tell_followers(session, followers, index, now)
     return {1, stored, 1, state[4], state[5]}
 end
 return {1, stored, 0, state[4], state[5]}

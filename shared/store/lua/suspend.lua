@@ -9,6 +9,8 @@
 --   events        stream: the turn's log; its pub/sub channel is this key behind the prefix
 --   signals       hash: key -> signal
 --   ledger        hash: attempt -> ledger row
+--   suspended     zset: entry of each suspended turn -> since when, in µs; see parts/suspension.lua
+--   lines         zset: pool and tenant -> how many of these turns they have
 -- ARGV
 --   channel_prefix    of the channels of this deployment
 --   attempt
@@ -27,9 +29,9 @@
 --   GONE          the log was erased
 --   LOG_BEHIND    as for `checkpoint`
 --   STEPS_BEHIND  as for `checkpoint`
--- include: time log sums ledger fence behind
+-- include: time log sums ledger fence behind suspension
 
-local session, turn, lease, steps, events, signals, ledger = unpack(KEYS)
+local session, turn, lease, steps, events, signals, ledger, suspended, lines = unpack(KEYS)
 local channel_prefix, attempt, token, lease_ms, key, timeout_ms, used, seq, event, history, known = unpack(ARGV)
 local state = redis.call('HMGET', turn, 'status', 'awaiting', 'attempt', 'worker')
 if state[1] == 'suspended' and state[2] == key and state[4] .. '#' .. state[3] == token then
@@ -51,7 +53,8 @@ refused = add_events(events, channel_prefix, tonumber(attempt), tonumber(seq), {
 if refused then
     return refused
 end
-local now = now_ms()
+local since_us = now_us()
+local now = math.floor(since_us / 1000)
 redis.call('HSET', turn, 'status', 'suspended', 'awaiting', key, 'stands', attempt .. '-' .. seq, 'updated_at', now)
 if timeout_ms ~= '' then
     redis.call('HSET', turn, 'deadline', now + timeout_ms)
@@ -60,4 +63,5 @@ if history ~= '' then
     redis.call('HSETNX', steps, 'history', history)
 end
 redis.call('DEL', lease)
+list_suspended(suspended, lines, entry_of(turn), since_us)
 return {'', add_row({session = session, turn = turn, ledger = ledger}, attempt, 'suspended', '', told_use(used), now)}

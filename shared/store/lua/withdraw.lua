@@ -18,6 +18,7 @@
 --   mark              the mark that `submit` returned
 --   verdict           the verdict that `submit` returned: created or reopened
 --   retention_ms      how long the failed turn is kept
+--   followers         pub/sub channel of those who follow the session; nothing is published while nobody does
 --   event …           the last events of a turn that was reopened
 -- RETURNS {taken back, indexes of the session's turns that may be able to run now}
 --   1               it is taken back
@@ -25,11 +26,11 @@
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log sums ledger close keyed branch
+-- include: time log sums ledger close keyed branch followers
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], numbering = KEYS[10]}
-local channel_prefix, index, mark, verdict, retention_ms = unpack(ARGV, 1, 5)
+local channel_prefix, index, mark, verdict, retention_ms, followers = unpack(ARGV, 1, 6)
 local state = redis.call('HMGET', keys.turn, 'status', 'asked', 'attempt', 'wakes')
 if (verdict == 'created' and not state[1]) or (state[1] == 'failed' and state[2] == mark) then
     return {1, woken(first_open(keys.open), state[4])}  -- it was taken back already
@@ -40,6 +41,7 @@ end
 if verdict == 'created' then
     local created_at, next_before = unpack(redis.call('HMGET', keys.turn, 'created_at', 'next_index_before'))
     redis.call('DEL', keys.turn, keys.signals)
+    tell_followers(keys.session, followers, index, now_ms())
     redis.call('ZREM', keys.turns, index)
     redis.call('ZREM', keys.open, index)
     forget_key(keys.session, index)
@@ -61,7 +63,7 @@ end
 local attempt = tonumber(state[3]) + 1
 local last = redis.call('XREVRANGE', keys.events, '+', '-', 'COUNT', 1)
 local seq = tonumber(string.match(last[1][1], '%d+-(%d+)')) + 1
-local refused = add_events(keys.events, channel_prefix, attempt, seq, {unpack(ARGV, 6)})
+local refused = add_events(keys.events, channel_prefix, attempt, seq, {unpack(ARGV, 7)})
 if refused then
     return refused
 end

@@ -8,10 +8,11 @@ import pytest
 from tests.support.operators import asked, runs
 from tests.support.turns import KEY, SESSION, WORKER, request, step, submit_and_claim
 from turnwire import __version__
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.store import turn_list
 
 
 async def ask(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, Any]:
@@ -84,6 +85,23 @@ async def test_why_turns_wait(http, store, queue):
     }
     await store.suspend(first, "approval", None, first.next_seq, b'{"type":"session.run.suspended","data":{}}')
     assert (await only(http, state="suspended"))["waits_for"]["detail"] == "approval"
+
+
+async def test_suspended_turns_are_found_whatever_else_there_is(http, store, queue, monkeypatch):
+    """The list of all turns is looked through for some of them only."""
+    waiting = [SessionKey("default", name).turn(0) for name in ("a", "b", "c")]
+    for key in waiting:
+        claimed = await runs(store, queue, key)
+        await store.suspend(claimed, "go", None, claimed.next_seq, b'{"type":"session.run.suspended","data":{}}')
+    for index in range(5):
+        await asked(store, queue, SESSION.turn(index))
+    monkeypatch.setattr(turn_list, "LOOKED_AT", 2)
+    monkeypatch.setattr(turn_list, "TOGETHER", 2)
+    newest_first = [key.run_id for key in reversed(waiting)]
+    page = await ask(http, "turns", state="suspended", limit=2)
+    assert [turn["run_id"] for turn in page["turns"]] == newest_first[:2]
+    assert await run_ids(http, state="suspended", limit=2, after=page["next"]) == newest_first[2:]
+    assert await run_ids(http, state="suspended", q=waiting[0].run_id) == [], "it goes on while `next` says so"
 
 
 async def test_a_running_turn_whose_lease_has_ended_waits_for_a_worker(http, store, queue, redis):
@@ -177,7 +195,7 @@ async def test_workers_tell_what_they_run(http, store, queue, redis, settings):
     [worker] = (await ask(http, "workers"))["workers"]
     assert worker["is_alive"] is False  # no process holds a connection
     async with redis.pubsub() as held:
-        await held.subscribe(keys.alive_channel(settings.deployment_name, WORKER))
+        await held.subscribe(channels.alive_channel(settings.deployment_name, WORKER))
         await held.get_message(timeout=5)
         view = await ask(http, "workers")
     [worker] = view["workers"]

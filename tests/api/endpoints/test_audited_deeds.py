@@ -16,7 +16,7 @@ from tests.support.turns import request
 from turnwire.api.app import create_app
 from turnwire.api.endpoints.operation import Operation
 from turnwire.api.endpoints.routes import OPERATIONS
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.store.listing import Listing
 
@@ -55,7 +55,7 @@ async def kills(store, queue, redis, settings, monkeypatch) -> AsyncIterator[lis
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     async with redis.pubsub() as held:
-        await held.subscribe(keys.alive_channel(settings.deployment_name, WORKER))
+        await held.subscribe(channels.alive_channel(settings.deployment_name, WORKER))
         await held.get_message(timeout=5)
         yield sent
 

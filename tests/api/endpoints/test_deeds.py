@@ -15,7 +15,7 @@ from tests.support.product import HOLD, Product, text
 from tests.support.turns import KEY, WORKER, request
 from tests.support.waiting import wait_until
 from turnwire.api.app import create_app
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.store.job_bytes import new_job
@@ -138,7 +138,7 @@ async def test_only_in_development_a_worker_may_be_killed(store, queue, redis, s
         ):
             path = f"/v1/admin/workers/{worker.replace('/', '%2F')}/kill"
             assert (await http.post(path, json={})).status_code == 404  # no connection stands for it
-            await held.subscribe(keys.alive_channel(settings.deployment_name, worker))
+            await held.subscribe(channels.alive_channel(settings.deployment_name, worker))
             await held.get_message(timeout=5)
             answer = await http.post(path, json={})
         await app.state.services.redis.aclose(close_connection_pool=True)

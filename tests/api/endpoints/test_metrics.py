@@ -14,13 +14,15 @@ import pytest
 from tests.support.key_file import key_block, write_key_file
 from tests.support.proxy import Proxy
 from tests.support.scraped import Scraped
-from tests.support.turns import request
+from tests.support.turns import request, submit_and_claim
 from turnwire.api import store_gauges
 from turnwire.api.app import create_app
 from turnwire.shared import keys
+from turnwire.shared.events import encode_event
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.settings import Settings
+from turnwire.shared.store import suspended
 
 WAITING = "turnwire_queue_waiting_jobs"
 OLDEST = "turnwire_queue_oldest_waiting_seconds"
@@ -116,6 +118,29 @@ async def test_the_queue_by_pool_and_tenant(settings, redis, store, queue):
     assert scraped("turnwire_queue_open_turns") == 8
     assert scraped("turnwire_queue_parked_turns") == 0
     assert 0 <= scraped(OLDEST, pool="gpu", tenant="big") < 60
+
+
+async def test_suspended_turns_by_pool_and_tenant(settings, redis, store, monkeypatch):
+    async def suspends(tenant: str, session: str, pool: str) -> None:
+        claimed = await submit_and_claim(store, SessionKey(tenant, session).turn(0), lane=Lane(pool))
+        await store.suspend(claimed, "go", None, 1, encode_event("session.run.suspended", {}))
+
+    for tenant, count in (("big", 3), ("small", 2), ("tiny", 1)):
+        for number in range(count):
+            await suspends(tenant, f"s{number}", "gpu")
+    await suspends("big", "elsewhere", "unknown")
+    name = "turnwire_queue_suspended_turns"
+    async with api(settings, project_pools="legal=gpu", metrics_tenants=1) as http:
+        scraped = await scrape(http)
+        assert scraped(name, pool="gpu", tenant="big") == 3
+        assert scraped(name, pool="gpu", tenant="other") == 3
+        assert scraped(name, pool="other", tenant="big") == 1, "no setting of this API names the pool"
+        assert scraped(name, pool="default", tenant="other") == 0
+        monkeypatch.setattr(suspended, "MOST_LINES", 1)
+    async with api(settings, project_pools="legal=gpu") as http:
+        scraped = await scrape(http)
+        assert scraped(name, pool="gpu", tenant="big") == 3
+        assert scraped(name, pool="other", tenant="other") == 4, "of more tenants than were looked at"
 
 
 async def test_the_age_of_the_oldest_job_also_of_one_in_an_unknown_pool(settings, redis, store, queue):

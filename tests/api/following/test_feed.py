@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.devices import device, wait_a_ms
 from tests.support.following import Writer
-from tests.support.turns import KEY, SESSION, request, submit_and_claim, take_over
+from tests.support.turns import KEY, SESSION, claim, request, submit_and_claim, take_over
 from tests.support.waiting import let_pass, wait_until
 from turnwire.api.following import feed
 from turnwire.api.following.feeds import Feeds
@@ -43,12 +43,45 @@ async def test_a_suspended_turn_and_a_cancelled_one_are_told(feeds: Feeds, store
     claimed = await submit_and_claim(store)
     async with device(feeds) as one:
         await wait_until(lambda: feeds.watched, "its channel is followed")
-        event = encode_event("session.run.suspended", {"key": "go", "attempt": 1})
-        await store.suspend(claimed, "go", None, claimed.next_seq, event)
+        await store.suspend(claimed, "go", None, claimed.next_seq, SUSPENDED)
         await one.hears((0, "suspended", 1))
         await store.cancel(KEY)
         await one.hears((0, "cancelled", 2))
         assert one.types == ["session.turn.running", "session.turn.suspended", "session.turn.ended"]
+
+
+SUSPENDED = encode_event("session.run.suspended", {"key": "go", "attempt": 1})
+
+
+@pytest.mark.usefixtures("by_messages")
+@pytest.mark.parametrize("woken", ["signal", "timeout"])
+async def test_a_turn_that_goes_back_to_the_queue_is_told_at_once(feeds: Feeds, store: TurnStore, woken: str):
+    claimed = await submit_and_claim(store)
+    async with device(feeds) as one:
+        await wait_until(lambda: feeds.watched, "its channel is followed")
+        assert await store.handover(claimed)
+        await one.hears((0, "queued", 1))
+        claimed = await claim(store)
+        await one.hears((0, "running", 2))
+        await store.suspend(claimed, "go", 60_000, claimed.next_seq, SUSPENDED)
+        await one.hears((0, "suspended", 2))
+        if woken == "signal":
+            await store.signal(KEY, "go", b"1")
+        else:
+            await store.redis.hset(KEY.record, "deadline", 1)
+            assert await store.expire(KEY) == 0
+        await one.hears((0, "queued", 2))
+
+
+@pytest.mark.usefixtures("by_messages")
+async def test_a_turn_that_the_queue_refused_is_told_as_gone(feeds: Feeds, store: TurnStore):
+    await submit_and_claim(store)
+    async with device(feeds) as one:
+        await wait_until(lambda: feeds.watched, "its channel is followed")
+        submitted = await store.submit(SESSION.turn(1), request())
+        await one.hears((1, "queued", 0))
+        assert await store.withdraw(submitted, []) is not None
+        await one.hears((1, "gone", 0))
 
 
 @pytest.mark.usefixtures("by_messages")

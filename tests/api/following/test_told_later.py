@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.following import Follower, Writer
 from tests.support.turns import KEY
 from tests.support.waiting import wait_until
-from turnwire.shared.keys import NOT_PUBLISHED
+from turnwire.shared.channels import NOT_PUBLISHED
 from turnwire.shared.store.turns import TurnStore
 
 NEVER_S = 3600.0  # no reader is told by the check of a silent turn

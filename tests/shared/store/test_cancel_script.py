@@ -17,9 +17,9 @@ from tests.support.turns import (
     submit_and_claim,
     types_of,
 )
+from turnwire.shared.channels import cancels_channel
 from turnwire.shared.errors import NotFound
 from turnwire.shared.events import RUN_COMPLETED, encode_event
-from turnwire.shared.keys import cancels_channel
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.replies import Cancelled, CancelVerdict
 

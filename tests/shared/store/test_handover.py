@@ -1,6 +1,6 @@
 """handover: a draining worker gives a turn back."""
 
-from tests.support.turns import KEY, OTHER_WORKER, claim, snapshot, submit_and_claim, take_over
+from tests.support.turns import KEY, OTHER_WORKER, SESSION, claim, snapshot, submit_and_claim, take_over
 from turnwire.shared.lifecycle import TurnState
 
 
@@ -49,6 +49,14 @@ async def test_repeating_it_after_the_next_claim_takes_nothing_away(store, redis
     before = await snapshot(redis)
     assert await store.handover(claimed) == row
     assert await snapshot(redis) == before
+
+
+async def test_nothing_is_published_of_a_session_that_nobody_follows(store, redis, published):
+    claimed = await submit_and_claim(store)
+    next_message = await published(SESSION.channel(""))
+    assert await store.handover(claimed)
+    await redis.publish(SESSION.channel(""), "the first")
+    assert await next_message() == b"the first"
 
 
 async def test_a_server_that_forgot_the_script_gets_it_again(store, redis):

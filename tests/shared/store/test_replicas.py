@@ -3,9 +3,10 @@
 import pytest
 
 from tests.support.turns import KEY, SESSION, WORKER, append, claim, delta, request, step
+from turnwire.shared.channels import ENDED
 from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.events import RUN_FAILED, encode_event
-from turnwire.shared.keys import AUDIT, ENDED
+from turnwire.shared.keys import AUDIT
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.model import ANSWER, TRANSFORM, Ended
 from turnwire.shared.settings import Settings

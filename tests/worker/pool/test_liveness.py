@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, calls_of, submit_and_claim
 from tests.support.waiting import wait_until
-from turnwire.shared import keys
+from turnwire.shared import channels, keys
 from turnwire.shared.store.connect import connect_listener
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.turns import TurnStore
@@ -60,7 +60,7 @@ async def connection(redis_url, settings):
 
 
 def alive(settings, worker: str) -> str:
-    return keys.alive_channel(settings.deployment_name, worker)
+    return channels.alive_channel(settings.deployment_name, worker)
 
 
 async def subscribe(held: HeldConnection, *channels: str) -> None:
