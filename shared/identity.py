@@ -49,7 +49,9 @@ def input_hash(
         identity["parent"] = parent
     if options is not None:
         identity["options"] = options
-    return hashlib.sha256(canonical_json(identity)).hexdigest()
+    if options is not None or not isinstance(message, str):  # nothing else can hold a number that JSON has no form for
+        return hashlib.sha256(canonical_json(identity)).hexdigest()
+    return hashlib.sha256(strictjson.SORTED.encode(identity)).hexdigest()
 
 
 def user_digest(tenant: str, user: str) -> str:

@@ -26,7 +26,9 @@ def learn(**fields: Value | None) -> None:
     """Let the lines of this context carry these fields as well. Outside of one, it does nothing."""
     current = _context.get(None)
     if current is not None:
-        current.update({name: value for name, value in fields.items() if value is not None})
+        for name, value in fields.items():
+            if value is not None:
+                current[name] = value
 
 
 def nowhere() -> Context:

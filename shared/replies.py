@@ -7,7 +7,7 @@ import msgspec
 
 from turnwire.shared.keys import TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
-from turnwire.shared.model import Claimed
+from turnwire.shared.model import Claimed, TurnRecord
 
 
 class CancelVerdict(StrEnum):
@@ -93,7 +93,8 @@ class Watched(msgspec.Struct, frozen=True):
 class Submitted(msgspec.Struct, frozen=True):
     """The outcome of a submit. `mark` identifies this submit among all submits of the turn.
 
-    `announced`: the mark with which the queue forgets the turn, if this submit has announced it.
+    `announced`: the mark with which the queue forgets the turn, if this submit has announced it. `completed`: the turn,
+    if it is completed.
     """
 
     verdict: Literal["created", "reopened", "attached", "running", "replay"]
@@ -101,3 +102,4 @@ class Submitted(msgspec.Struct, frozen=True):
     attempt: int
     mark: str
     announced: str = ""
+    completed: TurnRecord | None = None

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-_sorted: Final = msgspec.json.Encoder(order="deterministic")
+SORTED: Final = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_sorted(value: Any) -> bytes:
@@ -15,7 +15,7 @@ def encode_sorted(value: Any) -> bytes:
     Raises:
         TypeError, ValueError: the value holds something that JSON cannot represent.
     """
-    encoded = _sorted.encode(value)
+    encoded = SORTED.encode(value)
     if b"null" in encoded:  # to look into the value costs more than to encode it, and a null is rare
         refuse_non_finite(value)
     return encoded

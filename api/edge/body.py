@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from turnwire.api.access.errors import Forbidden
+from turnwire.api.edge.accept import JSON
 from turnwire.api.edge.arriving import Bodies
 from turnwire.api.edge.exchange import Exchange
 from turnwire.api.edge.problems import UnsupportedMediaType
@@ -145,11 +146,13 @@ def _without_input(text: str) -> str:
 
 def _is_json(headers: Headers) -> bool:
     """False if the request names no media type. Raises UnsupportedMediaType if it names another one."""
-    kind, *parameters = (part.strip().lower() for part in (single(headers, "content-type") or "").split(";"))
-    if kind not in {"", "application/json"}:
-        raise UnsupportedMediaType(NOT_JSON)
-    if any(part.startswith("charset=") and part[8:].strip('"') not in {"utf-8", "utf8"} for part in parameters):
-        raise UnsupportedMediaType("the body must be UTF-8")
+    kind = named = single(headers, "content-type") or ""
+    if named != JSON:  # most requests name it just so
+        kind, *parameters = (part.strip().lower() for part in named.split(";"))
+        if kind not in {"", JSON}:
+            raise UnsupportedMediaType(NOT_JSON)
+        if any(part.startswith("charset=") and part[8:].strip('"') not in {"utf-8", "utf8"} for part in parameters):
+            raise UnsupportedMediaType("the body must be UTF-8")
     if (joined(headers, "content-encoding") or "identity").strip().lower() not in {"identity", ""}:
         raise UnsupportedMediaType("the body must not be compressed")
     return bool(kind)

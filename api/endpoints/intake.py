@@ -17,6 +17,7 @@ from turnwire.shared.events import ERROR, RUN_FAILED, encode_event
 from turnwire.shared.keys import SessionKey, TurnKey
 from turnwire.shared.lanes import DEFAULT_LANE, Lane
 from turnwire.shared.limits import NO_LIMITS, Limits
+from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Submitted
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.queue import TurnQueue
@@ -40,9 +41,9 @@ class Accepted(msgspec.Struct, frozen=True):
         return self.submitted.key
 
     @property
-    def is_replay(self) -> bool:
-        """Whether the turn is completed, so that there is nothing to run."""
-        return self.submitted.verdict == "replay"
+    def completed(self) -> TurnRecord | None:
+        """The turn if it is completed, so that there is nothing to run."""
+        return self.submitted.completed
 
 
 class Intake:

@@ -118,8 +118,8 @@ class _Answer:
 
     async def send(self, form: Form, asked: AskedTurn) -> None:
         _ASKED.add(self._accepted.submitted.verdict)
-        if self._accepted.is_replay:
-            await self._replay(form.framing)
+        if self._accepted.completed is not None:
+            await self._replay(self._accepted.completed, form.framing)
         elif form.framing is None:
             await self._intake.enqueue(self._accepted)
             record = await self._services.store.existing(self._key)
@@ -146,9 +146,8 @@ class _Answer:
         if self._accepted.submitted.verdict in _NEW:
             _FIRST_EVENTS.observe(time.perf_counter() - self._exchange.began_s)
 
-    async def _replay(self, framing: Framing | None) -> None:
+    async def _replay(self, record: TurnRecord, framing: Framing | None) -> None:
         headers = self._headers | {"idempotent-replayed": "true"}
-        record = await self._services.store.existing(self._key)
         if framing is None:
             await self._exchange.answer_json(record, 200, headers)
         else:

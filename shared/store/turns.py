@@ -9,14 +9,14 @@ from turnwire.shared.channels import cancels_channel
 from turnwire.shared.errors import TurnLimit
 from turnwire.shared.keys import MAX_TURN_INDEX, OPEN_TURNS, SUSPENDED_INDEX, SessionKey, TurnKey
 from turnwire.shared.lanes import Lane
-from turnwire.shared.model import StepRecord
+from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
 from turnwire.shared.request import TurnRequest
 from turnwire.shared.store.attempts import AttemptWrites, flat
 from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.findings import Findings
-from turnwire.shared.store.granted import indexes_of
+from turnwire.shared.store.granted import in_pairs, indexes_of
 from turnwire.shared.store.queue_open import ANNOUNCED_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
@@ -99,8 +99,9 @@ class TurnStore(AttemptWrites):
             if not await self.prune(session):
                 raise
             reply = await SUBMIT(self._replicated, names, args)
-        verdict, attempt, mark, announced = reply
-        return Submitted(verdict.decode(), key, attempt, mark.decode(), announced.decode())
+        verdict, attempt, mark, announced, *record = reply
+        completed = TurnRecord.from_hash(key, self._opened(key, in_pairs(record[0]))) if record else None
+        return Submitted(verdict.decode(), key, attempt, mark.decode(), announced.decode(), completed)
 
     def _stored_fields(self, key: TurnKey, request: TurnRequest) -> Mapping[str, str | bytes]:  # noqa: ARG002
         """The request's fields of the turn hash, as they are stored."""

@@ -99,7 +99,7 @@ def plain(reply: Any) -> Any:
         case Ended():
             return msgspec.structs.replace(reply, rows=plain(reply.rows), record=plain(reply.record))
         case Submitted():
-            return msgspec.structs.replace(reply, mark="a mark" if reply.mark else "")
+            return msgspec.structs.replace(reply, mark="a mark" if reply.mark else "", completed=plain(reply.completed))
         case Cancelled() | Suspended() | GivenUp() | Rewound() | Settled() | Signalled():
             return [type(reply), *map(plain, msgspec.structs.astuple(reply))]
         case TurnwireError():

@@ -68,7 +68,7 @@ class MemoryStore(MemoryAttempts):
         if turn is not None and turn.fields["input_hash"] != digest:
             raise InputMismatch("this turn was asked with other input")
         if turn is not None and turn.status == "completed":
-            return Submitted("replay", key, turn.attempt, "")
+            return Submitted("replay", key, turn.attempt, "", completed=await self.record(key))
         if turn is not None and turn.is_open:
             if request.on_busy == "reject":
                 raise LeaseHeld("this turn is in progress")

@@ -28,7 +28,7 @@
 --   look_ms            after how many ms the sweep should look at the turn, if KEYS has the sweep's list
 --   followers          pub/sub channel of those who follow the session; nothing is published while nobody does
 --   field value …      the request's fields of the turn hash
--- RETURNS {verdict, attempt, mark, announced}
+-- RETURNS {verdict, attempt, mark, announced, [record]}
 --   created            the turn is new
 --   reopened           it had failed or was cancelled, and is queued again
 --   attached           it is queued already
@@ -36,6 +36,7 @@
 --   replay             it is completed
 --   mark               with which `withdraw` takes this submit back; '' for a replay
 --   announced          with which `forget` takes the entry of the list back; '' if none was made
+--   record             field value … of the turn's hash; only for a replay
 -- REFUSES
 --   NOT_FOUND          the session is another tenant's, or another user's
 --   MOVED              the session's next index has changed meanwhile; the reason is the new one
@@ -71,6 +72,13 @@ if is_next == '1' then
     end
 end
 
+if status and old[3] ~= input_hash then
+    return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
+end
+if status == 'completed' then
+    return {'replay', tonumber(old[2]), '', '', redis.call('HGETALL', turn)}
+end
+
 -- The turn keeps the mark of this submit in `asked`. `withdraw` takes the turn back only while it is the latest.
 local us = now_us()
 local now, asked = math.floor(us / 1000), string.format('%d', us)
@@ -83,12 +91,6 @@ local function announce()
     return is_new and string.format('%d', at) or ''
 end
 
-if status and old[3] ~= input_hash then
-    return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
-end
-if status == 'completed' then
-    return {'replay', tonumber(old[2]), '', ''}
-end
 if status == 'queued' or status == 'running' or status == 'suspended' then
     if on_busy == 'reject' then
         return redis.error_reply('LEASE_HELD this turn is in progress')

@@ -77,6 +77,7 @@ async def test_c2_a_completed_turn_is_a_replay_and_nothing_is_written(store, red
     before = await snapshot(redis)
     submitted = await store.submit(KEY, request())
     assert (submitted.verdict, submitted.attempt) == ("replay", 1)
+    assert submitted.completed == await store.record(KEY)
     assert await snapshot(redis) == before
 
 
