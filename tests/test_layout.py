@@ -22,7 +22,7 @@ PARTS = sorted((ROOT / "shared" / "store" / "lua" / "parts").glob("*.lua"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 KEY_TEXT = re.compile(
-    r"""["'f](?:turn|lease|steps|events|signals|ledger|session|numbering|turns|open):chat|arq:(?:job|in-progress|queue|abort|result)|(?<!urn:)turnwire:"""
+    r"""(?:\A|["'f])(?:turn|lease|steps|events|signals|ledger|session|numbering|turns|open):chat|arq:(?:job|in-progress|queue|abort|result)|(?<!urn:)turnwire:"""
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 # Who waits by sleeping: one module for everybody, and those of suites that need nothing else of ours.
@@ -45,10 +45,9 @@ def nodes_of(path: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
-def calls_in(path: Path, but_not: str = "") -> list[str]:
-    """Return the calls in the file, as dotted text such as `asyncio.sleep`, without the arguments of `but_not`."""
-    calls = [node for node in nodes_of(path) if isinstance(node, ast.Call)]
-    return [dotted(call.func) for call in calls if not (but_not and ast.unparse(call).endswith(but_not))]
+def calls_in(path: Path) -> dict[ast.Call, str]:
+    """Return the calls in the file, each with what is called as dotted text, such as `asyncio.sleep`."""
+    return {node: dotted(node.func) for node in nodes_of(path) if isinstance(node, ast.Call)}
 
 
 def dotted(node: ast.expr) -> str:
@@ -69,19 +68,11 @@ def imported_modules(path: Path) -> list[str]:
     return imported_names(path) + [alias.name for node in imports for alias in node.names]
 
 
-def without_comments(path: Path) -> str:
-    """The code as Python reads it: no comments, no docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
-            body[0] = ast.Pass()
-    return ast.unparse(tree)
+def texts_in(path: Path) -> list[str]:
+    """Return every text that the code of the file writes, and each piece of its f-strings. Docstrings are none."""
+    alone = {node.value for node in nodes_of(path) if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes_of(path) if isinstance(node, ast.Constant) and node not in alone]
+    return [constant.value for constant in constants if isinstance(constant.value, str)]
 
 
 def unpacked(code: str, section: str) -> list[str]:
@@ -160,7 +151,8 @@ def test_only_two_modules_spell_keys_and_channels():
         f"{name_of(path)}: {match[0]}"
         for path in SOURCES
         if name_of(path) not in {"shared/keys.py", "shared/channels.py"}
-        for match in KEY_TEXT.finditer(without_comments(path))
+        for text in texts_in(path)
+        for match in KEY_TEXT.finditer(text)
     ]
     lua = [
         f"{name_of(path)}: {match[0]}"
@@ -176,9 +168,11 @@ def test_python_writes_to_no_key_by_itself():
         r"(redis|pipe|client)\.(set(?!_response_)\w*|getset|del\w*|unlink|[lr]push\w*|[lr]trim|[hz]\w*(set|add|rem|del|incrby)\w*|s(add|rem)"
         r"|x(add|del|trim)|incr\w*|decr\w*|p?expire\w*|persist|rename\w*)$"
     )
-    assert [f"{name_of(path)}: {call}" for path in SOURCES for call in calls_in(path) if writes.search(call)] == []
+    called = [(name_of(path), call) for path in SOURCES for call in calls_in(path).values()]
+    assert [f"{name}: {call}" for name, call in called if writes.search(call)] == []
 
 
+@pytest.mark.long  # `python3 dev.py lint` checks the same
 def test_api_and_worker_stand_side_by_side_on_shared():
     linted = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-cache"],
@@ -214,14 +208,17 @@ def test_the_map_of_the_tests_names_every_folder():
 def test_only_the_waiting_modules_of_the_tests_sleep():
     """`sleep(0)` is none: it lets the other tasks run once."""
     sleepers = {
-        name_of(path) for path in TESTS if any(call.endswith("sleep") for call in calls_in(path, but_not="(0)"))
+        name_of(path)
+        for path in TESTS
+        for call, name in calls_in(path).items()
+        if name.endswith("sleep") and not ast.unparse(call).endswith("(0)")
     }
     assert sorted(sleepers - WAITING) == []
 
 
 def test_nobody_waits_with_asyncio_wait_for():
     """On Python 3.11 it can swallow a cancellation: a drain or a lost lease would be overheard."""
-    assert [name_of(path) for path in SOURCES if "asyncio.wait_for" in calls_in(path)] == []
+    assert [name_of(path) for path in SOURCES if "asyncio.wait_for" in calls_in(path).values()] == []
     assert [name_of(path) for path in SOURCES if "asyncio.wait_for" in imported_names(path)] == []
 
 
