@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stack.cluster import ROOT, Stack
-from tests.page.devtools import Browser, Page
+from tests.page.devtools import Browser, Page, Room
 from tests.support.scene import SETTINGS
 
 NPM = ROOT / ".turnwire" / "npm-axe"
@@ -33,10 +33,15 @@ def page_stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
         assert "Traceback" not in stack.api[0].log()
 
 
+@pytest.fixture(scope="session")
+def room(page_stack: Stack, browser: Browser) -> Room:
+    return Room(browser, page_stack.base_urls[0])
+
+
 @pytest.fixture
-def page(page_stack: Stack, browser: Browser) -> Iterator[Page]:
+def page(room: Room) -> Iterator[Page]:
     """A tab that shows the page. No script of it may fail, and nothing may break its policy."""
-    with browser.page(page_stack.base_urls[0]) as page:
+    with room.page() as page:
         page.until("document.querySelector('#welcome').checkVisibility()")
         yield page
         assert page.complaints == []

@@ -68,11 +68,11 @@ class Browser:
         finally:
             self.send("Target.disposeBrowserContext", browserContextId=context)
 
-    def tab(self, context: str) -> "Page":
+    def tab(self, context: str, url: str = "about:blank") -> "Page":
         """Open one more tab in a context."""
-        target = self.send("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+        target = self.send("Target.createTarget", url=url, browserContextId=context)["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = self._pages[session] = Page(self, session, context)
+        page = self._pages[session] = Page(self, session, target)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.send(f"{domain}.enable")
         return page
@@ -113,13 +113,43 @@ class Browser:
         return message
 
 
+class Room:
+    """A context of its own for one tab after the other, on one server. Each of them finds the storage empty.
+
+    One more tab stays open, and with it the process of the browser: to start another one for each tab, and to compile
+    the page in it again, costs as much as the rest of most tests.
+    """
+
+    def __init__(self, browser: Browser, origin: str) -> None:
+        self._browser = browser
+        self._origin = origin
+        self._context = browser.send("Target.createBrowserContext")["browserContextId"]
+        self._keeper = self._tab()
+
+    @contextmanager
+    def page(self, path: str = "/") -> Iterator["Page"]:
+        """Open a tab. When it is left, nothing remains of what it has stored."""
+        page = self._tab()
+        try:
+            page.resize(1200, 800)
+            page.open(f"{self._origin}{path}")
+            yield page
+        finally:
+            page.close()
+            self._keeper.send("Storage.clearDataForOrigin", origin=self._origin, storageTypes="all")
+
+    def _tab(self) -> "Page":
+        """Open a tab at this server: a blank one would start in a process of its own."""
+        return self._browser.tab(self._context, f"{self._origin}/healthz")
+
+
 class Page:
     """One tab. `complaints`: errors of scripts, and what the console got as an error, such as violations of the CSP."""
 
-    def __init__(self, browser: Browser, session: str, context: str) -> None:
+    def __init__(self, browser: Browser, session: str, target: str) -> None:
         self._browser = browser
         self._session = session
-        self.context = context
+        self._target = target
         self.complaints: list[str] = []
         self._prefix = ""
 
@@ -148,6 +178,13 @@ class Page:
         """Go to an address, and wait until it is loaded."""
         self.send("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
+
+    def close(self) -> None:
+        """Close the tab, and wait until it is gone."""
+        self._browser.send("Target.closeTarget", targetId=self._target)
+        deadline = time.monotonic() + LIMIT_S
+        while any(one["targetId"] == self._target for one in self._browser.send("Target.getTargets")["targetInfos"]):
+            assert time.monotonic() < deadline, "the tab is not closed"
 
     def reload(self) -> None:
         self.run("window.old = true")

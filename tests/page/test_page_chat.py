@@ -169,7 +169,7 @@ def test_two_devices_hear_of_what_a_third_one_does_and_a_hidden_one_when_it_is_s
 
 def ask_elsewhere(turns: str, message: str) -> None:
     answer = httpx.post(turns, json={"message": message}, headers={"Prefer": "respond-async"}, trust_env=False)
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code in {200, 202}, answer.text  # 200: the turn has ended already
 
 
 def hide(page: Page, *, hidden: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stack.cluster import Stack
 from tests.page.conftest import HOOKS
-from tests.page.devtools import Browser, Page
+from tests.page.devtools import Browser, Page, Room
 from tests.page.talk import VIOLATIONS
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(120)]
@@ -67,9 +67,14 @@ def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         assert "Traceback" not in stack.api[0].log()
 
 
+@pytest.fixture(scope="module")
+def office(stack: Stack, browser: Browser) -> Room:
+    return Room(browser, stack.base_urls[0])
+
+
 @pytest.fixture
-def operator(stack: Stack, browser: Browser) -> Iterator[Operator]:
-    with browser.page(f"{stack.base_urls[0]}/#/operations") as page:
+def operator(stack: Stack, office: Room) -> Iterator[Operator]:
+    with office.page("/#/operations") as page:
         page.until("document.querySelectorAll('.worker').length === 2")
         with closing(Operator(page, stack)) as view:
             yield view
