@@ -1,16 +1,22 @@
 """Makes a model request of an agent a step that holds its events, and packs them, because most are a few characters."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from turnwire import ModelCall, Turn
+from turnwire import ChatStreamEvent, ModelCall, Turn
 from turnwire.agents.outlet import Outlet
+from turnwire.backends import ModelRequest, model_request
 from turnwire.shared.tracing import Span, inside, tracing
 
 _TEXT: Final = "message.part.updated"
 _REASONING: Final = "reasoning.delta"
 
 Packed = list[str] | dict[str, Any]
+
+# A turn may run several agents, so its requests are numbered over all of them.
+_numbers: Final[WeakKeyDictionary[Turn, "count[int]"]] = WeakKeyDictionary()
 
 
 class Answered(NamedTuple):
@@ -26,6 +32,8 @@ async def model_step(
 ) -> Any:  # fmt: skip
     """Return the response of a model, as JSON gives it back. A later attempt takes it, and its events, from the step.
 
+    If the model asks by the client of `sdk_client`, the answer goes on where an earlier attempt broke off.
+
     Args:
         turn: the turn whose usage counts the request.
         outlet: it gets the events.
@@ -34,20 +42,20 @@ async def model_step(
         ask: asks the model, and puts the events into the outlet while they come.
     """
     live = False
+    request = request_name(next(_numbers.setdefault(turn, count(1))))
 
     async def work() -> dict[str, Any]:
         nonlocal live
         live = True
-        with outlet.recording() as events:
-            try:
-                with inside(_span(model)) as span:
-                    answered = await ask()
-                    span.set(_known_of(answered))
-            except BaseException:
-                if events:  # the model had begun to answer, and nobody knows how much it used
-                    turn.usage.add(ModelCall(model))
-                raise
-        turn.usage.add(answered.call)
+        await outlet.drained()  # what was yielded again so far is no part of this answer
+        begun = _of_one_text(turn.partial_events)
+        with (
+            outlet.recording() as events,
+            model_request(turn, request, begun=begun, model=model, show=outlet.put) as made,
+        ):
+            answered = await _answered(turn, model, ask, made, events)
+        if not made.counted:
+            turn.usage.add(answered.call)
         await outlet.drained()
         return {"response": answered.response, "events": [_packed(event) for event in events]}
 
@@ -56,6 +64,34 @@ async def model_step(
         for event in kept["events"]:
             await outlet.put(_unpacked(event))
     return kept["response"]
+
+
+async def _answered(
+    turn: Turn, model: str, ask: Callable[[], Awaitable[Answered]], made: ModelRequest, events: Sequence[Any]
+) -> Answered:
+    """Ask, and count what was used in vain if that fails."""
+    try:
+        with inside(_span(model)) as span:
+            answered = await ask()
+            span.set(_known_of(answered))
+    except BaseException as error:
+        if events and not made.counted:  # the model had begun to answer, and nobody knows how much it used
+            turn.usage.add(ModelCall(model))
+        if made.failure is not None and isinstance(error, Exception):
+            raise made.failure from error  # it says more than what the framework makes of it
+        raise
+    return answered
+
+
+def request_name(number: int) -> str:
+    """Return the name of a model request of a turn, which is the same on every attempt."""
+    return f"request-{number}"
+
+
+def _of_one_text(begun: Sequence[ChatStreamEvent]) -> Sequence[ChatStreamEvent]:
+    """Return these events if a model can go on with them: at most one part of text, and nothing that was called."""
+    texts = {event.data["part"]["id"] for event in begun if event.type == _TEXT}
+    return begun if len(texts) <= 1 else ()
 
 
 def _span(model: str) -> Span:

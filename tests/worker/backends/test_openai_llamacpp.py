@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,9 +10,12 @@ import pytest
 
 from stack.llama import llama_server
 from stack.venvs import SetupError
+from tests.frameworks.backed import FRAMEWORKS
 from tests.worker.backends.asking import QUESTION, collect, wait_until
+from turnwire import ChatTurnHooks
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
+from turnwire.testing import run_turn
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.generation import Origin
 from turnwire.worker.backends.openai import OpenAIBackend
@@ -121,6 +125,66 @@ async def test_a_real_answer_is_read_again_and_is_the_same(endless):
             while await busy_slots(client):
                 pass
         await backend.aclose()
+
+
+def settings_of(turn: Any) -> dict[str, Any]:
+    """Let the first attempt have a part of an answer before it dies, and the next one have room for the rest."""
+    return {"temperature": 0, "max_tokens": 40 if turn.attempt == 1 else 300}
+
+
+class Agent(ChatTurnHooks):
+    """Asks in a stream step."""
+
+    continues_answers = True
+
+    def __init__(self, backend: OpenAIBackend) -> None:
+        self.backend = backend
+
+    async def produce(self, turn):
+        ask = partial(self.backend.ask, turn, QUESTION, options=settings_of(turn), begun=turn.partial_events)
+        async for event in turn.stream("answer", ask):
+            yield event
+
+
+class PydanticAgent(Agent):
+    async def produce(self, turn):
+        module, agent_of = FRAMEWORKS["pydantic-ai"]
+        agent = agent_of(self.backend, tools=())
+        async for event in module.run_agent(agent, turn, model_settings=settings_of(turn)):
+            yield event
+
+
+class SdkAgent(Agent):
+    async def produce(self, turn):
+        import agents
+
+        module, agent_of = FRAMEWORKS["openai-agents"]
+        agent = agent_of(self.backend, tools=())
+        settings = agents.ModelSettings(include_usage=True, **settings_of(turn))
+        async for event in module.run_agent(agent, turn, run_config=agents.RunConfig(model_settings=settings)):
+            yield event
+
+
+@pytest.mark.parametrize("mode", ["prefill", "flags", "llama-stream"])
+@pytest.mark.parametrize("step", ["answer", "talker__model.request_stream", "model:m"])
+async def test_an_agent_goes_on_with_a_real_answer(endless, step, mode):
+    hooks = {"answer": Agent, "model:m": SdkAgent}.get(step, PydanticAgent)
+    backend = OpenAIBackend(f"{endless}/v1", None, "tiny", PATIENT, quirks=Quirks(continues=mode))
+    run = await run_turn(hooks(backend), "hi", session=f"{hooks.__name__}-{mode}", crash_before=f"checkpoint.{step}")
+    await backend.aclose()
+    assert run.status == "completed"
+    assert backend._learned.cannot_continue == set(), "it did not start over"
+    begun = "".join(
+        str(event.data["delta"]) for event in run.events if event.id.startswith("1-") and "delta" in event.data
+    )
+    assert len(begun) > 40
+    (_, first), *_, (_, last) = run.model_calls
+    if mode == "llama-stream":
+        assert (run.final_text, last.tokens_out) == (begun, 40)
+    else:
+        assert first.tokens_out == 40
+        assert 0 < (last.tokens_out or 0) <= 300 - 30, "the rest alone was made"
+        assert (last.tokens_in or 0) > (first.tokens_in or 0) + 30, "the server was told the beginning"
 
 
 async def test_a_real_response_is_read_and_one_that_is_not_kept_is_asked_anew(brief):

@@ -9,10 +9,12 @@ from typing import Any
 from agents import Agent, Model, RunConfig, Runner, RunState
 from pydantic_core import to_json
 
-from turnwire import ChatTurnHooks, SignalTimeoutError, Turn
+from turnwire import SignalTimeoutError, Turn
+from turnwire.agents.backend_hooks import BackendHooks
 from turnwire.agents.openai_agents.durable import DurableCopies
 from turnwire.agents.openai_agents.model import Requests, StepModels, step_model
 from turnwire.agents.outlet import Outlet
+from turnwire.backends import OpenAIBackend
 
 
 async def run_agent(
@@ -95,17 +97,26 @@ class Approvals:
                 state.reject(call, rejection_message=message if isinstance(message, str) else None)
 
 
-class AgentHooks(ChatTurnHooks):
+class AgentHooks(BackendHooks):
     """Hooks whose turns are runs of one agent."""
 
-    def __init__(self, agent: Agent[Any], *, context: Callable[[Turn], Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        agent: Agent[Any],
+        *,
+        context: Callable[[Turn], Any] | None = None,
+        backend: OpenAIBackend | None = None,
+        **options: Any,
+    ) -> None:
         """Take an agent as it is.
 
         Args:
             agent: an agent of the SDK.
             context: returns the context of a turn's run; None: there is none. It is called on every attempt.
+            backend: the backend that the agent's models ask with, by `sdk_client`; None: they ask without one.
             options: other arguments of `run_agent`, the same for every turn.
         """
+        super().__init__(backend)
         self._agent = agent
         self._context = context
         self._options = options

@@ -9,10 +9,12 @@ from pydantic_ai.messages import ModelMessage, UserContent
 from pydantic_ai.models import Model
 from pydantic_core import to_json
 
-from turnwire import ChatTurnHooks, Turn
+from turnwire import Turn
+from turnwire.agents.backend_hooks import BackendHooks
 from turnwire.agents.outlet import Outlet
 from turnwire.agents.pydantic_ai.durability import TurnDurability
 from turnwire.agents.pydantic_ai.messages import history_of, prompt_of
+from turnwire.backends import OpenAIBackend
 
 
 async def run_agent(
@@ -63,7 +65,7 @@ async def run_agent(
     yield {"type": "result", "data": {"finalText": output if isinstance(output, str) else to_json(output).decode()}}
 
 
-class AgentHooks(ChatTurnHooks):
+class AgentHooks(BackendHooks):
     """Hooks whose turns are runs of one agent."""
 
     def __init__(
@@ -72,6 +74,7 @@ class AgentHooks(ChatTurnHooks):
         *,
         deps: Callable[[Turn], Any] | None = None,
         signal_timeout_s: float | None = None,
+        backend: OpenAIBackend | None = None,
         **options: Any,
     ) -> None:
         """Take an agent as it is.
@@ -80,8 +83,10 @@ class AgentHooks(ChatTurnHooks):
             agent: an agent of Pydantic AI. Its model must be able to stream.
             deps: returns the dependencies of a turn's run; None: there are none. It is called on every attempt.
             signal_timeout_s: seconds to wait for each signal; None: no limit.
+            backend: the backend that the agent's models ask with, by `sdk_client`; None: they ask without one.
             options: other arguments of `run_agent`, the same for every turn.
         """
+        super().__init__(backend)
         self._agent = agent
         self._deps = deps
         self._options = {"signal_timeout_s": signal_timeout_s, **options}
