@@ -19,6 +19,14 @@ _PORTS: Final = {"https": 443, "http": 80}
 _TRANSLATED = ip_network("64:ff9b::/96")  # an IPv4 address is in its last 32 bits, and a gateway leads there
 
 
+class CallbackError(Exception):
+    """The server was not told. The message says why. `status`: of its answer; None: there was none."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class CallbackHosts:
     """The hosts of TURNWIRE_CALLBACK_HOSTS. `*.example.com` stands for every host below `example.com`.
 

@@ -7,24 +7,28 @@ It is tried again, with growing pauses, for as long as the turn is kept.
 
 import logging
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from turnwire.shared.callbacks import CallbackError
 from turnwire.shared.errors import BadRequest, RecordUnreadable
 from turnwire.shared.keys import CALLBACK_PREFIX, TurnKey
 from turnwire.shared.lifecycle import TurnState
 from turnwire.shared.log_context import learn
 from turnwire.shared.metrics import counter
 from turnwire.shared.model import TurnRecord
+from turnwire.shared.settings import Settings
 from turnwire.shared.store.callbacks import FIRST_PAUSE_MS, LONGEST_PAUSE_MS, Callbacks
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.turns import TurnStore
 from turnwire.shared.tracing import Span, TurnTrace, inside, tracing
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, pause_ms
 from turnwire.worker.attempt.traced import attributes_of
-from turnwire.worker.pool.callback_sender import CallbackError, CallbackSender
+
+if TYPE_CHECKING:
+    from turnwire.worker.pool.callback_sender import CallbackSender
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +43,23 @@ TYPES: Final = {
 }
 
 
+def callback_sender(settings: Settings) -> "CallbackSender | None":
+    """Return what sends callbacks; None if the settings allow none. It is imported only then: httpx takes 2 MB.
+
+    Raises:
+        SettingsError: a host or a secret of the settings cannot be used.
+    """
+    if not settings.callback_hosts:
+        return None
+    from turnwire.worker.pool.callback_sender import CallbackSender
+
+    return CallbackSender(settings)
+
+
 class CallbackOutbox:
     """Runs the jobs of callbacks. `sender`: None if this worker's settings allow no callbacks."""
 
-    def __init__(self, store: TurnStore, callbacks: Callbacks, sender: CallbackSender | None) -> None:
+    def __init__(self, store: TurnStore, callbacks: Callbacks, sender: "CallbackSender | None") -> None:
         self._store = store
         self._callbacks = callbacks
         self._sender = sender
@@ -82,7 +99,7 @@ class CallbackOutbox:
         return Done()
 
     @staticmethod
-    async def _send(sender: CallbackSender, record: TurnRecord, tries: int) -> None:
+    async def _send(sender: "CallbackSender", record: TurnRecord, tries: int) -> None:
         assert record.callback is not None
         span = _span(record, tries)
         trace = span.context or TurnTrace.of(record).context

@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from turnwire.shared.callbacks import CallbackHosts
+from turnwire.shared.callbacks import CallbackError, CallbackHosts
 from turnwire.shared.errors import InvalidInput, SettingsError
 from turnwire.shared.settings import Settings
 from turnwire.shared.shared_secrets import SharedSecrets
@@ -25,14 +25,6 @@ GONE: Final = 410  # with this status a server says that it wants to hear nothin
 SECRET_BEGINS: Final = "whsec_"  # noqa: S105 - the form of a secret, and none itself
 SHORTEST_BYTES: Final = 24  # of a secret, as the standard demands
 LONGEST_BYTES: Final = 64
-
-
-class CallbackError(Exception):
-    """The server was not told. The message says why. `status`: of its answer; None: there was none."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class CallbackSender:

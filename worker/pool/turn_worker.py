@@ -29,8 +29,7 @@ from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TELL_ERASURE, Tu
 from turnwire.shared.store.sealed import turn_store
 from turnwire.shared.supervision import kept_running
 from turnwire.worker.attempt.run import TurnRunner
-from turnwire.worker.pool.callback_outbox import CallbackOutbox
-from turnwire.worker.pool.callback_sender import CallbackSender
+from turnwire.worker.pool.callback_outbox import CallbackOutbox, callback_sender
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.dispatch import Dispatch
@@ -73,8 +72,7 @@ class TurnWorker(Worker):
         erasures = Erasures(self._store, self.queue)
         self._sweep = Sweep(self._store, self.queue, self.id, erasures)
         outbox = Outbox(self._store, products), ErasureOutbox(erasures, products, settings)
-        sender = CallbackSender(settings) if settings.callback_hosts else None
-        callbacks = CallbackOutbox(self._store, Callbacks(self._data, settings), sender)
+        callbacks = CallbackOutbox(self._store, Callbacks(self._data, settings), callback_sender(settings))
         jobs = Jobs(self.id, self.queue, self.runner, *outbox, callbacks)
         claims = Claims()
         hints = Hints(self._waiting, settings)

@@ -21,6 +21,11 @@ def test_a_process_loads_no_part_of_a_library_that_it_does_not_use(process):
     assert {"redis.auth.token", "httpx"} < set(loaded.split())
 
 
+def test_a_worker_loads_httpx_only_for_callbacks_and_model_servers():
+    loaded = printed("import sys, turnwire.worker.__main__; print(*sys.modules)")
+    assert not {"httpx", "standardwebhooks"} & set(loaded.split())
+
+
 def test_redis_py_still_reads_tokens_and_httpx_still_has_a_main():
     code = """
 import sys, turnwire.worker, redis.auth.token, httpx, jwt

@@ -8,11 +8,11 @@ import pytest
 from tests.support.turns import KEY, SESSION, WORKER, claim, request
 from turnwire import ChatTurnHooks, TurnFailure
 from turnwire.shared import keys
+from turnwire.shared.callbacks import CallbackError
 from turnwire.shared.store.callbacks import Callbacks
 from turnwire.shared.tracing import TraceContext
 from turnwire.worker.attempt.outcome import Again, Done
 from turnwire.worker.pool.callback_outbox import CallbackOutbox
-from turnwire.worker.pool.callback_sender import CallbackError
 from turnwire.worker.pool.rebuild import Rebuild
 from turnwire.worker.pool.sweep import Sweep
 

@@ -13,9 +13,10 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.support.waiting import wait_until
 from tests.worker.backends.rawserver import HANG, RESET, RawServer, raw_server, reply
+from turnwire.shared.callbacks import CallbackError
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.settings import Settings
-from turnwire.worker.pool.callback_sender import CallbackError, CallbackSender
+from turnwire.worker.pool.callback_sender import CallbackSender
 
 SECRETS = ["whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
 BODY = b'{"type":"turn.completed","data":{"text":"\xc3\xbc"}}'
