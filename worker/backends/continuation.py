@@ -70,6 +70,7 @@ class Progress:
         self._keeps = keeps
         self._pieces = [begun] if begun else []
         self._sent: str | None = None  # the beginning that the server was given; None: it was asked for a whole answer
+        self._may_echo = False  # whether the current request has brought no piece yet
         self._rest = ""  # of the current request, until it is certain how it fits to what was shown
         self._joined = not begun
         self._is_text = True
@@ -80,6 +81,8 @@ class Progress:
             self._is_text = False
             return [event]
         delta = event["data"]["delta"]
+        if self._is_echo(delta):
+            return []
         self._count.take(delta)
         if self._joined:
             if self._keeps:
@@ -112,7 +115,12 @@ class Progress:
                 if rest[name] < _FEWEST_TOKENS:
                     return None
         self._sent, self._rest, self._joined = beginning, "", False
+        self._may_echo = True
         return in_mode(rest, beginning, mode)
+
+    def _is_echo(self, delta: str) -> bool:
+        may_echo, self._may_echo = self._may_echo, self._may_echo and not delta
+        return may_echo and self._sent is not None and is_echo([delta], self._sent)
 
     def _join(self, *, is_end: bool) -> list[dict[str, Any]]:
         whole, shown = self._whole(is_end=is_end), self._shown
@@ -152,6 +160,14 @@ def in_mode(request: Mapping[str, Any], beginning: str, mode: Continue) -> dict[
         said |= {"prefix": True}
     flags = {"continue_final_message": True, "add_generation_prompt": False} if mode == "flags" else {}
     return {**request, "messages": [*request["messages"], said], **flags}
+
+
+def is_echo(first: Sequence[str], beginning: str) -> bool:
+    """Whether a server says the beginning of an answer again that it was given. `first`: the first piece that it sends.
+
+    Mistral does, in one piece. A server that starts the answer over makes it anew, token by token.
+    """
+    return [*first] == [beginning]
 
 
 def text_alone(events: Sequence[ChatStreamEvent]) -> str:

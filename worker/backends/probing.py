@@ -14,7 +14,7 @@ from typing import Final
 from turnwire.shared.events import PART_UPDATED
 from turnwire.shared.store.findings import Findings
 from turnwire.worker.backends.answer import StreamedAnswer
-from turnwire.worker.backends.continuation import in_mode
+from turnwire.worker.backends.continuation import in_mode, is_echo
 from turnwire.worker.backends.errors import BackendTransportError
 from turnwire.worker.backends.exchange import Asked, ChatExchange
 from turnwire.worker.backends.quirks import Continue, Quirks
@@ -126,4 +126,7 @@ async def _rest(exchange: ChatExchange, model: str, mode: Continue) -> str:
         if refusal.status not in _REFUSED:
             raise
         return ""
-    return "".join(event["data"]["delta"] for event in events if event["type"] == PART_UPDATED)
+    pieces = [event["data"]["delta"] for event in events if event["type"] == PART_UPDATED]
+    if is_echo(pieces[:1], _BEGUN):
+        pieces = pieces[1:]
+    return "".join(pieces)

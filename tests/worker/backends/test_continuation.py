@@ -91,6 +91,8 @@ async def test_the_model_says_only_the_rest(raw, go_on, mode, extra):
         ([" w"], "The contract is valid only if it w", False),
         (["The contract is valid ", "only if it was signed."], "The contract is valid only if it was signed.", True),
         (["The contract is valid only wh", "en signed."], "The contract is valid only when signed.", True),
+        (["The contract is valid only if it", " was signed."], "The contract is valid only if it was signed.", False),
+        (["The contract is valid only if it", " has a date."], "The contract is valid only if it has a date.", False),
         (["The contract", " is void."], "The contract is valid only if itThe contract is void.", False),
     ],
 )

@@ -11,7 +11,8 @@ from turnwire.worker.backends.openai import OpenAIBackend
 from turnwire.worker.backends.quirks import Quirks
 
 GOES_ON = HEAD + sse(text(" four"), text(" five"), FINISH, "[DONE]")
-STARTS_OVER = HEAD + sse(text("one"), text(" two"), FINISH, "[DONE]")
+STARTS_OVER = HEAD + sse(*map(text, ("one", " two", " three", " four")), FINISH, "[DONE]")
+SAYS_IT_AGAIN = HEAD + sse(text("one two three"), text(" four"), FINISH, "[DONE]")
 ANSWER = HEAD + sse(text("Yes."), FINISH, "[DONE]")
 NO_SUCH_PATH = reply(404, b"{}")
 REFUSES = reply(400, b'{"error":{"message":"the conversation must end with a user message"}}')
@@ -36,6 +37,7 @@ async def answer(backend):
         ([NO_SUCH_PATH, GOES_ON], "prefill"),
         ([reply(200, b"{}"), STARTS_OVER, GOES_ON], "flags"),
         ([reply(405), REFUSES, REFUSES, GOES_ON], "prefix"),
+        ([reply(405), REFUSES, REFUSES, SAYS_IT_AGAIN], "prefix"),
         ([NO_SUCH_PATH, STARTS_OVER, REFUSES, STARTS_OVER], "off"),
     ],
 )
