@@ -11,7 +11,7 @@ from turnwire.worker.backends.attachments import Attachments
 from turnwire.worker.backends.chunk import Chunk, decode_chunk, fields_of, finish_reason_of, text_and_thoughts
 from turnwire.worker.backends.errors import BackendProtocolError, BackendTruncatedError
 from turnwire.worker.backends.quirks import Quirks
-from turnwire.worker.backends.reports import broken_off, has_no_answer, reported, withheld
+from turnwire.worker.backends.reports import broken_off, has_no_answer, is_cut, reported, withheld
 from turnwire.worker.backends.sse import SseEvent
 from turnwire.worker.backends.surrogates import PairJoiner
 from turnwire.worker.backends.thinking import ThinkSplitter
@@ -114,9 +114,10 @@ class StreamedAnswer:
             raise has_no_answer(self._kind, self._first_data)
         if not self.complete:
             raise self._truncated("the model server's answer stopped before its end")
-        if self._finish_reason == "content_filter" and not self.began:
-            raise withheld(self._kind)
-        if not self._tool_calls.are_whole and self._finish_reason in {"length", "max_tokens", "content_filter"}:
+        reason = self._finish_reason or ""
+        if reason and not self.began and (failure := withheld(self._kind, reason)):
+            raise failure
+        if not self._tool_calls.are_whole and is_cut(reason):
             raise self._truncated("the model's answer was cut inside a tool call", retryable=False)
         events = list(self._rest())
         try:

@@ -11,6 +11,12 @@ from turnwire.worker.backends.retry import may_pass
 
 # With these finish reasons, something other than a limit has cut the answer short. Any other word is a proper end.
 _BROKEN_OFF: Final = re.compile(r"error|abort|cancel|fail|insufficient|timeout|interrupt|malformed")
+# Providers have words of their own for a limit that has cut an answer, for a filter that has, and for a proper end.
+_LIMITED: Final = re.compile(r"length|token|limit")
+_FILTERED: Final = re.compile(
+    r"filter|safety|recitation|prohibited|blocklist|spii|sensitive|guardrail|refusal|moderation|policy|violation"
+)
+_ENDED: Final = re.compile(r"stop|eos|end|complete|done|finish|tool|function")
 
 
 def refusal_reason(status: int, body: str) -> Reason | None:
@@ -36,10 +42,22 @@ def reported(kind: str, error: Any, data: str) -> BackendReportedError:
     return BackendReportedError(message, kind=kind, status=200, retryable=retryable, body=data, reason=reason)
 
 
-def withheld(kind: str) -> BackendReportedError:
-    """Return the error for an answer of which a content filter left nothing."""
-    message = "the model server's content filter withheld the answer"
-    return BackendReportedError(message, kind=kind, status=200, retryable=False, reason="content_filter")
+def withheld(kind: str, finish_reason: str) -> BackendReportedError | None:
+    """Return the error for an answer that ended before it began, for this reason; None if it may be empty."""
+    word = finish_reason.lower()
+    if _FILTERED.search(word):
+        message = "the model server's content filter withheld the answer"
+        return BackendReportedError(message, kind=kind, status=200, retryable=False, reason="content_filter")
+    if _LIMITED.search(word) or _ENDED.search(word):
+        return None
+    message = f"the model server gave no answer ({finish_reason[:40]})"
+    return BackendReportedError(message, kind=kind, status=200, retryable=True)
+
+
+def is_cut(finish_reason: str) -> bool:
+    """Whether a limit or a filter has cut the answer, so that its last tool call may be half a call."""
+    word = finish_reason.lower()
+    return bool(_LIMITED.search(word) or _FILTERED.search(word))
 
 
 def broken_off(kind: str, finish_reason: str, data: str) -> BackendReportedError | None:

@@ -44,6 +44,12 @@ ANSWER = HEAD + sse(text("hello"), FINISH, "[DONE]")
         (sse({"type": "error", "error": {"type": "overloaded_error"}}), BackendReportedError, "overloaded", True),
         (sse({"choices": [{"error": {"code": 502}, "delta": {"content": ""}}]}), BackendReportedError, None, True),
         (sse(finish("content_filter")), BackendReportedError, "content_filter", False),
+        (sse(finish("content_filter: PROHIBITED_CONTENT")), BackendReportedError, "content_filter", False),
+        (sse(finish("SAFETY")), BackendReportedError, "content_filter", False),
+        (sse(finish("sensitive")), BackendReportedError, "content_filter", False),
+        (sse(finish("guardrail_intervened")), BackendReportedError, "content_filter", False),
+        (sse(finish("refusal")), BackendReportedError, "content_filter", False),
+        (sse(finish("OTHER")), BackendReportedError, None, True),
     ],
 )
 async def test_a_stream_without_an_answer(raw, ask, body, error, reason, retryable):
@@ -54,6 +60,13 @@ async def test_a_stream_without_an_answer(raw, ask, body, error, reason, retryab
     assert (caught.value.reason, caught.value.retryable) == (reason, retryable)
     assert len(raw.requests) == (5 if retryable else 1)
     assert len(asking.calls) == 1
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "MAX_TOKENS", "end_turn", "eos_token", "COMPLETE", "tool_calls"])
+async def test_an_answer_may_be_empty_if_its_reason_is_a_proper_end(raw, ask, reason):
+    raw.play(HEAD + sse(finish(reason), "[DONE]"))
+    asking = await ask(raw.url).run()
+    assert (asking.events, asking.calls[0].finish_reason) == ([], reason)
 
 
 @pytest.mark.parametrize(

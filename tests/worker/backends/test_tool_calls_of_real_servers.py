@@ -50,7 +50,7 @@ async def test_a_number_is_an_id(raw, ask):
     assert (await ask(raw.url).run()).data("tool.call")[0]["id"] == "7"
 
 
-@pytest.mark.parametrize("reason", ["length", "content_filter"])
+@pytest.mark.parametrize("reason", ["length", "content_filter", "MAX_TOKENS", "model_length", "max_output_tokens"])
 async def test_half_a_call_is_no_call(raw, ask, reason):
     raw.play(HEAD + sse(call("write", '{"text":"abc', index=0, id="a"), finish(reason), "[DONE]"))
     asking = ask(raw.url)
