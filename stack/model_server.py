@@ -55,15 +55,15 @@ class Answer:
             self.chunks += chunks
             self.grown.notify_all()
 
-    async def read(self) -> AsyncIterator[bytes]:
-        """Yield the bytes of the stream from its beginning, until the answer is whole or was stopped."""
-        sent, is_over = 0, False
+    async def read(self, first: int = 0) -> AsyncIterator[bytes]:
+        """Yield the bytes of the stream from its chunk `first` on, until the answer is whole or was stopped."""
+        sent, is_over = first, False
         while not is_over:
             async with self.grown:
-                while len(self.chunks) == sent and not self.is_over:
+                while len(self.chunks) <= sent and not self.is_over:
                     await self.grown.wait()
                 new, is_over = b"".join(self.chunks[sent:]), self.is_over
-                sent = len(self.chunks)
+                sent = max(sent, len(self.chunks))
             if new:
                 yield new
 
@@ -139,19 +139,11 @@ class ModelServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         url = urlsplit(target)
-        kept_id = parse_qs(url.query).get("conv_id", [""])[0]
-        *_, last, name = url.path.split("/")
-        if last == "responses" and method == "GET":
-            kept_id = name
-        if method == "POST" and name == "cancel":
-            if last in self._kept:
-                await self._kept[last].stop()
-            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}")
-        elif method == "POST" and name == "responses":
-            kept_id = f"resp_{len(self._kept)}"
-            answer = Answer(json.loads(body)["input"], headers.get("idempotency-key", ""), ResponseEvents(kept_id),
-                            goes_on=False)  # fmt: skip
-            await self._make(answer, kept_id, reader, writer)
+        query = parse_qs(url.query)
+        kept_id = query.get("conv_id", [""])[0]
+        _, responses, path = url.path.partition("/responses")
+        if responses:
+            await self._respond(method, path, query, headers, body, reader, writer)
         elif method == "POST":
             request = json.loads(body)
             answer = Answer(request["messages"], headers.get("idempotency-key", ""), ChatChunks(),
@@ -169,6 +161,35 @@ class ModelServer:
             await self._send(self._kept[kept_id], writer)
         else:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async def _respond(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, list[str]],
+        headers: dict[str, str],
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Answer a request of the Responses API. `path`: what follows `/responses`."""
+        name, _, action = path.removeprefix("/").partition("/")
+        answer = self._kept.get(name)
+        if method == "POST" and not name:
+            name = f"resp_{len(self._kept)}"
+            form = ResponseEvents(name)
+            answer = Answer(json.loads(body)["input"], headers.get("idempotency-key", ""), form, goes_on=False)
+            await self._make(answer, name, reader, writer)
+        elif answer is None or not isinstance(answer.form, ResponseEvents):
+            error = {"message": f"Response with id '{name}' not found.", "type": "invalid_request_error"}
+            _write_json(writer, {"error": {**error, "param": "id", "code": None}}, "404 Not Found")
+        elif action == "cancel":
+            await answer.stop()
+            _write_json(writer, answer.form.state("cancelled"))
+        elif query.get("stream") == ["true"]:
+            await self._send(answer, writer, 1 + int(query.get("starting_after", ["-1"])[0]))
+        else:
+            _write_json(writer, answer.form.state("completed" if answer.bill["is_whole"] else "in_progress"))
 
     async def _make(
         self, answer: Answer, kept_id: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -189,12 +210,20 @@ class ModelServer:
         if kept_id is None:
             await answer.stop()
 
-    async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+    async def _send(self, answer: Answer, writer: asyncio.StreamWriter, first: int = 0) -> None:
         with suppress(ConnectionError):
             writer.write(HEAD)
-            async for piece in answer.read():
+            async for piece in answer.read(first):
                 writer.write(piece)
                 await writer.drain()
+
+
+def _write_json(writer: asyncio.StreamWriter, document: Any, status: str = "200 OK") -> None:
+    body = json.dumps(document).encode()
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    )
+    writer.write(head.encode() + b"\r\n" + body)
 
 
 async def _main(port: int) -> None:

@@ -12,6 +12,8 @@ from turnwire.testing import TIMES_OUT, TurnRun, crash_at_each_write, run_turn
 
 ai, durable, shops = Later("pydantic_ai"), Later("turnwire.agents.pydantic_ai"), Later("tests.frameworks.shops")
 models, functions = Later("pydantic_ai.models.test"), Later("pydantic_ai.models.function")
+# A run of an agent costs some 70 ms of its own code, and there are forty in one test. Beside many others, that is long.
+pytestmark = pytest.mark.timeout(300)
 YES = {"approval-1": {"ok": True}, "external-2": "by Monday"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.model_server import running_model_server
 from tests.support.turns import KEY, append, claim, delta, request
 from tests.worker.backends.asking import QUICK
 from tests.worker.backends.rawserver import HANG, HEAD, RESET, reply
@@ -22,6 +23,7 @@ from turnwire.worker.backends.errors import BackendReportedError, BackendTranspo
 from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.responses_request import responses_request
 
+QUESTION: Any = [{"role": "user", "content": "a 3 1000"}]
 NAME: dict[str, Any] = {"type": "model.response", "data": {"id": "resp_1"}}
 RESPONSE = {
     "id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": [], "parallel_tool_calls": True,
@@ -242,3 +244,21 @@ async def test_a_turn_that_is_cancelled_when_its_worker_is_dead_stops_the_model(
     await store.redis.delete(KEY.lease)
     assert isinstance(await runner_of(OpenAIHooks(backend)).run(KEY.run_id), Done)
     assert lines(raw) == [CANCEL]
+
+
+async def test_the_offline_server_speaks_as_the_real_library_expects():
+    import openai
+
+    async with running_model_server() as server, openai.AsyncOpenAI(base_url=server.url, api_key="none") as client:
+        created = await client.responses.create(model="m", input=QUESTION, stream=True, background=True)
+        events = [event async for event in created]
+        for event in events:
+            adapter_of("event").validate_python(event.model_dump(mode="json", warnings=False))
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        name = events[0].response.id
+        rest = await client.responses.retrieve(name, stream=True, starting_after=6)
+        assert [event async for event in rest] == events[7:]
+        assert events[-1].response.output_text == "a.0 a.1 a.2"
+        assert (await client.responses.cancel(name)).status == "cancelled"
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve("resp_unknown", stream=True)
