@@ -77,7 +77,10 @@ class LaneMemory:
                 self.tenants.clear()
                 self.debts.clear()
                 return False, False
-            if not is_alone:
+            if is_alone and claimed:
+                self.debts.clear()
+                virtual_time = None
+            elif not is_alone:
                 virtual_time = first[0][1]
                 self._end_turn(tenant, start + claimed / weight_of(tenant))
         if virtual_time is not None:

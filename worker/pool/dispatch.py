@@ -22,6 +22,9 @@ from turnwire.worker.pool.outbox_slots import OutboxSlots
 logger = logging.getLogger(__name__)
 
 SHARES: Final = 4  # a worker takes a burst of jobs in so many parts, so that other idle workers get some of it
+# With reserved slots, a part has at most so many jobs. When many slots become free at once, the turns that refill them
+# begin together, and the turn of a newcomer would stand behind the work of a large part.
+RESERVED_PART: Final = 4
 ISOLATED_LOOK_S: Final = 1.0  # how often a worker looks that runs suspects, or waits until it is idle
 RESERVED_LOOK_S: Final = 1.0  # how often a worker looks that has none but reserved slots
 OUTBOX_LOOK_S: Final = 1.0  # how often a worker without a free slot for a turn looks for answers to persist
@@ -46,6 +49,7 @@ class Dispatch:
         self._claims = claims
         self._slots = slots
         self._reserved = reserved  # so many of the slots are for tenants that run nothing here
+        self._part = min(max(slots // SHARES, 1), RESERVED_PART if reserved else slots)
         self._reserving = False  # none but reserved slots are free
         self._newcomers: asyncio.Task[None] | None = None
         # The jobs among `tasks` that run no turn, by the list that they are on. They take no turn's slot.
@@ -82,7 +86,7 @@ class Dispatch:
                 await self._persist_meanwhile()
                 await self._until_slot_free(OUTBOX_LOOK_S)
                 continue
-            count = min(free, max(self._slots // SHARES, 1))
+            count = min(free, self._part)
             open_slots = max(free - self._reserved, 0)
             self._room.reserved = max(count - open_slots, 0)
             self._room.busy = {tenant_of(job_id) for job_id in self.tasks} if self._room.reserved else ()

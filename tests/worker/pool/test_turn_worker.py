@@ -14,6 +14,8 @@ from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.lifecycle import TurnState
+from turnwire.shared.store.queue import TurnQueue
+from turnwire.worker.pool.dispatch import RESERVED_PART
 from turnwire.worker.pool.turn_worker import TurnWorker
 from turnwire.worker.products import Products
 
@@ -117,6 +119,22 @@ async def test_a_reserved_slot_waits_for_a_tenant_that_runs_nothing_here(accept,
     assert product.turns[2].tenant_id == "quiet"
     product.gate.set()
     await wait_until(lambda: len(product.turns) == 5, "all others")
+
+
+async def test_with_reserved_slots_many_turns_are_taken_in_small_parts(accept, worker_of, monkeypatch):
+    product, counts, take = Scripted(HOLD), [], TurnQueue.take
+
+    async def counted(self, worker, count, **more):
+        counts.append(count)
+        return await take(self, worker, count, **more)
+
+    monkeypatch.setattr(TurnQueue, "take", counted)
+    for index in range(10):
+        await accept(SESSION.turn(index), on_busy="concurrent")
+    await worker_of(product, max_jobs=40, reserved_slots=2)
+    await wait_until(lambda: len(product.turns) == 10, "all turns to run")
+    assert max(counts) == RESERVED_PART
+    product.gate.set()
 
 
 async def test_a_worker_takes_the_turns_of_its_pool_alone(store, redis, queue, worker_of):

@@ -45,7 +45,7 @@ end
 local function serve(prefixes, lane, count, room, claim)
     local served, stale, virtual_time = 0, 0, nil
     local tenants, debts = prefixes.tenants .. lane, prefixes.debts .. lane
-    local could_take = true
+    local could_take, is_left = true, nil
     while served < count and stale < STALE_LIMIT do
         local first = redis.call('ZRANGE', tenants, 0, 1, 'WITHSCORES')
         local tenant, start, is_alone = first[1], first[2], not first[3]
@@ -74,16 +74,24 @@ local function serve(prefixes, lane, count, room, claim)
         if is_alone and is_empty then  -- nobody waits in this lane any more, so nobody owes anything
             redis.call('DEL', tenants, debts)
             return false, false
-        elseif not is_alone then
+        elseif is_alone then
+            is_left = true
+            if claimed > 0 then  -- it was served while nobody else waited, so those who were served before owe nothing
+                redis.call('DEL', debts)
+                virtual_time = nil
+            end
+        else
             end_turn(keys, tenant, start + claimed / weight_of(prefixes, tenant), is_empty)
-            virtual_time = first[2]
+            virtual_time, is_left = first[2], nil
         end
     end
     if virtual_time then
         redis.call('ZREMRANGEBYSCORE', debts, '-inf', virtual_time)  -- these tenants would begin at this time anyway
         redis.call('ZADD', debts, virtual_time, '')
     end
-    local is_left = redis.call('EXISTS', tenants) == 1
+    if is_left == nil then
+        is_left = redis.call('EXISTS', tenants) == 1
+    end
     return is_left and could_take, is_left
 end
 
