@@ -1,9 +1,11 @@
 """The lock files pin everything by hash, name no index, and agree with each other and with pyproject.toml."""
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,6 @@ import dev
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
 EXPORTS = {
     "requirements.lock": "dev",
     "tests/worker/backends/realserver.lock": "realserver",
@@ -23,6 +24,12 @@ CONTAINER = "deploy/requirements.lock"
 CONTAINER_EXTRAS = ("jwt", "otel")
 LOCKS = [*EXPORTS, CONTAINER, "benchmarks/peers.lock", "benchmarks/langgraph.lock"]
 RENEW = "CONTRIBUTING.md says how to renew the locks"
+
+
+@functools.cache  # not while the tests are collected, which every process does
+def packages() -> dict[str, Any]:
+    """Return the packages of uv.lock by name."""
+    return {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
 
 
 def pinned(name: str) -> dict[str, tuple[str, set[str]]]:
@@ -37,7 +44,7 @@ def needed(requirements: Iterable[dict]) -> set[str]:
     waiting = list(requirements)
     while waiting:
         wanted = waiting.pop()
-        package = PACKAGES[wanted["name"]]
+        package = packages()[wanted["name"]]
         parts = list(package.get("dependencies", []))
         for extra in wanted.get("extra", []):
             parts += package.get("optional-dependencies", {}).get(extra, [])
@@ -51,8 +58,8 @@ def locked(wanted: Iterable[dict]) -> dict[str, tuple[str, set[str]]]:
     """Return the version and the hashes of these packages, and of those that they need, by uv.lock."""
     found = {}
     for package in needed(wanted):
-        files = [*PACKAGES[package].get("wheels", []), PACKAGES[package].get("sdist", {})]
-        found[package] = (PACKAGES[package]["version"], {file["hash"] for file in files if "hash" in file})
+        files = [*packages()[package].get("wheels", []), packages()[package].get("sdist", {})]
+        found[package] = (packages()[package]["version"], {file["hash"] for file in files if "hash" in file})
     return found
 
 
@@ -68,7 +75,7 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(name):
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_exported_lock_is_what_uv_lock_says(name):
-    ours = PACKAGES["turnwire"]
+    ours = packages()["turnwire"]
     wanted = list(ours["dev-dependencies"][EXPORTS[name]])
     if name == "requirements.lock":
         wanted += ours["dependencies"]
@@ -76,13 +83,13 @@ def test_an_exported_lock_is_what_uv_lock_says(name):
 
 
 def test_the_lock_of_the_container_is_what_uv_lock_says():
-    ours = PACKAGES["turnwire"]
+    ours = packages()["turnwire"]
     extras = [part for extra in CONTAINER_EXTRAS for part in ours["optional-dependencies"][extra]]
     assert pinned(CONTAINER) == locked([*ours["dependencies"], *extras]), f"{CONTAINER} is out of date: {RENEW}"
 
 
 def test_uv_lock_was_made_from_this_pyproject():
-    ours = PACKAGES["turnwire"]
+    ours = packages()["turnwire"]
     extras = [one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra]
     wanted = {"dependencies": PROJECT["project"]["dependencies"] + extras, **PROJECT["dependency-groups"]}
     recorded = {"dependencies": ours["metadata"]["requires-dist"], **ours["metadata"]["requires-dev"]}
