@@ -104,10 +104,12 @@ def parse_key_file(text: str) -> KeyFile:
     """
     try:
         document = msgspec.convert(tomllib.loads(text), _Document)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the key file is not TOML ({error})") from None
     except msgspec.ValidationError as error:
         raise SettingsError(f"the key file does not fit ({error})") from None
+    except ValueError as error:  # tomllib has a type for most of them, but not for a number of thousands of digits
+        raise SettingsError(f"the key file is not TOML ({error})") from None
+    except RecursionError:
+        raise SettingsError("the key file is not TOML (it is nested too deeply)") from None
     keys = {bytes.fromhex(key.sha256): key for key in document.key}
     named = {key.name: key for key in document.key}
     if len(named) < len(document.key):

@@ -5,11 +5,13 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import Final, Generic, TypeVar
 
 from turnwire.shared.errors import SettingsError
 
 LOOK_S: Final = 1.0  # how often the file is looked at, at most
+SETTLE_S: Final = 0.05  # a file must have stayed as it is for so long before it is read
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,9 @@ class WatchedFile(Generic[T]):
     Nothing is done until somebody asks for the content. Under an event loop, a thread looks at the file, because a disk
     may be slow: who asks gets what is known, and a little later what is new. A new text that cannot be used is reported
     once, and tried again at each look, because what it names may not be there yet, such as the file of a key.
+
+    Many tools empty a file before they write it. Half a file may be readable, and would take away what is missing in
+    it. So a file that is still changing is left for the next look.
     """
 
     def __init__(
@@ -81,8 +86,11 @@ class WatchedFile(Generic[T]):
         stamp = self._seen()
         if stamp == self._stamp:
             return lambda: None
+        sleep(SETTLE_S)
         try:
             text = self._text()
+            if self._seen() != stamp:
+                return lambda: None
             content = self._parse(text) if self._parse_in_thread else None
         except SettingsError as error:
             refusal = error  # `error` itself is gone at the end of this block
@@ -116,7 +124,7 @@ class WatchedFile(Generic[T]):
             status = self._path.stat()
         except OSError:
             return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino, status.st_size
 
     def _text(self) -> str:
         try:

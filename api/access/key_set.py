@@ -66,7 +66,7 @@ class KeySet:
 
         Raises:
             Unauthenticated: the provider has no such key.
-            KeysUnavailable: the keys cannot be fetched.
+            KeysUnavailable: the keys, or those that are new, cannot be fetched.
         """
         if not self.is_usable():
             await self._fetched()
@@ -76,6 +76,8 @@ class KeySet:
         if found is None:
             await self._fetched()
             found = self._find(key_id, algorithm)
+        if found is None and self._tried_s > self._fetched_s:  # the last fetch has failed, so the key may be a new one
+            raise KeysUnavailable("the keys of the identity provider cannot be fetched")
         if found is None:
             raise Unauthenticated(INVALID)
         return found
@@ -144,7 +146,8 @@ def _fits(key: dict[str, Any], key_id: object, algorithm: str) -> bool:
         return False
     if key.get("use", "sig") != "sig" or key.get("alg", algorithm) != algorithm:
         return False
-    return _TYPES.get(algorithm[:2]) == key.get("kty")
+    uses = key.get("key_ops", ["verify"])
+    return isinstance(uses, list) and "verify" in uses and _TYPES.get(algorithm[:2]) == key.get("kty")
 
 
 _TYPES: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}

@@ -42,12 +42,17 @@ class SessionTokens:
         """An object that is replaced by another one when tokens may have become invalid before they expire."""
         return self._secrets.current
 
-    def make(self, identity: Identity, ttl_s: int) -> NewToken:
-        """Return a token that gives this identity for so many seconds."""
+    def make(self, identity: Identity, ttl_s: int, issued_ms: int | None = None) -> NewToken:
+        """Return a token that gives this identity for so many seconds.
+
+        `issued_ms`: what time it is by the clock of Redis, which also says when tokens are revoked. By the clock of
+        this machine, a token that was made before a revocation could be a later one.
+        """
         now_s, token_id = int(time.time()), secrets.token_urlsafe(12)
+        issued_s = now_s if issued_ms is None else min(issued_ms // 1000, now_s + LEEWAY_S)
         claims: dict[str, Any] = {
             "aud": self._audience,
-            "iat": now_s,
+            "iat": issued_s,
             "exp": now_s + ttl_s,
             "jti": token_id,
             "tenant": identity.tenant,

@@ -43,8 +43,10 @@ def header_of(token: str) -> dict[str, object]:
     """Return the header of a token, which nobody has verified.
 
     Raises:
-        Unauthenticated: this is not a JSON web token.
+        Unauthenticated: this is not a JSON web token, or it has an extension that must be understood (`crit`).
     """
     with verification():
         header: dict[str, object] = jwt.get_unverified_header(token)
+    if "crit" in header:  # the library looks at it only since 2.12
+        raise Unauthenticated(INVALID)
     return header

@@ -74,8 +74,8 @@ async def make_token(services: Services, exchange: Exchange) -> None:
         if tokens is None:
             raise NotFound("this server makes no session tokens (TURNWIRE_TOKEN_SECRET)")
         given = _narrowed(exchange.identity, body)
-        await services.audit.note(audited(exchange, "token"))
-        made = tokens.make(given, body.ttl_s)
+        issued_ms = await services.audit.note(audited(exchange, "token"))
+        made = tokens.make(given, body.ttl_s, issued_ms)
         await exchange.answer_json(SessionToken(made.token, made.expires_s * 1000, made.id))
 
 

@@ -89,10 +89,14 @@ class Audit:
         # A deed may be in the queue's Redis, or nowhere, as a token is; so its entry must not be lost without it.
         self._courier = Courier(redis, settings.redis_timeout_s, replicas=settings.redis_replicas)
 
-    async def note(self, entry: AuditEntry) -> None:
-        """Write an entry. It is awaited before the deed, so a crash between them loses no entry of a deed."""
+    async def note(self, entry: AuditEntry) -> int:
+        """Write an entry. It is awaited before the deed, so a crash between them loses no entry of a deed.
+
+        Returns: when it was written, in ms of Redis time.
+        """
         with typed_refusals():
-            await note_first(self._courier, msgspec.json.encode(entry), self._max_entries)
+            entry_id: bytes = await note_first(self._courier, msgspec.json.encode(entry), self._max_entries)
+        return int(entry_id.partition(b"-")[0])
 
     async def entries(self, after: str, limit: int) -> list[StoredEntry]:
         """Return at most `limit` entries after the id `after`, oldest first. With '', from the oldest one that is kept.

@@ -8,6 +8,7 @@ from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import Script, typed_refusals
 
 REVOKE: Final = Script("revoke")
+CLOCKS_MS: Final = 60_000  # a token may count for longer than it should, because the clocks of machines differ
 
 
 class Revocations:
@@ -18,8 +19,12 @@ class Revocations:
         self.channel = channels.revoked_channel(settings.deployment_name)
 
     async def add(self, revocation: str, keep_s: int) -> int:
-        """Revoke what `revocation` names, for so many seconds. Returns when it was revoked, in ms of Redis time."""
-        return int(await REVOKE(self._courier, [keys.REVOKED], [self.channel, revocation, keep_s * 1000]))
+        """Revoke what `revocation` names, for tokens that live for so many seconds at most.
+
+        Returns when it was revoked, in ms of Redis time.
+        """
+        keep_ms = keep_s * 1000 + CLOCKS_MS
+        return int(await REVOKE(self._courier, [keys.REVOKED], [self.channel, revocation, keep_ms]))
 
     async def current(self) -> dict[str, float]:
         """Return what is revoked, and when each was revoked last, in seconds since 1970.

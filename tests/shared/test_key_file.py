@@ -40,6 +40,8 @@ def test_keys_are_found_by_their_digests_and_tenants_by_their_names():
         (ACME + ACME.replace("backend", "other"), "same digest"),
         (ACME + key_block("backend", "other secret", "acme", ["read"]), "same name"),
         (ACME.replace("backend", "jwt"), "reserved"),
+        ("x = " + "9" * 5000, "not TOML"),
+        ("x = " + "[" * 100_000, "not TOML"),
         (ACME + "max_turns_per_session = 3\n", "does not fit"),
         ('[tenant."a/b"]\n', "does not fit"),
         ("[tenant.acme]\nweigth = 3\n", "does not fit"),

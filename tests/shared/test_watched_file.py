@@ -1,6 +1,7 @@
 """A file that an operator changes is read by a thread, so that a slow disk holds up nobody."""
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support.clock import Clock
 from tests.support.read_again import read_again
+from turnwire.shared import watched_file
 from turnwire.shared.errors import SettingsError
 from turnwire.shared.watched_file import LOOK_S, WatchedFile
 
@@ -90,5 +92,27 @@ async def test_what_cannot_be_used_yet_is_tried_again_and_reported_once(path: Pa
 def test_without_an_event_loop_it_is_read_at_once(path: Path, clock: Clock):
     file = WatchedFile("NAME", str(path), parse, clock=clock)
     path.write_text("new")
+    clock.now_s += LOOK_S
+    assert file.content == "new by True"
+
+
+@pytest.mark.parametrize("half", ["", "ne"])
+def test_a_file_that_is_still_being_written_is_not_read(path: Path, clock: Clock, monkeypatch, half: str):
+    file = WatchedFile("NAME", str(path), parse, clock=clock)
+    change(path, half)  # this is how `cp` begins
+    with monkeypatch.context() as writing:
+        writing.setattr(watched_file, "sleep", lambda _: change(path, "new"))
+        clock.now_s += LOOK_S
+        assert file.content == "old by True"
+    clock.now_s += LOOK_S
+    assert file.content == "new by True"
+
+
+def test_a_file_is_read_again_although_its_size_and_its_time_are_the_old_ones(path: Path, clock: Clock):
+    file = WatchedFile("NAME", str(path), parse, clock=clock)
+    before = path.stat()
+    change(path, "new")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
     clock.now_s += LOOK_S
     assert file.content == "new by True"

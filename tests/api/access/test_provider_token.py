@@ -211,6 +211,28 @@ async def test_without_keys_nobody_is_let_in_and_the_client_may_try_again(
     assert (await identity(tokens, provider.token("one"))).user == "ada"
 
 
+async def test_a_token_of_a_new_key_may_be_tried_again_while_the_provider_is_away(provider: Provider, clock: Clock):
+    provider.publish("one")
+    tokens = takes(provider, clock)
+    await identity(tokens, provider.token("one"))
+    provider.answer = None
+    clock.now_s += PAUSE_S
+    for _ in range(2):  # it asks the provider once, and then knows that this has failed
+        with pytest.raises(KeysUnavailable):
+            await identity(tokens, provider.token("two"))
+    assert (await identity(tokens, provider.token("one"))).user == "ada"
+    assert provider.fetches == 2
+
+
+@pytest.mark.parametrize("library_knows_it", [True, False])
+async def test_an_extension_that_must_be_understood_is_refused(provider: Provider, monkeypatch, library_knows_it: bool):
+    if not library_knows_it:  # before 2.12
+        monkeypatch.setattr(jwt.PyJWS, "_validate_crit", lambda *_: None, raising=False)
+    token = provider.token("one", {"crit": ["x"], "x": 1})
+    with pytest.raises(Unauthenticated):
+        await identity(takes(provider), token)
+
+
 async def test_a_proxy_that_cannot_be_used_makes_the_keys_unavailable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")  # httpx needs another library for it
     with pytest.raises(KeysUnavailable):
@@ -230,9 +252,10 @@ async def test_keys_count_for_an_hour_while_the_provider_is_away(provider: Provi
     await tokens.close()
 
 
-@pytest.mark.parametrize(
-    "fields", [{"use": "enc"}, {"alg": "ES384"}, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA"}, {"x": "?"}]
-)
+@pytest.mark.parametrize("fields", [
+    {"use": "enc"}, {"alg": "ES384"}, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA"}, {"x": "?"}, {"key_ops": ["sign"]},
+    {"key_ops": 7},
+])  # fmt: skip
 async def test_a_key_for_something_else_verifies_nothing(provider: Provider, fields: dict[str, str]):
     provider.publish("one", **fields)
     with pytest.raises(Unauthenticated):

@@ -43,6 +43,14 @@ def forged(secret: str = ONE, algorithm: str = "HS256", typ: str = TYPE, **chang
     return jwt.encode(left, secret, algorithm, headers={"typ": typ})
 
 
+def test_a_token_is_as_old_as_redis_says_which_also_says_when_tokens_are_revoked(monkeypatch):
+    real_s = time.time()
+    for ahead_s in (-20, 0, 20):
+        monkeypatch.setattr(time, "time", lambda ahead_s=ahead_s: real_s + ahead_s)
+        token = tokens().make(IDENTITY, 600, int(real_s * 1000)).token
+        assert tokens().verify(token).issued_s == int(real_s)
+
+
 @pytest.mark.parametrize(
     "identity",
     [
