@@ -84,6 +84,16 @@ async def test_every_call_of_the_model_is_counted_once(server, framework):
     ]
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_cancelled_turn_stops_the_model_and_counts_the_call(server, framework, mode):
+    module, agent_of = framework
+    async with aclosing(backend_of(server, mode)) as backend:
+        hooks = module.AgentHooks(agent_of(backend), backend=backend)
+        run = await run_turn(hooks, "a 20000 200", cancel_after=5)
+        assert [(row.outcome, row.model_calls, row.tokens_out) for row in run.rows] == [("cancelled", 1, None)]
+        await wait_until(lambda: server.idle)
+
+
 async def test_a_turn_that_is_given_up_stops_the_model(server, framework):
     module, agent_of = framework
     async with aclosing(backend_of(server, "llama-stream")) as backend:

@@ -109,6 +109,7 @@ async def test_a_cancel_closes_the_models_stream_and_leaves_its_usage_unknown():
     assert run.status == "cancelled"
     assert talks.closed
     assert run.model_calls == [(1, ModelCall("m"))]
+    assert [(row.model_calls, row.tokens_in, row.tokens_out) for row in run.rows] == [(1, None, None)]
 
 
 async def test_an_error_of_the_model_fails_the_turn():

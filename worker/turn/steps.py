@@ -63,7 +63,7 @@ class Steps:
         self._stored = dict(stored)
         self._settings = settings
         self._journal = journal
-        self._streams: list[AsyncGenerator[ChatStreamEvent]] = []
+        self._streams: list[AsyncGenerator[Any]] = []
         self.redaction: Redaction | None = None  # of the events of stream steps
         self._running = RunningSteps()
         self._asked = 0  # how many positions the producer has taken
@@ -123,8 +123,12 @@ class Steps:
             DivergenceError, InputDriftError, StepResultError: when iterated.
         """
         stream = self._stream(self._next_position(asked.intent), asked)
-        self._streams.append(stream)
+        self.closes(stream)
         return stream
+
+    def closes(self, stream: AsyncGenerator[Any]) -> None:
+        """Let `close_streams` close this stream, too. See Turn.closes."""
+        self._streams.append(stream)
 
     def signal(self, key: str, timeout_s: float | None) -> Coroutine[Any, Any, Any]:
         """Wait for a signal, which is a step whose result comes from outside. See Turn.signal."""

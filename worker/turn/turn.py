@@ -195,6 +195,18 @@ class Turn:
         """
         return self._steps.stream(StepRequest(intent, work, kind, input, StepPolicy(retries, backoff_s)))
 
+    def closes(self, stream: AsyncGenerator[Any]) -> None:
+        """Let the worker close an async generator as soon as `produce` has ended or was stopped.
+
+        Without that, a loop `async for event in stream: yield event` leaves it open when the turn is cancelled. What it
+        does in the end, such as counting what was used, then comes too late for the turn. The streams of `stream` are
+        closed anyway.
+
+        Args:
+            stream: an async generator that `produce` reads. It may have ended by then.
+        """
+        self._steps.closes(stream)
+
     def signal(self, key: str, *, timeout: float | None = None) -> Awaitable[Any]:
         """Wait for `POST …/signals/{key}`. Await the returned object for the payload, which is JSON.
 

@@ -62,7 +62,9 @@ async def run_agent(
         return result.final_output
 
     task = asyncio.create_task(run(), name=f"agent of {turn.run_id}")
-    async for event in outlet.events_of(task):
+    events = outlet.events_of(task)
+    turn.closes(events)  # so that what a cancelled run has used is counted
+    async for event in events:
         yield event
     output = task.result()
     yield {"type": "result", "data": {"finalText": output if isinstance(output, str) else to_json(output).decode()}}

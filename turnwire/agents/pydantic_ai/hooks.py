@@ -59,7 +59,9 @@ async def run_agent(
         **options,
     )
     task = asyncio.create_task(run, name=f"agent of {turn.run_id}")
-    async for event in outlet.events_of(task):
+    events = outlet.events_of(task)
+    turn.closes(events)  # so that what a cancelled run has used is counted
+    async for event in events:
         yield event
     output = task.result().output
     yield {"type": "result", "data": {"finalText": output if isinstance(output, str) else to_json(output).decode()}}
