@@ -22,6 +22,7 @@ from turnwire.api.app import create_app
 from turnwire.api.edge.client_address import TrustedProxies
 from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.protocol import for_site
+from turnwire.api.endpoints import probes
 from turnwire.shared import keys
 from turnwire.shared.keys import SessionKey
 from turnwire.shared.settings import Settings
@@ -105,7 +106,8 @@ class Connection:
 
 
 @pytest.fixture
-async def port(settings: Settings, redis, store, tmp_path: Path) -> AsyncIterator[int]:
+async def port(settings: Settings, redis, store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(probes, "READY_WITHIN_S", LIMIT_S)  # Redis and this process may have to wait for a processor
     done = SessionKey("acme", "done").turn(0)
     await store.submit(done, request())
     await store.cancel(done)

@@ -11,7 +11,7 @@ import httpx
 
 from tests.support.observed import STALL_S, Observed, RunningTurn
 from tests.support.rawtail import open_stalled, read_all, readers, wait_for_a_byte
-from tests.support.waiting import let_pass
+from tests.support.waiting import let_pass, wait_until
 
 STALLED = 200
 EVENT_BYTES = 50_000
@@ -41,6 +41,7 @@ async def test_stalled_readers_of_a_long_log_cost_bounded_memory_and_leave_nothi
         # Half of them begin somewhere in the log, each at another place, so that no pages are shared.
         places = [f"?after=1-{wave + number * 4}" if number % 2 else "" for number in range(STALLED)]
         with stalled(service, *(turn.events + place for place in places)):
+            await wait_until(lambda: service.clients() == STALLED, "the API accepts every reader")
             await service.quiet()
             await fill(turn, 50)  # they also stall while new events come
             await service.quiet()
