@@ -82,7 +82,8 @@ class LaneMemory:
                 virtual_time = None
             elif not is_alone:
                 virtual_time = first[0][1]
-                self._end_turn(tenant, start + claimed / weight_of(tenant))
+                begins = start if tenant in self.lines else virtual_time
+                self._end_turn(tenant, begins + claimed / weight_of(tenant))
         if virtual_time is not None:
             self.debts = {name: start for name, start in self.debts.items() if start > virtual_time}
             self.debts[""] = virtual_time

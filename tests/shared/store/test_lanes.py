@@ -232,15 +232,17 @@ async def test_a_reserved_slot_is_for_a_tenant_that_runs_nothing_here(redis, que
     assert [job.job_id for job in jobs] == newcomer[:1], "then this tenant runs something there, too"
 
 
-async def test_what_a_tenant_got_in_reserved_slots_does_not_hold_it_back_for_ever(queue):
-    await enqueue(queue, run_ids("flood", 50))
+@pytest.mark.parametrize("floods", [{"flood"}, {"flood", "flood2"}], ids=len)
+async def test_what_a_tenant_got_in_reserved_slots_does_not_hold_it_back(queue, floods):
+    for flood in sorted(floods):
+        await enqueue(queue, run_ids(flood, 50))
     for number in range(10):
         [turn] = await enqueue(queue, run_ids("quiet", 1, f"r{number}"))
-        jobs, _ = await queue.take(WORKER, 1, room=Room(reserved=1, busy={"flood"}))
+        jobs, _ = await queue.take(WORKER, 1, room=Room(reserved=1, busy=floods))
         assert [job.job_id for job in jobs] == [turn]
-    await taken(queue, 1)  # nobody else waits, so the flood is served
+    await taken(queue, len(floods))  # nobody else waits, so the floods are served
     [turn] = await enqueue(queue, run_ids("quiet", 1, "last"))
-    assert turn in await taken(queue, 2)
+    assert turn in await taken(queue, 2 * len(floods))
 
 
 async def test_a_slot_that_is_not_reserved_is_for_anybody(queue):

@@ -81,7 +81,9 @@ local function serve(prefixes, lane, count, room, claim)
                 virtual_time = nil
             end
         else
-            end_turn(keys, tenant, start + claimed / weight_of(prefixes, tenant), is_empty)
+            -- One that leaves after a turn in a reserved slot, so out of its turn, owes no more than this turn.
+            local begins = is_empty and first[2] or start
+            end_turn(keys, tenant, begins + claimed / weight_of(prefixes, tenant), is_empty)
             virtual_time, is_left = first[2], nil
         end
     end
