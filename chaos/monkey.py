@@ -193,6 +193,11 @@ class Monkey:
         if self._queue:
             await self._queue.flushdb()
 
+    @property
+    def clock_may_go_back_s(self) -> int:
+        """By how much the wall clock of Redis may go back, so that what has a TTL lives longer."""
+        return CLOCK_STEP_S if self._clock else 0
+
     async def step_clock(self) -> None:
         """The wall clock of Redis jumps ahead or back by ten leases. This needs a C compiler."""
         if self._clock:

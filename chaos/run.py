@@ -66,7 +66,7 @@ class Run:
         self.keeper = keeper
         self.monkey = monkey
         self.longest_lag_s = 0.0  # for how long the event loop of this program, which runs all clients, was held up
-        self.visits = Visits(second, RETENTION_S)
+        self.visits = Visits(second, RETENTION_S + monkey.clock_may_go_back_s)
         self.at_once = CheckedAtOnce(second)
         second.load.ended = self.at_once
         second.load.kept_s = RETENTION_S

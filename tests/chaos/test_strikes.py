@@ -33,6 +33,7 @@ async def test_the_wall_clock_of_a_server_is_stepped_ahead_and_back(tmp_path):
         await wait_until(lambda: is_near(ahead_s(), CLOCK_STEP_S), "the clock is ahead")
         await monkey.step_clock()
         await wait_until(lambda: is_near(ahead_s(), 0), "the clock is back")
+        assert monkey.clock_may_go_back_s == CLOCK_STEP_S
         await redis.aclose()
 
 
