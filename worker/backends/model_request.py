@@ -19,7 +19,6 @@ class ModelRequest:
     Attributes:
         turn: Turn, which the request belongs to.
         name: str, tells the requests of the turn apart. It must be the same on every attempt.
-        begun: the events with which the answer has begun in an earlier attempt.
         failure: how the latest request of the SDK has failed; None: it has not.
         counted: bool, whether a call of the model was counted in `turn.usage`.
     """
@@ -34,11 +33,16 @@ class ModelRequest:
     ) -> None:
         self.turn = turn
         self.name = name
-        self.begun = begun
+        self._begun = begun
         self.failure: BackendTransportError | None = None
         self.counted = False
         self._model = model
         self._show = show
+
+    def take_begun(self) -> Sequence[ChatStreamEvent]:
+        """Return the events with which the answer has begun, once: another model does not go on with them."""
+        begun, self._begun = self._begun, ()
+        return begun
 
     def count(self, call: ModelCall) -> None:
         """Count a call in the usage of the turn."""

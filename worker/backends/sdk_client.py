@@ -5,7 +5,7 @@ and answers that go on where they broke off.
 """
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
 from importlib import import_module
@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from turnwire.shared.errors import TurnFailure
+from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.worker.backends.errors import BackendTransportError, BackendTruncatedError
 from turnwire.worker.backends.model_request import ModelRequest, current_request
@@ -87,9 +88,10 @@ class BackendTransport(httpx.AsyncBaseTransport):
             if asked is not None:
                 asked.count(call)
 
-        chunks = Chunks(str(fields["model"]), asked.begun if asked else ())
+        begun = asked.take_begun() if asked else ()
+        chunks = Chunks(str(fields["model"]), begun)
         try:
-            async with aclosing(self._events(fields, headers, asked, count)) as events:
+            async with aclosing(self._events(fields, headers, asked, count, begun)) as events:
                 async for event in events:
                     made = chunks.take(event)
                     for chunk in made or ():
@@ -110,6 +112,7 @@ class BackendTransport(httpx.AsyncBaseTransport):
         headers: Mapping[str, str],
         asked: ModelRequest | None,
         count: Callable[[ModelCall], None],
+        begun: Sequence[ChatStreamEvent],
     ) -> AsyncGenerator[dict[str, Any]]:
         return self._backend.stream(
             fields["messages"],
@@ -120,7 +123,7 @@ class BackendTransport(httpx.AsyncBaseTransport):
             idempotency_key=call_key(asked.turn, asked.name) if asked else uuid.uuid4().hex,
             on_call=count,
             origin=origin_of(asked.turn, asked.name) if asked else None,
-            begun=asked.begun if asked else (),
+            begun=begun,
         )
 
 

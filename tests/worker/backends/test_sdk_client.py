@@ -13,6 +13,7 @@ from turnwire.backends import OpenAIBackend, model_request, sdk_client
 from turnwire.shared.events import ChatStreamEvent
 from turnwire.shared.model import ModelCall
 from turnwire.testing import run_turn
+from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.sdk_chunks import Chunks, TextReplacedError
 
 openai = Later("openai")
@@ -157,6 +158,34 @@ async def test_an_answer_that_breaks_off_tells_why(raw, client):
     run = await run_turn(hooks, "hi")
     assert (run.status, run.streamed_text) == ("failed", "one ")
     assert (hooks.failure.code, hooks.failure.retryable) == ("backend_error", True)
+
+
+class Falls(ChatTurnHooks):
+    """Asks again if the first request fails, as frameworks ask another model."""
+
+    continues_answers = True
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    async def produce(self, turn):
+        with model_request(turn, "only", begun=begun_with("The contract ", "is valid")):
+            with pytest.raises(openai.BadRequestError):
+                await asked(self.client, stream=True)
+            yield said("".join([c.choices[0].delta.content or "" async for c in await asked(self.client, stream=True)]))
+
+
+async def test_another_request_does_not_go_on_with_the_text_of_the_first(raw):
+    raw.play(reply(400, b'{"error":{"message":"no"}}'))
+    raw.play(reply(400, b'{"error":{"message":"no"}}'))
+    raw.play(HEAD + sse(text("Yes."), text(None, "stop"), "[DONE]"))
+    backend = OpenAIBackend(raw.url, None, "m", QUICK, quirks=Quirks(continues="prefill"))
+    async with openai.AsyncOpenAI(base_url="http://nobody", api_key="x", http_client=sdk_client(backend)) as client:
+        run = await run_turn(Falls(client), "hi")
+    await backend.aclose()
+    assert run.final_text == "Yes."
+    roles = [json.loads(request.body)["messages"][-1]["role"] for request in raw.requests]
+    assert roles == ["assistant", "user", "user"], "the rest, then anew, then another request"
 
 
 def begun_with(*deltas: str) -> list[ChatStreamEvent]:
