@@ -21,7 +21,7 @@ from turnwire.api.edge.cors import Origins
 from turnwire.api.edge.deadline import Deadline, Phase
 from turnwire.api.edge.problems import HeadTooLarge, RequestTimeout
 from turnwire.api.edge.refusal import Lingering, refuse, warn_of_shortage
-from turnwire.api.edge.wire import CONNECTION, REQUEST_ID
+from turnwire.api.edge.wire import CONNECTION, REQUEST_ID, STALLED
 from turnwire.shared.errors import BadRequest, TurnwireError
 from turnwire.shared.log_context import request_id_of
 
@@ -64,6 +64,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         answering = self._answering
         super().connection_lost(exc)
+        if isinstance(exc, TimeoutError):  # mostly the kernel is quicker than `Wire.drain` to cut off who takes nothing
+            STALLED.add()
         self._deadline.stop()
         if answering and not answering.response_complete:  # uvicorn tells only the latest request
             answering.disconnected = True

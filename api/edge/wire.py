@@ -25,7 +25,7 @@ CONNECTION: Final = "turnwire.connection"  # the extension of the ASGI scope in 
 UNSENT_BYTES: Final = 131_072  # the kernel holds so much for a slow reader; without this limit up to 4 MiB
 PROGRESS_CHECKS: Final = 4  # so many times within `stall_s`, it is checked whether a client still reads
 
-_STALLED: Final = counter("turnwire_stalled_clients_total")
+STALLED: Final = counter("turnwire_stalled_clients_total")
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Wire:
                 if progress != last:
                     moved_at = now()
                 elif now() - moved_at >= self._stall_s:
-                    _STALLED.add()
+                    STALLED.add()
                     logger.info("a client took nothing of its stream for %g s and was cut off", self._stall_s)
                     self._transport.abort()  # a close would wait for the client
                     self._lost()

@@ -1,12 +1,16 @@
 """The table of metrics, the numbers behind it, and what a scrape gets of them."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.scraped import Scraped, counted
+from tests.support.waiting import let_pass, wait_until
 from turnwire import __version__
+from turnwire.shared import loop_lag
 from turnwire.shared.exposition import Exposition
 from turnwire.shared.metric_names import BY_NAME, METRICS, Metric
 from turnwire.shared.metrics import Counter, Histogram, counter, histogram
@@ -107,6 +111,19 @@ def test_a_histogram_in_a_scrape_is_cumulative():
     assert after("turnwire_append_seconds_bucket", le="+Inf") == 3
     assert after("turnwire_append_seconds_count") == 3
     assert after("turnwire_append_seconds_sum") == pytest.approx(1000.0202)
+
+
+async def test_the_lag_of_an_event_loop_that_is_blocked(monkeypatch):
+    monkeypatch.setattr(loop_lag, "LOOK_S", 0.01)
+    before = counted("api")
+    watching = asyncio.create_task(loop_lag.watch_lag())
+    await let_pass(0)  # it has begun to wait
+    until_s = time.monotonic() + 0.05
+    while time.monotonic() < until_s:  # it blocks the loop
+        pass
+    await wait_until(lambda: counted("api", before)("turnwire_event_loop_lag_seconds_count") > 0, "a look")
+    watching.cancel()
+    assert counted("api", before)("turnwire_event_loop_lag_seconds_sum") >= 0.04
 
 
 def test_gauges_are_read_at_each_scrape_and_labels_are_escaped():

@@ -11,6 +11,7 @@ import httpx
 
 from tests.support.observed import STALL_S, Observed, RunningTurn
 from tests.support.rawtail import open_stalled, read_all, readers, wait_for_a_byte
+from tests.support.scraped import Scraped
 from tests.support.waiting import let_pass, wait_until
 
 STALLED = 200
@@ -95,6 +96,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_resumes_where_it_was(i
     ids = [json.loads(line)["id"] for line in got.split(b"\n")[:-1]]  # the last line may be cut off
     async with httpx.AsyncClient(base_url=impatient.url, trust_env=False) as client:
         rest = await client.get(turn.events, params={"after": ids[-1]} if ids else {})
+        assert Scraped((await client.get("/metrics")).text)("turnwire_stalled_clients_total") >= 1
     ids += [json.loads(line)["id"] for line in rest.content.splitlines()]
     assert ids == [f"1-{seq}" for seq in range(102)]
 

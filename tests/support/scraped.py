@@ -1,6 +1,7 @@
 """Metrics as a scrape sees them, and how much they have grown since another look."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from math import nan
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,6 +32,14 @@ class Scraped:
     def labels(self, name: str) -> list[Mapping[str, str]]:
         """Return the labels of each sample of this name."""
         return [dict(labels) for found, labels in self.samples if found == name]
+
+
+@contextmanager
+def grows(process: Process, name: str, **labels: str) -> Generator[None]:
+    """Check that what this process has counted under a name has grown by the end of the block."""
+    before = counted(process)
+    yield
+    assert counted(process, before)(name, **labels) > 0, name
 
 
 def counted(process: Process, before: Scraped | None = None) -> Scraped:

@@ -163,11 +163,26 @@ async def test_answers_and_callbacks_that_wait_are_not_counted_as_open_turns(set
         await store.submit(key, request())
         await enqueue(key.run_id)
     await redis.zincrby(keys.PENDING, -700_000_000, keys.persist_id("chat:s0:0"))
+    await redis.zincrby(keys.CALLBACKS, -800_000_000, f"{keys.CALLBACK_PREFIX}chat:s1:0")
     async with api(settings) as http:
         scraped = await scrape(http)
     assert scraped("turnwire_queue_persist_pending") == scraped("turnwire_queue_callbacks_pending") == 1
     assert 700 <= scraped("turnwire_queue_persist_oldest_seconds") < 760
+    assert 800 <= scraped("turnwire_queue_callbacks_oldest_seconds") < 860
     assert (scraped("turnwire_queue_open_turns"), scraped("turnwire_queue_jobs")) == (0, 2)
+
+
+async def test_turns_that_wait_for_an_idle_worker_or_for_one_with_their_hooks(settings, redis, store, queue):
+    for name in ("suspect", "unserved"):
+        key = SessionKey("default", name).turn(0)
+        await store.submit(key, request(project="tax"))
+        await queue.enqueue(key.run_id)
+    taken = {job.job_id: job for job in (await queue.take("w", 2))[0]}
+    await queue.set_aside("w", taken["chat:suspect:0"], 1)
+    await queue.note_unserved("chat:unserved:0", "tax", 5000)
+    async with api(settings) as http:
+        scraped = await scrape(http)
+    assert scraped("turnwire_queue_suspect_turns") == scraped("turnwire_queue_unserved_turns") == 1
 
 
 async def test_workers_and_their_slots(settings, redis, queue):

@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from stack.redis_server import RedisServer
 from tests.support.following import Follower, Writer, logged
+from tests.support.scraped import counted
 from tests.support.turns import KEY, claim, request, step, take_over
 from tests.support.waiting import wait_until
 from turnwire.api.following.hub import Hub
@@ -24,6 +25,11 @@ LONG_S = 3600.0
 
 async def subscriptions(redis: Any) -> int:
     return len(await redis.pubsub_channels())
+
+
+async def has_subscribers(redis: Any) -> bool:
+    [(_, count)] = await redis.pubsub_numsub(KEY.channel(""))
+    return bool(count)
 
 
 async def cut_subscriptions(redis: Any) -> None:
@@ -95,10 +101,13 @@ async def test_a_lost_subscription_loses_nothing(make_hub: Any, redis: ArqRedis,
         follower = Follower(hub, KEY)
         reading = group.create_task(follower.run())
         await wait_until(lambda: follower.ids == ["1-0"], "the first event")
+        await wait_until(lambda: has_subscribers(redis), "the subscription, which may come later than the first event")
         await redis.client_pause(50)  # what is published now goes out only after the connection is gone
+        before = counted("api")
         await cut_subscriptions(redis)
         await writer.say("a")
         await writer.end()
+        await wait_until(lambda: counted("api", before)("turnwire_subscriptions_lost_total") > 0, "the loss is counted")
     assert reading.result() == await logged(store, KEY)
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stack.redis_server import RedisServer
+from tests.support.scraped import grows
 from tests.support.turns import KEY
 from turnwire.shared.errors import RateLimited, SettingsError, StoreUnavailable
 from turnwire.shared.store import scripts
@@ -113,7 +114,7 @@ async def test_a_server_that_hangs_is_unavailable_after_the_timeout(tmp_path):
         await client.ping()
         server.pause()
         try:
-            with pytest.raises(StoreUnavailable):
+            with grows("api", "turnwire_redis_failures_total"), pytest.raises(StoreUnavailable):
                 await Script("free")(Courier(client, 0.1), [KEY.record, KEY.lease], ["w", 1, 0, 0])
             [first, second] = await Script("free").many(
                 Courier(client, 0.1), [([KEY.record, KEY.lease], ["w", 1, 0, 0])] * 2

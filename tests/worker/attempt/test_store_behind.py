@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.product import text
+from tests.support.scraped import grows
 from tests.support.turns import KEY, WORKER, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
 from turnwire.shared.lifecycle import TurnState
@@ -91,7 +92,8 @@ async def test_lost_events_are_written_again_at_the_next_append(store, redis, ru
     product, _, end = running
     await lose_events(redis, 2)
     product.gates[0].set()
-    assert isinstance(await finish(product, end), Done)
+    with grows("worker", "turnwire_events_restored_total"):
+        assert isinstance(await finish(product, end), Done)
     await whole(store)
     assert product.calls == ["produce", "step 0", "step 1", "persist"]
 

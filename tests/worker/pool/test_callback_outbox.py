@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.scraped import grows
 from tests.support.turns import KEY, SESSION, WORKER, claim, request
 from turnwire import ChatTurnHooks, TurnFailure
 from turnwire.shared import keys
@@ -105,7 +106,8 @@ async def test_it_is_tried_again_with_growing_pauses_until_the_server_has_heard_
     await runner_of(Plays()).run(KEY.run_id)
     sender = Recording(fails=2)
     for tries, pause_ms in ((1, 2000), (2, 4000)):
-        assert await outbox_of(sender).run(JOB) == Again(pause_ms)
+        with grows("worker", "turnwire_callback_failures_total"):
+            assert await outbox_of(sender).run(JOB) == Again(pause_ms)
         early = await outbox_of(sender).run(JOB)  # as after a crash in the middle of a try
         assert isinstance(early, Again)
         assert 0 < early.delay_ms <= pause_ms
@@ -158,7 +160,8 @@ async def test_the_sweep_and_a_rebuilt_queue_bring_a_lost_job_back(store, queue,
     await redis.delete(keys.job(JOB), keys.QUEUE, keys.OPEN_TURNS, keys.CALLBACKS)
     await Rebuild(store, queue).now()
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0}, xx=True)
-    await Sweep(store, queue, WORKER).once()
+    with grows("worker", "turnwire_sweep_finds_total", kind="callback"):
+        await Sweep(store, queue, WORKER).once()
     assert await queued()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.scraped import grows
 from tests.support.turns import SESSION, WORKER, claim, request
 from turnwire import ChatTurnHooks, Erasure
 from turnwire.shared import keys
@@ -161,7 +162,10 @@ async def test_a_queue_that_was_lost_gets_the_jobs_of_erasures_again(redis, stor
     erasure_id = await erased(None)
     await redis.delete(keys.OPEN_TURNS, keys.QUEUE)
     await Rebuild(store, queue, erasures).if_needed()
-    assert await redis.zscore(keys.OPEN_TURNS, keys.ERASURE_PREFIX + erasure_id) is not None
+    await redis.zadd(keys.OPEN_TURNS, {keys.ERASURE_PREFIX + erasure_id: 0}, xx=True)
+    with grows("worker", "turnwire_sweep_finds_total", kind="erasure"):
+        await Sweep(store, queue, WORKER, erasures).once()
+    assert await redis.zscore(keys.QUEUE, keys.ERASURE_PREFIX + erasure_id) is not None
     await redis.delete(keys.REBUILDING)
 
 

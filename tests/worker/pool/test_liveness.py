@@ -6,6 +6,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from tests.support.scraped import grows
 from tests.support.turns import KEY, OTHER_WORKER, SESSION, WORKER, calls_of, submit_and_claim
 from tests.support.waiting import wait_until
 from turnwire.shared import channels, keys
@@ -200,7 +201,8 @@ async def dead(store, queue, watcher):
 async def test_all_that_die_at_once_are_found_by_the_one_that_is_left(queue, redis, watcher, dead):
     """Nobody is left to watch those in the middle of them: whoever misses a neighbour looks at all workers."""
     run_ids = await dead(*[f"host/1/{number}" for number in range(20)])
-    await wait_until(gone(redis, *map(keys.in_progress, run_ids)), "all jobs to be freed")
+    with grows("worker", "turnwire_buried_workers_total"):
+        await wait_until(gone(redis, *map(keys.in_progress, run_ids)), "all jobs to be freed")
     assert set(await queue.workers()) <= {OTHER_WORKER}
     assert set(await redis.zrange(keys.RING, 0, -1)) <= {OTHER_WORKER.encode()}
 

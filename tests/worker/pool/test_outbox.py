@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.support.product import text
+from tests.support.scraped import grows
 from tests.support.turns import KEY, WORKER, claim, log_of, request
 from tests.support.waiting import wait_until
 from turnwire import ChatTurnHooks
@@ -171,7 +172,8 @@ async def test_the_pause_between_tries_is_capped(store, ended, due):
     for _ in range(12):
         await outbox.run(KEY)
         await due()
-    assert await outbox.run(KEY) == Again(60_000)
+    with grows("worker", "turnwire_persist_failures_total"):
+        assert await outbox.run(KEY) == Again(60_000)
 
 
 async def test_a_job_that_is_early_waits_for_its_turn(store, ended):
@@ -189,7 +191,8 @@ async def test_a_lost_job_is_put_back_by_the_sweep_until_the_answer_is_stored(st
     await redis.zrem(keys.QUEUE, JOB)
     await redis.delete(keys.job(JOB))
     await redis.zadd(keys.OPEN_TURNS, {JOB: 0})
-    await Sweep(store, queue, WORKER).once()
+    with grows("worker", "turnwire_sweep_finds_total", kind="persist"):
+        await Sweep(store, queue, WORKER).once()
     assert await redis.zscore(keys.QUEUE, JOB) is not None
     assert isinstance(await outbox.run(KEY), Done)
     await redis.delete(keys.job(JOB))

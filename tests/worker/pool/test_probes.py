@@ -189,5 +189,7 @@ def until_blocked(url: str) -> dict[str, Any]:
         if answer.status_code == 503:
             found: dict[str, Any] = answer.json()
             assert found["status"] == "blocked"
+            blocked = Scraped(httpx.get(f"{url}/metrics", trust_env=False).text)
+            assert blocked("turnwire_loop_blocked_seconds") >= 0.5
             return found
     raise AssertionError("the probe never said so")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.scraped import grows
 from tests.support.turns import KEY, SESSION, WORKER, request, submit_and_claim
 from turnwire.shared import keys
 from turnwire.shared.events import RUN_COMPLETED, encode_event
@@ -24,7 +25,8 @@ async def test_a_submit_that_was_cut_before_its_job_is_healed(store, redis, queu
     await queue.announce(RUN_ID)
     await store.submit(KEY, request())
     await make_due(redis, RUN_ID)
-    assert await sweep.once() == 1
+    with grows("worker", "turnwire_sweep_finds_total", kind="turn"):
+        assert await sweep.once() == 1
     [taken], _ = await queue.take(WORKER, 1)
     assert taken.job_id == RUN_ID
 

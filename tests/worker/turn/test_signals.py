@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.agent import Agent
 from tests.support.product import text
+from tests.support.scraped import grows
 from tests.support.turns import KEY, OTHER_WORKER, WORKER, claim, log_of, request, seqs_of, types_of
 from tests.support.waiting import wait_until
 from turnwire import SignalTimeoutError
@@ -112,7 +113,8 @@ async def test_c20_a_timeout_fires_with_no_worker_waiting(store, queue, runner_o
         await sweep.once()
         return (await store.record(KEY)).status is TurnState.QUEUED
 
-    await wait_until(queued, "its time is up")
+    with grows("worker", "turnwire_sweep_finds_total", kind="signal_timeout"):
+        await wait_until(queued, "its time is up")
     assert (await queue.take("w", 1))[0]
     assert (await store.signal(KEY, "approval", b"1")).first is False
     await runner_of(agent, OTHER_WORKER).run(KEY.run_id)
