@@ -97,6 +97,30 @@ def test_selectors_of_kubernetes_match_their_pods_and_nobody_is_root(name: str):
     }  # fmt: skip
 
 
+def test_what_a_pod_names_exists_or_is_made_by_a_command_of_the_page():
+    guide = (ROOT / "docs" / "how-to" / "deploying.md").read_text(encoding="utf-8")
+    secrets = set(re.findall(r"create secret generic (\S+)", guide))
+    keys_of = {name: set(re.findall(rf"generic {name} .*--from-file=([\w.-]+)", guide)) for name in secrets}
+    for name in resources("Deployment"):
+        volumes = {volume["name"]: volume for volume in pod(name)["volumes"]}
+        assert {mount["name"] for mount in container(name)["volumeMounts"]} == set(volumes)
+        assert {volume["secret"]["secretName"] for volume in volumes.values() if "secret" in volume} <= secrets
+        for variable in container(name)["env"]:
+            wanted = variable["valueFrom"]["secretKeyRef"]
+            assert wanted["key"] in keys_of[wanted["name"]]
+        (mount,) = [mount for mount in container(name)["volumeMounts"] if mount["name"] == "keys"]
+        file = Path(settings_of(name).api_keys_file or "")
+        assert (str(file.parent), {file.name}) == (mount["mountPath"], keys_of["turnwire-keys"])
+        ports = {port["name"] for port in container(name)["ports"]}
+        policy = resources("NetworkPolicy")[name]["spec"]
+        assert {rule["port"] for one in policy["ingress"] for rule in one["ports"]} <= ports
+    (scaler,) = resources("HorizontalPodAutoscaler").values()
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "turnwire-api"
+    assert "replicas" not in resources("Deployment")["turnwire-api"]["spec"], "the autoscaler sets how many there are"
+    (service,) = resources("Service").values()
+    assert service["spec"]["ports"][0]["targetPort"] in {port["name"] for port in container("turnwire-api")["ports"]}
+
+
 def test_keda_asks_for_metrics_that_exist():
     text = (DEPLOY / "kubernetes" / "with-keda" / "scaled-object.yaml").read_text(encoding="utf-8")
     named = set(re.findall(r"turnwire_\w+", text))

@@ -97,6 +97,7 @@ async def test_suspended_turns_are_found_whatever_else_there_is(http, store, que
         await asked(store, queue, SESSION.turn(index))
     monkeypatch.setattr(turn_list, "LOOKED_AT", 2)
     monkeypatch.setattr(turn_list, "TOGETHER", 2)
+    assert (await ask(http, "queue"))["suspended"] == 3
     newest_first = [key.run_id for key in reversed(waiting)]
     page = await ask(http, "turns", state="suspended", limit=2)
     assert [turn["run_id"] for turn in page["turns"]] == newest_first[:2]
