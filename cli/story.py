@@ -9,7 +9,7 @@ from turnwire.cli.exits import Exit
 from turnwire.cli.following import ENDED
 from turnwire.cli.named_turn import NamedTurn, named_turn, run_id
 from turnwire.cli.screen import BOLD, RED, STATUS_STYLES, YELLOW, painted
-from turnwire.cli.summary import usage_text
+from turnwire.cli.summary import parent_text, usage_text
 from turnwire.cli.turns import message_text, waits_text, worker_of
 
 
@@ -72,7 +72,7 @@ def _show_record(story: dict[str, Any]) -> None:
         ("user", record.get("user")),
         ("project", record.get("project")),
         ("model", record.get("model")),
-        ("parent", record.get("parent")),
+        ("parent", parent_text(record)),
         ("lane", f"{record.get('pool', 'default')}, {record.get('priority', 'interactive')}"),
         ("usage", usage_text(record.get("usage") or {}) or _no_usage(story)),
         ("finish", (record.get("usage") or {}).get("finish_reason")),

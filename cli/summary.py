@@ -31,3 +31,11 @@ def usage_text(usage: dict[str, Any]) -> str | None:
     nanos = usage.get("cost_nanos")
     text = tokens if nanos is None else f"{tokens} · {screen.cost(nanos, usage.get('currency'))}"
     return f"{text} (partial)" if usage.get("partial") else text
+
+
+def parent_text(record: dict[str, Any]) -> str | None:
+    """Return the index of the turn that this one follows; None if it follows the default one."""
+    parent = record.get("parent")
+    if parent is None:
+        return None
+    return "none" if parent < 0 else str(parent)

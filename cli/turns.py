@@ -12,7 +12,7 @@ from turnwire.cli.api_client import Api, connected, part
 from turnwire.cli.exits import CommandError, Exit
 from turnwire.cli.named_turn import NamedTurn, check_session, named_turn, run_id
 from turnwire.cli.screen import STATUS_STYLES, note
-from turnwire.cli.summary import usage_text
+from turnwire.cli.summary import parent_text, usage_text
 
 
 class State(StrEnum):
@@ -83,7 +83,7 @@ def _list_session(api: Api, session: str, limit: int, *, as_json: bool) -> None:
         return
     rows = [
         (
-            turn["turn_index"], turn["status"], turn["attempt"], turn.get("parent"), turn.get("model"),
+            turn["turn_index"], turn["status"], turn["attempt"], parent_text(turn), turn.get("model"),
             message_text(turn["message"]), turn.get("final_text") or (turn.get("error") or {}).get("code"),
             usage_text(turn.get("usage") or {}),
         )

@@ -45,7 +45,7 @@ async def test_turns_of_a_session(told: Turnwire):
     table = (await told("turns", "demo")).stdout.splitlines()
     assert [line.split("\t") for line in table] == [
         ["index", "status", "attempt", "parent", "model", "message", "answer", "usage"],
-        ["0", "completed", "1", "-1", "-", "hi", "hello", "12 in / 34 out tokens · 0.0015 USD"],
+        ["0", "completed", "1", "none", "-", "hi", "hello", "12 in / 34 out tokens · 0.0015 USD"],
     ]
     [record] = await told.json("turns", "demo")
     assert record["run_id"] == "chat:demo:0"
@@ -212,6 +212,11 @@ async def test_keys_new_makes_a_key_without_a_server(tmp_path: Path):
 def test_keys_and_tokens_may_get_the_scopes_that_the_api_knows():
     assert {scope.value for scope in access.KeyScope} == set(typing.get_args(KeyScope))
     assert {scope.value for scope in access.TokenScope} == {"read", "turns"}
+
+
+@pytest.mark.parametrize(("record", "text"), [({}, None), ({"parent": -1}, "none"), ({"parent": 3}, "3")])
+def test_a_turn_that_begins_a_conversation_has_no_parent(record, text):
+    assert summary.parent_text(record) == text
 
 
 @pytest.mark.parametrize(
