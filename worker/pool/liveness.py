@@ -177,7 +177,7 @@ class Liveness:
             return ALONE_LOOK_S
         watchers = watched.looked_at if watched.looked_at == NEIGHBOURS else watched.looked_at / 2
         pause_s = LOOK_S * max(watchers, 1)
-        if watched.looked_at > 2:  # so that workers which were started together do not look together
+        if watched.looked_at > 1:  # so that two who watch the same worker do not look at the same moment
             pause_s *= random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return pause_s if watched.queued > running else max(pause_s, IDLE_LOOK_S)
 
