@@ -11,7 +11,7 @@ from turnwire.shared.errors import StoreUnavailable
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.connect import connect_data_and_queue, disconnect
 from turnwire.shared.store.startup_check import redis_lines, say_checked, settings_line
-from turnwire.worker.pool.callback_outbox import callback_sender
+from turnwire.worker.pool.callback_outbox import sender_of
 from turnwire.worker.products import Products
 from turnwire.worker.turn.prices import Prices
 
@@ -29,7 +29,7 @@ async def _check(settings: Settings, environ: Mapping[str, str]) -> int:
     Prices.from_settings(settings)
     products = Products.from_settings(settings)
     codec_of(settings)
-    callback_sender(settings)
+    sender_of(settings)
     served = products.projects
     found = [
         settings_line(environ),

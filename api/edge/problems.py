@@ -152,7 +152,7 @@ def problem_response(error: TurnwireError) -> Response:
 
 
 def answer_to(error: Exception) -> Response:
-    """Return the response for anything that a handler raises. An error that is no TurnwireError is a defect."""
+    """Return the response for anything that a handler raises. Any but Turnwire's and Starlette's is a defect."""
     if isinstance(error, TurnwireError):
         return problem_response(error)
     if isinstance(error, HTTPException):  # Starlette's own

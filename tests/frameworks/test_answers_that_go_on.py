@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from tests.frameworks.backed import FRAMEWORKS, sdk
-from tests.support.model_server import RunningModelServer, running_model_server
-from tests.worker.backends.asking import QUICK, wait_until
+from tests.support.model_server import running_model_server
+from tests.worker.backends.asking import QUICK, backend_of, wait_until
 from tests.worker.backends.rawserver import HEAD, raw_server, reply, sse, text
 from turnwire import ChatTurnHooks
 from turnwire.backends import OpenAIBackend
 from turnwire.testing import run_turn
-from turnwire.worker.backends.quirks import Quirks
 
 MODES = ["prefill", "flags", "llama-stream", "responses"]  # `prefix` refuses tools
 
@@ -22,11 +21,6 @@ MODES = ["prefill", "flags", "llama-stream", "responses"]  # `prefix` refuses to
 async def server():
     async with running_model_server() as server:
         yield server
-
-
-def backend_of(server: RunningModelServer, mode: Any) -> OpenAIBackend:
-    below = {"flags": "/flags/v1", "prefix": "/prefix/v1"}.get(mode, "/v1")
-    return OpenAIBackend(server.url.removesuffix("/v1") + below, None, "m", QUICK, quirks=Quirks(continues=mode))
 
 
 @pytest.fixture(params=FRAMEWORKS)

@@ -43,7 +43,7 @@ TYPES: Final = {
 }
 
 
-def callback_sender(settings: Settings) -> "CallbackSender | None":
+def sender_of(settings: Settings) -> "CallbackSender | None":
     """Return what sends callbacks; None if the settings allow none. It is imported only then: httpx takes 2 MB.
 
     Raises:

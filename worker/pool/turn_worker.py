@@ -29,7 +29,7 @@ from turnwire.shared.store.queue import PERSIST_TURN, RUN_TURN, TELL_ERASURE, Tu
 from turnwire.shared.store.sealed import turn_store
 from turnwire.shared.supervision import kept_running
 from turnwire.worker.attempt.run import TurnRunner
-from turnwire.worker.pool.callback_outbox import CallbackOutbox, callback_sender
+from turnwire.worker.pool.callback_outbox import CallbackOutbox, sender_of
 from turnwire.worker.pool.cancels import listen
 from turnwire.worker.pool.claims import Claims
 from turnwire.worker.pool.dispatch import Dispatch
@@ -72,7 +72,7 @@ class TurnWorker(Worker):
         erasures = Erasures(self._store, self.queue)
         self._sweep = Sweep(self._store, self.queue, self.id, erasures)
         outbox = Outbox(self._store, products), ErasureOutbox(erasures, products, settings)
-        callbacks = CallbackOutbox(self._store, Callbacks(self._data, settings), callback_sender(settings))
+        callbacks = CallbackOutbox(self._store, Callbacks(self._data, settings), sender_of(settings))
         jobs = Jobs(self.id, self.queue, self.runner, *outbox, callbacks)
         claims = Claims()
         hints = Hints(self._waiting, settings)

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.model_server import RunningModelServer, running_model_server
-from tests.worker.backends.asking import QUICK
+from tests.worker.backends.asking import backend_of
 from turnwire import ChatTurnHooks
 from turnwire.backends import OpenAIBackend
 from turnwire.testing import CrashPointNeverReached, TurnRun, run_turn
-from turnwire.worker.backends.quirks import Quirks
 
 CALLS, WORDS = ("plan", "answer"), 5
 TEXT = "".join(" ".join(f"{name}.{number}" for number in range(WORDS)) for name in CALLS)
@@ -21,11 +20,6 @@ TEXT = "".join(" ".join(f"{name}.{number}" for number in range(WORDS)) for name 
 async def server():
     async with running_model_server() as server:
         yield server
-
-
-def backend_of(server: RunningModelServer, mode: Any) -> OpenAIBackend:
-    below = {"flags": "/flags/v1", "prefix": "/prefix/v1"}.get(mode, "/v1")
-    return OpenAIBackend(server.url.removesuffix("/v1") + below, None, "m", QUICK, quirks=Quirks(continues=mode))
 
 
 class Agent(ChatTurnHooks):

@@ -5,13 +5,21 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from tests.support.model_server import RunningModelServer
 from turnwire.shared.events import PART_UPDATED
 from turnwire.shared.model import ModelCall
 from turnwire.worker.backends.openai import OpenAIBackend
+from turnwire.worker.backends.quirks import Quirks
 from turnwire.worker.backends.retry import RetryPolicy
 
 QUESTION = [{"role": "user", "content": "Is this ünïcode?"}]
 QUICK = RetryPolicy(initial_backoff_ms=10, max_backoff_ms=20, request_timeout_ms=5_000, idle_timeout_ms=5_000)
+
+
+def backend_of(server: RunningModelServer, mode: Any) -> OpenAIBackend:
+    """Return a backend that goes on with the server's answers in this mode."""
+    below = {"flags": "/flags/v1", "prefix": "/prefix/v1"}.get(mode, "/v1")
+    return OpenAIBackend(server.url.removesuffix("/v1") + below, None, "m", QUICK, quirks=Quirks(continues=mode))
 
 
 class Asking:
