@@ -93,13 +93,11 @@ class Watched(msgspec.Struct, frozen=True):
 class Submitted(msgspec.Struct, frozen=True):
     """The outcome of a submit. `mark` identifies this submit among all submits of the turn.
 
-    `announced`: the mark with which the queue forgets the turn, if this submit has announced it. `completed`: the turn,
-    if it is completed.
+    `completed`: the turn, if it is completed.
     """
 
     verdict: Literal["created", "reopened", "attached", "running", "replay"]
     key: TurnKey
     attempt: int
     mark: str
-    announced: str = ""
     completed: TurnRecord | None = None

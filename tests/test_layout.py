@@ -83,6 +83,15 @@ def unpacked(code: str, section: str) -> list[str]:
     return [name for name, _ in by_number] + [name for row in in_a_row for name in re.split(r",\s+", row)]
 
 
+def with_job_keys(code: str) -> str:
+    """The code of a script that begins with the keys of parts/job.lua, with these keys by their numbers."""
+    if "job_keys(1)" not in code:
+        return code
+    part = (LUA[0].parent / "parts" / "job.lua").read_text(encoding="utf-8")
+    names = re.findall(r"(\w+) = KEYS\[first(?: \+ \d+)?\]", part)
+    return "\n".join(f"{name} = KEYS[{number}]" for number, name in enumerate(names, 1)) + "\n" + code
+
+
 def test_every_script_has_a_file_and_every_file_a_script():
     used = [name for path in SOURCES for name in re.findall(r'\bScript\("(\w+)"[,)]', path.read_text(encoding="utf-8"))]
     assert sorted(used) == [path.stem for path in LUA]
@@ -101,8 +110,11 @@ def test_a_script_opens_with_its_contract(path):
 def test_a_script_unpacks_what_its_contract_names(path):
     text = path.read_text(encoding="utf-8")
     contract, code = contract_of(text), re.sub(r"--.*", "", text)
-    assert unpacked(code, "KEYS") == contract.fixed("KEYS")
+    assert unpacked(with_job_keys(code), "KEYS") == contract.fixed("KEYS")
     assert unpacked(code, "ARGV") == contract.fixed("ARGV")
+    if begins_at := re.search(r"job_keys\((\d+)\)", code):
+        has_rest = contract.has_rest("KEYS")
+        assert int(begins_at[1]) == (len(contract.fixed("KEYS")) + 1 if has_rest else 1)
     for section in ("KEYS", "ARGV"):
         count, has_rest = len(contract.fixed(section)), contract.has_rest(section)
         rest = re.findall(rf"unpack\({section}, (\d+)(?:[,)]| \+)|for \w+ = (\d+), #{section}\b", code)

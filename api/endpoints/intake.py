@@ -1,6 +1,7 @@
 """Accepts a turn in three steps: announce, submit, enqueue. With the first one, the session is noted for its user.
 
-If data and queue are in one database, the first two steps can be one.
+If data and queue are in one database, the submit also enqueues the turn, and only a turn that has a user or limits is
+announced before.
 
 After a crash behind the first step, there is no turn. After a crash behind the second one, the sweep enqueues the turn
 within seconds, or the client's own retry does so at once. The client is answered after the third step.
@@ -20,6 +21,7 @@ from turnwire.shared.limits import NO_LIMITS, Limits
 from turnwire.shared.model import TurnRecord
 from turnwire.shared.replies import Submitted
 from turnwire.shared.request import TurnRequest
+from turnwire.shared.store.planned_job import PlannedJob
 from turnwire.shared.store.queue import TurnQueue
 from turnwire.shared.store.queue_open import Admitted
 from turnwire.shared.store.scripts import IndexMoved
@@ -29,11 +31,16 @@ from turnwire.shared.store.waking import wake_next
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A submitted turn. `mark` identifies its announcement, so that no other one is taken back; it may be empty."""
+    """A submitted turn.
+
+    `mark` identifies its announcement, so that no other one is taken back; it may be empty. `is_enqueued`: the submit
+    has enqueued it, if it has to run.
+    """
 
     submitted: Submitted
     mark: str
     lane: Lane = DEFAULT_LANE
+    is_enqueued: bool = False
 
     @property
     def key(self) -> TurnKey:
@@ -44,6 +51,11 @@ class Accepted(msgspec.Struct, frozen=True):
     def completed(self) -> TurnRecord | None:
         """The turn if it is completed, so that there is nothing to run."""
         return self.submitted.completed
+
+    @property
+    def is_new(self) -> bool:
+        """True if this submit has made the turn, so that its log was empty then."""
+        return self.submitted.verdict == "created"
 
 
 class Intake:
@@ -72,36 +84,37 @@ class Intake:
         """Accept a turn at this index. `TurnStore.submit` lists the other outcomes.
 
         Raises:
-            UnknownModel, InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound: nothing was written.
+            UnknownModel, InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, QueueFull: nothing was written.
         """
         async with self._announced(key, request) as mark:
-            submitted = await self._store.submit(key, request, announce=mark is None)
-            return Accepted(submitted, mark or submitted.announced, request.lane)
+            submitted = await self._store.submit(key, request, job=self._job(key, request))
+            return Accepted(submitted, mark, request.lane, self._is_one_database)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
         """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
 
         Raises:
-            UnknownModel, InputMismatch, SessionBusy, TurnLimit, NotFound: nothing was written.
+            UnknownModel, InputMismatch, SessionBusy, TurnLimit, NotFound, QueueFull: nothing was written.
         """
         index = await self._store.next_index(session, idempotency_key)
         while True:  # another request may take the index after it was read
             key = session.turn(index)
             try:
                 async with self._announced(key, request) as mark:
-                    submitted = await self._store.submit_next(key, request, idempotency_key, announce=mark is None)
-                    return Accepted(submitted, mark or submitted.announced, request.lane)
+                    job = self._job(key, request)
+                    submitted = await self._store.submit_next(key, request, idempotency_key, job=job)
+                    return Accepted(submitted, mark, request.lane, self._is_one_database)
             except IndexMoved as moved:
                 index = moved.index
 
     async def enqueue(self, accepted: Accepted) -> None:
-        """Put the turn in the queue. A turn that was accepted by an earlier request is never refused.
+        """Put the turn in the queue, unless its submit did. A turn that an earlier request asked is never refused.
 
         Raises:
             QueueFull: the queue is full. A new turn was taken back.
         """
         submitted, run_id, lane = accepted.submitted, accepted.key.run_id, accepted.lane
-        if submitted.verdict == "running":
+        if accepted.is_enqueued or submitted.verdict == "running":
             return
         accepted_before = submitted.verdict == "attached"
         try:
@@ -115,6 +128,12 @@ class Intake:
                 await self._queue.forget(run_id, accepted.mark)
             await wake_next(self._store, self._queue, accepted.key, woken)
             raise
+
+    def _job(self, key: TurnKey, request: TurnRequest) -> PlannedJob | None:
+        """The job, for a submit that enqueues it."""
+        if not self._is_one_database:
+            return None
+        return self._queue.planned(key.run_id, lane=request.lane, weight=self._weight)
 
     async def _mark(self, key: TurnKey) -> str:
         """Announce the turn. Returns the mark of the announcement.
@@ -135,15 +154,15 @@ class Intake:
         return True
 
     @asynccontextmanager
-    async def _announced(self, key: TurnKey, request: TurnRequest) -> AsyncGenerator[str | None]:
+    async def _announced(self, key: TurnKey, request: TurnRequest) -> AsyncGenerator[str]:
         """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused.
 
         The session is noted for its user at the same time, so that there is no turn which an erasure could not find.
         A completed turn can be had again also if nobody may ask its model any more. If nothing has to be asked or noted
-        before, the write itself announces the turn, which saves two round trips; the mark is None then.
+        before, and the write itself enqueues the turn, then this does nothing, which saves two round trips.
         """
         if self._is_one_database and request.user is None and not self._limits.counts_turns and self._may_ask(request):
-            yield None
+            yield ""
             return
         mark = ""
         if not await self._store.is_completed(key):

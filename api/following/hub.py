@@ -109,10 +109,20 @@ class Hub:
         await self._group.__aexit__(kind, error, trace)
         await disconnect(self._redis)
 
-    def follow(self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None) -> "Joined[Tail]":
-        """Follow a turn's events after a cursor (None: from the first event); see Tail for `idle_s`."""
+    def follow(
+        self, key: TurnKey, after: Cursor | None, *, idle_s: float | None = None, is_new: bool = False
+    ) -> "Joined[Tail]":
+        """Follow a turn's events after a cursor (None: from the first event); see Tail for `idle_s`.
+
+        `is_new`: the turn was made a moment ago. Most likely even its first event arrives as a publication, so its log
+        is not read at once.
+        """
+        is_new = is_new and key.channel(self._deployment) not in self._topics
         topic = self._topic(key)
-        return Joined(self, topic, Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s))
+        if is_new:
+            topic.expect_first()
+        tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s, is_behind=not is_new)
+        return Joined(self, topic, tail)
 
     def watch(self, key: TurnKey) -> "Joined[EndWaiter]":
         """Wait for the end of a turn without reading its events."""
@@ -200,6 +210,6 @@ class Hub:
 
     def _on_subscribed(self, channel: str) -> None:
         if topic := self._topics.get(channel):
-            topic.read_again()
+            topic.subscribed()
         elif other := self._others.get(channel):
             other(None)

@@ -4,6 +4,9 @@ The log is the truth; a publication is only its fastest copy. A reader therefore
 of them continues its cursor. Whatever breaks that (joining, a gap, a new attempt, a new connection to Redis, a full
 inbox, a long silence) is handled in one way: the reader is behind, and reads the log after its own cursor.
 
+                                             join a new turn
+                                                    │
+                                                    ▼
     join ──► BEHIND ──ask──► READING ──whole page──► CURRENT ◄──wait, wake──► LIVE
                ▲                │                       │                      │
                │              loss                      │                      │
@@ -61,6 +64,8 @@ class Tail:
 
     While the iteration waits at the end of the log, each publication goes to `push` first. One call writes it to the
     client, without waking a task for each reader. If `push` returns False, the publication comes as a batch instead.
+
+    `is_behind`: whether the log may hold events after the cursor already, so that the tail has to read it first.
     """
 
     __slots__ = (
@@ -69,8 +74,14 @@ class Tail:
     )  # fmt: skip
 
     def __init__(
-        self, after: Cursor | None, *, ask: Callable[["Tail", bool], None], buffer_bytes: int, idle_s: float | None
-    ) -> None:  # fmt: skip
+        self,
+        after: Cursor | None,
+        *,
+        ask: Callable[["Tail", bool], None],
+        buffer_bytes: int,
+        idle_s: float | None,
+        is_behind: bool = True,
+    ) -> None:
         self.cursor = after
         self.push: Callable[[Publication], bool] | None = None
         self._ask = ask  # asks for a page after the cursor, which comes through `land`; see Topic.ask
@@ -78,7 +89,7 @@ class Tail:
         self._idle_s = idle_s
         self._heard_at_s = 0.0  # loop time of the last event
         self._waiter: asyncio.Future[None] | None = None
-        self._place = BEHIND
+        self._place = BEHIND if is_behind else CURRENT
         self._check_over = False  # whether the next read has to tell if the turn is over
         self._inbox: list[Publication] | None = []  # None: it was full, and is closed until the log is asked
         self._inbox_bytes = 0

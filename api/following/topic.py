@@ -1,7 +1,7 @@
 """One turn that somebody follows: its readers, and the reads of its log, which they share.
 
     a message of the channel ──► arrived ──► _deliver ─────────────────────► Reader.offer
-    a (new) subscription ──────► subscribed ───────────────────────────────► Reader.fall_behind
+    a (new) subscription ──────► subscribed ──► read_again ────────────────► Reader.fall_behind
     a Tail that is behind ─────► ask ──► SharedRead ──► _read ─────────────► Tail.land, or Reader.fail
     silence for long ──────────► _check ──► store.standing ────────────────► Reader.silent, or Reader.fail
     the session is erased ─────► erased ───────────────────────────────────► Reader.erased
@@ -27,6 +27,7 @@ PAGE_BYTES: Final = 262_144  # at most so much of a log is held for one reader, 
 FIRST_PAGE_EVENTS: Final = 64  # the size of a page while the size of the events is not known
 MAX_PAGE_EVENTS: Final = 1000
 LONGEST_SILENCE_S: Final = 40.0  # the longest time between two checks of a turn that stays silent
+FIRST_EVENT_S: Final = 0.05  # how long the first event of a new turn is expected before its log is read
 _BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Topic:
         self._reads: dict[Cursor | None, SharedRead] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_events = FIRST_PAGE_EVENTS
+        self._expects_first = False
+        self._first_timer: asyncio.TimerHandle | None = None
         self._silence_s = self._next_check_s = silence_s
         self._checked_version = 0
         self._timer = self._check_later()
@@ -84,6 +87,24 @@ class Topic:
         for publication in joined(arrived):
             for reader in self.readers:
                 reader.offer(publication)
+
+    def expect_first(self) -> None:
+        """Do not read the log as soon as the subscription begins: the turn is new, and its log was empty."""
+        self._expects_first = True
+
+    def subscribed(self) -> None:
+        """Take note that publications begin to arrive. What was published before is only in the log."""
+        if not self._expects_first:
+            self.read_again()
+            return
+        self._expects_first = False
+        loop = asyncio.get_running_loop()
+        self._first_timer = loop.call_later(FIRST_EVENT_S, self._read_if_nothing_came, context=nowhere())
+
+    def _read_if_nothing_came(self) -> None:
+        """A worker may have published the first event before the subscription. A second one would show the gap."""
+        if self._version == 0:
+            self.read_again()
 
     def read_again(self) -> None:
         """Let every reader read the log, because it may hold events that were not published to them."""
@@ -113,6 +134,8 @@ class Topic:
     def close(self) -> None:
         """Stop all work of the topic, because its last reader has left."""
         self._timer.cancel()
+        if self._first_timer is not None:
+            self._first_timer.cancel()
         for task in self._tasks:
             task.cancel()
 

@@ -16,11 +16,10 @@ from turnwire.shared.lanes import DEFAULT_LANE, Lane, read_pools, served_lanes
 from turnwire.shared.ledger import UsageSums
 from turnwire.shared.settings import Settings
 from turnwire.shared.store.attempts import ASIDE_MS
-from turnwire.shared.store.job_bytes import new_job
 from turnwire.shared.store.named_rows import named_rows_key
+from turnwire.shared.store.planned_job import PlannedJob, planned_job
 from turnwire.shared.store.queue_open import OpenTurns, billed_key, pending_key
 from turnwire.shared.store.queue_view import Pending, QueueView, view_queue
-from turnwire.shared.store.queue_workers import SWEEP_MS
 from turnwire.shared.store.scripts import Arg, Script, answered_within
 from turnwire.shared.worker_entry import read_entry
 
@@ -37,7 +36,6 @@ RUN_TURN = "run_turn"  # the names of arq's functions
 PERSIST_TURN = "persist_turn"
 TELL_ERASURE = "tell_erasure"
 TELL_CALLBACK = "tell_callback"
-JOB_TTL_MS = 86_400_000  # as arq sets it; the sweep enqueues a turn again whose job has expired
 _NO_LIMIT = 2**53
 _JOBS = [keys.OPEN_TURNS, keys.QUEUE, keys.HINTS]
 _PREFIXES = [
@@ -45,7 +43,6 @@ _PREFIXES = [
     keys.WAITING_PREFIX, keys.AGEING_PREFIX, keys.WEIGHT_PREFIX, keys.HELD_PREFIX,
 ]  # fmt: skip
 IN_LINE_MS = 10_000_000_000_000  # what is taken from the score of a job that waits in a line; parts/lanes.lua
-WEIGHT_MS = 3_600_000  # how long a tenant's weight counts after the last enqueue that gave it
 MAX_ROWS = 500  # per job: rows are lost only if 500 attempts in a row end without their job being finished
 UNSERVED_MS = 15_000  # a turn counts as unserved for so long after the last look at it, which is due every 5 s
 LOOK = 200  # pending answers in one call of `take_answers`
@@ -101,11 +98,12 @@ class TurnQueue(OpenTurns):
         Raises:
             QueueFull: too many turns wait. Nothing was written.
         """
-        args: list[Arg] = [
-            run_id, new_job(RUN_TURN, run_id), JOB_TTL_MS, _NO_LIMIT if accepted else self._settings.max_queued,
-            SWEEP_MS, 0,
-        ]  # fmt: skip
-        return await self._enqueue(run_id, args, lane, weight)
+        limit = _NO_LIMIT if accepted else self._settings.max_queued
+        return await self._enqueue(run_id, planned_job(RUN_TURN, run_id, limit, lane, weight))
+
+    def planned(self, run_id: str, *, lane: Lane = DEFAULT_LANE, weight: float | None = None) -> PlannedJob:
+        """Return the job that `enqueue` would write, for a submit that writes it itself; see TurnStore.submit."""
+        return planned_job(RUN_TURN, run_id, self._settings.max_queued, lane, weight)
 
     async def enqueue_persist(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
         """Make sure that a worker will persist the turn's answer. Returns False if the job for it waits already.
@@ -113,32 +111,20 @@ class TurnQueue(OpenTurns):
         `lane`: of the turn.
         """
         job_id = keys.persist_id(run_id)
-        args: list[Arg] = [job_id, new_job(PERSIST_TURN, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 1]
-        return await self._enqueue(job_id, args, lane, None)
+        return await self._enqueue(job_id, planned_job(PERSIST_TURN, job_id, _NO_LIMIT, lane, None), is_pending=True)
 
     async def enqueue_erasure(self, job_id: str, pool: str) -> bool:
         """Make sure that a worker of this pool will tell the product of an erasure. Returns False if its job waits."""
-        args: list[Arg] = [job_id, new_job(TELL_ERASURE, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 0]
-        return await self._enqueue(job_id, args, Lane(pool), None)
+        return await self._enqueue(job_id, planned_job(TELL_ERASURE, job_id, _NO_LIMIT, Lane(pool), None))
 
     async def enqueue_callback(self, run_id: str, *, lane: Lane = DEFAULT_LANE) -> bool:
         """Make sure that a worker will tell the client's server of the turn. Returns False if its job waits."""
         job_id = keys.CALLBACK_PREFIX + run_id
-        args: list[Arg] = [job_id, new_job(TELL_CALLBACK, job_id), JOB_TTL_MS, _NO_LIMIT, SWEEP_MS, 1]
-        return await self._enqueue(job_id, args, lane, None)
+        return await self._enqueue(job_id, planned_job(TELL_CALLBACK, job_id, _NO_LIMIT, lane, None), is_pending=True)
 
-    async def _enqueue(self, job_id: str, args: list[Arg], lane: Lane, weight: float | None) -> bool:
-        tenant, pool = keys.tenant_of(job_id), lane.pool
-        names = [
-            keys.OPEN_TURNS, keys.QUEUE, keys.hints(pool), keys.job(job_id), keys.in_progress(job_id),
-            pending_key(job_id), billed_key(job_id), *keys.line(lane.name, tenant), keys.AGEING_PREFIX + pool,
-            keys.LANE_PREFIX + job_id, keys.WEIGHT_PREFIX + tenant, keys.RESERVING, keys.NEWCOMERS_PREFIX + pool,
-            keys.CALLBACKS, keys.LISTED,
-        ]  # fmt: skip
-        lane_name = "" if lane == DEFAULT_LANE else lane.name
-        share = "" if weight is None else repr(weight)
-        is_batch = int(lane.priority == "batch")
-        return bool(await ENQUEUE(self._courier, names, [*args, tenant, lane_name, is_batch, share, WEIGHT_MS]))
+    async def _enqueue(self, job_id: str, job: PlannedJob, *, is_pending: bool = False) -> bool:
+        names, args = [*job.names, pending_key(job_id)], [job_id, keys.tenant_of(job_id), int(is_pending), *job.args]
+        return bool(await ENQUEUE(self._courier, names, args))
 
     async def hasten(self, job_id: str) -> bool:
         """Make a job due at once that was put off. Returns False if it was not, or if a worker has claimed it."""

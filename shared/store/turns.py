@@ -7,7 +7,7 @@ import msgspec
 
 from turnwire.shared.channels import cancels_channel
 from turnwire.shared.errors import TurnLimit
-from turnwire.shared.keys import MAX_TURN_INDEX, OPEN_TURNS, SUSPENDED_INDEX, SessionKey, TurnKey
+from turnwire.shared.keys import MAX_TURN_INDEX, SUSPENDED_INDEX, SessionKey, TurnKey
 from turnwire.shared.lanes import Lane
 from turnwire.shared.model import StepRecord, TurnRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
@@ -17,7 +17,7 @@ from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.findings import Findings
 from turnwire.shared.store.granted import in_pairs, indexes_of
-from turnwire.shared.store.queue_open import ANNOUNCED_MS
+from turnwire.shared.store.planned_job import NO_JOB, PlannedJob
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
 CANCEL = Script("cancel", lineage=True)
@@ -40,29 +40,30 @@ class TurnStore(AttemptWrites):
         """What the workers have found out about model servers."""
         return Findings(self.redis, self.settings)
 
-    async def submit(self, key: TurnKey, request: TurnRequest, *, announce: bool = False) -> Submitted:
+    async def submit(self, key: TurnKey, request: TurnRequest, *, job: PlannedJob | None = None) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
 
-        `announce`: the turn was not announced, and the queue is in the same database; the write announces it.
+        `job`: the queue is in the same database, and the same write enqueues this job if the turn has to run.
 
         Raises:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
+            QueueFull: there is a `job`, and too many jobs wait. Nothing was written.
         """
-        return await self._submit(key, request, is_next=False, idempotency_key="", announce=announce)
+        return await self._submit(key, request, is_next=False, idempotency_key="", job=job)
 
     async def submit_next(
-        self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", *, announce: bool = False
+        self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", *, job: PlannedJob | None = None
     ) -> Submitted:
-        """Accept a turn at the index that `next_index` gave. `announce` is that of `submit`.
+        """Accept a turn at the index that `next_index` gave. `job` is that of `submit`.
 
         Raises:
             IndexMoved: another request took the index meanwhile. Nothing was written.
-            InputMismatch, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
+            InputMismatch, SessionBusy, TurnLimit, NotFound, UnknownParent, QueueFull: nothing was written.
         """
-        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key, announce=announce)
+        return await self._submit(key, request, is_next=True, idempotency_key=idempotency_key, job=job)
 
     async def _submit(
-        self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str, announce: bool
+        self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str, job: PlannedJob | None
     ) -> Submitted:
         session, settings = key.session, self.settings
         if key.index > MAX_TURN_INDEX:
@@ -74,7 +75,7 @@ class TurnStore(AttemptWrites):
             "tenant": session.tenant,
             **self._stored_fields(key, request),
         }
-        names = [*key.lasting_keys(), session.numbering, *([OPEN_TURNS] if announce else [])]
+        names = [*key.lasting_keys(), session.numbering, *(job.names if job else ())]
         args: list[Arg] = [
             key.index,
             int(is_next),
@@ -89,8 +90,8 @@ class TurnStore(AttemptWrites):
             int(request.bound),
             "" if request.parent is None else request.parent,
             key.run_id,
-            ANNOUNCED_MS,
             self._followers(session),
+            *(job.args if job else NO_JOB),
             *flat(fields),
         ]
         try:
@@ -99,9 +100,9 @@ class TurnStore(AttemptWrites):
             if not await self.prune(session):
                 raise
             reply = await SUBMIT(self._replicated, names, args)
-        verdict, attempt, mark, announced, *record = reply
+        verdict, attempt, mark, *record = reply
         completed = TurnRecord.from_hash(key, self._opened(key, in_pairs(record[0]))) if record else None
-        return Submitted(verdict.decode(), key, attempt, mark.decode(), announced.decode(), completed)
+        return Submitted(verdict.decode(), key, attempt, mark.decode(), completed)
 
     def _stored_fields(self, key: TurnKey, request: TurnRequest) -> Mapping[str, str | bytes]:  # noqa: ARG002
         """The request's fields of the turn hash, as they are stored."""

@@ -3,7 +3,7 @@
 import pytest
 
 from chaos.client import Answer, Client
-from stack.process import answers
+from stack.process import Service, answers
 from tests.support.scene import Scene, scene
 from tests.support.struck import crashing_api
 from tests.support.waiting import LIMIT_S, wait_until
@@ -28,12 +28,22 @@ async def test_a_client_resumes_on_another_api_without_a_gap_or_a_duplicate(tmp_
         assert all(view.count(answer)["produce"] == 1 for answer in turns)
 
 
+def faulty_api(view: Scene, write: str, mode: str) -> tuple[Service, str]:
+    """Return an API with a fault at this write. It enqueues by a write of its own if the queue is in another database.
+
+    So an API that is to fail there gets the address of the same database in two spellings.
+    """
+    assert view.stack.redis is not None
+    apart = {"TURNWIRE_QUEUE_REDIS_URL": f"{view.stack.redis.url}?db=0"} if write == "enqueue" else {}
+    return crashing_api(view, f"{write}:1:{mode}", **apart)
+
+
 async def submit_to_dying_api(view: Scene, write: str, mode: str, user: str | None = None) -> Answer:
     """Return a turn whose only client got no answer, because its API died at this write.
 
-    The turn of a user is announced before it is written; other turns are announced by the write itself.
+    The turn of a user is announced before it is written, and so is every turn if the queue is in another database.
     """
-    service, url = crashing_api(view, f"{write}:1:{mode}")
+    service, url = faulty_api(view, write, mode)
     service.start()
     await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
     answer = view.turn()
@@ -81,7 +91,7 @@ async def test_a_turn_that_was_announced_but_never_written_is_forgotten(view: Sc
 
 @pytest.mark.parametrize("write", ["submit", "enqueue"])
 async def test_a_reply_that_the_api_lost_is_asked_for_again_and_the_turn_runs_once(view: Scene, write: str):
-    service, url = crashing_api(view, f"{write}:1:lost")
+    service, url = faulty_api(view, write, "lost")
     service.start()
     await wait_until(lambda: answers(f"{url}/readyz"), "the faulty API")
     answer = view.turn()

@@ -48,16 +48,17 @@ class Writer:
 class Follower:
     """Reads a turn to its end and keeps the ids."""
 
-    def __init__(self, hub: Hub, key: TurnKey, after: Cursor | None = None) -> None:
+    def __init__(self, hub: Hub, key: TurnKey, after: Cursor | None = None, *, is_new: bool = False) -> None:
         self.ids: list[str] = []
         self.go_on = asyncio.Event()  # while it is cleared, the follower does not read
         self.go_on.set()
         self._hub = hub
         self._key = key
         self._after = after
+        self._is_new = is_new
 
     async def run(self) -> list[str]:
-        with self._hub.follow(self._key, self._after) as tail:
+        with self._hub.follow(self._key, self._after, is_new=self._is_new) as tail:
             async for batch in tail:
                 self.ids += [entry.id.decode() for entry in batch]
                 await self.go_on.wait()

@@ -57,9 +57,10 @@ async def until_all_struck(services: list[Service]) -> None:
         assert struck(service), f"{service.name} ended without its fault:\n{service.last_lines()}"
 
 
-def crashing_api(view: Scene, crash_at: str) -> tuple[Service, str]:
+def crashing_api(view: Scene, crash_at: str, **env: str) -> tuple[Service, str]:
     port = free_port()
-    service = view.worker(f"api-{crash_at}", "tests.support.crashing_api", CRASH_AT=crash_at, TURNWIRE_PORT=str(port))
+    env = {"CRASH_AT": crash_at, "TURNWIRE_PORT": str(port), **env}
+    service = view.worker(f"api-{crash_at}", "tests.support.crashing_api", **env)
     return service, f"http://127.0.0.1:{port}"
 
 

@@ -23,6 +23,7 @@ from turnwire.shared.keys import MAX_TURN_INDEX, SessionKey, TurnKey
 from turnwire.shared.model import StepRecord
 from turnwire.shared.replies import Cancelled, CancelVerdict, PersistTry, Signalled, Submitted
 from turnwire.shared.request import TurnRequest
+from turnwire.shared.store.planned_job import PlannedJob
 from turnwire.shared.store.scripts import IndexMoved
 from turnwire.testing import memory_branches as branches
 from turnwire.testing import memory_rules as rules
@@ -42,12 +43,16 @@ _OF_THE_LAST_END = (
 class MemoryStore(MemoryAttempts):
     """Turns in memory. `memory` holds them; several stores may share it, as several processes share a Redis."""
 
-    async def submit(self, key: TurnKey, request: TurnRequest, **_: bool) -> Submitted:
-        """See TurnStore."""
+    async def submit(self, key: TurnKey, request: TurnRequest, *, job: PlannedJob | None = None) -> Submitted:
+        """See TurnStore. The queue in memory counts as another database, so there is no `job`."""
+        assert job is None
         return await self._submitted(key, request, is_next=False, idempotency_key="")
 
-    async def submit_next(self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", **_: bool) -> Submitted:
-        """See TurnStore."""
+    async def submit_next(
+        self, key: TurnKey, request: TurnRequest, idempotency_key: str = "", *, job: PlannedJob | None = None
+    ) -> Submitted:
+        """See TurnStore. There is no `job`, as for `submit`."""
+        assert job is None
         return await self._submitted(key, request, is_next=True, idempotency_key=idempotency_key)
 
     async def _submitted(self, key: TurnKey, request: TurnRequest, *, is_next: bool, idempotency_key: str) -> Submitted:
@@ -96,13 +101,8 @@ class MemoryStore(MemoryAttempts):
             rules.remove(turn.fields, *_OF_THE_LAST_END)
             rules.cut_log(turn)
         else:
-            created = {
-                "attempt": "0",
-                "crashes": "0",
-                "created_at": now,
-                "input_hash": digest,
-                "lineage": memory.lineage,
-            }
+            created = {"attempt": "0", "crashes": "0", "created_at": now, "input_hash": digest}
+            created["lineage"] = memory.lineage
             turn = session.turns[key.index] = MemoryTurn(fields | created)
             if request.user and "created_at" not in session.fields:
                 session.fields["user"] = request.user

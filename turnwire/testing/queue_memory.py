@@ -1,7 +1,8 @@
 """The data of the queue in memory: the content of the queue's keys in Redis."""
 
 from turnwire.shared.lanes import Lane
-from turnwire.shared.store.queue import IN_LINE_MS, JOB_TTL_MS, LOOK
+from turnwire.shared.store.planned_job import JOB_TTL_MS
+from turnwire.shared.store.queue import IN_LINE_MS, LOOK
 from turnwire.testing.clock import ManualClock
 from turnwire.testing.memory_lanes import Lanes
 from turnwire.testing.memory_suspects import Suspects

@@ -1,4 +1,5 @@
 -- Accepts a turn: writes a new one, reopens one that had failed or was cancelled, or attaches to the one that is there.
+-- If the queue is in the same database, this script also enqueues the turn's job.
 -- Safe to repeat: a repeat finds the turn and attaches to it.
 -- KEYS
 --   session    hash of the session
@@ -10,7 +11,7 @@
 --   signals    hash: key -> signal
 --   ledger     hash: attempt -> ledger row
 --   numbering  string: the next index, also after the session's hash has expired
---   open_turns …  zset: job id -> when the sweep should look at it; none if the caller has announced the turn
+--   job …      the first 16 keys of `enqueue`; none if the queue is in another database
 -- ARGV
 --   index              of the turn
 --   is_next            1: `index` is the session's next one, as the caller has read it; 0: the client named it
@@ -25,17 +26,23 @@
 --   bound              1: the session must be this user's, or new
 --   parent             the index of the turn that this one follows; -1: none; '': the default, see parts/branch.lua
 --   run_id
---   look_ms            after how many ms the sweep should look at the turn, if KEYS has the sweep's list
 --   followers          pub/sub channel of those who follow the session; nothing is published while nobody does
+--   bytes              this one and the next seven are those of `enqueue`; all are '' if KEYS has none of its keys
+--   job_ttl_ms
+--   max_queued         it does not count for a turn that is queued already
+--   sweep_ms
+--   lane_name
+--   is_batch
+--   share
+--   share_ms
 --   field value …      the request's fields of the turn hash
--- RETURNS {verdict, attempt, mark, announced, [record]}
+-- RETURNS {verdict, attempt, mark, [record]}
 --   created            the turn is new
 --   reopened           it had failed or was cancelled, and is queued again
 --   attached           it is queued already
 --   running            it is running or suspended
 --   replay             it is completed
 --   mark               with which `withdraw` takes this submit back; '' for a replay
---   announced          with which `forget` takes the entry of the list back; '' if none was made
 --   record             field value … of the turn's hash; only for a replay
 -- REFUSES
 --   NOT_FOUND          the session is another tenant's, or another user's
@@ -45,11 +52,13 @@
 --   SESSION_BUSY       an earlier turn of the branch is in progress, and `on_busy` is reject
 --   UNKNOWN_PARENT     the session has no earlier turn with this index
 --   TURN_LIMIT         the session has as many turns as it may have
--- include: time cut keyed timeout branch
+--   QUEUE_FULL         too many jobs wait, and the turn's job would be one more
+-- include: time cut keyed timeout branch lanes job
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS, 1, 9)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage, user, bound, parent, run_id, look_ms, followers = unpack(ARGV, 1, 15)
+    lineage, user, bound, parent, run_id, followers, bytes, job_ttl_ms, max_queued, sweep_ms, lane_name, is_batch,
+    share, share_ms = unpack(ARGV, 1, 22)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at',
@@ -76,19 +85,24 @@ if status and old[3] ~= input_hash then
     return redis.error_reply('INPUT_MISMATCH this turn was asked with other input')
 end
 if status == 'completed' then
-    return {'replay', tonumber(old[2]), '', '', redis.call('HGETALL', turn)}
+    return {'replay', tonumber(old[2]), '', redis.call('HGETALL', turn)}
 end
 
 -- The turn keeps the mark of this submit in `asked`. `withdraw` takes the turn back only while it is the latest.
 local us = now_us()
 local now, asked = math.floor(us / 1000), string.format('%d', us)
 
--- Does what the script `announce` does.
-local function announce()
-    local at = now + look_ms
-    local open_turns = select(10, unpack(KEYS))
-    local is_new = open_turns and redis.call('ZADD', open_turns, 'NX', at, run_id) == 1
-    return is_new and string.format('%d', at) or ''
+local queue_keys, job_waits, job_runs = #KEYS > 9 and job_keys(10) or nil, false, false
+if queue_keys then
+    job_waits, job_runs = find_job(queue_keys, run_id)
+end
+local function enqueue()
+    if queue_keys then
+        put_job(queue_keys, {
+            id = run_id, tenant = tenant, bytes = bytes, ttl_ms = job_ttl_ms, sweep_ms = sweep_ms, lane = lane_name,
+            is_batch = is_batch, share = share, share_ms = share_ms
+        }, job_waits, job_runs, us)
+    end
 end
 
 if status == 'queued' or status == 'running' or status == 'suspended' then
@@ -96,7 +110,11 @@ if status == 'queued' or status == 'running' or status == 'suspended' then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
     redis.call('HSET', turn, 'asked', asked)
-    return {status == 'queued' and 'attached' or 'running', tonumber(old[2]), asked, announce()}
+    if status == 'queued' then
+        enqueue()
+        return {'attached', tonumber(old[2]), asked}
+    end
+    return {'running', tonumber(old[2]), asked}
 end
 local is_given = parent ~= '' and parent ~= '-1'
 if is_given and not status and (tonumber(parent) >= tonumber(index)
@@ -116,6 +134,9 @@ local earlier_turns = redis.call('ZCARD', turns)
 if not status and earlier_turns >= tonumber(max_turns) then
     return redis.error_reply('TURN_LIMIT this session has reached its limit of turns')
 end
+if queue_keys and not job_waits and is_full(queue_keys, tonumber(max_queued)) then
+    return redis.error_reply('QUEUE_FULL too many turns are waiting')
+end
 
 -- Appends values to a list.
 local function add(list, ...)
@@ -130,7 +151,7 @@ local function persist(...)
     end
 end
 
-local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 16)}
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 23)}
 if status then
     -- those of the new request follow
     redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate', 'request_id')
@@ -175,4 +196,5 @@ end
 if tonumber(known[6] or '0') > now then
     redis.call('PUBLISH', followers, index)
 end
-return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked, announce()}
+enqueue()
+return {status and 'reopened' or 'created', tonumber(old[2] or '0'), asked}

@@ -24,10 +24,10 @@ def page(*ids: str, more: bool = False, over: bool = False) -> Page:
 class Asked:
     """A tail whose wish to read the log is only counted."""
 
-    def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000) -> None:
+    def __init__(self, after: Cursor | None = None, *, buffer_bytes: int = 10_000, is_behind: bool = True) -> None:
         self.cursors: list[Cursor | None] = []
         self.checks: list[bool] = []
-        self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, idle_s=0.01)
+        self.tail = Tail(after, ask=self._ask, buffer_bytes=buffer_bytes, idle_s=0.01, is_behind=is_behind)
 
     def _ask(self, tail: Tail, check_over: bool) -> None:
         self.cursors.append(tail.cursor)
@@ -53,6 +53,22 @@ async def test_it_reads_the_log_before_it_takes_a_publication():
     asked.tail.land(page("1-0", "1-1"))
     assert await asked.next() == ["1-0", "1-1"]
     assert await asked.next() == ["1-2"]
+
+
+async def test_a_new_turn_is_followed_without_reading_its_log():
+    asked = Asked(is_behind=False)
+    assert await asked.next() == []
+    asked.tail.offer(publication(1, 0, delta("a")))
+    assert await asked.next() == ["1-0"]
+    assert asked.cursors == []
+
+
+async def test_a_new_turn_whose_first_event_was_missed_is_read_as_soon_as_the_next_one_comes():
+    asked = Asked(is_behind=False)
+    assert await asked.next() == []
+    asked.tail.offer(publication(1, 1, delta("b")))
+    assert await asked.next() == []
+    assert asked.cursors == [None]
 
 
 async def test_publications_come_together_in_one_batch():
