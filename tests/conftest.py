@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from stack.process import Service, launched
 from stack.redis_server import RedisServer
 from tests.support import certificates
+from tests.support.forked_runs import pytest_addoption, pytest_runtestloop  # noqa: F401 - hooks of pytest
 from tests.support.keyleak import find_leaks
 from tests.support.nursery import Nursery
 from turnwire.shared.settings import Settings
@@ -34,8 +35,8 @@ LONG += ["clients", "examples", "access", "page", "protection", "traces"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist, every process sorts in the same way; without it, quick tests stay first."""
-    if hasattr(config, "workerinput"):
+    """In parallel processes, the longest come first. In a single one, quick tests stay first."""
+    if config.getoption("processes") > 1 or hasattr(config, "workerinput"):
         rank = {HERE / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: min(rank.get(parent, len(LONG)) for parent in item.path.parents))
 
