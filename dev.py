@@ -46,13 +46,15 @@ def main(args):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     os.environ["DEV_PY_FOLDER"] = os.getcwd()
     os.chdir(ROOT)  # `-m` must find our packages first, wherever the command was given
+    python = VENV_PYTHON
     if has_dependencies():
         python = sys.executable
-    else:
-        if not is_ready():
-            run_with_new_python(args)
+    elif not is_ready():
+        run_with_new_python(args)
+        if args[:1] == ["docs"]:  # needs another venv only, and can make it while this one is made
+            python = sys.executable
+        else:
             set_up()
-        python = VENV_PYTHON
     os.environ.pop("PYTHONSAFEPATH", None)  # it would hide the checkout from `python -m stack`
     sys.stdout.flush()
     os.execv(python, [python, "-m", "stack", *args])
@@ -153,7 +155,7 @@ def set_up():
             venvs.make(venvs.Path(VENV), venvs.Path(LOCK))
         except venvs.SetupError as error:
             sys.exit("dev.py: could not set up .turnwire/venv: %s; fix this, then run it again" % error)
-        venvs.compile_all(venvs.Path(VENV))
+        venvs.compile_modules(venvs.Path(VENV))
         link_checkout()
         half = MARKER + ".half"
         with open(half, "w") as file:

@@ -57,6 +57,11 @@ def test_the_set_up_needs_the_standard_library_only(name):
     assert imported(ast.parse((ROOT / name).read_text())) <= sys.stdlib_module_names | {"stack"}
 
 
+def test_the_documentation_site_is_built_without_our_dependencies():
+    argv = [sys.executable, "-S", "-c", "import stack.commands, stack.site"]
+    subprocess.run(argv, cwd=ROOT, check=True)
+
+
 def test_an_old_python_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(dev, "is_new_enough", lambda python: False)
     monkeypatch.setenv("PATH", str(tmp_path))
