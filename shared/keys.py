@@ -182,12 +182,18 @@ class TurnKey(msgspec.Struct, frozen=True):
 
     def all_keys(self) -> list[str]:
         """Return the keys of the session and of the turn, in the order in which scripts take them."""
-        tag, kinds = f"chat:{{{self.session.scope}}}", ("turn", "lease", "steps", "events", "signals", "ledger")
-        return [f"session:{tag}", f"turns:{tag}", f"open:{tag}", *(f"{kind}:{tag}:{self.index}" for kind in kinds)]
+        of_session = f"chat:{{{self.session.scope}}}"
+        of_turn = f"{of_session}:{self.index}"
+        return [
+            f"session:{of_session}", f"turns:{of_session}", f"open:{of_session}", f"turn:{of_turn}", f"lease:{of_turn}",
+            f"steps:{of_turn}", f"events:{of_turn}", f"signals:{of_turn}", f"ledger:{of_turn}",
+        ]  # fmt: skip
 
     def lasting_keys(self) -> list[str]:
         """Return the same keys without the lease, which ends with its attempt."""
-        return [name for name in self.all_keys() if name != self.lease]
+        names = self.all_keys()
+        names.remove(self.lease)
+        return names
 
 
 def session_key(session: str, tenant: str = DEFAULT_TENANT) -> SessionKey:

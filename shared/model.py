@@ -1,7 +1,7 @@
 """The records of a turn: a client's request, what Redis keeps, and what the turn used. Times are Redis's, in ms."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import msgspec
@@ -18,13 +18,27 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, LookupError)  # text that is no
 Persist = Literal["none", "pending", "done"]
 
 
-@contextmanager
-def readable(name: str) -> Generator[None]:
+class Readable:
+    """A context manager that is no generator, because every claim of a turn enters it twice; see `readable`."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, _UNREADABLE):
+            raise RecordUnreadable(f"{self._name} cannot be read by this version") from error
+
+
+def readable(name: str) -> Readable:
     """Raise RecordUnreadable for every error of the block, which decodes something stored. `name` says what it is."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        raise RecordUnreadable(f"{name} cannot be read by this version") from error
+    return Readable(name)
 
 
 class ModelCall(msgspec.Struct, frozen=True, omit_defaults=True):

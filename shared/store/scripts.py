@@ -140,7 +140,9 @@ class Script:
         return replies
 
     def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
-        return courier.send("EVALSHA", self.sha, len(keys), *keys, *args, repeat=self.repeat, lineage=self.lineage)
+        known = 3 + len(keys)
+        call = "EVALSHA", self.sha, len(keys), *keys, *args
+        return courier.send(*call, repeat=self.repeat, lineage=self.lineage, known=known)
 
     async def _landed(
         self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]

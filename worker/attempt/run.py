@@ -211,7 +211,7 @@ class TurnRunner:
         attempt.shown.open(hooks, turn)
         if steps.completed(PRODUCE) is None:
             attempt.limit(settings.turn_timeout_s - spent_s)
-            await asyncio.sleep(0)  # a limit that is over before this attempt begins ends it here
+            await attempt.leave_if_stopped()  # the limit was over before this attempt began
         earlier += await history_of(attempt, self._store, hooks, turn)
         produced = await self._answer(attempt, hooks, turn, steps)
         await attempt.leave_if_stopped()

@@ -44,7 +44,6 @@ class Turn:
         attempt: int, 1 for the first run of the turn.
         created_at: int, Redis time in ms when the turn was accepted. Together, `run_id` and `created_at` name this turn
             and never another one.
-        message_id: str, a UUID: the id under which to persist the answer. It is the same on every attempt.
         usage: call `usage.add(ModelCall(…))` after each call of a model. `usage.model_calls`, `tokens_in`,
             `tokens_out`, `cost_nanos` and `currency` tell what all attempts have used so far, as far as it is known.
     """
@@ -76,7 +75,6 @@ class Turn:
         self.metadata: dict[str, Any] = record.metadata or {}
         self.attempt = claimed.attempt
         self.created_at = record.created_at
-        self.message_id = str(uuid.uuid5(_MESSAGE_IDS, f"{record.run_id}/{record.created_at}"))
         self.usage = usage
         self._earlier = earlier
         self._steps = steps
@@ -85,6 +83,11 @@ class Turn:
         self.count_left: Callable[[], int] = lambda: 0  # for the worker: how many events are not yielded again yet
         self.moves: Callable[[], bool] = lambda: False  # for the worker: whether another attempt goes on with the turn
         self.findings: Findings | None = None  # for backends: what all workers know about model servers
+
+    @cached_property
+    def message_id(self) -> str:
+        """str: a UUID, the id under which to persist the answer. It is the same on every attempt."""
+        return str(uuid.uuid5(_MESSAGE_IDS, f"{self.run_id}/{self.created_at}"))
 
     @property
     def cancelled(self) -> bool:
