@@ -174,10 +174,11 @@ class AttemptWrites(TurnReads):
         used: bytes = b"",
         *,
         known: int = 0,
+        step: StepRecord | None = None,
     ) -> Settled:
         """End the attempt. One write appends its last events, stores the outcome and the ledger row, and sets the TTLs.
 
-        `known` is that of `checkpoint`.
+        `known` is that of `checkpoint`. `step` is stored by the same write.
 
         Raises:
             AttemptFenced: the lease was lost.
@@ -194,6 +195,7 @@ class AttemptWrites(TurnReads):
             used,
             seq,
             known,
+            *(("", "") if step is None else (step.index, msgspec.json.encode(step))),
             len(events),
             *events,
             *flat(fields),

@@ -120,12 +120,14 @@ class SealedStore(TurnStore):
         used: bytes = b"",
         *,
         known: int = 0,
+        step: StepRecord | None = None,
     ) -> Settled:
         """See AttemptWrites."""
         with _or_given_back(claimed):
             events = self.sealing.seal_events(claimed.key, events)
             fields = self.sealing.seal_fields(claimed.key, fields)
-        return await super().settle(claimed, status, seq, events, fields, used, known=known)
+            step = None if step is None else self.sealing.seal_step(claimed.key, step)
+        return await super().settle(claimed, status, seq, events, fields, used, known=known, step=step)
 
     async def suspend(
         self,

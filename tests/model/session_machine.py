@@ -265,10 +265,9 @@ class SessionMachine(Accidents):
             events = [encode_event(RUN_FAILED, {"code": "x"})]
             fields |= {"error_code": code, "error_message": "m", "retryable": 1}
             fields |= {"partial_text": "p", "in_history": 1} if self.texts % 2 else {}
-        self.both(
-            lambda store, place: store.settle(handle.claimed[place], state, handle.seq, events, fields, used),
-            again=again,
-        )
+        last = step(9, "", "turn", fields["final_text"]) if "final_text" in fields and self.texts % 2 else None
+        outcome = state, handle.seq, events, fields, used
+        self.both(lambda store, place: store.settle(handle.claimed[place], *outcome, step=last), again=again)
 
     @action(3, needs="turns", pick=PICK, end=st.sampled_from(["begin", "begin", "fail", "done"]), company=COMPANY)
     def persist(self, pick, end, company):

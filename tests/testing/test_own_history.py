@@ -64,5 +64,6 @@ async def test_a_product_may_fail_the_turn_in_its_own_words():
 async def test_the_answer_is_not_lost_if_the_history_fails_after_it():
     hooks = Remembers([], ValueError("no database"))
     hooks.produce = lambda turn: (say(word) for word in ("a", "b"))  # type: ignore[method-assign]
+    hooks.on_turn_complete = lambda turn, final_text: None  # type: ignore[method-assign]
     run = await run_turn(hooks, "hello", crash_before=["settle"])
     assert (run.status, run.attempts, hooks.histories) == ("completed", 2, [])

@@ -10,6 +10,11 @@ from turnwire.testing import TurnRun, run_turn
 KEEPS = Settings(history_stopped="keep")
 
 
+class HearsAll(Hears):
+    def on_turn_complete(self, turn: Turn, final_text: str) -> None:
+        pass
+
+
 class Transforms(Hears):
     def transform_final_text(self, turn: Turn, text: str) -> str:
         return text.upper()
@@ -64,9 +69,9 @@ async def test_a_turn_that_a_script_has_ended_is_told_of_with_the_text_that_stan
 
 
 async def test_a_turn_that_is_given_up_is_told_of():
-    hooks = Hears()
+    hooks = HearsAll()
     run = await run_turn(lambda: hooks, "hello", crash_before=["settle"], max_attempts=1)
-    assert run.status == "completed", "its answer was complete"
+    assert run.status == "completed", "its answer was stored before the hook that follows it"
     run = await run_turn(lambda: hooks, "hello", crash_before=["append"], max_attempts=1)
     assert run.error is not None
     assert run.error.code == "attempts_exhausted"

@@ -91,6 +91,7 @@ class MemoryAttempts(MemoryClaims):
         used: bytes = b"",
         *,
         known: int = 0,
+        step: StepRecord | None = None,
     ) -> Settled:
         """See AttemptWrites."""
         memory, key, attempt = self.memory, claimed.key, claimed.attempt
@@ -101,6 +102,8 @@ class MemoryAttempts(MemoryClaims):
             behind(turn, seq)
             steps_behind(turn, known)
             rules.add_events(memory, key, turn, Cursor(attempt, seq), events)
+            if step is not None:
+                turn.steps[step.index] = msgspec.json.encode(step)
             code = as_text(fields.get("error_code", ""))
             rules.add_row(memory, session, turn, attempt, status.value, code, used)
             texts = {name: as_text(value) for name, value in fields.items()}

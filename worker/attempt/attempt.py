@@ -4,8 +4,10 @@ import asyncio
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from turnwire.shared.errors import StoreLost
-from turnwire.shared.model import Claimed
+from turnwire.shared.model import Claimed, StepRecord
 from turnwire.worker.attempt.appender import Appender
 from turnwire.worker.attempt.kept_steps import KeptSteps
 from turnwire.worker.attempt.shown import Shown
@@ -86,6 +88,11 @@ class Attempt:
             self._timers.append(asyncio.get_running_loop().call_later(left_s, self.stop, Stop.LIMIT))
         else:
             self.stop(Stop.LIMIT)
+
+    def covered(self, step: StepRecord) -> StepRecord:
+        """Return the record with all that the attempt has said and used so far."""
+        used = self.meter.attempt if self.meter.attempt.model_calls else None
+        return msgspec.structs.replace(step, cursor=str(self.log.cursor), usage=used)
 
     def moves(self) -> bool:
         """Return whether this attempt was stopped because another one goes on with the turn."""

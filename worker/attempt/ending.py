@@ -10,7 +10,7 @@ import msgspec
 from turnwire.shared.errors import AttemptFenced, ProducerError, RecordUnreadable, StoreLost, TurnFailure, storable
 from turnwire.shared.events import ERROR, RUN_COMPLETED, RUN_FAILED, completed_data, encode_event
 from turnwire.shared.lifecycle import TurnState
-from turnwire.shared.model import Persist, TurnError
+from turnwire.shared.model import Persist, StepRecord, TurnError
 from turnwire.shared.replies import Settled
 from turnwire.shared.store.patience import until_answered
 from turnwire.shared.store.scripts import Arg, LogBehind, StepsBehind
@@ -32,6 +32,7 @@ class Ending(msgspec.Struct, frozen=True):
     error: TurnError | None = None
     error_shown: bool = False  # the producer's own `error` event is in the log already
     untransformed: str | None = None  # a text that nobody may see before the outbox has transformed it
+    step: StepRecord | None = None  # the producer's, if no hook follows it: the write that ends the turn stores it
 
     def fields(self) -> dict[str, Arg]:
         """Return the fields of the turn hash that this ending sets."""
@@ -124,19 +125,26 @@ def _failed(run_id: str, error: TurnFailure) -> Ending:
 
 
 async def settle(
-    attempt: Attempt, store: TurnStore, status: TurnState, events: Sequence[bytes], fields: Mapping[str, Arg]
+    attempt: Attempt,
+    store: TurnStore,
+    status: TurnState,
+    events: Sequence[bytes],
+    fields: Mapping[str, Arg],
+    step: StepRecord | None = None,
 ) -> Settled:
-    """End the attempt and its turn, once all its events are in the log.
+    """End the attempt and its turn, once all its events are in the log. `step` is stored by the same write.
 
     Raises:
         AttemptFenced: the lease was lost.
         StoreLost: the store has lost more than is kept here.
     """
     log, kept = attempt.log, attempt.kept_steps
+    if step is not None:
+        step = attempt.covered(step)
     while True:
         await log.flush()
         args = attempt.claimed, status, log.next_seq, events, fields, attempt.meter.row
         try:
-            return await until_answered(store.settle, *args, known=kept.known)
+            return await until_answered(store.settle, *args, known=kept.known, step=step)
         except (LogBehind, StepsBehind) as behind:
             await restore(attempt, store, behind)

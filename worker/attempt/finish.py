@@ -26,6 +26,7 @@ from turnwire.worker.turn.turn import Turn
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.1  # the pause before the second try of a hook; doubled each time
+FOLLOWING: Final = ("transform_final_text", "persist_assistant_message", "on_turn_complete")
 
 
 class Checkpointed(Protocol):
@@ -55,6 +56,11 @@ class HookPolicy(msgspec.Struct, frozen=True):
     def of(cls, settings: Settings, *, kept: bool = True) -> Self:
         """Return the policy for the hooks of a running turn."""
         return cls(settings.persist_tries, settings.longest_hook_s, kept)
+
+
+def follows(hooks: ChatTurnHooks) -> bool:
+    """Return whether a hook follows the producer. Then the answer has to be stored before the hook runs."""
+    return any(hook(hooks, name) is not None for name in FOLLOWING)
 
 
 class Finished(msgspec.Struct, frozen=True):

@@ -40,8 +40,7 @@ class AttemptJournal:
             await attempt.leave_if_stopped()
         try:
             await attempt.log.flush()
-            used = attempt.meter.attempt if attempt.meter.attempt.model_calls else None
-            covered = msgspec.structs.replace(record, cursor=str(attempt.log.cursor), usage=used)
+            covered = attempt.covered(record)
             # Once the producer has ended, no later attempt of the turn runs it.
             history = b"" if record.intent in OWN_INTENTS else attempt.unsaved_history
             await self._write(covered, history, next_seq=attempt.log.next_seq)

@@ -26,7 +26,7 @@ from turnwire.worker.attempt.attempt import Attempt, Lease, Stop
 from turnwire.worker.attempt.counted import count_claim, count_end
 from turnwire.worker.attempt.earlier import history_of
 from turnwire.worker.attempt.ending import TIMED_OUT, Ending, cancelled_for, ending_of, settle
-from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, keep
+from turnwire.worker.attempt.finish import HookPolicy, Unstored, finish, follows, keep
 from turnwire.worker.attempt.journal import AttemptJournal
 from turnwire.worker.attempt.outcome import UNREADABLE_MS, Again, Done, JobEnd, Parked
 from turnwire.worker.attempt.produce import Forwarder, Produced, produce
@@ -228,11 +228,14 @@ class TurnRunner:
     async def _finish(
         self, attempt: Attempt, hooks: ChatTurnHooks, turn: Turn, steps: Steps, produced: Produced
     ) -> Ending:
-        """Store the answer's checkpoint, then run the hooks that follow it."""
+        """Store the answer's checkpoint, then run the hooks that follow it. Without any, the turn's end stores it."""
         settings = self._store.settings
         if produced.error is None:
             if steps.completed(PRODUCE) is None:
-                await steps.complete(steps.begin(PRODUCE, kind="llm"), produced.text)
+                draft = steps.begin(PRODUCE, kind="llm")
+                if not follows(hooks):
+                    return Ending(produced.text, step=steps.ended(draft, produced.text))
+                await steps.complete(draft, produced.text)
             if attempt.claimed.crashes_alone >= settings.max_attempts:  # its hooks kill workers: the outbox goes on
                 return Ending(None, "pending", untransformed=produced.text)
             kept = await finish(steps, hooks, turn, produced.text, HookPolicy.of(settings))
@@ -265,7 +268,7 @@ class TurnRunner:
         except Exception:
             logger.exception("%s: the end of the turn cannot be written as it is", attempt.claimed.key.run_id)
             unwritable = TurnError("internal", "the worker could not write the end of the turn", retryable=True)
-            return await self._settle(attempt, Ending(None, error=unwritable))
+            return await self._settle(attempt, Ending(None, error=unwritable, step=ending.step))
 
     async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
         claimed = attempt.claimed
@@ -280,7 +283,7 @@ class TurnRunner:
         if ending.error is not None:
             text = partial_text(attempt, ending)
             fields |= partial_fields(text, self._store)
-        settled = await settle(attempt, self._store, status, events, fields)
+        settled = await settle(attempt, self._store, status, events, fields, ending.step)
         attempt.rows[claimed.attempt] = settled.row
         attempt.shown.events(events)
         await until_answered(wake_next, self._store, self._queue, claimed.key, settled.woken)

@@ -68,8 +68,8 @@ class Steps:
         self._running = RunningSteps()
         self._asked = 0  # how many positions the producer has taken
         self._all_asked = False  # True when the producer has ended
-        numbers = [position for position in stored if isinstance(position, int)]
-        self._end = max(numbers, default=-1) + 1  # the first free position for the worker's own steps
+        # the first free position for the worker's own steps
+        self._end = 1 + max((position for position in stored if isinstance(position, int)), default=-1)
 
     def completed(self, intent: str) -> StepRecord | None:
         """Return the checkpoint of one of the worker's own steps, or None if it has not completed."""
@@ -101,10 +101,14 @@ class Steps:
         return StepRecord(index=-1, intent=intent, kind=kind, started_at=self._journal.now_ms())
 
     async def complete(self, draft: StepRecord, result: Any) -> None:
-        """Store the result of one of the worker's own steps. Its position comes after all those of the producer."""
+        """Store the result of one of the worker's own steps."""
+        await self._save(self.ended(draft, result))
+
+    def ended(self, draft: StepRecord, result: Any) -> StepRecord:
+        """Return the record of one of the worker's own steps. Its position comes after all those of the producer."""
         position = max(self._end, self._asked)
         self._end = position + 1
-        await self._complete(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
+        return self._ended(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
 
     def step(self, asked: StepRequest) -> Coroutine[Any, Any, Any]:
         """Run a product's step when it is awaited. It takes its position now, so parallel steps keep their order.
@@ -162,7 +166,7 @@ class Steps:
             draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._journal.now_ms())
             await self._running.none_left()  # a suspension would cancel running steps, and they would run again
             signal = await self._journal.wait_for_signal(key, timeout_ms)
-            await self._complete(draft, msgspec.json.encode(signal))
+            await self._save(self._ended(draft, msgspec.json.encode(signal)))
         if signal.timed_out:
             raise SignalTimeoutError(f"no signal {key!r} came in time")
         return msgspec.json.decode(signal.payload)
@@ -183,7 +187,7 @@ class Steps:
                 if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
             else:
-                await self._complete(run.record, result)
+                await self._save(self._ended(run.record, result))
                 break
         return result
 
@@ -216,7 +220,7 @@ class Steps:
                 else:
                     break
             if recording.error is None:
-                await self._complete(run.record, recording.result())
+                await self._save(self._ended(run.record, recording.result()))
             else:
                 await self._fail(run.record, recording.error)
 
@@ -278,9 +282,9 @@ class Steps:
             ):
                 raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
 
-    async def _complete(self, draft: StepRecord, result: bytes) -> None:
+    def _ended(self, draft: StepRecord, result: bytes) -> StepRecord:
         raw, now_ms = msgspec.Raw(result), self._journal.now_ms()
-        await self._save(msgspec.structs.replace(draft, status="completed", result=raw, completed_at=now_ms))
+        return msgspec.structs.replace(draft, status="completed", result=raw, completed_at=now_ms)
 
     async def _save(self, record: StepRecord) -> None:
         positions = current_hook()

@@ -1,4 +1,5 @@
--- Ends an attempt and its turn in one write: the terminal events, the outcome, the ledger row, the lease, the TTLs.
+-- Ends an attempt and its turn in one write: the terminal events, the outcome, the ledger row, the lease, the TTLs. If
+-- no hook follows the producer, the producer's step record is part of this write, too.
 -- Safe to repeat: a turn that this attempt has ended stays as it is, and its ledger row is returned again.
 -- KEYS
 --   session    hash of the session
@@ -21,6 +22,8 @@
 --   used              what the attempt used: JSON of texts, '' if nobody knows
 --   seq               seq of the first event
 --   known             as for `checkpoint`
+--   position          of the step whose record is written here; '' if there is none
+--   record            as for `checkpoint`
 --   count             number of events
 --   event …           the last events, the terminal one at the end
 --   field value …     the outcome's fields of the turn hash
@@ -34,21 +37,25 @@
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
-local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, known, count = unpack(ARGV, 1, 11)
+local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, known, position,
+    record, count = unpack(ARGV, 1, 13)
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints', 'wakes')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 local row, next_open
 if mine and state[1] == 'running' then
-    local events = {unpack(ARGV, 12, 11 + count)}
+    local events = {unpack(ARGV, 14, 13 + count)}
     local refused = behind(keys.events, seq) or steps_behind(state[4], known)
         or add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
     if refused then
         return refused
     end
+    if position ~= '' then
+        redis.call('HSET', keys.steps, position, record)
+    end
     local now = now_ms()
     row = add_row(keys, attempt, status, code, told_use(used), now)
-    next_open = close_turn(keys, index, status, {unpack(ARGV, 12 + count)}, retention_ms, now)
+    next_open = close_turn(keys, index, status, {unpack(ARGV, 14 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')
 end

@@ -93,7 +93,9 @@ async def test_a_turn_is_stored_sealed_and_read_open(store: TurnStore, redis: An
     assert (await store.steps(KEY))[0].result == again.steps[0].result
 
     fields: dict[str, Any] = {"final_text": PLANTED, "error_code": "x", "error_message": PLANTED, "retryable": 0}
-    await store.settle(again, TurnState.FAILED, again.next_seq, [delta(PLANTED)], fields)
+    last = step(2, "1-2", result={"found": PLANTED})
+    await store.settle(again, TurnState.FAILED, again.next_seq, [delta(PLANTED)], fields, step=last)
+    assert (await store.steps(KEY))[2] == last
     await assert_sealed(redis)
     record = await store.existing(KEY)
     assert record.error is not None

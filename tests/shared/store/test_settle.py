@@ -169,3 +169,20 @@ async def test_a_server_that_forgot_the_script_gets_it_again(store, redis):
     await redis.script_flush()
     await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {})
     assert (await store.record(KEY)).status is TurnState.COMPLETED
+
+
+async def test_the_last_step_is_stored_with_the_end(store, redis, twice):
+    claimed = await submit_and_claim(store)
+    await append(store, claimed, 1, delta("a"))
+    last = step(0, "1-1", "turn", "a")
+    await twice(lambda: store.settle(claimed, TurnState.COMPLETED, 2, [COMPLETED], {"final_text": "a"}, step=last))
+    assert await store.steps(KEY) == {0: last}
+    assert await redis.pttl(KEY.steps) > 0
+
+
+async def test_the_last_step_of_an_attempt_that_has_lost_its_turn_is_not_stored(store):
+    claimed = await submit_and_claim(store)
+    await take_over(store)
+    with pytest.raises(AttemptFenced):
+        await store.settle(claimed, TurnState.COMPLETED, 1, [COMPLETED], {"final_text": "a"}, step=step(0, "1-0"))
+    assert await store.steps(KEY) == {}

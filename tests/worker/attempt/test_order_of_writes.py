@@ -45,19 +45,26 @@ class SlowLog(TurnStore):
         return await super().settle(*args, **known)
 
 
+class Told(Scripted):
+    """A hook follows its producer."""
+
+    def on_turn_complete(self, turn, final_text):
+        pass
+
+
 @pytest.mark.parametrize(
-    ("script", "order", "last"),
+    ("product", "order", "last"),
     [
-        ((text("a"),), ["append", "checkpoint", "settle"], "session.run.completed"),
-        ((text("a"), RuntimeError("no")), ["append", "settle"], "session.run.failed"),
+        (Scripted(text("a")), ["append", "settle"], "session.run.completed"),
+        (Told(text("a")), ["append", "checkpoint", "settle"], "session.run.completed"),
+        (Told(text("a"), RuntimeError("no")), ["append", "settle"], "session.run.failed"),
     ],
-    ids=["completed", "failed"],
+    ids=["completed", "completed with a hook", "failed"],
 )
 async def test_every_event_is_in_the_log_before_the_step_that_covers_it_and_before_the_end(
-    store, runner_of, script, order, last
+    store, runner_of, product, order, last
 ):
     slow = SlowLog(store)
-    product = Scripted(*script)
     await store.submit(KEY, request())
     run = asyncio.create_task(runner_of(product, store=slow).run(KEY.run_id))
     await slow.waiting.wait()
