@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 
 from stack.process import Service, launched
 from stack.redis_server import RedisServer
-from tests.support import certificates
+from tests.support import certificates, later
 from tests.support.forked_runs import pytest_addoption, pytest_runtestloop  # noqa: F401 - hooks of pytest
 from tests.support.keyleak import find_leaks
 from tests.support.nursery import Nursery
@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("processes") > 1 or hasattr(config, "workerinput"):
         rank = {HERE / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: min(rank.get(parent, len(LONG)) for parent in item.path.parents))
+    if config.getoption("processes") > 1:
+        later.import_now()
 
 
 @pytest.hookimpl(wrapper=True)

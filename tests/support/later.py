@@ -1,11 +1,19 @@
 """Imports a module when it is needed first.
 
-Every process of pytest-xdist collects every test file, and most of them run no test of a framework whose import takes
-a second.
+Most runs need no test of a framework whose import takes a second, but collect the files of these tests. Each process of
+pytest-xdist collects all files. Processes that are forked share what is imported before.
 """
 
 import importlib
 from typing import Any
+
+_wanted: list[str] = []
+
+
+def import_now() -> None:
+    """Import what the collected tests will need, before processes are forked that would each import it."""
+    for module in _wanted:
+        importlib.import_module(module)
 
 
 class Later:
@@ -13,6 +21,7 @@ class Later:
 
     def __init__(self, module: str) -> None:
         self._module = module
+        _wanted.append(module)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
