@@ -58,18 +58,25 @@ local GRACE_LOOK_MS = 500  -- when to look at a lapsed claim again
 local RESERVING_MS = 10000
 local SUSPECTS_LOOK = 100  -- so many suspects are looked at, at most
 local now = now_ms()
-local reply = {-1, 0}
+local lease_end = string.format('%d.5', now + lease_ms)
+local wait_ms, soonest_ms, claimed = -1, nil, {}
 
--- Claims a job, unless another worker has it.
-local function claim(job_id)
-    if not redis.call('SET', in_progress_prefix .. job_id, worker, 'NX', 'PX', lease_ms) then
-        return false
+-- Claims those of the jobs that no other worker has. Returns the others.
+local function claim(job_ids)
+    local scores, others = {}, {}
+    for _, job_id in ipairs(job_ids) do
+        if redis.call('SET', in_progress_prefix .. job_id, worker, 'NX', 'PX', lease_ms) then
+            claimed[#claimed + 1] = job_id
+            scores[#scores + 1] = lease_end
+            scores[#scores + 1] = job_id
+        else
+            others[#others + 1] = job_id
+        end
     end
-    redis.call('ZADD', queue, string.format('%d.5', now + lease_ms), job_id)
-    redis.call('SADD', claims, job_id)
-    reply[#reply + 1] = job_id
-    reply[#reply + 1] = redis.call('GET', job_prefix .. job_id) or ''
-    return true
+    if #scores > 0 then
+        redis.call('ZADD', queue, unpack(scores))
+    end
+    return others
 end
 
 -- Tells whether this worker serves the job's lane.
@@ -91,26 +98,20 @@ local keys = {queue = queue, suspects = suspects, isolating = isolating, clearin
 company = isolation(keys, worker, tonumber(slots), running, tonumber(company), lease_ms, now)
 if company > 0 then
     for _, job_id in ipairs(redis.call('ZREVRANGEBYSCORE', suspects, '+inf', company, 'LIMIT', 0, SUSPECTS_LOOK)) do
-        if company <= running + #reply / 2 - 1 then
+        if company <= running + #claimed then
             break
         end
         if serves(lane_of(job_id)) then
             redis.call('ZREM', suspects, job_id)
             if redis.call('ZSCORE', queue, job_id) then  -- it has not ended meanwhile
-                claim(job_id)
+                claim({job_id})
             end
         end
     end
 end
-if company > 0 and running == 0 and #reply == 2 then
+if company > 0 and running == 0 and #claimed == 0 then
     company = 0
     redis.call('ZREM', isolating, worker)
-end
-reply[2] = company
-
-local jobs, soonest_ms = {}, nil
-if company == 0 then
-    jobs = redis.call('ZRANGEBYSCORE', queue, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, count + 1)
 end
 
 local function look_later(job_id, look_ms)
@@ -118,28 +119,42 @@ local function look_later(job_id, look_ms)
     soonest_ms = math.min(soonest_ms or look_ms, look_ms)
 end
 
--- Claims a job. One that another worker has is due again when that claim ends.
-local function claim_or_look_later(job_id)
-    if claim(job_id) then
-        return true
+-- Claims jobs. One that another worker has is due again when that claim ends. Returns how many it has claimed.
+local function claim_or_look_later(job_ids)
+    local before = #claimed
+    for _, job_id in ipairs(claim(job_ids)) do
+        look_later(job_id, math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1)
     end
-    look_later(job_id, math.max(redis.call('PTTL', in_progress_prefix .. job_id), 0) + 1)
-    return false
+    return #claimed - before
 end
 
-for i = 1, #jobs, 2 do
-    local job_id, due = jobs[i], tonumber(jobs[i + 1])
-    if due > now or i > count * 2 then
-        reply[1] = math.max(due - now, 0)
-        break
+-- Returns how many ms it takes until another job is due; -1 if there is none.
+local function ms_until_another()
+    local due = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    return due and due - now or -1
+end
+
+-- Takes up to `count` of the due jobs, each followed by its score. One whose lane this worker does not serve goes into
+-- its line.
+local function take_due(jobs)
+    local mine = {}
+    for i = 1, math.min(#jobs, count * 2), 2 do
+        local job_id, due = jobs[i], tonumber(jobs[i + 1])
+        if due % 1 == 0.5 and in_grace(beat, grace, lease_ms, now) then
+            look_later(job_id, GRACE_LOOK_MS)
+        elseif not serves(lane_of(job_id)) then
+            put_in_line(prefixes, {queue = queue, hints = hints}, job_id, lane_of(job_id), due)
+        else
+            mine[#mine + 1] = job_id
+        end
     end
-    if due % 1 == 0.5 and in_grace(beat, grace, lease_ms, now) then
-        look_later(job_id, GRACE_LOOK_MS)
-    elseif not serves(lane_of(job_id)) then
-        put_in_line(prefixes, {queue = queue, hints = hints}, job_id, lane_of(job_id), due)
-    else
-        claim_or_look_later(job_id)
-    end
+    claim_or_look_later(mine)
+end
+
+if company == 0 then
+    local jobs = redis.call('ZRANGEBYSCORE', queue, 0, now, 'WITHSCORES', 'LIMIT', 0, count + 1)
+    wait_ms = #jobs > count * 2 and 0 or ms_until_another()
+    take_due(jobs)
 end
 
 local known_paused
@@ -153,7 +168,7 @@ end
 
 -- Holds back a turn of a paused tenant. Its other jobs are not held: they are about turns that ran before.
 local function hold_back(job_id, since_us)
-    local field = is_any_paused() and string.sub(job_id, 1, 5) == 'chat:' and 'tenant:' .. tenant_of(job_id)
+    local field = string.sub(job_id, 1, 5) == 'chat:' and 'tenant:' .. tenant_of(job_id)
     local holds = field and is_paused(paused, field)
     if holds then
         redis.call('ZADD', held_prefix .. field, 'NX', since_us, job_id)
@@ -161,27 +176,36 @@ local function hold_back(job_id, since_us)
     return holds
 end
 
--- Claims a job that stood in a line, if it still waits there according to the queue.
-local function claim_in_line(job_id, since_us, batch_pool)
-    if batch_pool then
-        redis.call('ZREM', ageing_prefix .. batch_pool, job_id)
+-- Claims jobs that stood in a line, each followed by since when it waits. It leaves out those that do not wait there
+-- any more according to the queue. Returns how many it has claimed.
+local function claim_in_line(line, batch_pool)
+    local job_ids, waiting = {}, {}
+    for i = 1, #line, 2 do
+        job_ids[#job_ids + 1] = line[i]
     end
-    local score = redis.call('ZSCORE', queue, job_id)
-    return score and tonumber(score) < 0 and not hold_back(job_id, since_us) and claim_or_look_later(job_id)
+    if batch_pool then
+        redis.call('ZREM', ageing_prefix .. batch_pool, unpack(job_ids))
+    end
+    for i, score in ipairs(redis.call('ZMSCORE', queue, unpack(job_ids))) do
+        if score and tonumber(score) < 0 and not (is_any_paused() and hold_back(job_ids[i], line[2 * i])) then
+            waiting[#waiting + 1] = job_ids[i]
+        end
+    end
+    return claim_or_look_later(waiting)
 end
 
-local room = {open = count + 1 - #reply / 2 - reserved, busy = {names = {}, count = 0}}
+local room = {open = count - #claimed - reserved, busy = {names = {}, count = 0}}
 for tenant in string.gmatch(busy, '%S+') do
     room.busy.names[tenant], room.busy.count = true, room.busy.count + 1
 end
 local others_wait = false
 for _, lane in ipairs(company == 0 and lanes or {}) do
     local batch_pool = string.match(lane, '^(.+):batch$')
-    local has_more, is_left = serve(prefixes, lane, count + 1 - #reply / 2, room, function(job_id, since_us)
-        return claim_in_line(job_id, since_us, batch_pool)
+    local has_more, is_left = serve(prefixes, lane, count - #claimed, room, function(line)
+        return claim_in_line(line, batch_pool)
     end)
     if has_more then
-        reply[1] = 0
+        wait_ms = 0
     end
     others_wait = others_wait or is_left
 end
@@ -193,18 +217,26 @@ if others_wait then
         grow_old(prefixes, lanes[i], (now - batch_age_ms) * 1000)
     end
 end
-if soonest_ms and (reply[1] < 0 or soonest_ms < reply[1]) then
-    reply[1] = soonest_ms
-end
-if #reply > 2 then
-    redis.call('PEXPIRE', claims, 2 * lease_ms)
+if soonest_ms and (wait_ms < 0 or soonest_ms < wait_ms) then
+    wait_ms = soonest_ms
 end
 if company ~= 0 and woken == '1' then
     for _, list in ipairs(own_hints) do
         redis.call('RPUSH', list, '')  -- the hint may have been for a job that this worker does not take
     end
-elseif company == 0 and reply[1] ~= 0 and not others_wait and (woken == '1' or #reply > 2) then
+elseif company == 0 and wait_ms ~= 0 and not others_wait and (woken == '1' or #claimed > 0) then
     redis.call('DEL', unpack(own_hints))  -- nothing else is due, so older hints would wake workers in vain
 end
-table.insert(reply, 3, #reply > 2 and is_any_paused() and paused_fields(paused) or {})
+if #claimed == 0 then
+    return {wait_ms, company, {}}
+end
+redis.call('SADD', claims, unpack(claimed))
+redis.call('PEXPIRE', claims, 2 * lease_ms)
+local reply, job_keys = {wait_ms, company, is_any_paused() and paused_fields(paused) or {}}, {}
+for i, job_id in ipairs(claimed) do
+    job_keys[i] = job_prefix .. job_id
+end
+for i, job in ipairs(redis.call('MGET', unpack(job_keys))) do
+    reply[2 * i + 2], reply[2 * i + 3] = claimed[i], job or ''
+end
 return reply

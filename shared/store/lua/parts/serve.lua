@@ -38,8 +38,8 @@ local function new_here(tenants, busy)
 end
 
 -- serve(prefixes, lane, count, room, claim)
--- Takes up to `count` jobs of a lane. `claim` is called with each job, and since when it waits; it returns false for
--- one that does not wait, or that is held back.
+-- Takes up to `count` jobs of a lane. `claim` is called with the first jobs of a line, each followed by since when it
+-- waits; it returns how many it has claimed, without those that do not wait, or that are held back.
 -- room: `open`, how many slots are for any tenant; the others are reserved for tenants that are not `busy` here
 -- RETURNS true if there are more that this worker could take; true if there are any more
 local function serve(prefixes, lane, count, room, claim)
@@ -62,10 +62,7 @@ local function serve(prefixes, lane, count, room, claim)
         local keys = lane_keys(prefixes, lane, tenant)
         local wanted = is_alone and math.min(count - served, math.max(room.open, 1)) or 1
         local line = redis.call('ZPOPMIN', keys.waiting, wanted)
-        local claimed = 0
-        for i = 1, #line, 2 do
-            claimed = claimed + (claim(line[i], line[i + 1]) and 1 or 0)
-        end
+        local claimed = #line > 0 and claim(line) or 0
         served, stale, room.open = served + claimed, stale + #line / 2 - claimed, room.open - claimed
         if claimed > 0 and not room.busy.names[tenant] then
             room.busy.names[tenant], room.busy.count = true, room.busy.count + 1
