@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeAlias
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -90,7 +91,11 @@ REFUSALS: Final[dict[str, Callable[[str], TurnwireError]]] = {  # each is called
 _UNAVAILABLE_TYPES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError, TimeoutError)
 _UNAVAILABLE = re.compile(r"(?:^|-)(?:OOM|READONLY|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF)\b")
 
-_COMMENT: Final = re.compile(r"^--.*\n|  --.*$", re.MULTILINE)
+_INCLUDE: Final = re.compile(r"^-- include: (.+)$", re.MULTILINE)
+_BLOCK: Final = re.compile(
+    r"^(?P<indent> +)-- include: (?P<parts>.+)\n(?P<block>(?:(?P=indent).*\n|\n)*)", re.MULTILINE
+)
+_COMMENT: Final = re.compile(r"^--.*\n|^ +--(?! include: ).*\n|  --(?! include: ).*$", re.MULTILINE)
 _DEFINITION: Final = re.compile(
     r"^local (?:function )?(?P<name>\w+)(?:\(.*?^end$| = .*?(?=\nlocal |\n\n|\Z))", re.MULTILINE | re.DOTALL
 )
@@ -156,26 +161,54 @@ class Script:
 
 @cache
 def source(name: str) -> str:
-    """Return the text of a script, behind what it needs of the parts that its `-- include:` line names."""
-    folder = files("turnwire.shared.store") / "lua"
-    text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    include = re.search(r"^-- include: (.+)$", text, re.MULTILINE)
-    parts = include[1].split() if include else []
-    return _with_needed(
-        text, "\n".join((folder / "parts" / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
-    )
+    """Return the text of a script, behind what it needs of the parts that its `-- include:` line names.
+
+    A block may have such a line, too, for what is rarely needed: it is made when the block runs, and not before.
+    """
+    text = (_folder() / f"{name}.lua").read_text(encoding="utf-8")
+    include = _INCLUDE.search(text)
+    return _with_needed(text, include[1] if include else "")[0]
 
 
-def _with_needed(text: str, parts: str) -> str:
+def _with_needed(text: str, parts: str, indent: str = "") -> tuple[str, set[str]]:
     """Put those functions and constants of the parts before the text that it needs, or that these need themselves.
 
     Redis runs the whole text with each call, so it makes every function anew each time, also those that nobody calls.
+
+    Returns: the whole text; and the words in it, without the names that are defined before it.
     """
-    needed = _COMMENT.sub("", text)
-    for definition in reversed(list(_DEFINITION.finditer(_COMMENT.sub("", parts)))):
-        if re.search(rf"\b{definition['name']}\b", needed):
-            needed, text = definition[0] + needed, f"{definition[0]}\n{text}"
-    return text
+    text, words = _with_blocks(text)
+    for definition in reversed([found for part in parts.split() for found in _definitions(part)]):
+        if definition["name"] in words:
+            added, more = _with_blocks(definition[0] + "\n")
+            text = re.sub("^(?=.)", indent, added, flags=re.MULTILINE) + text
+            words = (words | more) - {definition["name"]}
+    return text, words
+
+
+def _with_blocks(text: str) -> tuple[str, set[str]]:
+    """Do the same in each block of the text that has an `-- include:` line."""
+    done, words, end = "", set[str](), 0
+    for found in _BLOCK.finditer(text):
+        block, more = _with_needed(found["block"], found["parts"], found["indent"])
+        done += text[end : found.start()] + block
+        words |= more | _words(text[end : found.start()])
+        end = found.end()
+    return done + text[end:], words | _words(text[end:])
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", _COMMENT.sub("", text)))
+
+
+@cache
+def _definitions(part: str) -> list[re.Match[str]]:
+    text = (_folder() / "parts" / f"{part}.lua").read_text(encoding="utf-8")
+    return list(_DEFINITION.finditer(_COMMENT.sub("", text)))
+
+
+def _folder() -> Traversable:
+    return files("turnwire.shared.store") / "lua"
 
 
 @contextmanager

@@ -108,8 +108,10 @@ def keep_progress(turn: MemoryTurn, covers: str, used: bytes) -> None:
     if more and known:
         new, old = json.loads(used), json.loads(known)
         more = new["attempt"] != old["attempt"] or int(new["model_calls"]) > int(old["model_calls"])
-    if goes_on or more:
-        fields |= {"stands": covers if goes_on else stands, "used": used.decode() if more else known}
+    if goes_on:
+        fields["stands"] = covers
+    if more:
+        fields["used"] = used.decode()
 
 
 def add_row(

@@ -18,16 +18,18 @@
 --   FENCED      this attempt has lost the turn
 --   LOG_BEHIND  the server has lost events that it had acknowledged; the text is the seq after the last one that it has
 --   GONE        the turn's log was erased
--- include: log fence
+-- include: log
 
 local turn, lease, events = unpack(KEYS)
 local channel_prefix, attempt, token, seq = unpack(ARGV, 1, 4)
-if redis.call('GET', lease) ~= token and not runs(turn, attempt, token) then
-    return redis.error_reply('FENCED the turn is not this attempt\'s any more')
+if redis.call('GET', lease) ~= token then
+    -- include: fence
+    if not runs(turn, attempt, token) then
+        return redis.error_reply('FENCED the turn is not this attempt\'s any more')
+    end
 end
-seq = tonumber(seq)
 local stands = redis.call('XLEN', events)  -- the seqs have no gaps
-if stands < seq and stands > 0 then  -- a log without any event was erased
+if stands > 0 and stands < tonumber(seq) then  -- a log without any event was erased
     return redis.error_reply('LOG_BEHIND ' .. stands)
 end
-return add_events(events, channel_prefix, tonumber(attempt), seq, {unpack(ARGV, 5)}) or 1
+return add_events(events, channel_prefix, attempt, seq, {unpack(ARGV, 5)}) or 1

@@ -31,12 +31,13 @@
 --   NOT_FOUND       there is no such turn, or it is another user's
 --   FENCED          a newer attempt has written to its log
 --   GONE            its log was erased
--- include: time log cut sums ledger close attempt owned_by branch suspension
+-- include: time log sums ledger close attempt owned_by branch suspension
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], suspended = KEYS[10], lines = KEYS[11]}
 local channel_prefix, index, reason, retention_ms, cancels, run_id, lineage, user, repeated = unpack(ARGV)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage', 'wakes')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'answered', 'cancel_requested', 'lineage', 'wakes',
+    'session', 'tenant', 'lease_end', 'started_at')
 local status = state[1]
 if not status or is_foreign(keys.session, user) then
     return redis.error_reply('NOT_FOUND no such turn')
@@ -55,7 +56,9 @@ end
 local now = now_ms()
 local attempt = next_attempt(keys.turn, tonumber(state[2]), state[5], lineage, now)
 local message = cancel_message(state[4] or reason)
-local refused = open_attempt(keys, channel_prefix, index, attempt, 'cancelled', '', now)
+local known = {status = status, attempt = state[2], session = state[7], tenant = state[8], lease_end = state[9],
+               started_at = state[10]}
+local refused = open_attempt(keys, known, channel_prefix, index, attempt, 'cancelled', '', now, {})
     or give_up(keys, channel_prefix, index, attempt, 'cancelled', message, retention_ms, now)
 if not refused and status == 'suspended' then
     unlist_suspended(keys.suspended, keys.lines, entry_of(keys.turn))

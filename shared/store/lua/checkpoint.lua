@@ -24,7 +24,7 @@
 --   FENCED         the lease of this attempt was lost
 --   LOG_BEHIND     as for `append`
 --   STEPS_BEHIND   the server has lost acknowledged checkpoints; the text is the number of the last one that it has
--- include: time fence cut progress behind
+-- include: time fence progress behind
 
 local turn, lease, steps, events = unpack(KEYS)
 local attempt, token, lease_ms, position, record, covers, used, history, answer, next_seq, number, known = unpack(ARGV)

@@ -32,7 +32,7 @@
 --   project …         the projects that the worker has hooks for; none: it has hooks for every turn
 -- RETURNS one of
 --   ok              attempt, next seq, now in ms, first event, turn fields, steps, ledger rows, events after the last
---                   checkpoint, ms that the turn has waited for this claim, see `waited`; null in a repeat
+--                   checkpoint, ms that the turn has waited for this claim, see `could_run_at`; null in a repeat
 --   held            ms that another worker's lease still lasts
 --   wait            index of the earlier turn of its branch that must end first, on_busy
 --   paused          it does not start: `tenant` or `project` is paused; its project or '', since when it waits, in µs
@@ -46,14 +46,13 @@
 -- REFUSES
 --   FENCED          a newer attempt has written to the log
 --   GONE            the log was erased
--- include: time log cut sums ledger close attempt suspicion branch suspension
+-- include: time log attempt suspicion branch
 
 local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4], lease = KEYS[5], steps = KEYS[6],
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9], suspended = KEYS[10], lines = KEYS[11]}
 local channel_prefix, index, worker, lease_ms, max_attempts, retention_ms, aside_ms, company,
     lineage, keeps_tail, tenant_paused, paused, end_prefix = unpack(ARGV, 1, 13)
 
-local STATES = {queued = true, running = true, suspended = true, completed = true, failed = true, cancelled = true}
 -- The ledger rows of the attempts that have ended: whoever ends the job publishes them.
 local function rows()
     return redis.call('HGETALL', keys.ledger)
@@ -61,6 +60,7 @@ end
 -- What is left to do for a turn that has ended. If a script has ended it, no worker has shown its last events. If it is
 -- not completed, its worker may have died before it told the product.
 local function ended()
+    -- include: branch
     local status, attempt, worker_then, wakes = unpack(redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker',
         'wakes'))
     local fields, events = {}, {}
@@ -101,19 +101,22 @@ local function granted(attempt, now, log, steps, waited_for_claim_ms)
 end
 -- What the worker gets again, because the first reply was lost.
 local function granted_again(attempt)
+    -- include: attempt
     local first = redis.call('XRANGE', keys.events, attempt, '+', 'COUNT', 1)[1]
     local log = {event = first[2][2], next_seq = next_seq(keys.events), cut = {}}
     return granted(attempt, now_ms(), log, redis.call('HGETALL', keys.steps), false)
 end
 
 local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'resume_reason', 'cancel_requested', 'on_busy',
-    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', 'lineage', 'parent',
-    unpack(SUSPICION))
-local status, attempt, parent, suspicion = state[1], tonumber(state[2] or '0'), state[13], read_suspicion(state, 14)
+    'answered', 'updated_at', 'company', 'project', 'created_at', 'lease_end', 'lineage', 'parent', 'session', 'tenant',
+    'started_at', 'crashes', 'crashes_alone', 'company_limit')
+local status, attempt, parent, updated_at = state[1], tonumber(state[2] or '0'), state[13], tonumber(state[7])
 if not status then
     return {'gone'}
 end
-if not (STATES[status] and attempt and tonumber(state[7]) and tonumber(state[10])) then
+local has_ended = status == 'completed' or status == 'failed' or status == 'cancelled'
+local is_open = status == 'queued' or status == 'running' or status == 'suspended'
+if not ((has_ended or is_open) and attempt and updated_at and tonumber(state[10])) then
     return {'unreadable'}
 end
 local answered = state[6]
@@ -121,7 +124,7 @@ local cancel = not answered and state[4]  -- after a complete answer, only the h
 if status == 'suspended' and not cancel then
     return {'suspended', rows()}
 end
-if status ~= 'queued' and status ~= 'running' and status ~= 'suspended' then
+if has_ended then
     return ended()
 end
 local holder = redis.call('GET', keys.lease)
@@ -135,6 +138,7 @@ end
 local ahead = state[5] ~= 'concurrent' and not cancel and ahead_of(keys.open, keys.turn, index, parent)
 if ahead then
     if parent then
+        -- include: branch
         note_wait(keys.turn, index, ahead)
     end
     return {'wait', ahead, state[5]}
@@ -145,66 +149,69 @@ local project = state[9] or ''
 local goes_on = status == 'running' or state[3] == 'handover' or state[3] == 'store_lost' or answered or cancel
 local pause = not goes_on and on_pause(project)
 if pause then
-    return {'paused', pause, project, redis.call('HGET', keys.turn, 'asked') or string.format('%d', state[7] * 1000)}
+    return {'paused', pause, project, redis.call('HGET', keys.turn, 'asked') or string.format('%d', updated_at * 1000)}
 end
 if not serves(project) and not cancel then
-    return {'unserved', now - tonumber(state[7]), project}
+    return {'unserved', now - updated_at, project}
 end
-local reason = state[3] or 'lease_expired'
 local has_crashed = status == 'running' and state[8] ~= 'stopped'
-if status == 'running' then
-    reason = 'lease_expired'
-end
+local suspicion = read_suspicion(state, 17)
 if has_crashed then
+    -- include: suspicion
     add_crash(suspicion, tonumber(state[8] or '0'))
 end
 local is_given_up = suspicion.alone >= tonumber(max_attempts) and not answered
-local unchanged_ms = now - tonumber(status == 'running' and state[11] or state[7])
+local unchanged_ms = now - (status == 'running' and tonumber(state[11]) or updated_at)
 if not cancel and not is_given_up and unchanged_ms < tonumber(aside_ms)
         and not may_run(suspicion, tonumber(company)) then
     return {'suspect', suspicion.limit}
 end
--- How long the turn has waited for this claim: since its worker has renewed the lease for the last time, or since it
--- was queued. A turn could not run before the turn before it had ended.
-local function waited()
-    if status == 'running' then
-        return math.max(now - tonumber(state[11] or now) + lease_ms, 0)
-    end
-    local before = parent or (index ~= '0' and string.format('%d', index - 1))
-    local ended_at = before and before ~= '-1' and redis.call('HGET', sibling(keys.turn, index, before), 'completed_at')
-    return math.max(now - math.max(tonumber(state[7]), tonumber(ended_at or '0') or 0), 0)
+-- The turn has waited for this claim since its worker has renewed the lease for the last time, or since it was queued.
+-- A turn could not run before the turn before it had ended.
+local could_run_at = updated_at
+if status == 'running' then
+    could_run_at = (state[11] or now) - lease_ms
+elseif index ~= '0' and parent ~= '-1' then
+    local before = parent or string.format('%d', index - 1)
+    local ended_at = redis.call('HGET', sibling(keys.turn, index, before), 'completed_at')
+    could_run_at = math.max(updated_at, tonumber(ended_at or '0') or 0)
 end
-local waited_for_claim_ms = waited()
+local waited_for_claim_ms = math.max(now - could_run_at, 0)
 attempt = next_attempt(keys.turn, attempt, state[12], lineage, now)
 local runner = (cancel or is_given_up) and '' or worker  -- nobody runs an attempt that ends here
 local running = {}
 if runner ~= '' then
     running = {'lease_end', now + lease_ms, 'parent', parent or default_parent(keys.turns, keys.turn, index)}
 end
-local refused, log = open_attempt(keys, channel_prefix, index, attempt, reason, runner, now, running,
+local known = {status = status, attempt = state[2], lease_end = state[11], session = state[14], tenant = state[15],
+               started_at = state[16]}
+local reason = status ~= 'running' and state[3] or 'lease_expired'
+local refused, log = open_attempt(keys, known, channel_prefix, index, attempt, reason, runner, now, running,
     keeps_tail == '1')
 if refused then
     return refused
 end
 if has_crashed then
+    -- include: suspicion
     redis.call('HSET', keys.turn, unpack(suspicion_fields(suspicion, '')))
 end
-if cancel then
-    refused = give_up(keys, end_prefix, index, attempt, 'cancelled', cancel_message(cancel), retention_ms, now)
-elseif is_given_up then
-    local message = 'the turn was given up: ' .. suspicion.crashes .. ' workers died while they ran it'
-    refused = give_up(keys, end_prefix, index, attempt, 'attempts_exhausted', message, retention_ms, now)
-else
-    redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- checked above: nobody holds it
-    if company ~= '0' then
-        redis.call('HSET', keys.turn, 'company', company)
-    elseif state[8] then
-        redis.call('HDEL', keys.turn, 'company')
+if runner == '' then
+    -- include: sums ledger close attempt suspension
+    local code, message = 'cancelled', cancel and cancel_message(cancel)
+    if not cancel then
+        code = 'attempts_exhausted'
+        message = 'the turn was given up: ' .. suspicion.crashes .. ' workers died while they ran it'
     end
-    return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {},
-        waited_for_claim_ms)
+    refused = give_up(keys, end_prefix, index, attempt, code, message, retention_ms, now)
+    if not refused and status == 'suspended' then
+        unlist_suspended(keys.suspended, keys.lines, entry_of(keys.turn))
+    end
+    return refused or ended()
 end
-if not refused and status == 'suspended' then
-    unlist_suspended(keys.suspended, keys.lines, entry_of(keys.turn))
+redis.call('SET', keys.lease, worker .. '#' .. attempt, 'NX', 'PX', lease_ms)  -- checked above: nobody holds it
+if company ~= '0' then
+    redis.call('HSET', keys.turn, 'company', company)
+elseif state[8] then
+    redis.call('HDEL', keys.turn, 'company')
 end
-return refused or ended()
+return granted(attempt, now, log, attempt > 1 and redis.call('HGETALL', keys.steps) or {}, waited_for_claim_ms)

@@ -32,13 +32,13 @@
 --   1               the job is gone
 --   0               the job will run again
 --   -1              the job was left alone: another worker has claimed it
--- include: time lanes sums row_user row_index publish
+-- include: time sums row_user row_index publish
 
 local open_turns, queue, hints, job, in_progress, pending, billed, rows, usage, claims, lane, own_open, named_rows,
     row_index, used = unpack(KEYS)
 local job_id, other_id, worker, bytes, outcome, delay_ms, retention_ms, max_rows, index_ms = unpack(ARGV, 1, 9)
 local NOTED_EACH = 100  -- the first row of a tenant notes its name, and later every hundredth, in case the name is lost
-local holder, current = unpack(redis.call('MGET', in_progress, job))
+local holder, current, billed_now = unpack(redis.call('MGET', in_progress, job, billed))
 if holder and holder ~= worker then
     redis.call('SREM', claims, job_id)
     return -1
@@ -53,8 +53,9 @@ local is_open = redis.call('ZSCORE', open_turns, other_id)
 -- and the end of a job frees memory.
 redis.call('SREM', claims, job_id)
 local new_rows = {unpack(ARGV, 10)}
-local held = publish(keys, is_open, retention_ms, max_rows, index_ms, new_rows)
+local held = publish(keys, billed_now, is_open, retention_ms, max_rows, index_ms, new_rows)
 if held and held % NOTED_EACH <= #new_rows then
+    -- include: lanes
     redis.call('ZADD', used, 0, tenant_of(job_id))
 end
 if outcome ~= 'again' then
@@ -63,7 +64,7 @@ if outcome ~= 'again' then
     if outcome == 'ended' then
         redis.call('ZREM', open_turns, job_id)
         redis.call('SREM', own_open, job_id)
-        if string.find(job_id, '^persist:') or string.find(job_id, '^callback:') then
+        if string.sub(job_id, 1, 5) ~= 'chat:' then
             redis.call('ZREM', pending, job_id)
         end
     elseif delay_ms ~= '' then
@@ -74,6 +75,7 @@ end
 redis.call('ZADD', queue, now_ms() + delay_ms, job_id)  -- before the claim goes: the job is always somewhere
 redis.call('DEL', in_progress)
 if delay_ms == '0' then
+    -- include: lanes
     push_hint(hints_of(hints, redis.call('GET', lane)), job_id)
 end
 return 0

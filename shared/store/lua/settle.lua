@@ -39,14 +39,15 @@ local keys = {session = KEYS[1], turns = KEYS[2], open = KEYS[3], turn = KEYS[4]
               events = KEYS[7], signals = KEYS[8], ledger = KEYS[9]}
 local channel_prefix, index, attempt, token, retention_ms, status, code, used, seq, known, position,
     record, count = unpack(ARGV, 1, 13)
-local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints', 'wakes')
+local state = redis.call('HMGET', keys.turn, 'status', 'attempt', 'worker', 'checkpoints', 'wakes',
+    'cancel_requested')
 local holder = redis.call('GET', keys.lease)
 local mine = state[2] == attempt and state[3] .. '#' .. attempt == token and not (holder and holder ~= token)
 local row, next_open
 if mine and state[1] == 'running' then
     local events = {unpack(ARGV, 14, 13 + count)}
     local refused = behind(keys.events, seq) or steps_behind(state[4], known)
-        or add_events(keys.events, channel_prefix, tonumber(attempt), tonumber(seq), events)
+        or add_events(keys.events, channel_prefix, attempt, seq, events)
     if refused then
         return refused
     end
@@ -55,6 +56,9 @@ if mine and state[1] == 'running' then
     end
     local now = now_ms()
     row = add_row(keys, attempt, status, code, told_use(used), now)
+    if state[6] then
+        redis.call('HDEL', keys.turn, 'cancel_requested')
+    end
     next_open = close_turn(keys, index, status, {unpack(ARGV, 14 + count)}, retention_ms, now)
 elseif not (mine and state[1] == status) then
     return redis.error_reply('FENCED the lease of this attempt was lost')

@@ -49,7 +49,7 @@ local stored = redis.call('HGET', signals, key)
 if stored then
     return {stored}
 end
-refused = add_events(events, channel_prefix, tonumber(attempt), tonumber(seq), {event})
+refused = add_events(events, channel_prefix, attempt, seq, {event})
 if refused then
     return refused
 end

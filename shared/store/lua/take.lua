@@ -44,7 +44,7 @@
 --   company               0: the worker takes any jobs; n: suspects, at most n at a time; -1: nothing until it is idle
 --   paused                the fields of what is paused; none if there is no job
 --   job                   the serialized job; '' if it has expired
--- include: time lanes serve isolation grace on_pause
+-- include: time lanes serve isolation on_pause
 
 local queue, hints, claims, suspects, isolating, clearing, workers, beat, grace, reserving,
     paused = unpack(KEYS, 1, 11)
@@ -137,6 +137,7 @@ end
 -- Takes up to `count` of the due jobs, each followed by its score. One whose lane this worker does not serve goes into
 -- its line.
 local function take_due(jobs)
+    -- include: lanes serve grace
     local mine = {}
     for i = 1, math.min(#jobs, count * 2), 2 do
         local job_id, due = jobs[i], tonumber(jobs[i + 1])
@@ -154,7 +155,9 @@ end
 if company == 0 then
     local jobs = redis.call('ZRANGEBYSCORE', queue, 0, now, 'WITHSCORES', 'LIMIT', 0, count + 1)
     wait_ms = #jobs > count * 2 and 0 or ms_until_another()
-    take_due(jobs)
+    if #jobs > 0 then
+        take_due(jobs)
+    end
 end
 
 local known_paused
@@ -213,6 +216,7 @@ if reserved ~= '0' then
     redis.call('SET', reserving, 1, 'PX', RESERVING_MS)  -- now `enqueue` tells of tenants that had nothing waiting
 end
 if others_wait then
+    -- include: lanes serve
     for i = 1, tonumber(pools) do
         grow_old(prefixes, lanes[i], (now - batch_age_ms) * 1000)
     end

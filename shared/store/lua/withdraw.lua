@@ -72,4 +72,5 @@ local fields = {'attempt', attempt, 'error_code', 'queue_full', 'error_message',
 local now = now_ms()
 redis.call('HSET', keys.turn, 'attempt_at', now)
 add_row(keys, attempt, 'failed', 'queue_full', nothing_used(), now)
+redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')
 return {1, woken(close_turn(keys, index, 'failed', fields, retention_ms, now), state[4])}

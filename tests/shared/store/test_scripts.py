@@ -23,6 +23,10 @@ from turnwire.shared.store.connect import connect
 from turnwire.shared.store.courier import Courier
 from turnwire.shared.store.scripts import REFUSALS, IndexMoved, LogBehind, Script, StepsBehind, source, typed
 
+FOLDER = files("turnwire.shared.store") / "lua"
+SCRIPTS = sorted(path.name.removesuffix(".lua") for path in FOLDER.iterdir() if path.name.endswith(".lua"))
+PARTS = sorted(path.name.removesuffix(".lua") for path in (FOLDER / "parts").iterdir())
+
 
 @pytest.mark.parametrize("code", sorted(REFUSALS.keys() - {"MOVED", "LOG_BEHIND", "RATE_LIMITED", "STEPS_BEHIND"}))
 def test_a_refusal_becomes_its_error_with_its_reason(code):
@@ -163,20 +167,44 @@ def test_a_script_is_put_together_from_its_parts():
 
 def test_a_script_gets_of_its_parts_what_it_needs_and_no_more():
     definition = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
-    for path in (files("turnwire.shared.store") / "lua").iterdir():
-        if not path.name.endswith(".lua"):
-            continue
-        text = source(path.name.removesuffix(".lua"))
-        included = text[: text.index(path.read_text(encoding="utf-8"))]
+    for script in SCRIPTS:
+        text = source(script)
+        own_beginning, _, _ = (FOLDER / f"{script}.lua").read_text(encoding="utf-8").partition("\n")
+        included = text[: text.index(own_beginning)]
         unused = [name for name in definition.findall(included) if len(re.findall(rf"\b{name}\b", text)) < 2]
-        assert unused == [], path.name
+        assert unused == [], script
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_calls_no_function_of_a_part_where_it_is_not_defined(name):
+    """A block that has an `-- include:` line of its own defines what stands there for itself only."""
+    in_parts = {found["name"] for part in PARTS for found in scripts._definitions(part)}
+    called = re.compile(rf"\b({'|'.join(in_parts)})\(")
+    in_scope: list[tuple[int, str]] = []  # indentation and name of each function
+    for line in scripts._COMMENT.sub("", source(name)).splitlines():
+        indentation = len(line) - len(line.lstrip())
+        if line:
+            in_scope = [(depth, known) for depth, known in in_scope if depth <= indentation]
+        if definition := re.match(r" *local function (\w+)", line):
+            in_scope.append((indentation, definition[1]))
+        missing = set(called.findall(line)) - {known for _, known in in_scope}
+        assert not missing, line
+
+
+def test_a_block_defines_what_it_needs_of_the_parts_that_it_names():
+    text = source("finish")
+    start = text.index("if held and held")
+    block = text[start : text.index("\nend\n", start)]
+    assert "\n    local function tenant_of(job_id)\n        local run_id" in block
+    assert "push_hint" not in block
+    assert text.count("local function tenant_of") == 1
 
 
 def test_a_part_holds_nothing_but_definitions():
     """Whatever else stood in a part would be lost without a word."""
-    for path in (files("turnwire.shared.store") / "lua" / "parts").iterdir():
-        text = scripts._COMMENT.sub("", path.read_text(encoding="utf-8"))
-        assert scripts._DEFINITION.sub("", text).split() == [], path.name
+    for part in PARTS:
+        text = scripts._COMMENT.sub("", (FOLDER / "parts" / f"{part}.lua").read_text(encoding="utf-8"))
+        assert scripts._DEFINITION.sub("", text).split() == [], part
 
 
 def test_a_script_without_parts_is_its_file():

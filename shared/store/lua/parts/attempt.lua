@@ -26,42 +26,37 @@ local function next_attempt(turn, attempt, known, lineage, now)
     return attempt + SKIPPED_ATTEMPTS * (1 + age_ms) + 1
 end
 
--- open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
+-- open_attempt(keys, known, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
 -- Starts an attempt and writes its first event. From then on Redis refuses every event of an older attempt. If the
--- attempt before was still running, its worker has died, and its ledger row is written here. `running` are
--- more fields of the turn hash, with their values, if somebody runs the attempt. `keeps_tail`: see `cut_log`.
+-- attempt before was still running, its worker has died, and its ledger row is written here. `known` has these
+-- fields of the turn hash: session, tenant, status, attempt, lease_end, started_at. `running` are more of its fields,
+-- with their values, if somebody runs the attempt. `keeps_tail`: see `cut_log`.
 -- RETURNS nil and a table: `event`, the first event of the attempt, `next_seq`, the seq after it, and `cut`, the events
 -- that were cut off or are gone on with; or the refusal: FENCED, GONE
-local function open_attempt(keys, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
-    local stands, cut = cut_log(keys.events, keys.turn, keeps_tail)
-    local known = redis.call('HMGET', keys.turn, 'session', 'tenant', 'status', 'attempt', 'lease_end', 'started_at')
-    local event, seq
-    if stands then
+local function open_attempt(keys, known, channel_prefix, index, attempt, reason, worker, now, running, keeps_tail)
+    local event, seq, stands, cut = nil, 0, nil, {}
+    if redis.call('XLEN', keys.events) > 0 then
+        -- include: cut
+        stands, cut = cut_log(keys.events, keys.turn, keeps_tail)
         seq = tonumber(string.match(stands, '%d+-(%d+)')) + 1
         event = '{"type":"session.run.resumed","data":{"attempt":' .. attempt .. ',"after":"' .. stands
             .. '","reason":"' .. reason .. '"}}'
     else
-        seq = 0
-        event = '{"type":"session.run.started","data":{"sessionId":"' .. known[1] .. '","tenantId":"' .. known[2]
-            .. '","turnIndex":' .. index .. ',"attempt":' .. attempt .. '}}'
+        event = '{"type":"session.run.started","data":{"sessionId":"' .. known.session .. '","tenantId":"'
+            .. known.tenant .. '","turnIndex":' .. index .. ',"attempt":' .. attempt .. '}}'
     end
     local refused = add_events(keys.events, channel_prefix, attempt, seq, {event})
     if refused then
         return refused
     end
-    if attempt > 1 and known[3] == 'running' then
+    if attempt > 1 and known.status == 'running' then
+        -- include: sums ledger
         -- Nobody ran it after its lease had ended, however late somebody notices.
-        local ended_at = math.min(now, tonumber(known[5] or now))
-        add_row(keys, known[4], 'crashed', '', unknown_use(keys.turn, known[4]), ended_at)
+        local ended_at = math.min(now, tonumber(known.lease_end or now))
+        add_row(keys, known.attempt, 'crashed', '', unknown_use(keys.turn, known.attempt), ended_at)
     end
-    local fields = {'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker, 'updated_at', now}
-    if not known[6] then
-        fields[11], fields[12] = 'started_at', now
-    end
-    for _, part in ipairs(running or {}) do
-        fields[#fields + 1] = part
-    end
-    redis.call('HSET', keys.turn, unpack(fields))
+    redis.call('HSET', keys.turn, 'status', 'running', 'attempt', attempt, 'attempt_at', now, 'worker', worker,
+        'updated_at', now, 'started_at', known.started_at or now, unpack(running))
     -- From now on `withdraw` is too late: it needs `asked` and `next_index_before`.
     redis.call('HDEL', keys.turn, 'resume_reason', 'awaiting', 'deadline', 'asked', 'next_index_before',
         'ahead')
@@ -93,6 +88,7 @@ local function give_up(keys, channel_prefix, index, attempt, code, message, rete
     local fields = {'error_code', code, 'error_message', message, 'retryable', '0'}
     local status = code == 'cancelled' and 'cancelled' or 'failed'
     add_row(keys, attempt, status, code, nothing_used(), now)
+    redis.call('HDEL', keys.turn, 'cancel_requested')
     close_turn(keys, index, status, fields, retention_ms, now)
     return nil
 end

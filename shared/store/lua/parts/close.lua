@@ -3,10 +3,10 @@
 -- close_turn(keys, index, status, fields, retention_ms, now)
 -- Writes the outcome, drops the lease, and gives every key of the turn its TTL. If no turn of the session is open any
 -- more, the session's keys get theirs, too. A completed turn has no later attempt that would need its history.
+-- The caller removes `cancel_requested` and `resume_reason`, if the turn may have them.
 -- RETURNS the next open index of the session, or ''
 local function close_turn(keys, index, status, fields, retention_ms, now)
     redis.call('HSET', keys.turn, 'status', status, 'completed_at', now, 'updated_at', now, unpack(fields))
-    redis.call('HDEL', keys.turn, 'cancel_requested', 'resume_reason')
     redis.call('DEL', keys.lease)
     if status == 'completed' then
         redis.call('HDEL', keys.steps, 'history')

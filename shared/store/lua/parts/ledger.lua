@@ -37,7 +37,7 @@ end
 local function add_row(keys, attempt, outcome, code, use, now)
     local turn = redis.call('HMGET', keys.turn, 'run_id', 'session', 'tenant', 'project', 'user', 'model', 'created_at',
         'attempt_at')
-    local started_at = tonumber(turn[8] or now)
+    local started_at = turn[8] or now
     local function quoted(text)
         return text and text ~= '' and cjson.encode(text) or 'null'
     end
@@ -64,10 +64,8 @@ local function add_row(keys, attempt, outcome, code, use, now)
         .. ',"project":' .. quoted(turn[4])
         .. ',"user":' .. quoted(turn[5])
         .. ',"model":' .. quoted(turn[6])
-        .. ',"turn_index":' .. string.match(turn[1], '%d+$')
-        .. ',"started_at":' .. started_at
-        .. ',"ended_at":' .. now
-        .. ',"wall_ms":' .. (now - started_at) .. '}'
+        .. ',"turn_index":' .. string.match(turn[1], '^.*:(%d+)$')
+        .. string.format(',"started_at":%d,"ended_at":%d,"wall_ms":%d}', started_at, now, now - started_at)
     if redis.call('HSETNX', keys.ledger, attempt, row) == 0 then
         return redis.call('HGET', keys.ledger, attempt)
     end

@@ -6,8 +6,9 @@
 -- as appended.
 -- RETURNS nil, or the refusal: FENCED, GONE
 local function add_events(log, channel_prefix, attempt, seq, events)
+    local first_id = attempt .. '-' .. seq
     for i, event in ipairs(events) do
-        local id = attempt .. '-' .. (seq + i - 1)
+        local id = i == 1 and first_id or attempt .. '-' .. (seq + i - 1)
         local added
         if seq + i == 1 then
             added = redis.pcall('XADD', log, id, 'e', event)  -- only the first event creates a log
@@ -27,7 +28,7 @@ local function add_events(log, channel_prefix, attempt, seq, events)
         end
     end
     if channel_prefix ~= '-' then  -- readers get the same bytes: the first id, then one event on each line
-        redis.call('PUBLISH', channel_prefix .. log, attempt .. '-' .. seq .. '\n' .. table.concat(events, '\n'))
+        redis.call('PUBLISH', channel_prefix .. log, first_id .. '\n' .. table.concat(events, '\n'))
     end
     return nil
 end

@@ -7,15 +7,20 @@
 -- may be empty. Checkpoints of steps that run side by side may arrive in any order, so a field is replaced only by a
 -- later value.
 local function add_progress(fields, stands, known, covers, used)
-    local goes_on = covers ~= '' and covers ~= stands and (stands == '' or is_later(covers, stands))
+    local goes_on = covers ~= '' and covers ~= stands
+    if goes_on and stands ~= '' then
+        -- include: cut
+        goes_on = is_later(covers, stands)
+    end
     local more = used ~= '' and used ~= known
     if more and known ~= '' then
         local new, old = cjson.decode(used), cjson.decode(known)
         more = new.attempt ~= old.attempt or tonumber(new.model_calls) > tonumber(old.model_calls)
     end
-    if goes_on or more then
-        local count = #fields
-        fields[count + 1], fields[count + 2] = 'stands', goes_on and covers or stands
-        fields[count + 3], fields[count + 4] = 'used', more and used or known
+    if goes_on then
+        fields[#fields + 1], fields[#fields + 2] = 'stands', covers
+    end
+    if more then
+        fields[#fields + 1], fields[#fields + 2] = 'used', used
     end
 end

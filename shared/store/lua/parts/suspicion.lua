@@ -11,11 +11,11 @@
 -- Whoever buries a worker writes into `company` how many jobs the worker had, or `stopped` if it shut down properly.
 -- parts/isolation.lua decides which workers run suspects.
 
-local SUSPICION = {'crashes', 'crashes_alone', 'company_limit'}
 local UNKNOWN_COMPANY = 100  -- how many jobs a dead worker is taken to have had if nobody knows
 
 -- read_suspicion(values, first)
--- RETURNS a table: what is known about the job, from the values of the fields SUSPICION, which begin at `values[first]`
+-- RETURNS a table: what is known about the job. The values of `crashes`, `crashes_alone` and `company_limit` begin at
+-- `values[first]`.
 local function read_suspicion(values, first)
     return {crashes = tonumber(values[first] or '0'), alone = tonumber(values[first + 1] or '0'),
             limit = values[first + 2] and tonumber(values[first + 2]) or nil}
