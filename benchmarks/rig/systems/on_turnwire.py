@@ -1,4 +1,4 @@
-"""Turnwire: its own `python -m worker` runs the turns; here they are submitted as the API does it, both scripts."""
+"""Turnwire: its own `python -m worker` runs the turns; here one write submits and enqueues each, as the API does it."""
 
 import asyncio
 import os
@@ -19,8 +19,7 @@ async def main() -> None:
     store, queue, request = TurnStore(redis, settings), TurnQueue(redis, settings), TurnRequest(message="go")
 
     async def submit(run_id: str) -> None:
-        await store.submit(TurnKey.parse(run_id), request)
-        await queue.enqueue(run_id)
+        await store.submit(TurnKey.parse(run_id), request, job=queue.planned(run_id))
 
     await drive(submit)
     await redis.aclose(close_connection_pool=True)
