@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from turnwire.api.access.door import Credential, Door
@@ -16,6 +15,23 @@ OnEnd = Callable[[str], None]  # is called with the code that says why
 logger = logging.getLogger(__name__)
 
 
+class Watched:
+    """The context manager of one open stream. It has slots, because an API holds thousands of them."""
+
+    __slots__ = ("_credential", "_on_end", "_watched")
+
+    def __init__(self, watched: dict[OnEnd, Credential], credential: Credential, on_end: OnEnd) -> None:
+        self._watched = watched
+        self._credential = credential
+        self._on_end = on_end
+
+    def __enter__(self) -> None:
+        self._watched[self._on_end] = self._credential
+
+    def __exit__(self, *_: object) -> None:
+        self._watched.pop(self._on_end, None)
+
+
 class CredentialWatch:
     """Looks once a second whether the credentials of open streams are still valid."""
 
@@ -23,14 +39,9 @@ class CredentialWatch:
         self._door = door
         self._watched: dict[OnEnd, Credential] = {}
 
-    @contextmanager
-    def while_valid(self, credential: Credential, on_end: OnEnd) -> Generator[None]:
+    def while_valid(self, credential: Credential, on_end: OnEnd) -> Watched:
         """Call `on_end` once if the credentials end while the block runs."""
-        self._watched[on_end] = credential
-        try:
-            yield
-        finally:
-            self._watched.pop(on_end, None)
+        return Watched(self._watched, credential, on_end)
 
     async def run(self) -> None:
         """Look again and again."""
