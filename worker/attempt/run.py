@@ -260,7 +260,11 @@ class TurnRunner:
         return produced
 
     async def _last_word(self, attempt: Attempt, ending: Ending) -> Done:
-        """Settle the turn. If its end cannot be written as it is, settle it with an error: it must not run again."""
+        """Settle the turn. If its end cannot be written as it is, settle it with an error: it must not run again.
+
+        The error leaves out the producer's step. When the turn is asked again, the log loses what no step in front of
+        the end covers, so an answer that was kept would have no events.
+        """
         try:
             return await self._settle(attempt, ending)
         except AttemptFenced:
@@ -268,7 +272,7 @@ class TurnRunner:
         except Exception:
             logger.exception("%s: the end of the turn cannot be written as it is", attempt.claimed.key.run_id)
             unwritable = TurnError("internal", "the worker could not write the end of the turn", retryable=True)
-            return await self._settle(attempt, Ending(None, error=unwritable, step=ending.step))
+            return await self._settle(attempt, Ending(None, error=unwritable))
 
     async def _settle(self, attempt: Attempt, ending: Ending) -> Done:
         claimed = attempt.claimed

@@ -68,3 +68,30 @@ async def test_an_end_that_cannot_be_written_is_replaced(store, runner_of, monke
     record = await store.record(KEY)
     assert (record.status.value, record.error.code) == ("failed", "internal")
     assert "cannot be written as it is" in caplog.text
+
+
+class Says(ChatTurnHooks):
+    async def produce(self, turn):
+        yield {"type": "message.part.updated", "data": {"part": {"type": "text"}, "delta": "paid for"}}
+
+
+async def test_an_answer_whose_end_could_not_be_written_has_its_events_when_it_is_asked_again(
+    store, runner_of, monkeypatch
+):
+    fields = Ending.fields
+
+    def unwritable(ending):
+        if ending.error is None:
+            raise TypeError("a defect")
+        return fields(ending)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ending, "fields", unwritable)
+        await store.submit(KEY, request())
+        await runner_of(Says()).run(KEY.run_id)
+    assert (await store.record(KEY)).error.code == "internal"
+    await store.submit(KEY, request())
+    await runner_of(Says()).run(KEY.run_id)
+    record, entries = await store.record(KEY), await store.read(KEY, None, 100)
+    assert record.final_text == "paid for"
+    assert [b"message.part.updated" in entry.event for entry in entries].count(True) == 1
