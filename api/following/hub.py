@@ -119,9 +119,9 @@ class Hub:
         """
         is_new = is_new and key.channel(self._deployment) not in self._topics
         topic = self._topic(key)
-        if is_new:
-            topic.expect_first()
         tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s, is_behind=not is_new)
+        if is_new:
+            topic.expect_first(tail)
         return Joined(self, topic, tail)
 
     def watch(self, key: TurnKey) -> "Joined[EndWaiter]":

@@ -66,7 +66,7 @@ class Topic:
         self._reads: dict[Cursor | None, SharedRead] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._page_events = FIRST_PAGE_EVENTS
-        self._expects_first = False
+        self._expects_first: Tail | None = None
         self._first_timer: asyncio.TimerHandle | None = None
         self._silence_s = self._next_check_s = silence_s
         self._checked_version = 0
@@ -88,29 +88,31 @@ class Topic:
             for reader in self.readers:
                 reader.offer(publication)
 
-    def expect_first(self) -> None:
-        """Do not read the log as soon as the subscription begins: the turn is new, and its log was empty."""
-        self._expects_first = True
+    def expect_first(self, tail: Tail) -> None:
+        """Let this tail not read the log as soon as the subscription begins: its turn is new, and the log was empty."""
+        self._expects_first = tail
 
     def subscribed(self) -> None:
         """Take note that publications begin to arrive. What was published before is only in the log."""
-        if not self._expects_first:
-            self.read_again()
-            return
-        self._expects_first = False
-        loop = asyncio.get_running_loop()
-        self._first_timer = loop.call_later(FIRST_EVENT_S, self._read_if_nothing_came, context=nowhere())
+        new, self._expects_first = self._expects_first, None
+        self.read_again(but=new)
+        if new is not None:
+            loop, version = asyncio.get_running_loop(), self._version
+            self._first_timer = loop.call_later(
+                FIRST_EVENT_S, self._read_if_nothing_came, new, version, context=nowhere()
+            )
 
-    def _read_if_nothing_came(self) -> None:
+    def _read_if_nothing_came(self, new: Tail, version: int) -> None:
         """A worker may have published the first event before the subscription. A second one would show the gap."""
-        if self._version == 0:
-            self.read_again()
+        if self._version == version:
+            new.fall_behind()
 
-    def read_again(self) -> None:
-        """Let every reader read the log, because it may hold events that were not published to them."""
+    def read_again(self, but: Reader | None = None) -> None:
+        """Let every reader except `but` read the log, because it may hold events that were not published to them."""
         self._version += 1
         for reader in self.readers:
-            reader.fall_behind()
+            if reader is not but:
+                reader.fall_behind()
 
     def erased(self) -> None:
         """Tell every reader that the turn's session was erased."""

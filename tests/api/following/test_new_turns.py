@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -64,3 +64,18 @@ async def test_a_second_reader_of_a_new_turn_reads_its_log(
         await wait_until(lambda: second.ids == ["1-0"], "the same event")
         await writer.end()
     assert first.ids == second.ids == await logged(store, KEY)
+
+
+async def test_a_reader_of_another_kind_looks_again_when_the_messages_of_a_new_turn_begin(
+    hub: Hub, store: TurnStore, writer: Writer, monkeypatch: pytest.MonkeyPatch
+):
+    """It takes no notice of gaps, so nothing else would tell it what was published before."""
+    monkeypatch.setattr(topic, "FIRST_EVENT_S", LONG_S)
+    other = Mock()
+    await writer.claim()
+    async with asyncio.TaskGroup() as group:
+        with hub.follow(KEY, None, is_new=True), hub.listen(KEY, other):
+            await wait_until(lambda: other.fall_behind.called, "the look of the other reader")
+            reading = group.create_task(Follower(hub, KEY).run())
+            await writer.end()
+    assert reading.result() == await logged(store, KEY)
