@@ -32,7 +32,9 @@ class Ending(msgspec.Struct, frozen=True):
     error: TurnError | None = None
     error_shown: bool = False  # the producer's own `error` event is in the log already
     untransformed: str | None = None  # a text that nobody may see before the outbox has transformed it
-    step: StepRecord | None = None  # the producer's, if no hook follows it: the write that ends the turn stores it
+    # The producer's, if no hook follows it: the write that ends the turn stores it. There is none beside an error,
+    # because that write does not keep the events of the step for a turn that is asked again.
+    step: StepRecord | None = None
 
     def fields(self) -> dict[str, Arg]:
         """Return the fields of the turn hash that this ending sets."""

@@ -260,11 +260,7 @@ class TurnRunner:
         return produced
 
     async def _last_word(self, attempt: Attempt, ending: Ending) -> Done:
-        """Settle the turn. If its end cannot be written as it is, settle it with an error: it must not run again.
-
-        The error leaves out the producer's step. When the turn is asked again, the log loses what no step in front of
-        the end covers, so an answer that was kept would have no events.
-        """
+        """Settle the turn. If its end cannot be written as it is, settle it with an error: it must not run again."""
         try:
             return await self._settle(attempt, ending)
         except AttemptFenced:
