@@ -39,8 +39,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("processes") > 1 or hasattr(config, "workerinput"):
         rank = {HERE / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: min(rank.get(parent, len(LONG)) for parent in item.path.parents))
-    if config.getoption("processes") > 1:
+    if config.getoption("processes") > 1 and not config.getoption("collectonly"):
         later.import_now()
+        if sys.platform == "linux":
+            Nursery.share()
+
+
+def pytest_sessionfinish() -> None:
+    Nursery.unshare()
 
 
 @pytest.hookimpl(wrapper=True)

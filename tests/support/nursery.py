@@ -6,7 +6,8 @@ runs `python -m <module>` by `runpy`, as the interpreter does. The interpreter i
 `tests/stack`, `tests/packaging` and `tests/docs`, which run `dev.py`, the Procfile and an installed package.
 
 `python -m tests.support.nursery FD` is the process that forks. It ends when the tests close the other end of the socket
-FD, and with it all its children.
+FD, and with it all its children. Each process that runs tests has a nursery of its own. With `--processes`, all these
+nurseries are forked by `python -m tests.support.nursery FD --for-all`, which has imported everything once.
 """
 
 import atexit
@@ -24,7 +25,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 from stack.cluster import ROOT
 from stack.process import Child, launched
@@ -87,13 +88,33 @@ class Forked:
 class Nursery:
     """The tests' end. `launch` takes the place of `Service.launch`. The process starts when it is needed first."""
 
+    _shared: ClassVar["Nursery | None"] = None
+
     def __init__(self) -> None:
+        self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def share(cls) -> None:
+        """Let all processes that this one forks use what one process has imported. `unshare` ends it after them."""
+        shared = cls()
+        shared._start("--for-all")
+        cls._shared = shared
+
+    @classmethod
+    def unshare(cls) -> None:
+        if cls._shared is not None:
+            cls._shared.close()
+            cls._shared = None
 
     def close(self) -> None:
         """End the nursery and every child that still runs."""
+        if self._socket is None:
+            return
+        self._socket.shutdown(socket.SHUT_WR)
+        self._socket.recv(1)  # nothing comes, but its end is closed when it has ended
+        self._socket.close()
         if self._process is not None:
-            self._socket.close()
             self._process.wait()
 
     def launch(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, log: IO[bytes]) -> Child:
@@ -102,19 +123,35 @@ class Nursery:
             return launched(argv, env, cwd, log)
         if list(argv[:2]) != [sys.executable, "-m"] or len(argv) != 3 or argv[2] not in MODULES:
             return launched(argv, env, cwd, log)
-        if self._process is None:
-            self._start()
+        sock = self._socket or self._start()
         request = json.dumps({"module": argv[2], "env": dict(env), "cwd": str(cwd or Path.cwd())}).encode()
         mine, theirs = os.pipe()
-        socket.send_fds(self._socket, [request], [log.fileno(), theirs])
+        socket.send_fds(sock, [request], [log.fileno(), theirs])
         os.close(theirs)
-        return Forked(int(self._socket.recv(16)), mine)
+        return Forked(int(sock.recv(16)), mine)
 
-    def _start(self) -> None:
+    def _start(self, *options: str) -> socket.socket:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-m", "tests.support.nursery", str(other.fileno())]
-        self._process = subprocess.Popen(argv, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, cwd=ROOT)
+        if self._shared is not None and self._shared._socket is not None:
+            socket.send_fds(self._shared._socket, [b"fork"], [other.fileno()])
+        else:
+            argv = [sys.executable, "-m", "tests.support.nursery", str(other.fileno()), *options]
+            self._process = subprocess.Popen(argv, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL, cwd=ROOT)
         other.close()
+        return self._socket
+
+
+def _fork_nurseries(asked: socket.socket) -> socket.socket | None:
+    """Fork a nursery for each socket that comes, until nobody can ask. Returns None then; in a nursery, its socket."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, fds, _, _ = socket.recv_fds(asked, MESSAGE_BYTES, 1)
+        if not message:
+            return None
+        if os.fork() == 0:
+            asked.close()
+            return socket.socket(fileno=fds[0])
+        os.close(fds[0])
 
 
 def _serve(requests: socket.socket) -> dict[str, Any] | None:
@@ -175,13 +212,14 @@ def _settle_in(log: int, nursery: int) -> None:
 
 def main() -> None:
     """Import everything, then serve. A child returns from here as `python -m` would: by ending the interpreter."""
-    requests = socket.socket(fileno=int(sys.argv[1]))
+    asked = socket.socket(fileno=int(sys.argv[1]))
     for name in PRELOADED:
         importlib.import_module(name)
     certificates.keep()
     certificates.kept_context()
     gc.freeze()  # otherwise the first collection of every child would copy all pages
-    child = _serve(requests)
+    requests = _fork_nurseries(asked) if sys.argv[2:] else asked
+    child = _serve(requests) if requests is not None else None
     if child is None:
         return
     os.environ.clear()
