@@ -107,7 +107,9 @@ class Memory:
         session = self._sessions.get(key)
         if session is None:
             return None
-        for index in [index for index, turn in session.turns.items() if self._is_over(turn.ends_ms)]:
+        now_ms = self.now_ms
+        over = [index for index, turn in session.turns.items() if turn.ends_ms is not None and turn.ends_ms <= now_ms]
+        for index in over:
             del session.turns[index]
             session.drop(index)
         if self._is_over(session.ends_ms):
