@@ -1,5 +1,6 @@
 """All writes to turns, on the data Redis. Each method runs one script. Reads are plain commands (`reads`)."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -91,6 +92,7 @@ class TurnStore(AttemptWrites):
             "" if request.parent is None else request.parent,
             key.run_id,
             self._followers(session),
+            secrets.token_hex(4),
             *(job.args if job else NO_JOB),
             *flat(fields),
         ]

@@ -100,12 +100,14 @@ def pairs(flat: list[bytes]) -> dict[bytes, bytes]:
 TIMES = {"created_at", "updated_at", "started_at", "completed_at", "attempt_at", "deadline", "asked", "persist_at"}
 TIMES |= {"lease_end", "followed"}
 DIFFERENT = TIMES | {"lineage"}  # each store has a clock and a history of its own
+ONLY_IN_REDIS = {"submit_id"}  # the store in memory loses no reply
 ROW_TIMES = {"turn_created_at": 0, "started_at": 0, "ended_at": 0, "wall_ms": 0}
 
 
 def timeless_fields(fields: dict[str, str]) -> dict[str, str]:
     """A hash in which the values that differ between two stores are only there or not."""
-    return {name: "something" if name in DIFFERENT else value for name, value in fields.items()}
+    shared = {name: value for name, value in fields.items() if name not in ONLY_IN_REDIS}
+    return {name: "something" if name in DIFFERENT else value for name, value in shared.items()}
 
 
 def timeless_row(row: bytes) -> LedgerRow:

@@ -1,6 +1,6 @@
 -- Accepts a turn: writes a new one, reopens one that had failed or was cancelled, or attaches to the one that is there.
 -- If the queue is in the same database, this script also enqueues the turn's job.
--- Safe to repeat: a repeat finds the turn and attaches to it.
+-- Safe to repeat: a repeat finds the turn and attaches to it, also if the turn has failed meanwhile.
 -- KEYS
 --   session    hash of the session
 --   turns      zset: the indexes of all its turns
@@ -27,6 +27,7 @@
 --   parent             the index of the turn that this one follows; -1: none; '': the default, see parts/branch.lua
 --   run_id
 --   followers          pub/sub channel of those who follow the session; nothing is published while nobody does
+--   submit_id          only a repeat of this call has the same
 --   bytes              this one and the next seven are those of `enqueue`; all are '' if KEYS has none of its keys
 --   job_ttl_ms
 --   max_queued         it does not count for a turn that is queued already
@@ -40,7 +41,7 @@
 --   created            the turn is new
 --   reopened           it had failed or was cancelled, and is queued again
 --   attached           it is queued already
---   running            it is running or suspended
+--   running            it is running or suspended; or this is a repeat, and it has failed or was cancelled meanwhile
 --   replay             it is completed
 --   mark               with which `withdraw` takes this submit back; '' for a replay
 --   record             field value … of the turn's hash; only for a replay
@@ -57,19 +58,19 @@
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS, 1, 9)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
-    lineage, user, bound, parent, run_id, followers, bytes, job_ttl_ms, max_queued, sweep_ms, lane_name, is_batch,
-    share, share_ms = unpack(ARGV, 1, 22)
+    lineage, user, bound, parent, run_id, followers, submit_id, bytes, job_ttl_ms, max_queued, sweep_ms, lane_name,
+    is_batch, share, share_ms = unpack(ARGV, 1, 23)
 local idempotency_field = 'key:' .. idempotency_key
 
 local known = redis.call('HMGET', session, 'tenant', 'next_index', idempotency_field, 'user', 'created_at',
     'followed')
 local next_index = known[2] or redis.call('GET', numbering) or '0'
-local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code')
-local status = old[1]
+local old = redis.call('HMGET', turn, 'status', 'attempt', 'input_hash', 'error_code', 'submit_id')
+local status, is_repeat = old[1], old[5] == submit_id
 if (known[1] and known[1] ~= tenant) or (bound == '1' and (known[1] or status) and known[4] ~= user) then
     return redis.error_reply('NOT_FOUND no such session')
 end
-if is_next == '1' then
+if is_next == '1' and not is_repeat then
     if known[3] == index and not status then
         forget_key(session, index)  -- the retention of the turn that had this key is over
         known[3] = nil
@@ -106,7 +107,7 @@ local function enqueue()
 end
 
 if status == 'queued' or status == 'running' or status == 'suspended' then
-    if on_busy == 'reject' then
+    if on_busy == 'reject' and not is_repeat then
         return redis.error_reply('LEASE_HELD this turn is in progress')
     end
     redis.call('HSET', turn, 'asked', asked)
@@ -115,6 +116,9 @@ if status == 'queued' or status == 'running' or status == 'suspended' then
         return {'attached', tonumber(old[2]), asked}
     end
     return {'running', tonumber(old[2]), asked}
+end
+if is_repeat then
+    return {'running', tonumber(old[2]), ''}
 end
 local is_given = parent ~= '' and parent ~= '-1'
 if is_given and not status and (tonumber(parent) >= tonumber(index)
@@ -151,7 +155,8 @@ local function persist(...)
     end
 end
 
-local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, unpack(ARGV, 23)}
+local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, 'submit_id', submit_id,
+    unpack(ARGV, 24)}
 if status then
     -- those of the new request follow
     redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate', 'request_id')

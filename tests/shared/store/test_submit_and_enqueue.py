@@ -64,7 +64,7 @@ async def new_beside_others(store, queue) -> None:
 BEFORE = [
     new, new_beside_others, queued, queued_with_a_job, failed, failed_while_its_job_runs, failed_while_its_job_waits,
 ]  # fmt: skip
-TIMES = re.compile(r'[0-9]{13,}([.][0-9]+)?|(?<=_ms":)[0-9]+')
+TIMES = re.compile(r"""[0-9]{13,}([.][0-9]+)?|(?<=_ms":)[0-9]+|(?<=submit_id', b')[0-9a-f]+""")  # and random ids
 LANES = [DEFAULT_LANE, Lane("gpu", "batch")]
 
 
@@ -85,7 +85,7 @@ async def content(redis, key: bytes) -> object:
 
 
 async def what_is_stored(redis) -> dict[bytes, str]:
-    """Every key, with its content but without times, and whether it has a TTL."""
+    """Every key, with its content but without times and random ids, and whether it has a TTL."""
     stored = {}
     for key in await redis.keys("*"):
         text = repr(await content(redis, key))
