@@ -152,7 +152,7 @@ def test_every_part_is_included_and_every_include_is_a_part():
     included = {
         part
         for path in LUA
-        for line in re.findall(r"^-- include: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        for line in re.findall(r"^ *-- include: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         for part in line.split()
     }
     assert included == {path.stem for path in PARTS}

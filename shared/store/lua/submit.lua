@@ -54,7 +54,7 @@
 --   UNKNOWN_PARENT     the session has no earlier turn with this index
 --   TURN_LIMIT         the session has as many turns as it may have
 --   QUEUE_FULL         too many jobs wait, and the turn's job would be one more
--- include: time cut keyed timeout branch lanes job
+-- include: time lanes job
 
 local session, turns, open, turn, steps, events, signals, ledger, numbering = unpack(KEYS, 1, 9)
 local index, is_next, idempotency_key, input_hash, tenant, on_busy, max_turns, numbering_ms,
@@ -72,6 +72,7 @@ if (known[1] and known[1] ~= tenant) or (bound == '1' and (known[1] or status) a
 end
 if is_next == '1' and not is_repeat then
     if known[3] == index and not status then
+        -- include: keyed
         forget_key(session, index)  -- the retention of the turn that had this key is over
         known[3] = nil
     end
@@ -120,19 +121,21 @@ end
 if is_repeat then
     return {'running', tonumber(old[2]), ''}
 end
-local is_given = parent ~= '' and parent ~= '-1'
-if is_given and not status and (tonumber(parent) >= tonumber(index)
-        or redis.call('EXISTS', sibling(turn, index, parent)) == 0) then
-    return redis.error_reply('UNKNOWN_PARENT this session has no earlier turn ' .. parent)
-end
-local function is_busy()
-    if parent == '' then
-        return redis.call('EXISTS', open) == 1
+if parent ~= '' and parent ~= '-1' and not status then
+    -- include: branch
+    if tonumber(parent) >= tonumber(index) or redis.call('EXISTS', sibling(turn, index, parent)) == 0 then
+        return redis.error_reply('UNKNOWN_PARENT this session has no earlier turn ' .. parent)
     end
-    return ahead_of(open, turn, index, parent) ~= nil
 end
-if on_busy == 'reject' and is_busy() then
-    return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
+if on_busy == 'reject' then
+    -- include: branch
+    local is_busy = redis.call('EXISTS', open) == 1
+    if is_busy and parent ~= '' then
+        is_busy = ahead_of(open, turn, index, parent) ~= nil
+    end
+    if is_busy then
+        return redis.error_reply('SESSION_BUSY an earlier turn of this session is in progress')
+    end
 end
 local earlier_turns = redis.call('ZCARD', turns)
 if not status and earlier_turns >= tonumber(max_turns) then
@@ -158,6 +161,7 @@ end
 local fields = {'status', 'queued', 'crashes', 0, 'updated_at', now, 'asked', asked, 'submit_id', submit_id,
     unpack(ARGV, 24)}
 if status then
+    -- include: cut timeout
     -- those of the new request follow
     redis.call('HDEL', turn, 'pool', 'priority', 'traceparent', 'tracestate', 'request_id')
     if status == 'failed' and old[4] == 'signal_timeout' then
