@@ -1,7 +1,7 @@
 """Accepts a turn in three steps: announce, submit, enqueue. With the first one, the session is noted for its user.
 
 If data and queue are in one database, the submit also enqueues the turn, and only a turn that has a user or limits is
-announced before.
+announced before. Not so if writes wait for replicas: no worker may run a turn that a failover could take back.
 
 After a crash behind the first step, there is no turn. After a crash behind the second one, the sweep enqueues the turn
 within seconds, or the client's own retry does so at once. The client is answered after the third step.
@@ -74,7 +74,7 @@ class Intake:
         self.admitted: Admitted | None = None  # what Redis says is left, if it has counted this request
         self._store = store
         self._queue = queue
-        self._is_one_database = store.redis is queue.redis
+        self._enqueues_at_once = store.redis is queue.redis and not store.settings.redis_replicas
         self._users = users
         self._check_model = check_model
         self._weight = weight
@@ -88,7 +88,7 @@ class Intake:
         """
         async with self._announced(key, request) as mark:
             submitted = await self._store.submit(key, request, job=self._job(key, request))
-            return Accepted(submitted, mark, request.lane, self._is_one_database)
+            return Accepted(submitted, mark, request.lane, self._enqueues_at_once)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
         """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
@@ -103,7 +103,7 @@ class Intake:
                 async with self._announced(key, request) as mark:
                     job = self._job(key, request)
                     submitted = await self._store.submit_next(key, request, idempotency_key, job=job)
-                    return Accepted(submitted, mark, request.lane, self._is_one_database)
+                    return Accepted(submitted, mark, request.lane, self._enqueues_at_once)
             except IndexMoved as moved:
                 index = moved.index
 
@@ -131,7 +131,7 @@ class Intake:
 
     def _job(self, key: TurnKey, request: TurnRequest) -> PlannedJob | None:
         """The job, for a submit that enqueues it."""
-        if not self._is_one_database:
+        if not self._enqueues_at_once:
             return None
         return self._queue.planned(key.run_id, lane=request.lane, weight=self._weight)
 
@@ -161,7 +161,7 @@ class Intake:
         A completed turn can be had again also if nobody may ask its model any more. If nothing has to be asked or noted
         before, and the write itself enqueues the turn, then this does nothing, which saves two round trips.
         """
-        if self._is_one_database and request.user is None and not self._limits.counts_turns and self._may_ask(request):
+        if self._enqueues_at_once and request.user is None and not self._limits.counts_turns and self._may_ask(request):
             yield ""
             return
         mark = ""

@@ -44,7 +44,8 @@ class TurnStore(AttemptWrites):
     async def submit(self, key: TurnKey, request: TurnRequest, *, job: PlannedJob | None = None) -> Submitted:
         """Accept a turn at this index, attach to it, ask it again, or find its answer.
 
-        `job`: the queue is in the same database, and the same write enqueues this job if the turn has to run.
+        `job`: the queue is in the same database, and the same write enqueues this job if the turn has to run. A worker
+        may run it before the replicas have it.
 
         Raises:
             InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, UnknownParent: nothing was written.
