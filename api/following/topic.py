@@ -91,20 +91,19 @@ class Topic:
     def expect_first(self, tail: Tail) -> None:
         """Let this tail not read the log as soon as the subscription begins: its turn is new, and the log was empty."""
         self._expects_first = tail
+        loop = asyncio.get_running_loop()
+        self._first_timer = loop.call_later(FIRST_EVENT_S, self._read_if_nothing_came, tail, context=nowhere())
 
     def subscribed(self) -> None:
         """Take note that publications begin to arrive. What was published before is only in the log."""
         new, self._expects_first = self._expects_first, None
         self.read_again(but=new)
-        if new is not None:
-            loop, version = asyncio.get_running_loop(), self._version
-            self._first_timer = loop.call_later(
-                FIRST_EVENT_S, self._read_if_nothing_came, new, version, context=nowhere()
-            )
 
-    def _read_if_nothing_came(self, new: Tail, version: int) -> None:
+    def _read_if_nothing_came(self, new: Tail) -> None:
         """A worker may have published the first event before the subscription. A second one would show the gap."""
-        if self._version == version:
+        if self._expects_first is new:
+            self._expects_first = None  # the subscription has not begun, and the tail reads once more when it does
+        if new.cursor is None:
             new.fall_behind()
 
     def read_again(self, but: Reader | None = None) -> None:

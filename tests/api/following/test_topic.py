@@ -10,6 +10,7 @@ import pytest
 from tests.support.published import publication
 from tests.support.turns import KEY, delta
 from tests.support.waiting import wait_until
+from turnwire.api.following import topic as topics
 from turnwire.api.following.tail import Tail
 from turnwire.api.following.topic import Topic
 from turnwire.shared.errors import StoreUnavailable
@@ -43,8 +44,8 @@ async def topic(slow_store: Any, group: asyncio.TaskGroup) -> Topic:
     return Topic(KEY, slow_store, group, 3600.0)
 
 
-def join(topic: Topic, after: Cursor | None = None) -> Tail:
-    tail = Tail(after, ask=topic.ask, buffer_bytes=1000, idle_s=5.0)
+def join(topic: Topic, after: Cursor | None = None, *, is_behind: bool = True) -> Tail:
+    tail = Tail(after, ask=topic.ask, buffer_bytes=1000, idle_s=5.0, is_behind=is_behind)
     topic.readers.add(tail)
     return tail
 
@@ -68,6 +69,21 @@ async def test_a_read_older_than_a_publication_is_not_shared(topic: Topic, slow_
     slow_store.reads[1][1].set_result([Entry(b"1-0", delta("a")), Entry(b"1-1", delta("b"))])
     assert len(await first) == 1
     assert len(await second) == 2
+
+
+async def test_a_new_turn_is_read_soon_if_its_subscription_does_not_begin(
+    topic: Topic, slow_store: SlowStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(topics, "FIRST_EVENT_S", 0.01)
+    tail = join(topic, is_behind=False)
+    topic.expect_first(tail)
+    batch = asyncio.ensure_future(anext(tail))
+    await wait_until(lambda: slow_store.reads, "the read")
+    topic.subscribed()  # what was written after that read is in no message
+    slow_store.reads[0][1].set_result([])
+    await wait_until(lambda: len(slow_store.reads) == 2, "another one")
+    slow_store.reads[1][1].set_result([Entry(b"1-0", delta("a"))])
+    assert len(await batch) == 1
 
 
 async def test_a_store_that_does_not_answer_is_asked_again(topic: Topic, slow_store: SlowStore):
