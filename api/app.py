@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -21,6 +22,7 @@ from turnwire.api.edge.site import allowed_hosts
 from turnwire.api.edge.traced import Traced
 from turnwire.api.edge.wire import CONNECTION, REQUEST_ID
 from turnwire.api.endpoints.guard import guarded
+from turnwire.api.endpoints.operation import TURN, TURNS
 from turnwire.api.endpoints.page import page_handlers
 from turnwire.api.endpoints.pages import public_pages
 from turnwire.api.endpoints.routes import OPERATIONS
@@ -28,6 +30,8 @@ from turnwire.api.services import Services
 from turnwire.shared.log_context import begin
 from turnwire.shared.settings import Settings
 from turnwire.shared.tracing import tracing
+
+FREQUENT: Final = (TURN, TURNS, f"{TURN}/events")  # these come first, because the router tries one path after the other
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -73,7 +77,7 @@ def _traced(settings: Settings) -> list[Middleware]:
 
 
 def _routes(services: Services) -> list[Route]:
-    handlers: dict[str, dict[str, Handler]] = {}
+    handlers: dict[str, dict[str, Handler]] = {path: {} for path in FREQUENT}
     for operation in OPERATIONS:
         by_method = handlers.setdefault(operation.path, {})
         by_method[operation.method] = guarded(services, operation)

@@ -37,7 +37,9 @@ _kept_choice: Final = lru_cache(maxsize=256)(_chosen)  # clients send the same f
 
 def wants_async(prefer: str | None) -> bool:
     """Return whether the header says `Prefer: respond-async`."""
-    preferences = (prefer or "").split(",")
+    if not prefer:
+        return False
+    preferences = prefer.split(",")
     return any(preference.split(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 

@@ -8,8 +8,7 @@ within seconds, or the client's own retry does so at once. The client is answere
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -86,9 +85,7 @@ class Intake:
         Raises:
             UnknownModel, InputMismatch, LeaseHeld, SessionBusy, TurnLimit, NotFound, QueueFull: nothing was written.
         """
-        async with self._announced(key, request) as mark:
-            submitted = await self._store.submit(key, request, job=self._job(key, request))
-            return Accepted(submitted, mark, request.lane, self._enqueues_at_once)
+        return await self._accept(self._store.submit, key, request)
 
     async def submit_next(self, session: SessionKey, request: TurnRequest, idempotency_key: str) -> Accepted:
         """Accept a turn at the session's next index, or at the index that this Idempotency-Key already has.
@@ -100,10 +97,7 @@ class Intake:
         while True:  # another request may take the index after it was read
             key = session.turn(index)
             try:
-                async with self._announced(key, request) as mark:
-                    job = self._job(key, request)
-                    submitted = await self._store.submit_next(key, request, idempotency_key, job=job)
-                    return Accepted(submitted, mark, request.lane, self._enqueues_at_once)
+                return await self._accept(self._store.submit_next, key, request, idempotency_key)
             except IndexMoved as moved:
                 index = moved.index
 
@@ -153,31 +147,38 @@ class Intake:
             return False
         return True
 
-    @asynccontextmanager
-    async def _announced(self, key: TurnKey, request: TurnRequest) -> AsyncGenerator[str]:
-        """Announce the turn to the sweep before it is written; take the announcement back if the turn is refused.
+    async def _accept(
+        self, write: Callable[..., Awaitable[Submitted]], key: TurnKey, request: TurnRequest, *more: str
+    ) -> Accepted:
+        """Announce the turn to the sweep, then write it; take the announcement back if the turn is refused.
 
-        The session is noted for its user at the same time, so that there is no turn which an erasure could not find.
-        A completed turn can be had again also if nobody may ask its model any more. If nothing has to be asked or noted
-        before, and the write itself enqueues the turn, then this does nothing, which saves two round trips.
+        If nothing has to be asked or noted before the write, and the write enqueues the turn, there is no announcement,
+        which saves two round trips.
         """
-        if self._enqueues_at_once and request.user is None and not self._limits.counts_turns and self._may_ask(request):
-            yield ""
-            return
-        mark = ""
-        if not await self._store.is_completed(key):
-            self._check_model(request.model)
-            if request.user is None:
-                mark = await self._mark(key)
-            else:
-                mark, _ = await asyncio.gather(self._mark(key), self._users.note(key.session, request.user))
+        is_alone = self._enqueues_at_once and request.user is None and not self._limits.counts_turns
+        mark = "" if is_alone and self._may_ask(request) else await self._announce(key, request)
         try:
-            yield mark
+            submitted = await write(key, request, *more, job=self._job(key, request))
         except StoreUnavailable:
             raise  # the turn may have been written
         except TurnwireError:
             await self._queue.forget(key.run_id, mark)
             raise
+        return Accepted(submitted, mark, request.lane, self._enqueues_at_once)
+
+    async def _announce(self, key: TurnKey, request: TurnRequest) -> str:
+        """Return the mark of the announcement; '' if the turn is completed, because then it needs none.
+
+        The session is noted for its user at the same time, so that there is no turn which an erasure could not find.
+        A completed turn can be had again also if nobody may ask its model any more.
+        """
+        if await self._store.is_completed(key):
+            return ""
+        self._check_model(request.model)
+        if request.user is None:
+            return await self._mark(key)
+        mark, _ = await asyncio.gather(self._mark(key), self._users.note(key.session, request.user))
+        return mark
 
 
 def _refusal(submitted: Submitted, full: QueueFull) -> list[bytes]:

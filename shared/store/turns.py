@@ -1,6 +1,5 @@
 """All writes to turns, on the data Redis. Each method runs one script. Reads are plain commands (`reads`)."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -18,6 +17,7 @@ from turnwire.shared.store.audit import note_first
 from turnwire.shared.store.connection import LINEAGE
 from turnwire.shared.store.findings import Findings
 from turnwire.shared.store.granted import in_pairs, indexes_of
+from turnwire.shared.store.job_bytes import nonce
 from turnwire.shared.store.planned_job import NO_JOB, PlannedJob
 from turnwire.shared.store.scripts import Arg, Script, answered_within, typed_refusals
 
@@ -93,7 +93,7 @@ class TurnStore(AttemptWrites):
             "" if request.parent is None else request.parent,
             key.run_id,
             self._followers(session),
-            secrets.token_hex(4),
+            nonce(),
             *(job.args if job else NO_JOB),
             *flat(fields),
         ]
