@@ -8,6 +8,7 @@ Rule 3: this is the only place where a Redis reply, or its absence, becomes an e
 import asyncio
 import hashlib
 import re
+import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -111,8 +112,9 @@ class Script:
         self.name = name
         self.repeat = repeat
         self.lineage = lineage
-        self.source = source(name)
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        text = source(name).encode()
+        self.sha = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+        self._packed = zlib.compress(text)  # a server needs it once, and every process would hold all the texts
 
     async def __call__(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """Run the script.
@@ -155,11 +157,10 @@ class Script:
         try:
             return await flight
         except NoScriptError:  # a new server, or one that restarted
-            whole = "EVAL", self.source, len(keys), *keys, *args
+            whole = "EVAL", zlib.decompress(self._packed), len(keys), *keys, *args
             return await courier.send(*whole, repeat=self.repeat, lineage=self.lineage)
 
 
-@cache
 def source(name: str) -> str:
     """Return the text of a script, behind what it needs of the parts that its `-- include:` line names.
 
@@ -178,11 +179,11 @@ def _with_needed(text: str, parts: str, indent: str = "") -> tuple[str, set[str]
     Returns: the whole text; and the words in it, without the names that are defined before it.
     """
     text, words = _with_blocks(text)
-    for definition in reversed([found for part in parts.split() for found in _definitions(part)]):
-        if definition["name"] in words:
-            added, more = _with_blocks(definition[0] + "\n")
+    for name, definition in reversed([found for part in parts.split() for found in _definitions(part)]):
+        if name in words:
+            added, more = _with_blocks(definition + "\n")
             text = re.sub("^(?=.)", indent, added, flags=re.MULTILINE) + text
-            words = (words | more) - {definition["name"]}
+            words = (words | more) - {name}
     return text, words
 
 
@@ -202,9 +203,10 @@ def _words(text: str) -> set[str]:
 
 
 @cache
-def _definitions(part: str) -> list[re.Match[str]]:
+def _definitions(part: str) -> list[tuple[str, str]]:
+    """The name and the text of each definition in a part."""
     text = (_folder() / "parts" / f"{part}.lua").read_text(encoding="utf-8")
-    return list(_DEFINITION.finditer(_COMMENT.sub("", text)))
+    return [(found["name"], found[0]) for found in _DEFINITION.finditer(_COMMENT.sub("", text))]
 
 
 def _folder() -> Traversable:

@@ -178,7 +178,7 @@ def test_a_script_gets_of_its_parts_what_it_needs_and_no_more():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_calls_no_function_of_a_part_where_it_is_not_defined(name):
     """A block that has an `-- include:` line of its own defines what stands there for itself only."""
-    in_parts = {found["name"] for part in PARTS for found in scripts._definitions(part)}
+    in_parts = {name for part in PARTS for name, _ in scripts._definitions(part)}
     called = re.compile(rf"\b({'|'.join(in_parts)})\(")
     in_scope: list[tuple[int, str]] = []  # indentation and name of each function
     for line in scripts._COMMENT.sub("", source(name)).splitlines():
