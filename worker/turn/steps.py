@@ -108,7 +108,7 @@ class Steps:
         """Return the record of one of the worker's own steps. Its position comes after all those of the producer."""
         position = max(self._end, self._asked)
         self._end = position + 1
-        return self._ended(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
+        return self._with_result(msgspec.structs.replace(draft, index=position), msgspec.json.encode(result))
 
     def step(self, asked: StepRequest) -> Coroutine[Any, Any, Any]:
         """Run a product's step when it is awaited. It takes its position now, so parallel steps keep their order.
@@ -166,7 +166,7 @@ class Steps:
             draft = StepRecord(index=position, intent=intent, kind="signal", started_at=self._journal.now_ms())
             await self._running.none_left()  # a suspension would cancel running steps, and they would run again
             signal = await self._journal.wait_for_signal(key, timeout_ms)
-            await self._save(self._ended(draft, msgspec.json.encode(signal)))
+            await self._save(self._with_result(draft, msgspec.json.encode(signal)))
         if signal.timed_out:
             raise SignalTimeoutError(f"no signal {key!r} came in time")
         return msgspec.json.decode(signal.payload)
@@ -187,7 +187,7 @@ class Steps:
                 if not await self._again(run, error, allowed=not isinstance(error, _HOPELESS)):
                     raise
             else:
-                await self._save(self._ended(run.record, result))
+                await self._save(self._with_result(run.record, result))
                 break
         return result
 
@@ -220,7 +220,7 @@ class Steps:
                 else:
                     break
             if recording.error is None:
-                await self._save(self._ended(run.record, recording.result()))
+                await self._save(self._with_result(run.record, recording.result()))
             else:
                 await self._fail(run.record, recording.error)
 
@@ -282,7 +282,7 @@ class Steps:
             ):
                 raise DivergenceError(f"step {position} was {record.intent!r}; this attempt ended before it")
 
-    def _ended(self, draft: StepRecord, result: bytes) -> StepRecord:
+    def _with_result(self, draft: StepRecord, result: bytes) -> StepRecord:
         raw, now_ms = msgspec.Raw(result), self._journal.now_ms()
         return msgspec.structs.replace(draft, status="completed", result=raw, completed_at=now_ms)
 

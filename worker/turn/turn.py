@@ -75,6 +75,7 @@ class Turn:
         self.metadata: dict[str, Any] = record.metadata or {}
         self.attempt = claimed.attempt
         self.created_at = record.created_at
+        self._named = f"{record.run_id}/{record.created_at}"  # a product may change the attributes
         self.usage = usage
         self._earlier = earlier
         self._steps = steps
@@ -87,7 +88,7 @@ class Turn:
     @cached_property
     def message_id(self) -> str:
         """str: a UUID, the id under which to persist the answer. It is the same on every attempt."""
-        return str(uuid.uuid5(_MESSAGE_IDS, f"{self.run_id}/{self.created_at}"))
+        return str(uuid.uuid5(_MESSAGE_IDS, self._named))
 
     @property
     def cancelled(self) -> bool:

@@ -36,7 +36,8 @@ local NEWCOMERS_MS = 10000
 -- put_job(keys, job, waits, runs, since_us)
 -- Enqueues a job that does not wait yet, and lets the sweep look at it. A job that is running gets the new bytes; its
 -- `finish` sees that they differ and makes the job run again.
--- keys: see job_keys; job: `id`, `tenant`, and the arguments of the script `enqueue` from `bytes` on
+-- keys: see job_keys
+-- job: `id`, `tenant`, `bytes`, `ttl_ms`, `sweep_ms`, `lane`, `is_batch`, `share` and `share_ms`, as in `enqueue`
 -- RETURNS 1 if it is enqueued now, and 0 if it waits already
 local function put_job(keys, job, waits, runs, since_us)
     local now, job_id, ttl_ms = math.floor(since_us / 1000), job.id, job.ttl_ms
