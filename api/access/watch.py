@@ -15,7 +15,7 @@ OnEnd = Callable[[str], None]  # is called with the code that says why
 logger = logging.getLogger(__name__)
 
 
-class Watched:
+class WatchedStream:
     """The context manager of one open stream. It has slots, because an API holds thousands of them."""
 
     __slots__ = ("_credential", "_on_end", "_watched")
@@ -39,9 +39,9 @@ class CredentialWatch:
         self._door = door
         self._watched: dict[OnEnd, Credential] = {}
 
-    def while_valid(self, credential: Credential, on_end: OnEnd) -> Watched:
+    def while_valid(self, credential: Credential, on_end: OnEnd) -> WatchedStream:
         """Call `on_end` once if the credentials end while the block runs."""
-        return Watched(self._watched, credential, on_end)
+        return WatchedStream(self._watched, credential, on_end)
 
     async def run(self) -> None:
         """Look again and again."""

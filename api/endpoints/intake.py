@@ -1,7 +1,8 @@
 """Accepts a turn in three steps: announce, submit, enqueue. With the first one, the session is noted for its user.
 
 If data and queue are in one database, the submit also enqueues the turn, and only a turn that has a user or limits is
-announced before. Not so if writes wait for replicas: no worker may run a turn that a failover could take back.
+announced before. If writes wait for replicas, the submit does not enqueue it, because no worker may run a turn that a
+failover could take back.
 
 After a crash behind the first step, there is no turn. After a crash behind the second one, the sweep enqueues the turn
 within seconds, or the client's own retry does so at once. The client is answered after the third step.

@@ -136,6 +136,7 @@ class _Answer:
     async def _stream(self, framing: Framing, idle_s: float | None) -> bool:
         """Stream the turn. Returns True if the client left before the end."""
         hub, stall_s = self._services.hub, self._services.settings.stall_s
+        # If the submit has not enqueued the turn, it is followed before it is in the queue: then nothing is missed.
         with hub.follow(self._key, None, idle_s=idle_s, is_new=self._accepted.is_new) as tail:
             await self._intake.enqueue(self._accepted)
             encoder, on_first = hub.encoder(framing), self._count_first_event

@@ -117,8 +117,8 @@ class Hub:
         `is_new`: the turn was made a moment ago. Most likely even its first event arrives as a publication, so its log
         is not read at once.
         """
-        is_new = is_new and key.channel(self._deployment) not in self._topics
         topic = self._topic(key)
+        is_new = is_new and not topic.readers  # what others already follow may have been published before this tail came
         tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s, is_behind=not is_new)
         if is_new:
             topic.expect_first(tail)

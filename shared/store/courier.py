@@ -58,7 +58,7 @@ class Courier:
         self._flight: asyncio.Task[None] | None = None
 
     def send(
-        self, *command: str | bytes | int, repeat: bool = True, lineage: bool = False, known: int = 0
+        self, *command: str | bytes | int, repeat: bool = True, lineage: bool = False, trusted: int = 0
     ) -> "asyncio.Future[Any]":
         """Queue a command; await its reply.
 
@@ -66,7 +66,7 @@ class Courier:
             command: its words.
             repeat: if the connection breaks, send it again, three times at most.
             lineage: one of the words is LINEAGE. It becomes the lineage of the server that the command is sent to.
-            known: so many of its first words need not be checked, because none of them is a number from outside.
+            trusted: so many of its first words need not be checked, because none of them is a number from outside.
 
         Raises (when awaited):
             RedisError, OSError: Redis answered with an error, or the connection broke. The command may have run.
@@ -76,7 +76,7 @@ class Courier:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         try:
-            packed = _pack(command, known)
+            packed = _pack(command, trusted)
         except (ValueError, TypeError) as error:
             future.set_exception(UnstorableValue(f"a value cannot be stored: {type(error).__name__}"))
             future.exception()  # mark it as seen: a caller may stop before it has looked at all its calls
@@ -159,13 +159,13 @@ def _not_replicated() -> StoreUnavailable:
 _packed_by_hiredis: Callable[[Any], bytes] = pack_command  # its own annotation allows only commands of one word
 
 
-def _pack(command: tuple[str | bytes | int, ...], known: int = 0) -> bytes:
-    """Return the command in the form in which Redis reads it. `known`: see `Courier.send`.
+def _pack(command: tuple[str | bytes | int, ...], trusted: int = 0) -> bytes:
+    """Return the command in the form in which Redis reads it. `trusted`: see `Courier.send`.
 
     Raises:
         ValueError, TypeError: an argument cannot be sent. For a number that is too long, hiredis would end the process.
     """
-    for argument in command[known:]:
+    for argument in command[trusted:]:
         if type(argument) is int and not -MAX_INT <= argument <= MAX_INT:
             raise ValueError("a number is too large")
     return _packed_by_hiredis(command)

@@ -147,9 +147,9 @@ class Script:
         return replies
 
     def _send(self, courier: Courier, keys: Sequence[str], args: Sequence[Arg]) -> "asyncio.Future[Any]":
-        known = 3 + len(keys)
+        trusted = 3 + len(keys)
         call = "EVALSHA", self.sha, len(keys), *keys, *args
-        return courier.send(*call, repeat=self.repeat, lineage=self.lineage, known=known)
+        return courier.send(*call, repeat=self.repeat, lineage=self.lineage, trusted=trusted)
 
     async def _landed(
         self, courier: Courier, flight: "asyncio.Future[Any]", keys: Sequence[str], args: Sequence[Arg]
