@@ -118,7 +118,7 @@ class Hub:
         is not read at once.
         """
         topic = self._topic(key)
-        is_new = is_new and not topic.readers  # what others already follow may have been published before this tail came
+        is_new = is_new and not topic.readers  # others follow it already, so events may have come before
         tail = Tail(after, ask=topic.ask, buffer_bytes=self._buffer_bytes, idle_s=idle_s, is_behind=not is_new)
         if is_new:
             topic.expect_first(tail)
